@@ -1,0 +1,121 @@
+"""Backends: one file per model family, in a folder per role. This file finds and loads them.
+
+``socialcli/backends/<role>/<name>.py`` holds a literal ``INFO = BackendInfo(...)``, read without
+importing the file, and a function ``load(spec: ModelSpec) -> role object`` (see `roles`). Packages
+outside this project add a backend with an entry point::
+
+    [project.entry-points."socialcli.backends"]
+    "caption.mycaptioner" = "my_package.captioner"
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import importlib.util
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from socialcli.errors import MissingPackage, UsageError
+
+ROLES = ("caption", "entities", "ground", "segment", "face", "pose", "gaze", "interaction")
+
+
+@dataclass(frozen=True)
+class BackendInfo:
+    """What one backend is, as literals that can be read without importing it."""
+
+    summary: str  # one line
+    licence: str  # of the default checkpoint
+    model: str = ""  # the default checkpoint: hub id, folder or file
+    get: str = ""  # the exact command that fetches the default checkpoint
+    size: str = ""  # of the default checkpoint, for people: "15 GB"
+    packages: tuple[str, ...] = ()  # import names it needs
+    extra: str = ""  # pip extra that brings them
+    role: str = ""  # filled in from the folder
+    name: str = ""  # filled in from the file
+    module: str = ""  # filled in: dotted path to import
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """Which model a role uses in this run: a profile's table overridden by flags."""
+
+    role: str
+    backend: str
+    model: str = ""  # hub id, folder or file; "" = the backend's default
+    revision: str | None = None
+    device: str = "cpu"  # "cpu", "cuda", "cuda:1", "mps"
+    dtype: str = "float32"  # "float32", "bfloat16", "float16"
+    options: dict[str, Any] = field(default_factory=dict)  # what only this backend understands
+
+
+@cache
+def available() -> dict[str, dict[str, BackendInfo]]:
+    """Every backend by role and name, found by its file or entry point; nothing is imported."""
+    found: dict[str, dict[str, BackendInfo]] = {role: {} for role in ROLES}
+    here = Path(__file__).parent
+    for role in ROLES:
+        for file in sorted((here / role).glob("[a-z]*.py")):
+            module = f"{__name__}.{role}.{file.stem}"
+            info = read_info(file, role, file.stem.replace("_", "-"), module)
+            if info is not None:
+                found[role][info.name] = info
+    for point in _entry_points():
+        role, _, name = point.name.partition(".")
+        if role in found and name:
+            spec = importlib.util.find_spec(point.value.partition(":")[0])
+            if spec is not None and spec.origin:
+                info = read_info(Path(spec.origin), role, name, point.value.partition(":")[0])
+                if info is not None:
+                    found[role][name] = info
+    return found
+
+
+def _entry_points() -> list[Any]:
+    from importlib.metadata import entry_points
+
+    return sorted(entry_points(group="socialcli.backends"), key=lambda p: p.name)
+
+
+def read_info(file: Path, role: str, name: str, module: str) -> BackendInfo | None:
+    """The literal ``INFO = BackendInfo(...)`` of a file, without running it."""
+    for node in ast.parse(file.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call):
+            if [getattr(t, "id", "") for t in node.targets] == ["INFO"]:
+                values = {k.arg: ast.literal_eval(k.value) for k in node.value.keywords if k.arg}
+                return BackendInfo(**{**values, "role": role, "name": name, "module": module})
+    return None
+
+
+def info(role: str, name: str) -> BackendInfo:
+    """The backend ``name`` of ``role``.
+
+    Raises:
+        UsageError: no such backend; the message lists those there are.
+    """
+    backends = available().get(role, {})
+    if name not in backends:
+        raise UsageError(f"no {role} backend '{name}'. There are: {', '.join(backends) or 'none'}")
+    return backends[name]
+
+
+def missing_packages(backend: BackendInfo) -> list[str]:
+    """Import names this backend needs that are not installed."""
+    return [name for name in backend.packages if importlib.util.find_spec(name) is None]
+
+
+def load(spec: ModelSpec) -> Any:
+    """Load one model; returns the role's object (see `roles`).
+
+    Raises:
+        UsageError: unknown backend. MissingPackage: its packages are not installed.
+        ModelMissing: its checkpoint is not here and could not be fetched.
+    """
+    backend = info(spec.role, spec.backend)
+    missing = missing_packages(backend)
+    if missing:
+        raise MissingPackage(f"{', '.join(missing)} (for --backend {backend.name})", backend.extra)
+    return importlib.import_module(backend.module).load(spec)

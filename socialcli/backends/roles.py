@@ -1,0 +1,105 @@
+"""What each role must be able to do: the protocols that backends fulfil and stages call.
+
+Pictures are ``PIL.Image`` in RGB, upright. Every coordinate is normalised to the picture
+(`socialcli.records` says how). Every method takes a list (one batch) and returns a list of the
+same length and order. A backend never resizes a batch on its own: running out of memory is the
+runner's business, so it lets ``torch.OutOfMemoryError`` through.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import numpy
+    from PIL.Image import Image
+
+    from socialcli.records import XYXY, Entities, Face, Gaze, Keypoints, Model
+
+
+class Role(Protocol):
+    """Common to all: what is written beside the results."""
+
+    model: Model  # backend, checkpoint, revision (a hub commit where known) and options
+
+
+@dataclass(frozen=True)
+class Generation:
+    """How a captioner writes; defaults as BLIP-2's own demo uses them."""
+
+    prompt: str = ""  # text the caption continues, or the instruction
+    beams: int = 5  # beam search width; 1 = greedy
+    nucleus: float = 0.0  # top-p in (0, 1]; 0 = no sampling
+    temperature: float = 1.0  # of sampling
+    max_tokens: int = 30  # new tokens at most
+    repetition_penalty: float = 1.0
+
+
+class Captioner(Role, Protocol):
+    def caption(self, images: list[Image], how: Generation, seeds: list[int]) -> list[str]:
+        """One caption per picture; ``seeds`` matter to nucleus sampling only, one a picture."""
+
+
+class EntityExtractor(Role, Protocol):
+    def extract(self, texts: list[str]) -> list[Entities]:
+        """Noun phrases and triples of each caption."""
+
+
+@dataclass(frozen=True)
+class Detection:
+    """One box for phrase number ``phrase`` of the picture's list."""
+
+    phrase: int
+    xyxy: XYXY
+    score: float
+
+
+class Grounder(Role, Protocol):
+    def ground(
+        self,
+        images: list[Image],
+        phrases: list[list[str]],
+        box_threshold: float,
+        text_threshold: float,
+    ) -> list[list[Detection]]:
+        """Boxes of each phrase in each picture, before any non-maximum suppression."""
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One mask: ``mask`` bool (height, width) of the upright picture; scores in [0, 1]."""
+
+    mask: numpy.ndarray
+    iou: float | None = None
+    stability: float | None = None
+
+
+class Segmenter(Role, Protocol):
+    def segment(self, images: list[Image], boxes: list[list[XYXY]]) -> list[list[Segment]]:
+        """The best mask for each box."""
+
+
+class FaceDetector(Role, Protocol):
+    def detect(self, images: list[Image]) -> list[list[Face]]:
+        """Faces of each picture, largest first, with landmarks where the detector has them."""
+
+
+class FaceEmbedder(Role, Protocol):
+    def embed(self, images: list[Image], faces: list[list[Face]]) -> list[numpy.ndarray]:
+        """(N, D) float32 identity embeddings per picture, not normalised, N = its faces."""
+
+
+class PoseEstimator(Role, Protocol):
+    def estimate(self, images: list[Image], boxes: list[list[XYXY]]) -> list[list[Keypoints]]:
+        """Keypoints of the person in each box; visibility 2 where the score is high enough."""
+
+
+class PersonDetector(Role, Protocol):
+    def people(self, images: list[Image]) -> list[list[tuple[XYXY, float]]]:
+        """Person boxes with scores; a pose backend offers this when it can find people itself."""
+
+
+class GazeEstimator(Role, Protocol):
+    def gaze(self, images: list[Image], heads: list[list[XYXY]]) -> list[list[Gaze]]:
+        """Gaze of the person with each head box (tight around the head)."""
