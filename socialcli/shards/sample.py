@@ -1,0 +1,292 @@
+"""Samples: the members of an archive that share a key, read in order, joined, written again."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO, TypeVar
+
+from socialcli import records
+from socialcli.errors import SampleFailed, SocialcliError
+from socialcli.shards import keys, locations, tar
+
+STATUS = "status.json"  # a sidecar's note that a sample was filtered or failed
+Record = TypeVar("Record")
+_BY_TYPE = {kind: suffix for suffix, kind in records.MEMBERS.items()}
+
+
+@dataclass(slots=True)
+class Sample:
+    """One sample. ``members`` maps suffix to bytes; ``problem`` says why it cannot be used.
+
+    ``blocks`` holds what is written when the sample passes through: (suffix, header, data), with
+    "" as the suffix of files that belong to no sample and travel with the next one.
+    """
+
+    key: str
+    members: dict[str, bytes] = field(default_factory=dict)
+    blocks: list[tuple[str, bytes, bytes]] = field(default_factory=list)
+    problem: str | None = None
+    whole: bool = True  # False: bytes are missing or unsafe, it must not be written again
+    filtered: str | None = None  # a sidecar says this sample was filtered, and why
+    work: Any = None  # an importer's entry, when the sample is still to be made
+
+    def picture(self) -> bytes:
+        """The picture's bytes as stored.
+
+        Raises:
+            SampleFailed: the sample has no picture member.
+        """
+        for suffix in records.IMAGE_SUFFIXES:
+            if suffix in self.members:
+                return self.members[suffix]
+        raise SampleFailed(
+            f"no picture among its members ({', '.join(self.members) or 'none'}); "
+            f"expected one of .{', .'.join(records.IMAGE_SUFFIXES[:4])}..."
+        )
+
+    def has(self, suffix: str) -> bool:
+        return suffix in self.members
+
+    def record(self, kind: type[Record]) -> Record:
+        """One JSON member as its dataclass, e.g. ``sample.record(records.Caption)``.
+
+        Raises:
+            SampleFailed: the member is missing (the message names the stage that writes it) or
+                not readable.
+        """
+        suffix = _BY_TYPE[kind]
+        if suffix not in self.members:
+            raise SampleFailed(f"no {suffix}: run `socialcli {_WRITER[suffix]}` first")
+        return records.load(kind, self.members[suffix], suffix)
+
+
+_WRITER = {
+    "meta.json": "import",
+    "caption.json": "caption",
+    "entities.json": "extract-entities",
+    "boxes.json": "ground",
+    "masks.json": "segment",
+    "people.json": "annotate-pose",
+    "interactions.json": "annotate-pose --with interaction",
+}
+
+
+class Checksum:
+    """CRC-32 and length of everything a shard gave: tells a changed input from the same one.
+
+    CRC-32 because it runs at several GB/s, so that nobody is tempted to switch it off; it guards
+    against accidents, not against an adversary.
+    """
+
+    def __init__(self) -> None:
+        self.crc = 0
+        self.bytes = 0
+
+    def add(self, data: bytes) -> None:
+        self.crc = zlib.crc32(data, self.crc)
+        self.bytes += len(data)
+
+    def __str__(self) -> str:
+        return f"crc32:{self.crc:08x}"
+
+
+@dataclass(slots=True)
+class Damage:
+    """Bytes of a shard that belong to no nameable sample and are lost."""
+
+    reason: str
+
+
+def _group(stream: BinaryIO, checksum: Checksum) -> Iterator[Sample | Damage]:
+    """Consecutive members with one key become a sample; damage is yielded where it lies.
+
+    A key that comes back later in the same archive is a sample with a ``problem``, because every
+    reader that groups consecutive members would see two.
+    """
+    current: Sample | None = None
+    loose: list[tuple[str, bytes, bytes]] = []
+    seen: set[int] = set()  # hashes: an archive of a million keys costs 60 MB as strings
+    for member in tar.members(stream):
+        if isinstance(member, tar.ArchiveEnd):
+            if current is not None:
+                yield current
+            current = None
+            seen = set()
+            continue
+        checksum.add(member.header)
+        checksum.add(member.data)
+        split = keys.split_name(member.name) if member.name else None
+        if split is None:
+            if member.problem:
+                yield Damage(member.problem)
+            elif keys.is_safe(member.name):
+                loose.append(("", member.header, member.data))
+            else:
+                yield Damage(f"unsafe name {member.name!r} left out")
+            continue
+        key, suffix = split
+        if current is None or current.key != key:
+            if current is not None:
+                yield current
+            current = Sample(key)
+            current.blocks, loose = loose, []
+            if hash(key) in seen:
+                current.problem = "duplicate key: another sample of this shard has it too"
+            seen.add(hash(key))
+        if member.problem:
+            current.problem = f"{suffix}: {member.problem}"
+            current.whole = False
+        elif not keys.is_safe(member.name):
+            current.problem = f"unsafe member name {member.name!r}: it would leave its folder"
+            current.whole = False
+        elif suffix in current.members:
+            current.problem = f"two members are called {suffix}"
+        else:
+            current.members[suffix] = member.data
+        current.blocks.append((suffix, member.header, member.data))
+    if current is not None:
+        yield current
+    if loose:
+        yield Sample("", blocks=loose)
+
+
+def read_all(location: str, checksums: list[Checksum] | None = None) -> Iterator[Sample | Damage]:
+    """Everything in one shard or join, in order, including damage and loose files (key "").
+
+    Args:
+        location: a path, URL, ``-``, or several joined with ``+``.
+        checksums: filled with one `Checksum` per joined archive.
+
+    Raises:
+        SocialcliError: an archive cannot be opened, or the joined archives' keys do not match.
+    """
+    archives = locations.parts(location)
+    sums = [Checksum() for _ in archives]
+    if checksums is not None:
+        checksums.extend(sums)
+    with ExitStack() as stack:
+        opened = [stack.enter_context(locations.open_read(a)) for a in archives]
+        streams = [
+            stack.enter_context(closing(_group(stream, checksum)))
+            for stream, checksum in zip(opened, sums, strict=True)
+        ]
+        if len(streams) == 1:
+            yield from streams[0]
+        else:
+            yield from _join(archives, streams)
+
+
+def _join(archives: list[str], streams: list[Any]) -> Iterator[Sample | Damage]:
+    base_stream, *sides = streams
+    for base in base_stream:
+        if isinstance(base, Damage) or base.key == "":
+            yield base
+            continue
+        for name, side in zip(archives[1:], sides, strict=True):
+            other = next((s for s in side if isinstance(s, Sample) and s.key), None)
+            if other is None or other.key != base.key:
+                found = f"'{other.key}'" if other is not None else "its end"
+                raise SocialcliError(
+                    f"{archives[0]} and {name} do not match: at key '{base.key}' of the first the "
+                    f"second has {found}; join a shard only with sidecars written from it"
+                )
+            _merge(base, other, name)
+        yield base
+    for name, side in zip(archives[1:], sides, strict=True):
+        left = next((s for s in side if isinstance(s, Sample) and s.key), None)
+        if left is not None:
+            raise SocialcliError(
+                f"{archives[0]} and {name} do not match: the second goes on with key "
+                f"'{left.key}' after the first has ended"
+            )
+
+
+def _merge(base: Sample, other: Sample, name: str) -> None:
+    if other.problem and not base.problem:
+        base.problem, base.whole = f"in {name}: {other.problem}", base.whole and other.whole
+    for suffix, header, data in other.blocks:
+        if suffix == STATUS:
+            status = _status(data)
+            if status.get("status") == "filtered":
+                base.filtered = base.filtered or str(status.get("reason", ""))
+            continue
+        if suffix in base.members:
+            base.blocks = [b for b in base.blocks if b[0] != suffix]
+        if suffix:
+            base.members[suffix] = data
+        base.blocks.append((suffix, header, data))
+
+
+def _status(data: bytes) -> dict[str, Any]:
+    import json
+
+    try:
+        body = json.loads(data)
+    except ValueError:
+        return {}
+    return body if isinstance(body, dict) else {}
+
+
+def read(location: str) -> Iterator[Sample]:
+    """The samples of one shard or join, in order; those with a ``problem`` included."""
+    for sample in read_all(location):
+        if isinstance(sample, Sample) and sample.key and sample.filtered is None:
+            yield sample
+
+
+def scan(location: str) -> Iterator[str]:
+    """The keys of one shard or join (of its first archive), without keeping any data."""
+    first = locations.parts(location)[0]
+    with locations.open_read(first) as stream:
+        last = ""
+        for member in tar.members(stream):
+            split = keys.split_name(getattr(member, "name", ""))
+            if split and split[0] != last:
+                last = split[0]
+                yield last
+
+
+class Writer:
+    """Writes samples to an open stream as a tar archive."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self.stream = stream
+        self.bytes = 0
+
+    def passed(self, sample: Sample, new: dict[str, bytes]) -> None:
+        """A sample as it was read, with ``new`` members after (or in place of) its own."""
+        for suffix, header, data in sample.blocks:
+            if suffix not in new:
+                self._put(header, data)
+        self.added(sample.key, new)
+
+    def added(self, key: str, new: dict[str, bytes]) -> None:
+        """Only these members, under ``key``."""
+        for suffix, data in new.items():
+            self._put(tar.header(f"{key}.{suffix}", len(data)), data)
+
+    def _put(self, header: bytes, data: bytes) -> None:
+        self.stream.write(header)
+        self.stream.write(data)
+        pad = tar.padding(len(data))
+        if pad:
+            self.stream.write(pad)
+        self.bytes += len(header) + len(data) + len(pad)
+
+    def close(self) -> None:
+        """End the archive (the stream itself stays open)."""
+        self.stream.write(tar.END_OF_ARCHIVE)
+        self.bytes += len(tar.END_OF_ARCHIVE)
+
+
+def write(path: str | Path, samples: Iterable[tuple[str, dict[str, bytes]]]) -> None:
+    """Publish one shard whole from (key, {suffix: bytes}) pairs."""
+    with locations.publish(str(path)) as stream:
+        writer = Writer(stream)
+        for key, members in samples:
+            writer.added(key, members)
+        writer.close()
