@@ -259,7 +259,7 @@ def _resynchronise(source: _Source) -> tuple[int, bytes | None]:
 # Header of a plain file around its name, size and checksum: mode 644, no owner, time 0.
 _BEFORE_SIZE = b"0000644\0" + b"0000000\0" * 2
 _AFTER_SIZE = b"00000000000\0"
-_AFTER_SUM = b"0" + bytes(100) + b"ustar\00000" + bytes(64) + b"0000000\0" * 2 + bytes(167)
+_AFTER_SUM = b"0" + bytes(100) + b"ustar\00000" + bytes(64 + 16 + 167)
 _FIXED_SUM = sum(_BEFORE_SIZE + _AFTER_SIZE + b" " * 8 + _AFTER_SUM)
 
 
