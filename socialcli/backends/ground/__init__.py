@@ -1,0 +1,1 @@
+"""Grounders: a picture and phrases in, boxes out (`socialcli.backends.roles.Grounder`)."""

@@ -1,0 +1,78 @@
+"""GroundingDINO through transformers: the default grounder.
+
+The default checkpoint is the Swin-B one, the strongest of the two that were released; paper 000
+says "Grounding-DINO" and no more (000_742de2d20f4a0d3a.txt, section 4.1). The smaller Swin-T is
+``--model IDEA-Research/grounding-dino-tiny``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from socialcli.backends import BackendInfo
+from socialcli.backends.ground import phrases as phrases_
+
+if TYPE_CHECKING:
+    import numpy
+    from PIL.Image import Image
+
+    from socialcli.backends import ModelSpec
+    from socialcli.backends.roles import Detection
+
+INFO = BackendInfo(
+    summary="GroundingDINO (Swin-B): open-vocabulary boxes for every phrase",
+    licence="Apache-2.0",
+    model="IDEA-Research/grounding-dino-base",
+    get="hf download IDEA-Research/grounding-dino-base",
+    size="0.9 GB",
+    packages=("torch", "transformers"),
+)
+
+
+class GroundingDino:
+    """See `roles.Grounder`; ``spec.options["phrase_score"]`` is "max" (default) or "mean"."""
+
+    def __init__(self, spec: ModelSpec) -> None:
+        from socialcli.backends import checkpoints
+
+        load = checkpoints.pretrained
+        self.network = load("GroundingDinoForObjectDetection", spec, INFO.model, INFO.get)
+        # The PIL processor whether or not torchvision is there: one machine, one result.
+        self.processor = load("GroundingDinoImageProcessorPil", spec, INFO.model, INFO.get)
+        tokenizer = load("AutoTokenizer", spec, INFO.model, INFO.get)
+        self.words = phrases_.vocabulary(tokenizer, self.network.config.max_text_len)
+        self.pooling = spec.options.get("phrase_score", "max")
+        self.device = spec.device
+        self.model = checkpoints.describe(spec, INFO.model, {"phrase_score": self.pooling})
+
+    def ground(
+        self,
+        images: list[Image],
+        phrases: list[list[str]],
+        box_threshold: float,
+        text_threshold: float,
+    ) -> list[list[Detection]]:
+        pixels = [
+            self.processor(images=image, return_tensors="pt")["pixel_values"][0] for image in images
+        ]
+        return phrases_.run(
+            pixels, phrases, self.words, self._forward, box_threshold, text_threshold, self.pooling
+        )
+
+    def _forward(
+        self, pixels: Any, texts: list[phrases_.Text]
+    ) -> tuple[numpy.ndarray, numpy.ndarray]:
+        import torch
+
+        ids, mask = phrases_.pad([text.ids for text in texts])
+        with torch.inference_mode():
+            out = self.network(
+                pixel_values=pixels.to(self.device, self.network.dtype),
+                input_ids=torch.tensor(ids, device=self.device),
+                attention_mask=torch.tensor(mask, device=self.device),
+            )
+        return out.logits.float().cpu().numpy(), out.pred_boxes.float().cpu().numpy()
+
+
+def load(spec: ModelSpec) -> GroundingDino:
+    return GroundingDino(spec)

@@ -1,0 +1,263 @@
+"""Find a box for every entity (GroundingDINO)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from socialcli import boxes, images, records
+from socialcli.backends import ModelSpec
+from socialcli.errors import SampleFailed, SampleFiltered, UsageError
+from socialcli.stages import Item, ModelOptions, option
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from socialcli.backends.roles import Detection, Grounder
+    from socialcli.shards import Sample
+
+READS = ("entities.json",)
+WRITES = ("boxes.json",)
+VERSION = 1
+
+MAX_ASPECT = 50  # a picture longer than this many times its width leaves nothing to look at
+
+
+@dataclass
+class Config(ModelOptions):
+    backend: str = option("grounding-dino", "Which grounder; `socialcli models` lists them.")
+    model: str = option("", "Hub id, folder or file of the checkpoint.")
+    revision: str | None = option(None, "Commit or tag of the hub checkpoint.")
+    box_threshold: float = option(0.35, "A box stays if some phrase scores above this (0 to 1).")
+    text_threshold: float = option(0.25, "It belongs to the phrases that score above this.")
+    phrase_score: str = option("max", "Score of a phrase from those of its tokens: max or mean.")
+    nms: float = option(0.7, "Drop boxes of one entity that overlap a better one by this IoU.")
+    boxes_per_entity: str = option(
+        "count", "Boxes of an entity at most: a number, all, or count (what its phrase says)."
+    )
+    query: str = option("phrase", "What is looked for: the whole phrase, or its head noun (head).")
+    classes: str | None = option(
+        None, "Ground these phrases, divided by commas, instead of the caption's entities."
+    )
+    keep_existing: bool = option(False, "Leave samples that have boxes.json as they are.")
+    drop_empty: bool = option(False, "Filter out samples in which nothing was found.")
+    model_config: str = option("", "Configuration file beside an original checkpoint.")
+    text_encoder: str = option("", "Folder or hub id of an original checkpoint's BERT tokenizer.")
+
+
+@dataclass
+class Target:
+    """One thing to look for: an entity, or a class of ``--classes`` (then without an id)."""
+
+    query: str
+    label: str
+    entity: int | None
+    kind: str
+    count: int  # 0 = several
+
+
+@dataclass
+class Work:
+    """One sample to ground; ``image`` is None for one that keeps its boxes."""
+
+    image: Image | None
+    targets: list[Target]
+
+
+def models(config: Config) -> list[ModelSpec]:
+    options: dict[str, Any] = {"phrase_score": config.phrase_score}
+    for name in ("model_config", "text_encoder"):
+        if getattr(config, name):
+            options[name] = getattr(config, name)
+    return [
+        ModelSpec(
+            "ground",
+            config.backend,
+            config.model,
+            config.revision,
+            config.device,
+            config.dtype,
+            options,
+        )
+    ]
+
+
+def load(config: Config) -> Grounder:
+    from socialcli import backends
+
+    _check(config)
+    return backends.load(models(config)[0])
+
+
+def _check(config: Config) -> None:
+    for name in ("box_threshold", "text_threshold", "nms"):
+        if not 0 <= getattr(config, name) <= 1:
+            flag = name.replace("_", "-")
+            raise UsageError(f"--{flag} {getattr(config, name)}: expected a number from 0 to 1")
+    if config.query not in ("phrase", "head"):
+        raise UsageError(f"--query {config.query}: expected phrase or head")
+    if config.phrase_score not in ("max", "mean"):
+        raise UsageError(f"--phrase-score {config.phrase_score}: expected max or mean")
+    if config.classes is not None and not _classes(config):
+        raise UsageError("--classes is empty: expected phrases divided by commas")
+    _limit(config, 1)
+
+
+def _limit(config: Config, count: int) -> int | None:
+    """How many boxes an entity that counts ``count`` may have; None = as many as there are."""
+    wanted = config.boxes_per_entity
+    if wanted == "all":
+        return None
+    if wanted == "count":
+        return count or None
+    if not wanted.isdecimal() or int(wanted) < 1:
+        raise UsageError(f"--boxes-per-entity {wanted}: expected count, all, or a number from 1 on")
+    return int(wanted)
+
+
+def _classes(config: Config) -> list[str]:
+    return [name.strip() for name in (config.classes or "").split(",") if name.strip()]
+
+
+def prepare(config: Config, sample: Sample) -> Work:
+    if config.keep_existing and sample.has("boxes.json"):
+        return Work(None, [])
+    if config.classes is not None:
+        targets = [Target(c, c, None, kind_of(c), 0) for c in _classes(config)]
+    else:
+        targets = [
+            Target(e.text if config.query == "phrase" else e.head, e.head, e.id, e.kind, e.count)
+            for e in sample.record(records.Entities).entities
+        ]
+    image = images.decode(sample.picture())
+    if max(image.size) > MAX_ASPECT * min(image.size):
+        raise SampleFailed(f"picture of {image.width}x{image.height} pixels is too narrow")
+    return Work(image, targets)
+
+
+def process(
+    config: Config, loaded: Grounder, items: list[Item]
+) -> list[dict[str, bytes] | Exception]:
+    """Boxes of each sample; those without anything to look for skip the model."""
+    kinds = getattr(loaded, "kinds", None)
+    asked = []
+    for item in items:
+        targets = [t for t in item.work.targets if kinds is None or t.kind in kinds]
+        queries = sorted({t.kind for t in targets}) if kinds else [t.query for t in targets]
+        asked.append((targets, queries))
+    busy = [i for i, (_, queries) in enumerate(asked) if queries]
+    answers: dict[int, list[Detection]] = {}
+    if busy:
+        found = loaded.ground(
+            [items[i].work.image for i in busy],
+            [asked[i][1] for i in busy],
+            config.box_threshold,
+            config.text_threshold,
+        )
+        answers = dict(zip(busy, found, strict=True))
+    results: list[dict[str, bytes] | Exception] = []
+    for i, item in enumerate(items):
+        if item.work.image is None:
+            results.append({})
+            continue
+        targets, queries = asked[i]
+        link = _by_kind if kinds else _by_phrase
+        try:
+            chosen = link(config, targets, queries, answers.get(i, []))
+            results.append(_member(config, loaded, item.work.image, chosen))
+        except (SampleFailed, SampleFiltered) as error:
+            results.append(error)
+    return results
+
+
+def _member(
+    config: Config, loaded: Grounder, image: Image, chosen: list[records.Box]
+) -> dict[str, bytes]:
+    if not chosen and config.drop_empty:
+        raise SampleFiltered("no boxes found")
+    model = replace(
+        loaded.model,
+        options={
+            **loaded.model.options,
+            "box_threshold": config.box_threshold,
+            "text_threshold": config.text_threshold,
+            "nms": config.nms,
+            "boxes_per_entity": config.boxes_per_entity,
+            "query": config.query if config.classes is None else "classes",
+        },
+    )
+    record = records.Boxes(image.width, image.height, chosen, model)
+    return {"boxes.json": records.dump(record)}
+
+
+def _suppressed(config: Config, found: list[Detection]) -> list[Detection]:
+    """Detections of one phrase after suppression, best first."""
+    if not all(math.isfinite(d.score) for d in found):
+        raise SampleFailed("the grounder's output is not a number; try --dtype float32")
+    kept = boxes.nms([d.xyxy for d in found], [d.score for d in found], config.nms)  # type: ignore[arg-type]
+    return [found[k] for k in kept]
+
+
+def _by_phrase(
+    config: Config, targets: list[Target], queries: list[str], found: list[Detection]
+) -> list[records.Box]:
+    """Boxes of targets that were asked for one by one, in their order, best first.
+
+    Targets with the same words ("a man ... a man") have the same candidates, so these are dealt:
+    the first target takes its best, the next the best that are left. When none are left the next
+    target shares the best, for two mentions of one visible thing are most often the same thing.
+    """
+    pools: dict[str, list[Detection]] = {}
+    dealt: dict[str, int] = {}
+    made: list[records.Box] = []
+    for number, target in enumerate(targets):
+        words = " ".join(target.query.lower().split())
+        if words not in pools:
+            pools[words] = _suppressed(config, [d for d in found if d.phrase == number])
+        pool, limit = pools[words], _limit(config, target.count)
+        start = dealt.get(words, 0) if limit is not None else 0
+        mine = pool[start:] or pool
+        mine = mine if limit is None else mine[:limit]
+        dealt[words] = start + len(mine)
+        made += [
+            records.Box(len(made) + n, d.xyxy, target.label, target.entity, d.score)
+            for n, d in enumerate(mine, 1)
+        ]
+    return made
+
+
+def _by_kind(
+    config: Config, targets: list[Target], queries: list[str], found: list[Detection]
+) -> list[records.Box]:
+    """Boxes from a grounder that sees a kind ("person") and cannot read phrases.
+
+    Where one target alone is of that kind, the boxes are its; where several are ("a man and a
+    woman"), nobody knows which is whose, and the boxes name the kind and link to none.
+    """
+    made: list[records.Box] = []
+    for number, kind in enumerate(queries):
+        mine = _suppressed(config, [d for d in found if d.phrase == number])
+        same = [t for t in targets if t.kind == kind]
+        label, entity = kind, None
+        if len(same) == 1:
+            label, entity = same[0].label, same[0].entity
+            mine = mine[: _limit(config, same[0].count)]
+        made += [
+            records.Box(len(made) + n, d.xyxy, label, entity, d.score)
+            for n, d in enumerate(mine, 1)
+        ]
+    return made
+
+
+PERSON_WORDS = {
+    "person", "people", "human", "man", "men", "woman", "women", "boy", "boys", "girl", "girls",
+    "child", "children", "kid", "kids", "baby", "lady", "gentleman", "guy", "crowd", "player",
+    "rider",
+}  # fmt: skip
+
+
+def kind_of(label: str) -> str:
+    """person or object, by the last word of a class label ("young woman" -> person)."""
+    words = label.lower().split()
+    return "person" if words and words[-1] in PERSON_WORDS else "object"
