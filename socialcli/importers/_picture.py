@@ -1,0 +1,247 @@
+"""What every importer does with a picture file: read it, state its facts, place annotations on it.
+
+The frame of annotations. Records hold annotations in the upright picture, but a file with an EXIF
+orientation stores its pixels turned, and data sets differ in which of the two their annotators'
+numbers mean. `frame` decides it per picture, and `Frame` turns points, boxes and masks upright.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from socialcli import images, records
+from socialcli.errors import SampleFailed, UsageError
+
+if TYPE_CHECKING:
+    import numpy
+
+# What a file name may end in to be taken for a picture. HEIC cannot be decoded here: it is listed
+# so that a folder of telephone pictures says so instead of looking empty.
+SUFFIXES = (*records.IMAGE_SUFFIXES, "jfif", "jpe", "pgm", "pnm", "pbm", "heic", "heif")
+_MEMBER = {
+    "JPEG": "jpg", "MPO": "jpg", "PNG": "png", "WEBP": "webp", "GIF": "gif", "BMP": "bmp",
+    "TIFF": "tif", "PPM": "ppm", "AVIF": "avif",
+}  # fmt: skip
+FRAMES = ("auto", "stored", "upright")
+FRAME_HELP = (
+    "Which pixels the annotations of EXIF-rotated pictures count: stored, upright, or auto "
+    "(whichever the annotated size fits; stored where it fits both)."
+)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One picture file: its bytes, the suffix of its member, its header's facts."""
+
+    data: bytes
+    suffix: str
+    facts: images.PictureFacts
+    source: str  # path relative to what was imported, as text that JSON can hold
+
+    def members(self, **meta: Any) -> dict[str, bytes]:
+        """The picture and its ``meta.json``; ``meta`` fills `records.Meta` (split, extra...)."""
+        record = records.Meta(
+            width=self.facts.width,
+            height=self.facts.height,
+            orientation=self.facts.orientation,
+            source=self.source,
+            **meta,
+        )
+        return {self.suffix: self.data, "meta.json": records.dump(record)}
+
+
+def printable(path: str) -> str:
+    """A file name as text that JSON can hold: bytes that are no UTF-8 become ``\\xNN``."""
+    return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def natural(path: str) -> tuple[Any, ...]:
+    """Sort key by which ``2.jpg`` comes before ``10.jpg``; never equal for two paths."""
+    pieces = re.split(r"([0-9]+)", path)
+    # Odd pieces are the digits, so text is only ever compared with text.
+    return (*[int(p) if i % 2 else p for i, p in enumerate(pieces)], path)
+
+
+def is_picture_name(name: str) -> bool:
+    stem, dot, suffix = name.rpartition(".")
+    return bool(dot and stem) and suffix.lower() in SUFFIXES
+
+
+def pictures_in(folder: Path) -> list[str]:
+    """Names of the pictures directly in a folder, in natural order; hidden files are left out."""
+    found = [path for path in folder.iterdir() if not path.name.startswith(".")]
+    names = [path.name for path in found if is_picture_name(path.name) and not path.is_dir()]
+    return sorted(names, key=natural)
+
+
+def source_folder(source: str) -> Path:
+    """The folder to import from.
+
+    Raises:
+        UsageError: there is no such folder.
+    """
+    folder = Path(source).expanduser()
+    if not folder.is_dir():
+        what = "is a file, not a folder" if folder.exists() else "no such folder"
+        raise UsageError(f"{source}: {what}")
+    return folder
+
+
+def check_frame(value: str) -> None:
+    if value not in FRAMES:
+        raise UsageError(f"--frame {value}: expected one of {', '.join(FRAMES)}")
+
+
+def read_file(root: Path, relative: str, limit: int = images.MAX_BYTES) -> bytes:
+    """The bytes of a file named by data.
+
+    Raises:
+        SampleFailed: the name leaves ``root``, or the file is missing, unreadable, no regular
+            file (a pipe would block for ever) or larger than ``limit``.
+    """
+    name = printable(relative)
+    parts = relative.replace("\\", "/").split("/")
+    if "\0" in relative or ".." in parts or Path(relative).is_absolute():
+        raise SampleFailed(f"unsafe file name {name!r}: it leaves the imported folder")
+    path = root / relative
+    try:
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise SampleFailed(f"{name}: not a regular file")
+            if status.st_size > limit:
+                raise SampleFailed(
+                    f"{name}: {status.st_size / 2**20:.0f} MB is over the limit of "
+                    f"{limit // 2**20} MB"
+                )
+            return file.read()
+    except FileNotFoundError:
+        raise SampleFailed(f"{name}: no such file under {root}") from None
+    except OSError as error:
+        raise SampleFailed(f"{name}: cannot be read ({error.strerror or error})") from None
+
+
+def read(root: Path, relative: str, *, check_pixels: bool = False) -> Picture:
+    """One picture file by its path relative to ``root``.
+
+    Args:
+        check_pixels: decode it fully, so that one cut short is found now and not by a stage.
+
+    Raises:
+        SampleFailed: see `read_file`; or the bytes are no picture that can be decoded.
+    """
+    data = read_file(root, relative)
+    facts = images.facts(data)
+    if check_pixels:
+        images.decode(data)
+    suffix = relative.rpartition(".")[2].lower()
+    if suffix not in records.IMAGE_SUFFIXES:
+        suffix = _MEMBER.get(facts.format, "jpg")
+    return Picture(data, suffix, facts, printable(relative.replace("\\", "/")))
+
+
+@dataclass(frozen=True)
+class Frame:
+    """The pixels in which annotations of one picture are counted.
+
+    ``width`` and ``height`` are the size the annotations assume, in pixels; ``orientation`` is the
+    EXIF orientation that still has to be applied to them (1: they are upright already).
+    """
+
+    width: float
+    height: float
+    orientation: int = 1
+
+    def point(self, x: float, y: float) -> records.Point:
+        """A point in annotated pixels -> normalised, in the upright picture; not clipped."""
+        return self.normalised(x / self.width, y / self.height)
+
+    def normalised(self, u: float, v: float) -> records.Point:
+        """A point that is normalised already -> the same in the upright picture."""
+        return {
+            1: (u, v),
+            2: (1 - u, v),
+            3: (1 - u, 1 - v),
+            4: (u, 1 - v),
+            5: (v, u),
+            6: (1 - v, u),
+            7: (1 - v, 1 - u),
+            8: (v, 1 - u),
+        }[self.orientation]
+
+    def box(self, left: float, top: float, right: float, bottom: float) -> records.XYXY | None:
+        """A box in annotated pixels -> normalised upright xyxy, clipped to the picture.
+
+        None when nothing of it is left, or it has no area.
+        """
+        return self.normalised_box(
+            left / self.width, top / self.height, right / self.width, bottom / self.height
+        )
+
+    def normalised_box(self, *edges: float) -> records.XYXY | None:
+        """`box` for edges that are normalised already."""
+        left, top, right, bottom = (min(max(edge, 0.0), 1.0) for edge in edges)
+        if not (left < right and top < bottom):  # also false for NaN
+            return None
+        (x0, y0), (x1, y1) = self.normalised(left, top), self.normalised(right, bottom)
+        box = tuple(round(v, 6) for v in (min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1)))
+        return box if box[0] < box[2] and box[1] < box[3] else None  # type: ignore[return-value]
+
+    @property
+    def mirrored(self) -> bool:
+        """Whether turning it upright swaps left and right hands."""
+        return self.orientation in (2, 4, 5, 7)
+
+    def mask(self, mask: numpy.ndarray) -> numpy.ndarray:
+        """A (height, width) mask in annotated pixels -> turned upright."""
+        import numpy
+
+        return {
+            1: lambda m: m,
+            2: lambda m: m[:, ::-1],
+            3: lambda m: m[::-1, ::-1],
+            4: lambda m: m[::-1],
+            5: lambda m: m.T,
+            6: lambda m: numpy.rot90(m, -1),
+            7: lambda m: m[::-1, ::-1].T,
+            8: lambda m: numpy.rot90(m),
+        }[self.orientation](mask)
+
+
+def frame(
+    facts: images.PictureFacts, annotated: tuple[float, float] | None, choice: str = "auto"
+) -> Frame:
+    """The frame of one picture's annotations.
+
+    Args:
+        annotated: (width, height) that the annotation file states; None when it states none.
+        choice: ``stored`` or ``upright`` where the user knows; ``auto`` takes the one whose size
+            is the annotated one, and the stored pixels when both fit or no size is stated. That is
+            how these data sets were made: browsers and MATLAB ignored the orientation then.
+
+    Raises:
+        SampleFailed: the annotated size has another shape than the picture (2 % tolerance).
+    """
+    stored, upright = facts.stored_size, (facts.width, facts.height)
+    sizes = {"stored": stored, "upright": upright}
+    order = ["stored", "upright"] if choice == "auto" else [choice]
+    if annotated is None:
+        width, height = sizes[order[0]]
+        return Frame(width, height, facts.orientation if order[0] == "stored" else 1)
+    width, height = annotated
+    if width > 0 and height > 0:
+        order.sort(key=lambda name: sizes[name] != (width, height))  # an exact fit goes first
+        for name in order:
+            w, h = sizes[name]
+            # Resized copies of a data set keep its annotations: only the shape has to fit.
+            if abs(width * h - height * w) <= 0.02 * width * h:
+                return Frame(width, height, facts.orientation if name == "stored" else 1)
+    raise SampleFailed(
+        f"the picture is {facts.width}x{facts.height} but its annotations are for "
+        f"{width:g}x{height:g}: not the same picture"
+    )

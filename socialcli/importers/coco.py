@@ -1,0 +1,344 @@
+"""COCO: instances JSON, with person keypoints and captions where there are any."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from socialcli import records, rle, shards
+from socialcli.errors import SampleFailed, UsageError
+from socialcli.importers import Entry, _picture
+from socialcli.stages import MISSING, option
+
+PERSON = "person"
+# Indices into COCO_KEYPOINTS after left and right have changed places (eyes, ears, shoulders...).
+_MIRROR = [0, *(i + 1 if i % 2 else i - 1 for i in range(1, 17))]
+
+
+@dataclass
+class Config:
+    source: str = option(MISSING, "COCO's folder: annotations/ and the folders of pictures.")
+    split: str | None = option(None, "Part to import, as in instances_SPLIT.json (val2017).")
+    annotations: str | None = option(
+        None, "Instances JSON, when it is not annotations/instances_SPLIT.json."
+    )
+    keypoints: str | None = option(
+        None, "Person keypoints JSON; annotations/person_keypoints_SPLIT.json if that is there."
+    )
+    captions: str | None = option(
+        None, "Captions JSON; annotations/captions_SPLIT.json if that is there."
+    )
+    images: str | None = option(None, "Folder of the pictures, when it is not SPLIT/.")
+    masks: bool = option(True, "Write masks.json from the segmentations.")
+    frame: str = option("auto", _picture.FRAME_HELP)
+    check_pixels: bool = option(False, "Decode every picture fully, not only its header.")
+
+
+@dataclass
+class Work:
+    """One picture of the data set with everything that is annotated on it."""
+
+    folder: str
+    image: dict[str, Any]  # its entry in "images"
+    split: str
+    license: str
+    annotations: list[dict[str, Any]] = field(default_factory=list)
+    captions: list[str] = field(default_factory=list)
+    labels: dict[int, str] = field(default_factory=dict)  # category id -> name
+    people: frozenset[int] = frozenset()  # categories with COCO's 17 keypoints
+    has: tuple[str, ...] = ()  # which of instances, keypoints, captions the data set gives
+
+
+def entries(config: Config) -> Iterator[Entry]:
+    """Every picture of the instances JSON in its order, annotated or not.
+
+    Raises:
+        UsageError: no annotations, several splits and none chosen, JSON that is not COCO's, or a
+            picture folder that cannot be found.
+    """
+    _picture.check_frame(config.frame)
+    root = _picture.source_folder(config.source)
+    main, split = _find_annotations(root, config)
+    bodies = {"instances": _load(main)}
+    for part, given in (("person_keypoints", config.keypoints), ("captions", config.captions)):
+        file = Path(given) if given else main.with_name(f"{part}_{split}.json")
+        if given or (split and file.is_file()):
+            bodies[part] = _load(file)
+    body = bodies["instances"]
+    folder = _find_pictures(root, main, split, body["images"], config)
+    annotations = _by_image(bodies)
+    texts = _captions_by_image(bodies)
+    labels = {c["id"]: str(c["name"]) for c in body.get("categories", [])}
+    people = _keypoint_categories(bodies)
+    licenses = {x.get("id"): _license(x) for x in body.get("licenses") or []}
+    names = [str(image["file_name"]) for image in body["images"]]
+    for key, image in zip(shards.distinct_keys(names), body["images"], strict=True):
+        found = annotations.get(image["id"], [])
+        work = Work(
+            folder=str(folder),
+            image={k: v for k, v in image.items() if k not in ("segments_info",)},
+            split=split,
+            license=licenses.get(image.get("license"), ""),
+            annotations=found,
+            captions=texts.get(image["id"], []),
+            labels={a["category_id"]: labels.get(a["category_id"], "") for a in found},
+            people=people,
+            has=tuple(bodies),
+        )
+        yield Entry(key, work)
+
+
+def _find_annotations(root: Path, config: Config) -> tuple[Path, str]:
+    """The instances JSON and the split it is of ("" when its name does not say)."""
+    if config.annotations:
+        file = Path(config.annotations).expanduser()
+        file = file if file.is_file() else root / config.annotations
+        if not file.is_file():
+            raise UsageError(f"{config.annotations}: no such file")
+        return file, config.split or file.stem.partition("instances_")[2]
+    folder = root / "annotations" if (root / "annotations").is_dir() else root
+    if config.split:
+        file = folder / f"instances_{config.split}.json"
+        if file.is_file():
+            return file, config.split
+    files = sorted(folder.glob("instances_*.json"))
+    splits = [file.stem.removeprefix("instances_") for file in files]
+    if not files:
+        raise UsageError(
+            f"{folder}: no instances_SPLIT.json here; name the file with --annotations"
+        )
+    if config.split or len(files) > 1:
+        raise UsageError(f"{config.source}: choose one with --split: {', '.join(splits)}")
+    return files[0], splits[0]
+
+
+def _load(file: Path) -> dict[str, Any]:
+    import json
+
+    try:
+        body = json.loads(file.expanduser().read_bytes())
+        if not isinstance(body, dict) or not isinstance(body["images"], list):
+            raise ValueError("no list called images")
+        seen = {image["id"] for image in body["images"] if image["file_name"]}
+        if len(seen) != len(body["images"]):
+            raise ValueError("two images have one id")
+        for annotation in body.setdefault("annotations", []):
+            if annotation["image_id"] is None:
+                raise ValueError("an annotation without image_id")
+    except OSError as error:
+        raise UsageError(f"{file}: cannot be read ({error.strerror or error})") from None
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise UsageError(f"{file}: not COCO JSON ({type(error).__name__}: {error})") from None
+    return body
+
+
+def _find_pictures(
+    root: Path, main: Path, split: str, images: list[dict[str, Any]], config: Config
+) -> Path:
+    if config.images:
+        given = Path(config.images).expanduser()
+        given = given if given.is_dir() else root / config.images
+        if not given.is_dir():
+            raise UsageError(f"{config.images}: no such folder")
+        return given
+    candidates = [root / split, root / "images" / split, root / "images", root, main.parent]
+    folders = [folder for folder in dict.fromkeys(candidates) if folder.is_dir()]
+    for image in images:
+        for folder in folders:
+            if (folder / str(image["file_name"])).is_file():
+                return folder
+    raise UsageError(
+        f"{config.source}: none of the {len(images)} pictures found in "
+        f"{', '.join(str(f) for f in folders)}; name their folder with --images"
+    )
+
+
+def _by_image(bodies: dict[str, dict[str, Any]]) -> dict[Any, list[dict[str, Any]]]:
+    """Image id -> its annotations, keypoints merged into the instance of the same id."""
+    grouped: dict[Any, list[dict[str, Any]]] = {}
+    by_id: dict[Any, dict[str, Any]] = {}
+    for annotation in bodies["instances"]["annotations"]:
+        if "category_id" in annotation:
+            grouped.setdefault(annotation["image_id"], []).append(annotation)
+            by_id[annotation.get("id")] = annotation
+    for person in bodies.get("person_keypoints", {}).get("annotations", []):
+        instance = by_id.get(person.get("id"))
+        if instance is not None and instance["image_id"] == person["image_id"]:
+            instance["keypoints"] = person.get("keypoints")
+        elif "category_id" in person:
+            grouped.setdefault(person["image_id"], []).append(person)
+    return grouped
+
+
+def _captions_by_image(bodies: dict[str, dict[str, Any]]) -> dict[Any, list[str]]:
+    grouped: dict[Any, list[str]] = {}
+    for annotation in bodies.get("captions", {}).get("annotations", []):
+        text = " ".join(str(annotation.get("caption", "")).split())
+        if text:
+            grouped.setdefault(annotation["image_id"], []).append(text)
+    return grouped
+
+
+def _keypoint_categories(bodies: dict[str, dict[str, Any]]) -> frozenset[int]:
+    categories = [c for body in bodies.values() for c in body.get("categories") or []]
+    wanted = list(records.COCO_KEYPOINTS)
+    return frozenset(c["id"] for c in categories if c.get("keypoints") == wanted)
+
+
+def _license(entry: dict[str, Any]) -> str:
+    name, url = str(entry.get("name") or ""), str(entry.get("url") or "")
+    return f"{name} ({url})" if name and url else name or url
+
+
+def build(config: Config, entry: Entry) -> dict[str, bytes]:
+    """The picture, meta, boxes, masks, people and captions.
+
+    Box, mask and person ids count the annotations of the picture from 1; ``meta.extra`` maps box
+    ids to COCO's annotation ids, names the crowd regions, and lists what was dropped and why.
+
+    Raises:
+        SampleFailed: the picture is missing or none, or is not the annotated one.
+    """
+    work: Work = entry.work
+    image = work.image
+    picture = _picture.read(
+        Path(work.folder), str(image["file_name"]), check_pixels=config.check_pixels
+    )
+    size = _size(image)
+    frame = _picture.frame(picture.facts, size, config.frame)
+    width, height = picture.facts.width, picture.facts.height
+    boxes = records.Boxes(width, height, model=records.GROUND_TRUTH)
+    masks = records.Masks(width, height, model=records.GROUND_TRUTH)
+    people = records.People(width, height, models={"pose": records.GROUND_TRUTH})
+    extra: dict[str, Any] = {"image_id": image["id"], "annotations": {}}
+    dropped: list[dict[str, Any]] = []
+    crowd: list[int] = []
+    for number, annotation in enumerate(work.annotations, start=1):
+        name = annotation.get("id", number)
+        mask = None
+        if annotation.get("segmentation"):
+            try:
+                mask = _mask(annotation["segmentation"], frame, (width, height))
+            except SampleFailed as error:
+                dropped.append({"annotation": name, "what": "mask", "why": str(error)})
+        box = _box(annotation, frame, mask)
+        if box is None:
+            dropped.append({"annotation": name, "what": "all", "why": "its box has no area"})
+            continue
+        label = work.labels.get(annotation["category_id"], "")
+        boxes.boxes.append(records.Box(number, box, label))
+        extra["annotations"][str(number)] = name
+        if mask is not None and config.masks:
+            masks.masks.append(records.Mask(number, rle.encode(mask), box=number))
+        if annotation.get("iscrowd"):
+            crowd.append(number)
+        elif label == PERSON or annotation["category_id"] in work.people:
+            person = records.Person(len(people.people) + 1, box=number)
+            if annotation["category_id"] in work.people:
+                person.keypoints = _keypoints(annotation.get("keypoints"), frame)
+            people.people.append(person)
+    if crowd:
+        extra["crowd_boxes"] = crowd
+    if dropped:
+        extra["dropped"] = dropped
+    if size is not None and size not in (picture.facts.stored_size, (width, height)):
+        extra["annotated_size"] = list(size)
+    for source in ("flickr_url", "coco_url"):
+        if image.get(source):
+            extra["url"] = str(image[source])
+            break
+    members = picture.members(split=work.split, license=work.license, extra=extra)
+    members["boxes.json"] = records.dump(boxes)
+    if config.masks:
+        members["masks.json"] = records.dump(masks)
+    members["people.json"] = records.dump(people)
+    if work.captions:
+        first, *others = work.captions
+        caption = records.Caption(first, others, records.GROUND_TRUTH)
+        members["caption.json"] = records.dump(caption)
+    return members
+
+
+def _size(image: dict[str, Any]) -> tuple[float, float] | None:
+    try:
+        return (image["width"], image["height"]) if image["width"] and image["height"] else None
+    except KeyError:
+        return None
+
+
+def _box(annotation: dict[str, Any], frame: _picture.Frame, mask: Any) -> records.XYXY | None:
+    """The box (COCO: x, y, width, height from 0), else the mask's extent."""
+    box = annotation.get("bbox")
+    if isinstance(box, list) and len(box) == 4:
+        try:
+            x, y, w, h = (float(v) for v in box)
+        except (TypeError, ValueError):
+            return None
+        return frame.box(x, y, x + w, y + h)
+    if mask is None or not mask.any():
+        return None
+    rows, columns = mask.any(axis=1).nonzero()[0], mask.any(axis=0).nonzero()[0]
+    height, width = mask.shape
+    upright = _picture.Frame(width, height)
+    return upright.box(columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)
+
+
+def _mask(segmentation: Any, frame: _picture.Frame, size: tuple[int, int]) -> Any:
+    """Polygons, or run lengths compressed or not -> upright bool mask of the picture's size.
+
+    Raises:
+        SampleFailed: the segmentation is malformed.
+    """
+    import numpy
+    from PIL import Image
+
+    width, height = round(frame.width), round(frame.height)
+    if isinstance(segmentation, dict):
+        if list(segmentation.get("size", [])) != [height, width]:
+            raise SampleFailed(f"its size {segmentation.get('size')} is not {[height, width]}")
+        try:
+            mask = rle.decode(segmentation)
+        except OverflowError as error:  # a negative run
+            raise SampleFailed(f"a mask is not a COCO run-length code ({error})") from None
+    else:
+        mask = _polygons(segmentation, width, height)
+    mask = frame.mask(mask)
+    if mask.shape != (size[1], size[0]):  # annotations of a resized picture
+        scaled = Image.fromarray(numpy.ascontiguousarray(mask)).resize(
+            size, Image.Resampling.NEAREST
+        )
+        mask = numpy.asarray(scaled)
+    return mask
+
+
+def _polygons(polygons: Any, width: int, height: int) -> Any:
+    from pycocotools import mask as coco
+
+    # pycocotools draws in C whatever it is given: far-off points cost memory, few crash.
+    limit = 2 * max(width, height)
+    try:
+        checked = [[float(v) for v in polygon] for polygon in polygons]
+    except (TypeError, ValueError):
+        raise SampleFailed("a polygon is not a list of numbers") from None
+    for polygon in checked:
+        if len(polygon) < 6 or len(polygon) % 2:
+            raise SampleFailed(f"a polygon of {len(polygon)} numbers")
+        if not all(-limit <= v <= limit for v in polygon):
+            raise SampleFailed("a polygon has points far outside the picture")
+    return coco.decode(coco.merge(coco.frPyObjects(checked, height, width))).astype(bool)
+
+
+def _keypoints(values: Any, frame: _picture.Frame) -> records.Keypoints | None:
+    """COCO's 51 numbers (x, y, visibility from 0 to 2), None when no point is labelled."""
+    if not isinstance(values, list) or len(values) != 3 * len(records.COCO_KEYPOINTS):
+        return None
+    points = []
+    for x, y, visibility in zip(values[0::3], values[1::3], values[2::3], strict=True):
+        # An unlabelled point is (0, 0, 0): no place, so it must not be turned with the picture.
+        place = frame.point(float(x), float(y)) if visibility else (0.0, 0.0)
+        points.append((*place, float(visibility)))
+    if frame.mirrored:  # what the annotator saw as a left hand is a right hand upright
+        points = [points[i] for i in _MIRROR]
+    return records.Keypoints(points) if any(p[2] for p in points) else None

@@ -1,0 +1,155 @@
+"""A folder of photographs, with captions beside them (KEY.txt) or in a CSV file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from socialcli import shards
+from socialcli.errors import UsageError
+from socialcli.importers import Entry, _picture
+from socialcli.stages import MISSING, option
+
+COMPANIONS = ("txt", "json")
+_FILE_COLUMNS = ("file", "file_name", "filename", "image", "path")
+_TEXT_COLUMNS = ("caption", "text")
+
+
+@dataclass
+class Config:
+    source: str = option(MISSING, "Folder of pictures; its subfolders are searched too.")
+    captions: str | None = option(
+        None, "CSV of captions: a column file (path within the folder) and a column caption."
+    )
+    hidden: bool = option(False, "Also take files and folders whose names start with a dot.")
+    follow_links: bool = option(True, "Follow symbolic links.")
+    check_pixels: bool = option(False, "Decode every picture fully, not only its header.")
+
+
+@dataclass(frozen=True)
+class Work:
+    """One picture to be imported: its path, those of the files beside it, its CSV captions."""
+
+    path: str
+    companions: tuple[tuple[str, str], ...]  # (member suffix, path)
+    captions: tuple[str, ...] = ()
+
+
+def entries(config: Config) -> Iterator[Entry]:
+    """Every picture below the folder, in natural order of its path (2 before 10).
+
+    ``KEY.txt`` and ``KEY.json`` beside a picture travel with it byte for byte. A caption of the
+    CSV file becomes its ``txt`` member instead; several captions of one picture, one a line.
+
+    Raises:
+        UsageError: no such folder, a folder that cannot be listed, no picture in it, or a CSV
+            file that lacks the columns or names no picture that is there.
+    """
+    root = _picture.source_folder(config.source)
+    paths = sorted(_walk(root, config), key=_picture.natural)
+    pictures = [path for path in paths if _picture.is_picture_name(_base(path))]
+    if not pictures:
+        raise UsageError(
+            f"{config.source}: no pictures in this folder (.{', .'.join(_picture.SUFFIXES[:5])}...)"
+        )
+    beside: dict[tuple[str, str], str] = {}
+    for path in paths:
+        stem, dot, suffix = path.rpartition(".")
+        if dot and suffix.lower() in COMPANIONS:
+            beside.setdefault((stem, suffix.lower()), path)
+    captions = _read_captions(config, set(pictures)) if config.captions else {}
+    keys = shards.distinct_keys([_picture.printable(path) for path in pictures])
+    for key, path in zip(keys, pictures, strict=True):
+        stem = path.rpartition(".")[0]
+        found = [(s, beside[stem, s]) for s in COMPANIONS if (stem, s) in beside]
+        yield Entry(key, Work(path, tuple(found), tuple(captions.get(path, ()))))
+
+
+def build(config: Config, entry: Entry) -> dict[str, bytes]:
+    """The picture, ``meta.json``, and what lies beside it.
+
+    Raises:
+        SampleFailed: a file cannot be read, or the picture is none.
+    """
+    root, work = Path(config.source).expanduser(), entry.work
+    picture = _picture.read(root, work.path, check_pixels=config.check_pixels)
+    members = picture.members()
+    for suffix, path in work.companions:
+        members[suffix] = _picture.read_file(root, path)
+    if work.captions:
+        members["txt"] = ("\n".join(work.captions) + "\n").encode()
+    return members
+
+
+def _base(path: str) -> str:
+    return path.rpartition("/")[2]
+
+
+def _walk(root: Path, config: Config) -> Iterator[str]:
+    """Paths of all files below the root, ``/``-separated and relative to it, in no set order.
+
+    A folder is entered once, however many links lead to it, so that links in a circle end and
+    links into each other do not multiply; its own place wins over a link to it.
+    """
+    seen: set[tuple[int, int]] = set()
+    folders, links = [""], []
+    while folders or links:
+        if not folders:
+            links.sort(key=_picture.natural, reverse=True)
+            folders.append(links.pop())
+        folder = folders.pop()
+        here = root / folder
+        try:
+            status = here.stat()
+            if (status.st_dev, status.st_ino) in seen:
+                continue
+            seen.add((status.st_dev, status.st_ino))
+            found = list(os.scandir(here))
+        except OSError as error:
+            raise UsageError(
+                f"{_picture.printable(str(here))}: cannot be listed ({error.strerror}); make it "
+                "readable or move it out of the folder"
+            ) from None
+        for item in found:
+            path = f"{folder}/{item.name}" if folder else item.name
+            if item.name.startswith(".") and not config.hidden:
+                continue
+            if item.is_symlink() and not config.follow_links:
+                continue
+            if item.is_dir():
+                (links if item.is_symlink() else folders).append(path)
+            else:
+                yield path
+
+
+def _read_captions(config: Config, pictures: set[str]) -> dict[str, list[str]]:
+    """Picture path -> its captions, in the order of the file."""
+    import csv
+
+    name = str(config.captions)
+    try:
+        with open(Path(name).expanduser(), encoding="utf-8-sig", newline="") as file:
+            rows = csv.DictReader(file, strict=True)
+            columns = {(c or "").strip().lower(): c for c in rows.fieldnames or ()}
+            where = next((columns[c] for c in _FILE_COLUMNS if c in columns), None)
+            what = next((columns[c] for c in _TEXT_COLUMNS if c in columns), None)
+            if where is None or what is None:
+                raise UsageError(
+                    f"{name}: needs a first line that names a column 'file' and a column "
+                    f"'caption'; it has {', '.join(map(repr, columns)) or 'nothing'}"
+                )
+            captions: dict[str, list[str]] = {}
+            for row in rows:
+                path = (row[where] or "").strip().replace("\\", "/").removeprefix("./")
+                text = " ".join((row[what] or "").split())
+                if text:
+                    captions.setdefault(path, []).append(text)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UsageError(f"{name}: cannot be read as CSV ({error})") from None
+    # A CSV may cover more than the pictures at hand, but one that names none is the wrong one.
+    if not pictures & captions.keys():
+        first = next(iter(captions), "")
+        raise UsageError(f"{name}: none of its pictures is in {config.source}, first {first!r}")
+    return captions
