@@ -1,0 +1,1 @@
+"""Captioners (`roles.Captioner`), one file per model family."""

@@ -1,0 +1,211 @@
+"""Write a caption for each picture (BLIP-2, BLIP, Florence-2, Qwen2-VL), or take given ones."""
+
+from __future__ import annotations
+
+import unicodedata
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from socialcli import backends, records
+from socialcli.backends.roles import Generation
+from socialcli.errors import SampleFailed, UsageError
+from socialcli.stages import Item, ModelOptions, option
+
+if TYPE_CHECKING:
+    from socialcli.backends import ModelSpec
+    from socialcli.shards import Sample
+
+READS = ()
+WRITES = ("caption.json",)
+VERSION = 1
+
+DEFAULT_MAX_TOKENS = 30  # for a backend from outside that does not name its own
+
+
+@dataclass
+class Config(ModelOptions):
+    """Options of `socialcli caption`."""
+
+    backend: str = option("blip2", "Captioner: blip2, blip, florence2, qwen2-vl or given.")
+    model: str | None = option(None, "Checkpoint: hub id or folder (default: the backend's own).")
+    revision: str | None = option(None, "Branch, tag or commit of a hub checkpoint.")
+    captions: str | None = option(
+        None, "Take captions from this .csv, .tsv or .jsonl file; implies --backend given."
+    )
+    keep_existing: bool = option(False, "Leave samples that have a caption.json as they are.")
+    prompt: str = option("", "Text to continue (blip2, blip), task (florence2) or instruction.")
+    beams: int = option(5, "Beam search width; 1 = greedy.")
+    nucleus: float = option(0.0, "Sample from the nucleus of this probability; 0 = beam search.")
+    temperature: float = option(1.0, "Temperature of nucleus sampling.")
+    max_tokens: int | None = option(
+        None, "New tokens at most (default: 30 for blip and blip2, 256 florence2, 128 qwen2-vl)."
+    )
+    repetition_penalty: float = option(1.0, "Above 1 discourages words already written.")
+
+
+def _spec(config: Config) -> ModelSpec:
+    if config.captions:
+        return backends.ModelSpec("caption", "given", model=config.captions)
+    if config.backend == "given":
+        return backends.ModelSpec("caption", "given")
+    return backends.ModelSpec(
+        "caption",
+        config.backend,
+        model=config.model or "",
+        revision=config.revision,
+        device=config.device,
+        dtype=config.dtype,
+    )
+
+
+def models(config: Config) -> list[ModelSpec]:
+    return [_spec(config)]
+
+
+def load(config: Config) -> Any:
+    """The captioner.
+
+    Raises:
+        UsageError: an option outside its range, or a captions file that cannot be read.
+        ModelMissing: the checkpoint is not here and could not be fetched.
+    """
+    if _spec(config).backend != "given":
+        _check(config)
+    return backends.load(_spec(config))
+
+
+def _check(config: Config) -> None:
+    for good, line in (
+        (config.beams >= 1, f"--beams {config.beams}: at least 1 (1 = greedy)"),
+        (0 <= config.nucleus <= 1, f"--nucleus {config.nucleus}: from 0 (no sampling) to 1"),
+        (config.temperature > 0, f"--temperature {config.temperature}: above 0"),
+        (
+            config.max_tokens is None or config.max_tokens >= 1,
+            f"--max-tokens {config.max_tokens}: at least 1",
+        ),
+        (
+            config.repetition_penalty > 0,
+            f"--repetition-penalty {config.repetition_penalty}: above 0",
+        ),
+    ):
+        if not good:
+            raise UsageError(line)
+
+
+@dataclass
+class Work:
+    """One sample on its way: a picture to caption, or what the given captions are found by."""
+
+    picture: Any = None  # PIL.Image, for a captioner
+    existing: bytes | None = None  # caption.json that may stay
+    text: bytes | None = None  # the .txt member
+    source: str = ""
+
+
+def prepare(config: Config, sample: Sample) -> Work:
+    """The decoded picture, or the given caption's bytes (no picture is needed then).
+
+    Raises:
+        SampleFailed: the picture cannot be decoded.
+    """
+    from socialcli import images
+
+    existing = sample.members.get("caption.json")
+    if _spec(config).backend == "given":
+        source = sample.record(records.Meta).source if sample.has("meta.json") else ""
+        return Work(existing=existing, text=sample.members.get("txt"), source=source)
+    if config.keep_existing and existing is not None:
+        return Work(existing=existing)
+    return Work(picture=images.decode(sample.picture()))
+
+
+def process(config: Config, loaded: Any, items: list[Item]) -> list[dict[str, bytes] | Exception]:
+    """One caption.json per sample; a SampleFailed where no caption came of it."""
+    if _spec(config).backend == "given":
+        return [_given(config, loaded, item) for item in items]
+    how = Generation(
+        prompt=config.prompt,
+        beams=config.beams,
+        nucleus=config.nucleus,
+        temperature=config.temperature,
+        max_tokens=config.max_tokens or getattr(loaded, "max_tokens", DEFAULT_MAX_TOKENS),
+        repetition_penalty=config.repetition_penalty,
+    )
+    model = _with_options(loaded.model, how)
+    new = [item for item in items if item.work.picture is not None]
+    texts = loaded.caption([i.work.picture for i in new], how, [i.seed for i in new]) if new else []
+    written = dict(zip((item.key for item in new), texts, strict=True))
+    results: list[dict[str, bytes] | Exception] = []
+    for item in items:
+        if item.work.picture is None:
+            results.append(_kept(item))
+            continue
+        text = clean(written[item.key])
+        if text:
+            results.append({WRITES[0]: records.dump(records.Caption(text, model=model))})
+        else:
+            results.append(SampleFailed(f"{model.backend} wrote an empty caption"))
+    return results
+
+
+def _with_options(model: records.Model, how: Generation) -> records.Model:
+    """The model's record with how it wrote; what had no part in it is left out."""
+    options: dict[str, Any] = {
+        "prompt": how.prompt,
+        "max_tokens": how.max_tokens,
+        "repetition_penalty": how.repetition_penalty,
+    }
+    if how.nucleus > 0:
+        options |= {"nucleus": how.nucleus, "temperature": how.temperature}
+    else:
+        options |= {"beams": how.beams}
+    return records.Model(
+        model.backend, model.model, model.revision, model.role, {**model.options, **options}
+    )
+
+
+def _given(config: Config, loaded: Any, item: Item) -> dict[str, bytes] | Exception:
+    work: Work = item.work
+    if config.keep_existing and work.existing is not None:
+        return _kept(item)
+    try:
+        found = [clean(text) for text in loaded.captions(item.key, work.source, work.text)]
+    except SampleFailed as error:
+        return error
+    found = [text for text in found if text]
+    if found:
+        caption = records.Caption(found[0], others=found[1:], model=loaded.model)
+        return {WRITES[0]: records.dump(caption)}
+    if config.captions:
+        return SampleFailed(f"{config.captions} has no caption for this key")
+    if work.text is not None:
+        return SampleFailed("its .txt member is empty")
+    if work.existing is not None:
+        return _kept(item)
+    return SampleFailed("no given caption: neither a .txt member nor a caption.json")
+
+
+def _kept(item: Item) -> dict[str, bytes] | Exception:
+    """An earlier caption.json byte for byte, once it is known to be readable."""
+    try:
+        records.load(records.Caption, item.work.existing, "caption.json")
+    except SampleFailed as error:
+        return error
+    return {WRITES[0]: item.work.existing}
+
+
+def clean(text: str) -> str:
+    """One line: white space and control characters become single spaces; no word is lost.
+
+    Invisible format characters go (zero-width space, byte order mark, direction marks), except
+    the joiners that emoji and several scripts need; so do halves of surrogate pairs, which UTF-8
+    cannot hold.
+    """
+    kept = []
+    for character in text:
+        category = unicodedata.category(character)
+        if category == "Cc":
+            kept.append(" ")
+        elif category != "Cs" and (category != "Cf" or character in "\u200c\u200d"):
+            kept.append(character)
+    return " ".join("".join(kept).split())
