@@ -1,0 +1,86 @@
+"""Weights out of original checkpoint files, without ever making a pickled object."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from socialcli.errors import ModelMissing, UsageError
+
+
+def read(path: str | Path, what: str) -> dict[str, Tensor]:
+    """The tensors of a ``.safetensors`` file, a bare torch state dict, or a Lightning checkpoint.
+
+    Half-precision weights become float32.
+
+    Args:
+        path: the file. what: the network's name, for messages.
+
+    Raises:
+        ModelMissing: there is no such file.
+        UsageError: it cannot be read as plain weights; the message says how to mend it.
+    """
+    path = Path(path).expanduser()
+    if not path.is_file():
+        raise ModelMissing(f"no {what} checkpoint at '{path}'")
+    if path.suffix == ".safetensors":
+        from safetensors.torch import load_file
+
+        state: Any = load_file(path)
+    else:
+        state = _weights_only(path)
+        if isinstance(state, Mapping):
+            state = state.get("state_dict", state)
+    if not isinstance(state, Mapping) or not all(torch.is_tensor(v) for v in state.values()):
+        raise UsageError(f"{path}: expected tensors by name, or a 'state_dict' that holds them")
+    return {k: v.float() if v.is_floating_point() else v for k, v in state.items()}
+
+
+def fill(network: nn.Module, state: Mapping[str, Tensor], path: str | Path, what: str) -> nn.Module:
+    """Give an empty network (on the meta device) exactly these weights; eval mode.
+
+    Raises:
+        UsageError: a tensor is missing, left over or of another shape; the message names one.
+    """
+    try:
+        network.load_state_dict(state, strict=True, assign=True)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise UsageError(f"{path}: not {what} weights ({reason[:200]})") from None
+    return network.eval()
+
+
+class _Placeholder:
+    """Stands for an object of a foreign class in a checkpoint; keeps nothing and runs nothing."""
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> _Placeholder:
+        return super().__new__(cls)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None: ...
+
+    def __setstate__(self, state: Any) -> None: ...
+
+
+def _weights_only(path: Path) -> Any:
+    """``torch.load(weights_only=True)`` that steps over a training run's configuration objects.
+
+    Lightning saves hyper-parameters beside the weights, often as classes of packages that are not
+    here. torch refuses to make these; each of their names is given an inert placeholder for the
+    length of this one call, so that the tensors load and no foreign code is looked up or run.
+    """
+    from torch import serialization
+
+    try:
+        foreign = serialization.get_unsafe_globals_in_checkpoint(path)
+        inert: list[Any] = [(_Placeholder, name) for name in foreign]
+        with serialization.safe_globals(inert):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise UsageError(
+            f"{path} cannot be read as plain weights ({type(error).__name__}). Where it was made, "
+            "keep only the tensors: torch.save(torch.load(path)['state_dict'], 'weights.pt')"
+        ) from None
