@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-WORDS = """a the man woman dog horse in red with ball riding group of people two player s ##s ##man
-sports ##play ##er person hat young""".split()
+WORDS = [
+    "a", "the", "man", "woman", "dog", "horse", "in", "red", "with", "ball", "riding", "group",
+    "of", "people", "two", "player", "s", "##s", "##man", "sports", "##play", "##er", "person",
+    "hat", "young",
+]  # fmt: skip
 
 
 def vocabulary() -> dict[str, int]:
@@ -30,7 +33,7 @@ def tokenizer_folder(folder: Path) -> Path:
 
 
 def network(seed: int = 0, longest: int = 256):
-    """A GroundingDINO of some 10^5 random weights, whose logits spread enough to pass thresholds."""
+    """A GroundingDINO with random weights, whose logits spread enough to pass thresholds."""
     import torch
     from transformers import GroundingDinoConfig, GroundingDinoForObjectDetection
 

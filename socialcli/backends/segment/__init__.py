@@ -1,0 +1,1 @@
+"""Segmenters: a picture and boxes in, masks out (`socialcli.backends.roles.Segmenter`)."""

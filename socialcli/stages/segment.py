@@ -1,0 +1,167 @@
+"""Draw a mask in every box (SAM)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from socialcli import boxes, images, records
+from socialcli.backends import ModelSpec
+from socialcli.errors import SampleFailed, SampleFiltered, UsageError
+from socialcli.stages import Item, ModelOptions, option
+from socialcli.stages.ground import MAX_ASPECT, kind_of
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from socialcli.backends.roles import Segment, Segmenter
+    from socialcli.shards import Sample
+
+READS = ("boxes.json",)
+WRITES = ("masks.json",)
+VERSION = 1
+
+
+@dataclass
+class Config(ModelOptions):
+    batch_size: int = option(4, "Pictures per model call.", affects_result=False)
+    backend: str = option("sam", "Which segmenter; `socialcli models` lists them.")
+    model: str = option("", "Hub id, folder, or an original .pth file.")
+    revision: str | None = option(None, "Commit or tag of the hub checkpoint.")
+    min_iou: float = option(0.0, "Drop masks whose predicted IoU is below this (0 to 1).")
+    min_stability: float = option(0.0, "Drop masks whose stability score is below this (0 to 1).")
+    min_area: float = option(0.0, "Drop masks that cover less of the picture than this (0 to 1).")
+    mask_threshold: float = option(0.0, "A pixel is in the mask where its logit is above this.")
+    prompts: int = option(32, "Boxes per pass of the mask decoder.", affects_result=False)
+    keep_existing: bool = option(False, "Leave samples that have masks.json as they are.")
+    drop_empty: bool = option(False, "Filter out samples that end without a mask.")
+
+
+@dataclass
+class Work:
+    """One sample to segment; ``image`` is None for one that keeps its masks.
+
+    ``kinds`` names what each box holds (person, animal, object), for segmenters of one kind.
+    """
+
+    image: Image | None
+    boxes: list[records.Box]
+    kinds: list[str]
+
+
+def models(config: Config) -> list[ModelSpec]:
+    options = {"mask_threshold": config.mask_threshold, "prompts": config.prompts}
+    return [
+        ModelSpec(
+            "segment",
+            config.backend,
+            config.model,
+            config.revision,
+            config.device,
+            config.dtype,
+            options,
+        )
+    ]
+
+
+def load(config: Config) -> Segmenter:
+    from socialcli import backends
+
+    for name in ("min_iou", "min_stability", "min_area"):
+        if not 0 <= getattr(config, name) <= 1:
+            flag = name.replace("_", "-")
+            raise UsageError(f"--{flag} {getattr(config, name)}: expected a number from 0 to 1")
+    if config.prompts < 1:
+        raise UsageError(f"--prompts {config.prompts}: expected a number from 1 on")
+    return backends.load(models(config)[0])
+
+
+def prepare(config: Config, sample: Sample) -> Work:
+    if config.keep_existing and sample.has("masks.json"):
+        return Work(None, [], [])
+    found = sample.record(records.Boxes).boxes
+    kinds: dict[int, str] = {}
+    if sample.has("entities.json"):
+        kinds = {e.id: e.kind for e in sample.record(records.Entities).entities}
+    image = images.decode(sample.picture())
+    if max(image.size) > MAX_ASPECT * min(image.size):
+        raise SampleFailed(f"picture of {image.width}x{image.height} pixels is too narrow")
+    # A box outside the picture, or without area, holds nothing to segment.
+    inside = [replace(b, xyxy=boxes.clip(b.xyxy)) for b in found]
+    inside = [b for b in inside if boxes.area(b.xyxy) > 0]
+    return Work(image, inside, [kinds.get(b.entity or 0) or kind_of(b.label) for b in inside])
+
+
+def process(
+    config: Config, loaded: Segmenter, items: list[Item]
+) -> list[dict[str, bytes] | Exception]:
+    """Masks of each sample; those without boxes skip the model."""
+    kinds = getattr(loaded, "kinds", None)
+    asked = [
+        [
+            b
+            for b, kind in zip(item.work.boxes, item.work.kinds, strict=True)
+            if kinds is None or kind in kinds
+        ]
+        for item in items
+    ]
+    busy = [i for i, prompts in enumerate(asked) if prompts]
+    answers: dict[int, list[Segment]] = {}
+    if busy:
+        found = loaded.segment(
+            [items[i].work.image for i in busy], [[b.xyxy for b in asked[i]] for i in busy]
+        )
+        answers = dict(zip(busy, found, strict=True))
+    results: list[dict[str, bytes] | Exception] = []
+    for i, item in enumerate(items):
+        if item.work.image is None:
+            results.append({})
+            continue
+        try:
+            results.append(_member(config, loaded, item.work.image, asked[i], answers.get(i, [])))
+        except (SampleFailed, SampleFiltered) as error:
+            results.append(error)
+    return results
+
+
+def _member(
+    config: Config,
+    loaded: Segmenter,
+    image: Image,
+    prompts: list[records.Box],
+    found: list[Segment],
+) -> dict[str, bytes]:
+    from socialcli import rle
+
+    made = []
+    for box, segment in zip(prompts, found, strict=True):
+        if segment.iou is not None and not math.isfinite(segment.iou):
+            raise SampleFailed("the segmenter's output is not a number; try --dtype float32")
+        if _wanted(config, segment):
+            made.append(
+                records.Mask(
+                    # A mask has its box's id: the same number whatever else is dropped.
+                    id=box.id,
+                    rle=rle.encode(segment.mask),
+                    box=box.id,
+                    entity=box.entity,
+                    iou=segment.iou,
+                    stability=segment.stability,
+                )
+            )
+    if not made and config.drop_empty:
+        raise SampleFiltered("no masks left")
+    filters = {n: getattr(config, n) for n in ("min_iou", "min_stability", "min_area")}
+    model = replace(loaded.model, options={**loaded.model.options, **filters})
+    return {"masks.json": records.dump(records.Masks(image.width, image.height, made, model))}
+
+
+def _wanted(config: Config, segment: Segment) -> bool:
+    share = float(segment.mask.mean())
+    return (
+        share > 0  # a mask without a pixel is no mask
+        and share >= config.min_area
+        and (segment.iou is None or segment.iou >= config.min_iou)
+        and (segment.stability is None or segment.stability >= config.min_stability)
+    )
