@@ -18,6 +18,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import numpy
     import torch
+    from PIL.Image import Image
+
+    from socialcli.records import Face
 
 SIZE = 112
 # Where the landmarks (records.FACE_LANDMARKS) belong in a 112x112 crop, in pixels.
@@ -175,3 +178,29 @@ def _sample(pictures: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
         padding_mode="zeros",
         align_corners=False,
     )
+
+
+def crop_all(images: list[Image], found: list[list[Face]], size: int = SIZE) -> numpy.ndarray:
+    """Every face of every picture, aligned: (number of faces, size, size, 3), RGB 0 to 255.
+
+    Raises:
+        ValueError: a face has no landmarks, or they coincide.
+    """
+    import numpy
+
+    crops = []
+    for image, faces in zip(images, found, strict=True):
+        pixels = numpy.asarray(image)
+        for face in faces:
+            if face.landmarks is None:
+                raise ValueError("a face without landmarks cannot be aligned")
+            crops.append(crop(pixels, numpy.asarray(face.landmarks), size))
+    return numpy.stack(crops) if crops else numpy.zeros((0, size, size, 3), numpy.float32)
+
+
+def deal_out(rows: numpy.ndarray, found: list[list[Face]]) -> list[numpy.ndarray]:
+    """Rows for all faces of a batch, back to one float32 array per picture."""
+    import numpy
+
+    ends = numpy.cumsum([len(faces) for faces in found])
+    return [part.astype(numpy.float32) for part in numpy.split(rows, ends[:-1])] if found else []

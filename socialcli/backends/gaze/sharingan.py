@@ -1,0 +1,124 @@
+"""Gaze points and vectors by Sharingan, from an official checkpoint file."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from socialcli.backends import BackendInfo
+from socialcli.errors import ModelMissing
+from socialcli.records import Gaze, Model
+
+if TYPE_CHECKING:
+    import torch
+    from PIL.Image import Image
+
+    from socialcli.backends import ModelSpec
+    from socialcli.records import XYXY
+
+INFO = BackendInfo(
+    summary="Sharingan (CVPR 2024): gaze point, vector and in-picture score for all heads at once.",
+    licence="CC-BY-NC-4.0",
+    get="curl -L -o sharingan_checkpoints.tar.gz "
+    "'https://zenodo.org/records/14066123/files/sharingan_checkpoints.tar.gz?download=1' "
+    "&& tar xzf sharingan_checkpoints.tar.gz, then pass --gaze-model PATH/gazefollow.pt",
+    size="425 MB",
+    packages=("torch",),
+)
+
+
+def load(spec: ModelSpec) -> SharinganGaze:
+    """Load the checkpoint file ``spec.model`` (``gazefollow.pt`` or a sibling).
+
+    Raises:
+        ModelMissing: no file was named, or it is not there. UsageError: it is no Sharingan.
+    """
+    if not spec.model:
+        raise ModelMissing(f"the sharingan backend needs a checkpoint file: {INFO.get}")
+    return SharinganGaze(spec)
+
+
+class SharinganGaze:
+    """A `GazeEstimator`. The people of one picture are judged together, as in training."""
+
+    def __init__(self, spec: ModelSpec) -> None:
+        from socialcli.backends.checkpoints import dtype
+        from socialcli.models import sharingan
+
+        self.device, self.dtype = spec.device, dtype(spec.dtype)
+        self.network = sharingan.load(spec.model).to(self.device, self.dtype)
+        self.model = Model(
+            backend="sharingan", model=spec.model, role=spec.role, options={"dtype": spec.dtype}
+        )
+
+    def gaze(self, images: list[Image], heads: list[list[XYXY]]) -> list[list[Gaze]]:
+        """Gaze of the person of each head box.
+
+        ``point`` is the highest cell of the heat map, ``vector`` the direction seen in the head,
+        ``score`` the probability that the target lies inside the picture, ``inside`` whether that
+        is at least one half.
+        """
+        import torch
+
+        # Missing people must not be padded (their tokens would be seen), so pictures with the same
+        # number of heads run together.
+        alike: dict[int, list[int]] = defaultdict(list)
+        for number, mine in enumerate(heads):
+            alike[len(mine)].append(number)
+        result: list[list[Gaze]] = [[] for _ in images]
+        for people, numbers in alike.items():
+            if not people:
+                continue
+            inputs = [prepare(images[n], heads[n]) for n in numbers]
+            batch = [torch.stack(p).to(self.device, self.dtype) for p in zip(*inputs, strict=True)]
+            with torch.inference_mode():
+                found = self.network(*batch)
+            for row, number in enumerate(numbers):
+                result[number] = _gazes(
+                    images[number], found.vector[row], found.heatmap[row], found.inside[row]
+                )
+        return result
+
+
+def prepare(image: Image, heads: list[XYXY]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """What the network takes for one picture with N heads, on the CPU in float32.
+
+    Returns:
+        picture (3, 224, 224), head crops (N, 3, 224, 224), head squares (N, 4) normalised and cut
+        to the picture.
+    """
+    import numpy
+    import torch
+    from PIL.Image import Resampling
+
+    from socialcli.models import gaze_geometry, sharingan
+
+    def tensor(picture: Image) -> torch.Tensor:
+        small = picture.resize((sharingan.SIZE, sharingan.SIZE), Resampling.BILINEAR)
+        return torch.from_numpy(numpy.array(small)).permute(2, 0, 1) / 255
+
+    squares = gaze_geometry.head_squares(torch.tensor(heads), image.width, image.height)
+    crops = [tensor(image.crop(_pixels(square))) for square in squares.tolist()]
+    scale = squares.new_tensor([image.width, image.height, image.width, image.height])
+    inside = (squares / scale).clamp(0, 1)
+    normalise = gaze_geometry.normalise
+    return normalise(tensor(image)), normalise(torch.stack(crops)), inside
+
+
+def _pixels(square: list[float]) -> tuple[int, int, int, int]:
+    left, top, right, bottom = (int(v) for v in square)
+    return left, top, max(right, left + 1), max(bottom, top + 1)
+
+
+def _gazes(
+    image: Image, vector: torch.Tensor, heatmap: torch.Tensor, inside: torch.Tensor
+) -> list[Gaze]:
+    from socialcli.models import gaze_geometry
+
+    points = gaze_geometry.argmax_point(heatmap.float()).tolist()
+    vectors = gaze_geometry.to_pixel_frame(vector.float(), image.width, image.height).tolist()
+    chances = inside.float().sigmoid().tolist()
+    return [
+        Gaze(point=tuple(p), vector=tuple(v), inside=c >= 0.5, score=c)
+        for p, v, c in zip(points, vectors, chances, strict=True)
+    ]

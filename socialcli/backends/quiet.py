@@ -1,0 +1,29 @@
+"""Silence for native libraries that write to stderr past Python."""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def quiet_stderr() -> Iterator[None]:
+    """Send file descriptor 2 to nowhere for a while; errors raised inside still come out.
+
+    For loading and warming up only: what other threads write meanwhile is lost as well.
+    """
+    # protobuf 4 warns about MediaPipe's use of it with every first result, long after loading
+    warnings.filterwarnings("ignore", "SymbolDatabase.GetPrototype", UserWarning)
+    sys.stderr.flush()
+    kept = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
