@@ -1,0 +1,197 @@
+"""Samples through a stage in order: decoded ahead on threads, run in batches, never lost."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from socialcli.errors import SampleFailed, SampleFiltered, SocialcliError
+from socialcli.shards import Damage, Sample
+from socialcli.stages import Item
+
+Result = dict[str, bytes] | Exception
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of one sample: new members, or a SampleFailed / SampleFiltered."""
+
+    sample: Sample
+    result: Result
+
+
+def sample_seed(seed: int, stage: str, key: str) -> int:
+    """A sample's own seed in [0, 2**63): depends on nothing but these three."""
+    digest = hashlib.sha256(f"{seed}\0{stage}\0{key}".encode("utf-8", "surrogateescape")).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+def outcomes(
+    samples: Iterator[Sample | Damage],
+    stage: Any,
+    config: Any,
+    loaded: Any,
+    *,
+    name: str,
+    seed: int,
+    threads: int = 2,
+    batch_size: int = 1,
+    known: Callable[[Sample], Result | None] | None = None,
+    say: Callable[[str], None] = lambda message: None,
+) -> Iterator[Outcome | Damage]:
+    """Every sample with its result, in the order they came.
+
+    Args:
+        samples: as `shards.read_all` gives them.
+        stage: the stage module. config, loaded: its configuration and its models.
+        name: stage name, part of each sample's seed.
+        threads: threads that run ``prepare`` ahead of the model.
+        batch_size: items given to ``process`` at once; halved for good when memory runs out.
+        known: results from an earlier run that need not be computed again.
+        say: called with one line when something of interest happens.
+    """
+    runner = _BatchRunner(stage, config, loaded, batch_size, say)
+    ahead = 2 * batch_size + threads
+
+    def prepare(sample: Sample) -> Any:
+        if sample.problem:
+            return SampleFailed(sample.problem)
+        if sample.filtered is not None:
+            return SampleFiltered(sample.filtered)
+        try:
+            work = stage.prepare(config, sample)
+        except (SampleFailed, SampleFiltered) as reason:
+            return reason
+        except SocialcliError:
+            raise
+        except MemoryError:
+            return SampleFailed("out of memory while preparing it")
+        except Exception as error:  # whatever one sample does, the others must go on
+            return SampleFailed(f"{type(error).__name__}: {error}")
+        return Item(sample.key, sample_seed(seed, name, sample.key), work)
+
+    with ThreadPoolExecutor(max_workers=threads, thread_name_prefix="prepare") as pool:
+        waiting: deque[tuple[Sample | Damage, Future[Any] | Result | None]] = deque()
+        group: list[tuple[Sample | Damage, Any]] = []
+        ready = 0
+        source = iter(samples)
+        ended = False
+        try:
+            while True:
+                while not ended and len(waiting) < ahead:
+                    sample = next(source, None)
+                    if sample is None:
+                        ended = True
+                    elif isinstance(sample, Damage) or not sample.key:
+                        waiting.append((sample, None))
+                    else:
+                        earlier = known(sample) if known else None
+                        if earlier is None:
+                            waiting.append((sample, pool.submit(prepare, sample)))
+                        else:
+                            waiting.append((sample, earlier))
+                if waiting and ready < batch_size:
+                    sample, what = waiting.popleft()
+                    if isinstance(what, Future):
+                        what = what.result()
+                    group.append((sample, what))
+                    ready += isinstance(what, Item)
+                    # Results already there need not wait for a batch to fill up.
+                    if ready == 0:
+                        yield from runner.finish(group)
+                        group = []
+                    continue
+                if group:
+                    yield from runner.finish(group)
+                    group, ready = [], 0
+                elif ended:
+                    return
+        finally:
+            for _, what in waiting:
+                if isinstance(what, Future):
+                    what.cancel()
+
+
+class _BatchRunner:
+    """Calls ``process`` and survives what it may do."""
+
+    def __init__(
+        self, stage: Any, config: Any, loaded: Any, batch_size: int, say: Callable[[str], None]
+    ) -> None:
+        self.stage, self.config, self.loaded = stage, config, loaded
+        self.batch_size = batch_size
+        self.say = say
+
+    def finish(self, group: list[tuple[Sample | Damage, Any]]) -> Iterator[Outcome | Damage]:
+        items = [what for _, what in group if isinstance(what, Item)]
+        results = iter(self.run(items))
+        for sample, what in group:
+            if isinstance(sample, Damage):
+                yield sample
+            elif not sample.key:
+                yield Outcome(sample, {})
+            else:
+                yield Outcome(sample, next(results) if isinstance(what, Item) else what)
+
+    def run(self, items: list[Item]) -> list[Result]:
+        results: list[Result] = []
+        position = 0
+        while position < len(items):
+            part = items[position : position + self.batch_size]
+            try:
+                results += self._process(part)
+            except Exception as error:
+                if not _out_of_memory(error):
+                    raise
+                _free_memory()
+                if len(part) > 1:
+                    self.batch_size = max(1, len(part) // 2)
+                    self.say(f"out of memory: the batch size is now {self.batch_size}")
+                    continue
+                results.append(SampleFailed("out of memory even alone in its batch"))
+            position += len(part)
+        return results
+
+    def _process(self, items: list[Item]) -> list[Result]:
+        """One batch; if it fails as a whole, each item alone, so that only the culprit fails."""
+        try:
+            results: list[Result] = self.stage.process(self.config, self.loaded, items)
+        except SocialcliError:
+            raise
+        except Exception as error:
+            if _out_of_memory(error):
+                raise
+            if len(items) > 1:
+                return [result for item in items for result in self.run([item])]
+            if isinstance(error, (SampleFailed, SampleFiltered)):
+                return [error]
+            return [SampleFailed(f"{type(error).__name__}: {error}")]
+        if len(results) != len(items):
+            raise SocialcliError(
+                f"{self.stage.__name__}.process returned {len(results)} results for "
+                f"{len(items)} items: this is a bug in that stage"
+            )
+        return results
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    text = str(error)
+    return isinstance(error, RuntimeError) and (
+        "out of memory" in text or "can't allocate memory" in text or "bad allocation" in text
+    )
+
+
+def _free_memory() -> None:
+    import gc
+    import sys
+
+    gc.collect()
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        torch.cuda.empty_cache()
