@@ -62,6 +62,8 @@ def pretrained(cls: str | type, spec: ModelSpec, default_model: str, get: str, *
     if isinstance(cls, str):
         import transformers
 
+        # Its bar for every loaded weight; downloads have the hub's own bar, which stays.
+        transformers.utils.logging.disable_progress_bar()
         cls = getattr(transformers, cls)
     assert isinstance(cls, type)
     model = spec.model or default_model
@@ -125,14 +127,12 @@ def _attempt(cls: Any, model: str, place: str, command: str, kw: dict[str, Any])
 def _ask_hub(model: str, revision: str | None, command: str) -> str | None:
     """The commit the hub has for this revision, asked once and without retries."""
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import GatedRepoError, HFValidationError
+    from huggingface_hub.errors import GatedRepoError
 
     try:
         return HfApi().model_info(model, revision=revision, timeout=HUB_SECONDS).sha
     except GatedRepoError:
         why = f"the hub wants a log-in: accept its terms at hf.co/{model}, then `hf auth login`"
-    except HFValidationError:
-        raise UsageError(f"'{model}' is neither a folder nor a hub id (owner/name)") from None
     except Exception as error:  # the hub's client has a dozen kinds, and they change
         why = _line(error)
     raise ModelMissing(
@@ -166,14 +166,19 @@ def _is_path(model: str) -> bool:
 
 
 def _cached_commit(model: str, revision: str | None) -> str | None:
+    """The commit of this revision in the hub's cache, or None; the network is not asked."""
     from huggingface_hub import constants, try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
 
-    for file in ("config.json", "preprocessor_config.json", "tokenizer_config.json"):
-        found = try_to_load_from_cache(
-            model, file, revision=revision or "main", cache_dir=constants.HF_HUB_CACHE
-        )
-        if isinstance(found, str):
-            return Path(found).parent.name
+    try:
+        for file in ("config.json", "preprocessor_config.json", "tokenizer_config.json"):
+            found = try_to_load_from_cache(
+                model, file, revision=revision or "main", cache_dir=constants.HF_HUB_CACHE
+            )
+            if isinstance(found, str):
+                return Path(found).parent.name
+    except HFValidationError:
+        raise UsageError(f"'{model}' is neither a folder nor a hub id (owner/name)") from None
     return None
 
 

@@ -123,12 +123,13 @@ def process(config: Config, loaded: Any, items: list[Item]) -> list[dict[str, by
     """One caption.json per sample; a SampleFailed where no caption came of it."""
     if _spec(config).backend == "given":
         return [_given(config, loaded, item) for item in items]
+    max_tokens: int = config.max_tokens or getattr(loaded, "max_tokens", DEFAULT_MAX_TOKENS)
     how = Generation(
         prompt=config.prompt,
         beams=config.beams,
         nucleus=config.nucleus,
         temperature=config.temperature,
-        max_tokens=config.max_tokens or getattr(loaded, "max_tokens", DEFAULT_MAX_TOKENS),
+        max_tokens=max_tokens,
         repetition_penalty=config.repetition_penalty,
     )
     model = _with_options(loaded.model, how)
