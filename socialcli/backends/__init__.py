@@ -119,3 +119,24 @@ def load(spec: ModelSpec) -> Any:
     if missing:
         raise MissingPackage(f"{', '.join(missing)} (for --backend {backend.name})", backend.extra)
     return importlib.import_module(backend.module).load(spec)
+
+
+def where(model: str) -> str | None:
+    """Where a checkpoint is on this machine: a path as given, or a hub id in the local cache.
+
+    Nothing is fetched, nothing heavy imported. None when it is not here (or ``model`` is "").
+    """
+    import os
+
+    if not model:
+        return None
+    if Path(model).expanduser().exists():
+        return str(Path(model).expanduser())
+    hub = os.environ.get("HF_HUB_CACHE") or str(
+        Path(os.environ.get("HF_HOME", "~/.cache/huggingface")).expanduser() / "hub"
+    )
+    snapshots = Path(hub) / ("models--" + model.replace("/", "--")) / "snapshots"
+    if snapshots.is_dir():
+        for snapshot in sorted(snapshots.iterdir()):
+            return str(snapshot)
+    return None

@@ -68,7 +68,7 @@ def run(plan: Plan, task: Task, loaded: Any, report: Report) -> Stats:
     where = one_line(task.source if plan.kind == "stages" else task.target)
     counts = Stats().counts
     problems: list[dict[str, Any]] = []
-    with _output(task.target) as stream:
+    with output_stream(task.target) as stream:
         writer = shards.Writer(stream)
         for outcome in outcomes(
             samples,
@@ -109,7 +109,8 @@ def _first(samples: Iterator[Any], limit: int) -> Iterator[Any]:
 
 
 @contextlib.contextmanager
-def _output(target: str) -> Iterator[BinaryIO]:
+def output_stream(target: str) -> Iterator[BinaryIO]:
+    """Where an output shard is written: published whole, or straight to stdout."""
     if target == "-":
         with open(sys.stdout.fileno(), "wb", buffering=1 << 20, closefd=False) as stream:
             yield stream
