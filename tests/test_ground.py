@@ -330,7 +330,8 @@ def test_existing_boxes_are_replaced_unless_kept():
     model = Fixed({"a dog": [(B, 0.9)]})
     given = sample(entity(1, "a dog", "dog"), **{"boxes.json": truth})
     assert [b.id for b in found(run(model, given)[0])] == [1]
-    assert run(model, given, keep_existing=True) == [{}]
+    assert run(model, given, keep_existing=True) == [{"boxes.json": truth}]
+    assert len(model.asked) == 1
 
 
 def test_one_broken_sample_leaves_the_others():

@@ -355,7 +355,7 @@ def test_existing_masks_are_replaced_unless_kept():
     old = records.dump(records.Masks(90, 60, [], records.GROUND_TRUTH))
     given = sample(box(1), **{"masks.json": old})
     assert len(found(run(Fixed(block(0.5)), given)[0])) == 1
-    assert run(Fixed(block(0.5)), given, keep_existing=True) == [{}]
+    assert run(Fixed(block(0.5)), given, keep_existing=True) == [{"masks.json": old}]
 
 
 def test_a_segmenter_of_persons_gets_their_boxes_only():

@@ -27,8 +27,10 @@ MAX_ASPECT = 50  # a picture longer than this many times its width leaves nothin
 @dataclass
 class Config(ModelOptions):
     backend: str = option("grounding-dino", "Which grounder; `socialcli models` lists them.")
-    model: str = option("", "Hub id, folder or file of the checkpoint.")
-    revision: str | None = option(None, "Commit or tag of the hub checkpoint.")
+    model: str | None = option(
+        None, "Checkpoint: hub id, folder or file (default: the backend's own)."
+    )
+    revision: str | None = option(None, "Branch, tag or commit of a hub checkpoint.")
     box_threshold: float = option(0.35, "A box stays if some phrase scores above this (0 to 1).")
     text_threshold: float = option(0.25, "It belongs to the phrases that score above this.")
     phrase_score: str = option("max", "Score of a phrase from those of its tokens: max or mean.")
@@ -42,8 +44,12 @@ class Config(ModelOptions):
     )
     keep_existing: bool = option(False, "Leave samples that have boxes.json as they are.")
     drop_empty: bool = option(False, "Filter out samples in which nothing was found.")
-    model_config: str = option("", "Configuration file beside an original checkpoint.")
-    text_encoder: str = option("", "Folder or hub id of an original checkpoint's BERT tokenizer.")
+    model_config: str | None = option(
+        None, "Configuration of an original checkpoint (default: the package's own)."
+    )
+    text_encoder: str | None = option(
+        None, "BERT tokenizer of an original checkpoint (default: bert-base-uncased)."
+    )
 
 
 @dataclass
@@ -59,10 +65,11 @@ class Target:
 
 @dataclass
 class Work:
-    """One sample to ground; ``image`` is None for one that keeps its boxes."""
+    """One sample to ground, or one that keeps the boxes it has: then without ``image``."""
 
     image: Image | None
     targets: list[Target]
+    kept: bytes = b""
 
 
 def models(config: Config) -> list[ModelSpec]:
@@ -74,7 +81,7 @@ def models(config: Config) -> list[ModelSpec]:
         ModelSpec(
             "ground",
             config.backend,
-            config.model,
+            config.model or "",
             config.revision,
             config.device,
             config.dtype,
@@ -122,7 +129,7 @@ def _classes(config: Config) -> list[str]:
 
 def prepare(config: Config, sample: Sample) -> Work:
     if config.keep_existing and sample.has("boxes.json"):
-        return Work(None, [])
+        return Work(None, [], sample.members["boxes.json"])
     if config.classes is not None:
         targets = [Target(c, c, None, kind_of(c), 0) for c in _classes(config)]
     else:
@@ -159,7 +166,7 @@ def process(
     results: list[dict[str, bytes] | Exception] = []
     for i, item in enumerate(items):
         if item.work.image is None:
-            results.append({})
+            results.append({"boxes.json": item.work.kept})
             continue
         targets, queries = asked[i]
         link = _by_kind if kinds else _by_phrase

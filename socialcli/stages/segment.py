@@ -27,8 +27,10 @@ VERSION = 1
 class Config(ModelOptions):
     batch_size: int = option(4, "Pictures per model call.", affects_result=False)
     backend: str = option("sam", "Which segmenter; `socialcli models` lists them.")
-    model: str = option("", "Hub id, folder, or an original .pth file.")
-    revision: str | None = option(None, "Commit or tag of the hub checkpoint.")
+    model: str | None = option(
+        None, "Checkpoint: hub id, folder or .pth file (default: the backend's own)."
+    )
+    revision: str | None = option(None, "Branch, tag or commit of a hub checkpoint.")
     min_iou: float = option(0.0, "Drop masks whose predicted IoU is below this (0 to 1).")
     min_stability: float = option(0.0, "Drop masks whose stability score is below this (0 to 1).")
     min_area: float = option(0.0, "Drop masks that cover less of the picture than this (0 to 1).")
@@ -40,7 +42,7 @@ class Config(ModelOptions):
 
 @dataclass
 class Work:
-    """One sample to segment; ``image`` is None for one that keeps its masks.
+    """One sample to segment, or one that keeps the masks it has: then without ``image``.
 
     ``kinds`` names what each box holds (person, animal, object), for segmenters of one kind.
     """
@@ -48,6 +50,7 @@ class Work:
     image: Image | None
     boxes: list[records.Box]
     kinds: list[str]
+    kept: bytes = b""
 
 
 def models(config: Config) -> list[ModelSpec]:
@@ -56,7 +59,7 @@ def models(config: Config) -> list[ModelSpec]:
         ModelSpec(
             "segment",
             config.backend,
-            config.model,
+            config.model or "",
             config.revision,
             config.device,
             config.dtype,
@@ -79,7 +82,7 @@ def load(config: Config) -> Segmenter:
 
 def prepare(config: Config, sample: Sample) -> Work:
     if config.keep_existing and sample.has("masks.json"):
-        return Work(None, [], [])
+        return Work(None, [], [], sample.members["masks.json"])
     found = sample.record(records.Boxes).boxes
     kinds: dict[int, str] = {}
     if sample.has("entities.json"):
@@ -116,7 +119,7 @@ def process(
     results: list[dict[str, bytes] | Exception] = []
     for i, item in enumerate(items):
         if item.work.image is None:
-            results.append({})
+            results.append({"masks.json": item.work.kept})
             continue
         try:
             results.append(_member(config, loaded, item.work.image, asked[i], answers.get(i, [])))

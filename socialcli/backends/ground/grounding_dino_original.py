@@ -218,7 +218,7 @@ def _bert(state: dict[str, Any]) -> Any:
         intermediate_size=state["bert.encoder.layer.0.intermediate.dense.weight"].shape[0],
         max_position_embeddings=state["bert.embeddings.position_embeddings.weight"].shape[0],
     )
-    bert = BertModel(config)
+    bert: Any = BertModel(config)
 
     def extended(mask: Any, *_: Any, **__: Any) -> Any:
         """1 and 0 in (N, [T,] T) to what is added to attention scores: 0 and very small."""
