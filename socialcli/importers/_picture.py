@@ -64,7 +64,7 @@ def natural(path: str) -> tuple[Any, ...]:
     """Sort key by which ``2.jpg`` comes before ``10.jpg``; never equal for two paths."""
     pieces = re.split(r"([0-9]+)", path)
     # Odd pieces are the digits, so text is only ever compared with text.
-    return (*[int(p) if i % 2 else p for i, p in enumerate(pieces)], path)
+    return tuple(int(p) if i % 2 else p for i, p in enumerate(pieces)), path
 
 
 def is_picture_name(name: str) -> bool:
@@ -233,15 +233,15 @@ def frame(
     if annotated is None:
         width, height = sizes[order[0]]
         return Frame(width, height, facts.orientation if order[0] == "stored" else 1)
-    width, height = annotated
-    if width > 0 and height > 0:
-        order.sort(key=lambda name: sizes[name] != (width, height))  # an exact fit goes first
+    aw, ah = annotated
+    if aw > 0 and ah > 0:
+        order.sort(key=lambda name: sizes[name] != (aw, ah))  # an exact fit goes first
         for name in order:
             w, h = sizes[name]
             # Resized copies of a data set keep its annotations: only the shape has to fit.
-            if abs(width * h - height * w) <= 0.02 * width * h:
-                return Frame(width, height, facts.orientation if name == "stored" else 1)
+            if abs(aw * h - ah * w) <= 0.02 * aw * h:
+                return Frame(aw, ah, facts.orientation if name == "stored" else 1)
     raise SampleFailed(
         f"the picture is {facts.width}x{facts.height} but its annotations are for "
-        f"{width:g}x{height:g}: not the same picture"
+        f"{aw:g}x{ah:g}: not the same picture"
     )

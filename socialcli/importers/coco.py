@@ -9,6 +9,7 @@ from typing import Any
 
 from socialcli import records, rle, shards
 from socialcli.errors import SampleFailed, UsageError
+from socialcli.images import MAX_PIXELS
 from socialcli.importers import Entry, _picture
 from socialcli.stages import MISSING, option
 
@@ -48,7 +49,6 @@ class Work:
     captions: list[str] = field(default_factory=list)
     labels: dict[int, str] = field(default_factory=dict)  # category id -> name
     people: frozenset[int] = frozenset()  # categories with COCO's 17 keypoints
-    has: tuple[str, ...] = ()  # which of instances, keypoints, captions the data set gives
 
 
 def entries(config: Config) -> Iterator[Entry]:
@@ -85,7 +85,6 @@ def entries(config: Config) -> Iterator[Entry]:
             captions=texts.get(image["id"], []),
             labels={a["category_id"]: labels.get(a["category_id"], "") for a in found},
             people=people,
-            has=tuple(bodies),
         )
         yield Entry(key, work)
 
@@ -211,7 +210,9 @@ def build(config: Config, entry: Entry) -> dict[str, bytes]:
     width, height = picture.facts.width, picture.facts.height
     boxes = records.Boxes(width, height, model=records.GROUND_TRUTH)
     masks = records.Masks(width, height, model=records.GROUND_TRUTH)
-    people = records.People(width, height, models={"pose": records.GROUND_TRUTH})
+    people = records.People(width, height)
+    if work.people:
+        people.models["pose"] = records.GROUND_TRUTH
     extra: dict[str, Any] = {"image_id": image["id"], "annotations": {}}
     dropped: list[dict[str, Any]] = []
     crowd: list[int] = []
@@ -262,10 +263,8 @@ def build(config: Config, entry: Entry) -> dict[str, bytes]:
 
 
 def _size(image: dict[str, Any]) -> tuple[float, float] | None:
-    try:
-        return (image["width"], image["height"]) if image["width"] and image["height"] else None
-    except KeyError:
-        return None
+    width, height = image.get("width"), image.get("height")
+    return (width, height) if isinstance(width, int) and isinstance(height, int) else None
 
 
 def _box(annotation: dict[str, Any], frame: _picture.Frame, mask: Any) -> records.XYXY | None:
@@ -318,6 +317,8 @@ def _polygons(polygons: Any, width: int, height: int) -> Any:
 
     # pycocotools draws in C whatever it is given: far-off points cost memory, few crash.
     limit = 2 * max(width, height)
+    if width * height > MAX_PIXELS:
+        raise SampleFailed(f"annotations for {width}x{height} pixels")
     try:
         checked = [[float(v) for v in polygon] for polygon in polygons]
     except (TypeError, ValueError):
@@ -336,8 +337,10 @@ def _keypoints(values: Any, frame: _picture.Frame) -> records.Keypoints | None:
         return None
     points = []
     for x, y, visibility in zip(values[0::3], values[1::3], values[2::3], strict=True):
+        if not all(isinstance(v, int | float) for v in (x, y, visibility)):
+            return None
         # An unlabelled point is (0, 0, 0): no place, so it must not be turned with the picture.
-        place = frame.point(float(x), float(y)) if visibility else (0.0, 0.0)
+        place = frame.point(x, y) if visibility else (0.0, 0.0)
         points.append((*place, float(visibility)))
     if frame.mirrored:  # what the annotator saw as a left hand is a right hand upright
         points = [points[i] for i in _MIRROR]

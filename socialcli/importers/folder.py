@@ -1,4 +1,4 @@
-"""A folder of photographs, with captions beside them (KEY.txt) or in a CSV file."""
+"""A folder of photographs, with the captions that lie beside them (KEY.txt)."""
 
 from __future__ import annotations
 
@@ -20,9 +20,6 @@ _TEXT_COLUMNS = ("caption", "text")
 @dataclass
 class Config:
     source: str = option(MISSING, "Folder of pictures; its subfolders are searched too.")
-    captions: str | None = option(
-        None, "CSV of captions: a column file (path within the folder) and a column caption."
-    )
     hidden: bool = option(False, "Also take files and folders whose names start with a dot.")
     follow_links: bool = option(True, "Follow symbolic links.")
     check_pixels: bool = option(False, "Decode every picture fully, not only its header.")
@@ -30,22 +27,20 @@ class Config:
 
 @dataclass(frozen=True)
 class Work:
-    """One picture to be imported: its path, those of the files beside it, its CSV captions."""
+    """One picture to be imported: its path, and those of the files that travel with it."""
 
     path: str
     companions: tuple[tuple[str, str], ...]  # (member suffix, path)
-    captions: tuple[str, ...] = ()
 
 
 def entries(config: Config) -> Iterator[Entry]:
     """Every picture below the folder, in natural order of its path (2 before 10).
 
-    ``KEY.txt`` and ``KEY.json`` beside a picture travel with it byte for byte. A caption of the
-    CSV file becomes its ``txt`` member instead; several captions of one picture, one a line.
+    ``KEY.txt`` and ``KEY.json`` beside a picture travel with it byte for byte; the `caption` stage
+    takes captions from there, or from a CSV file.
 
     Raises:
-        UsageError: no such folder, a folder that cannot be listed, no picture in it, or a CSV
-            file that lacks the columns or names no picture that is there.
+        UsageError: no such folder, one that cannot be listed, or no picture in it.
     """
     root = _picture.source_folder(config.source)
     paths = sorted(_walk(root, config), key=_picture.natural)
@@ -59,12 +54,11 @@ def entries(config: Config) -> Iterator[Entry]:
         stem, dot, suffix = path.rpartition(".")
         if dot and suffix.lower() in COMPANIONS:
             beside.setdefault((stem, suffix.lower()), path)
-    captions = _read_captions(config, set(pictures)) if config.captions else {}
     keys = shards.distinct_keys([_picture.printable(path) for path in pictures])
     for key, path in zip(keys, pictures, strict=True):
         stem = path.rpartition(".")[0]
         found = [(s, beside[stem, s]) for s in COMPANIONS if (stem, s) in beside]
-        yield Entry(key, Work(path, tuple(found), tuple(captions.get(path, ()))))
+        yield Entry(key, Work(path, tuple(found)))
 
 
 def build(config: Config, entry: Entry) -> dict[str, bytes]:
@@ -78,8 +72,6 @@ def build(config: Config, entry: Entry) -> dict[str, bytes]:
     members = picture.members()
     for suffix, path in work.companions:
         members[suffix] = _picture.read_file(root, path)
-    if work.captions:
-        members["txt"] = ("\n".join(work.captions) + "\n").encode()
     return members
 
 
@@ -94,7 +86,7 @@ def _walk(root: Path, config: Config) -> Iterator[str]:
     links into each other do not multiply; its own place wins over a link to it.
     """
     seen: set[tuple[int, int]] = set()
-    folders, links = [""], []
+    folders, links = [""], list[str]()
     while folders or links:
         if not folders:
             links.sort(key=_picture.natural, reverse=True)
@@ -122,34 +114,3 @@ def _walk(root: Path, config: Config) -> Iterator[str]:
                 (links if item.is_symlink() else folders).append(path)
             else:
                 yield path
-
-
-def _read_captions(config: Config, pictures: set[str]) -> dict[str, list[str]]:
-    """Picture path -> its captions, in the order of the file."""
-    import csv
-
-    name = str(config.captions)
-    try:
-        with open(Path(name).expanduser(), encoding="utf-8-sig", newline="") as file:
-            rows = csv.DictReader(file, strict=True)
-            columns = {(c or "").strip().lower(): c for c in rows.fieldnames or ()}
-            where = next((columns[c] for c in _FILE_COLUMNS if c in columns), None)
-            what = next((columns[c] for c in _TEXT_COLUMNS if c in columns), None)
-            if where is None or what is None:
-                raise UsageError(
-                    f"{name}: needs a first line that names a column 'file' and a column "
-                    f"'caption'; it has {', '.join(map(repr, columns)) or 'nothing'}"
-                )
-            captions: dict[str, list[str]] = {}
-            for row in rows:
-                path = (row[where] or "").strip().replace("\\", "/").removeprefix("./")
-                text = " ".join((row[what] or "").split())
-                if text:
-                    captions.setdefault(path, []).append(text)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UsageError(f"{name}: cannot be read as CSV ({error})") from None
-    # A CSV may cover more than the pictures at hand, but one that names none is the wrong one.
-    if not pictures & captions.keys():
-        first = next(iter(captions), "")
-        raise UsageError(f"{name}: none of its pictures is in {config.source}, first {first!r}")
-    return captions

@@ -1,0 +1,350 @@
+"""Pictures of every kind and every kind of bad picture through `socialcli.images`."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+import struct
+import subprocess
+import sys
+import time
+import zlib
+from pathlib import Path
+
+import numpy
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageOps, PngImagePlugin
+
+from socialcli import images
+from socialcli.errors import SampleFailed
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+def gradient(width: int = 24, height: int = 16) -> Image.Image:
+    y, x = numpy.mgrid[0:height, 0:width]
+    pixels = numpy.stack([x * 10, y * 15, x * 0 + 90], axis=-1)
+    return Image.fromarray(pixels.astype(numpy.uint8))
+
+
+def encoded(picture: Image.Image, format: str, **options) -> bytes:
+    out = io.BytesIO()
+    picture.save(out, format, **options)
+    return out.getvalue()
+
+
+def chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+def png(width: int, height: int, *chunks: bytes, depth: int = 8, colour: int = 2) -> bytes:
+    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + b"".join(chunks) + chunk(b"IEND", b"")
+
+
+def exif(orientation: int) -> bytes:
+    block = Image.Exif()
+    block[0x0112] = orientation
+    return block.tobytes()
+
+
+def reason(data: bytes, function=images.decode) -> str:
+    with pytest.raises(SampleFailed) as caught:
+        function(data)
+    message = str(caught.value)
+    assert message and "\n" not in message
+    return message
+
+
+# Pictures that are good
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF"])
+def test_every_format_in_a_fresh_process(format):
+    """The first picture a process sees may be of any format; no reader is loaded yet then."""
+    data = encoded(gradient(), format)
+    code = (
+        "import sys; from socialcli import images; d = sys.stdin.buffer.read();"
+        "f = images.facts(d); p = images.decode(d); print(f.format, f.width, f.height, p.mode)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], input=data, capture_output=True, check=True)
+    assert done.stdout.decode().split() == [format, "24", "16", "RGB"]
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF"])
+def test_orientation_is_applied_once_in_every_format(format, orientation):
+    upright = gradient()
+    # What a camera stores: the picture turned so that applying the orientation turns it back.
+    back = {1: None, 2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}[orientation]
+    stored = upright if back is None else upright.transpose(Image.Transpose(back))
+    lossless = {"WEBP": {"lossless": True}, "JPEG": {"quality": 100, "subsampling": 0}}
+    data = encoded(stored, format, exif=exif(orientation), **lossless.get(format, {}))
+    facts = images.facts(data)
+    assert (facts.width, facts.height, facts.orientation) == (24, 16, orientation)
+    assert facts.stored_size == stored.size
+    decoded = images.decode(data)
+    assert decoded.size == (24, 16)
+    error = numpy.abs(numpy.asarray(decoded, float) - numpy.asarray(upright, float))
+    assert error.mean() < 4  # a wrong turn is off by 60 and more
+
+
+def test_our_turning_agrees_with_pillows():
+    for orientation in range(1, 9):
+        data = encoded(gradient(), "PNG", exif=exif(orientation))
+        expected = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
+        assert numpy.array_equal(numpy.asarray(images.decode(data)), numpy.asarray(expected))
+
+
+def test_facts_of_a_png_decode_no_pixels():
+    data = png(8000, 8000, chunk(b"IDAT", b"not zlib at all"), chunk(b"eXIf", exif(6)[6:]))
+    assert images.facts(data).orientation == 6  # the chunk may follow the pixels
+    assert "cannot be decoded" in reason(data)
+
+
+def test_a_broken_or_odd_exif_block_means_upright():
+    assert images.facts(encoded(gradient(), "JPEG", exif=exif(9))).orientation == 1
+    broken = b"Exif\0\0MM\0*\0\0\0\x08" + b"\xff" * 60
+    assert images.facts(encoded(gradient(), "JPEG", exif=broken)).orientation == 1
+    huge = Image.Exif()
+    huge[0x010E] = "x" * 60_000
+    huge[0x0112] = 3
+    assert images.facts(encoded(gradient(), "JPEG", exif=huge.tobytes())).orientation == 3
+
+
+def test_cmyk_as_adobe_writes_it():
+    red = Image.new("CMYK", (8, 8), (0, 255, 255, 0))
+    data = encoded(red, "JPEG", quality=95)  # Pillow writes inverted values, as Photoshop does
+    assert b"Adobe" in data
+    pixel = numpy.asarray(images.decode(data))[4, 4]
+    assert pixel[0] > 240
+    assert pixel[1:].max() < 15
+
+
+def test_16_bit_grey_keeps_its_full_range():
+    values = numpy.array([[0, 256, 32768, 65535]], dtype=numpy.uint16)
+    data = encoded(Image.fromarray(values), "PNG")
+    assert numpy.asarray(images.decode(data))[0, :, 0].tolist() == [0, 1, 128, 255]
+    dark = encoded(Image.fromarray(values // 300), "PNG")  # at most 218 of 65535: black
+    assert numpy.asarray(images.decode(dark)).max() == 1
+
+
+def test_16_bit_rgb():
+    rows = b"".join(b"\0" + struct.pack(">6H", 0, 32768, 65535, 65535, 0, 257) for _ in range(2))
+    data = png(2, 2, chunk(b"IDAT", zlib.compress(rows)), depth=16)
+    pixels = numpy.asarray(images.decode(data))
+    assert pixels[1].tolist() == [[0, 128, 255], [255, 0, 1]]
+
+
+def test_float_and_32_bit_tiff():
+    scene = numpy.array([[0.0, 0.5, 1.0, float("nan")]], dtype=numpy.float32)
+    pixels = numpy.asarray(images.decode(encoded(Image.fromarray(scene), "TIFF")))
+    assert pixels[0, :, 1].tolist() == [0, 128, 255, 0]
+    deep = Image.fromarray(numpy.array([[0, 65535]], dtype=numpy.int32))
+    assert numpy.asarray(images.decode(encoded(deep, "TIFF")))[0, :, 0].tolist() == [0, 255]
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "L", "RGB", "1"])
+def test_transparency_is_laid_over_white(mode):
+    if mode in ("RGBA", "LA"):
+        picture = Image.new(mode, (4, 4), (0, 0, 0, 0) if mode == "RGBA" else (0, 0))
+        data = encoded(picture, "PNG")
+    else:
+        picture = Image.new(mode, (4, 4), 0)
+        data = encoded(picture, "PNG", transparency=(0, 0, 0) if mode == "RGB" else 0)
+    decoded = images.decode(data)
+    assert decoded.mode == "RGB"
+    assert numpy.asarray(decoded).min() == 255
+
+
+@pytest.mark.parametrize("format", ["GIF", "WEBP", "PNG", "TIFF"])
+def test_an_animation_is_its_first_frame(format):
+    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "lime", "blue")]
+    data = encoded(frames[0], format, save_all=True, append_images=frames[1:])
+    pixel = numpy.asarray(images.decode(data))[4, 4]
+    assert pixel[0] > 240
+    assert pixel[1:].max() < 15
+
+
+def test_mpo_of_a_stereo_camera():
+    left = gradient()
+    data = encoded(left, "MPO", save_all=True, append_images=[left.rotate(180)])
+    assert images.facts(data).format == "MPO"
+    assert images.decode(data).size == (24, 16)
+
+
+def test_a_picture_carries_no_metadata_on():
+    data = encoded(gradient(), "JPEG", exif=exif(6), comment=b"secret")
+    assert images.decode(data).info == {}
+
+
+# Pictures that are refused, each with its reason
+
+
+def test_nothing_html_and_noise():
+    assert reason(b"", images.facts) == "the picture has zero bytes"
+    assert "HTML" in reason(b"\n<!DOCTYPE html><html>404</html>", images.facts)
+    assert "it starts with" in reason(bytes(range(100)), images.facts)
+    assert "HEIC" in reason(b"\0\0\0\x18ftypheic" + bytes(40), images.facts)
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF"])
+def test_cut_short(format):
+    noise = numpy.random.default_rng(0).integers(0, 255, (60, 80, 3), dtype=numpy.uint8)
+    data = encoded(Image.fromarray(noise), format)
+    assert reason(data[: len(data) // 2])
+    assert reason(data[:20], images.facts)
+
+
+def test_a_damaged_header_is_called_damaged():
+    data = bytearray(encoded(gradient(), "PNG"))
+    data[20] ^= 0xFF  # the checksum of the header no longer fits
+    assert "damaged" in reason(bytes(data), images.facts)
+
+
+def peak(action) -> float:
+    """MB that the process grew by at most while ``action`` ran (Linux)."""
+    status, reset = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+    if not reset.exists():
+        pytest.skip("peak memory is read from /proc")
+
+    def value(name: str) -> int:
+        return int(re.search(name + r":\s+(\d+)", status.read_text())[1])
+
+    reset.write_text("5")
+    before = value("VmRSS")
+    action()
+    return (value("VmHWM") - before) / 1024
+
+
+def webp(width: int, height: int) -> bytes:
+    body = b"\x2f" + struct.pack("<I", (width - 1) | (height - 1) << 14) + bytes(63)
+    body = b"WEBPVP8L" + struct.pack("<I", len(body)) + body
+    return b"RIFF" + struct.pack("<I", len(body)) + body
+
+
+HUGE = {
+    "png": png(40_000, 40_000, chunk(b"IDAT", zlib.compress(bytes(100)))),
+    "long": png(50_000, 10),
+    "webp": webp(16_383, 16_383),
+    "gif": b"GIF89a" + struct.pack("<HH", 60_000, 60_000) + bytes(20) + b"," + bytes(12),
+    "bmp": b"BM" + bytes(8) + struct.pack("<IIiiHH", 54, 40, 30_000, 30_000, 1, 24) + bytes(64),
+    "ppm": b"P6 30000 30000 255\n",
+}
+
+
+@pytest.mark.parametrize("name", HUGE)
+def test_huge_pictures_are_refused_unallocated(name):
+    images.decode(encoded(gradient(), "PNG"))
+    started = time.perf_counter()
+    reasons = []
+    assert peak(lambda: reasons.append(reason(HUGE[name], images.facts))) < 20
+    assert peak(lambda: reasons.append(reason(HUGE[name]))) < 20
+    assert all("refused" in text for text in reasons)
+    assert time.perf_counter() - started < 1
+
+
+def test_the_limit_is_ours():
+    images.facts(png(10_000, 10_000))
+    assert "100010000 pixels" in reason(png(10_000, 10_001), images.facts)
+    assert "20001x2" in reason(png(20_001, 2), images.facts)
+
+
+def bomb(size: int) -> bytes:
+    return zlib.compress(bytes(size), 9)
+
+
+@pytest.mark.parametrize(
+    "hidden",
+    [
+        chunk(b"zTXt", b"a\0\0" + bomb(200_000_000)),
+        chunk(b"iTXt", b"a\0\1\0\0\0" + bomb(200_000_000)),
+        chunk(b"iCCP", b"a\0\0" + bomb(200_000_000)),
+    ],
+    ids=["zTXt", "iTXt", "iCCP"],
+)
+def test_bombs_in_png_notes_cost_nothing(hidden):
+    pixels = chunk(b"IDAT", zlib.compress((b"\0" + bytes(6)) * 2))
+    data, started = png(2, 2, hidden, pixels), time.perf_counter()
+
+    def decode() -> None:
+        with contextlib.suppress(SampleFailed):
+            images.decode(data)
+
+    assert peak(decode) < 30
+    assert time.perf_counter() - started < 2
+
+
+def test_notes_of_some_megabytes_are_no_bomb():
+    notes = PngImagePlugin.PngInfo()
+    notes.add_itxt("XML:com.adobe.xmp", "x" * 3_000_000, zip=True)
+    assert images.decode(encoded(gradient(), "PNG", pnginfo=notes)).size == (24, 16)
+
+
+def tiff(tile: int) -> bytes:
+    """A 24x16 grey TIFF whose one LZW tile is ``tile`` pixels square."""
+    tags = [(256, 24), (257, 16), (258, 8), (259, 5), (262, 1), (277, 1)]
+    tags += [(322, tile), (323, tile), (324, 200), (325, 40)]
+    body = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
+    head = b"II*\0" + struct.pack("<IH", 8, len(tags)) + body + bytes(4)
+    return head.ljust(200, b"\0") + b"\x80\x00\x10" + bytes(60)
+
+
+def test_a_tiff_tile_that_claims_gigabytes():
+    assert images.facts(tiff(256)).width == 24
+    assert "tiles" in reason(tiff(30_000), images.facts)
+    reasons = []
+    assert peak(lambda: reasons.append(reason(tiff(30_000)))) < 20
+
+
+def test_a_jpeg_of_a_thousand_scans():
+    data = encoded(Image.new("RGB", (3000, 3000)), "JPEG", progressive=True)
+    scan = data[data.rindex(b"\xff\xda") : -2]
+    many = data[:-2] + scan * 1000 + data[-2:]
+    started = time.perf_counter()
+    assert "scans" in reason(many)
+    assert time.perf_counter() - started < 0.5
+
+
+def test_slow_decoders_have_a_lower_limit():
+    assert "slow" in reason(b"P3 9000 9000 255\n1 2 3", images.facts)
+
+
+# Anything at all
+
+GOOD = [
+    encoded(gradient(), "JPEG", exif=exif(6)),
+    encoded(gradient(), "JPEG", progressive=True),
+    encoded(gradient(), "PNG", exif=exif(3)),
+    encoded(gradient().convert("P"), "GIF"),
+    encoded(gradient(), "WEBP", exif=exif(8)),
+    encoded(gradient(), "TIFF", compression="tiff_lzw"),
+    encoded(gradient(), "TIFF", compression="tiff_deflate", exif=exif(5)),
+    encoded(gradient(), "BMP"),
+    encoded(gradient(), "PPM"),
+    encoded(gradient(), "AVIF"),
+    encoded(gradient().convert("CMYK"), "JPEG"),
+]
+
+
+@settings(max_examples=400, deadline=5000, suppress_health_check=list(HealthCheck))
+@given(st.data())
+def test_damage_of_any_kind_ends_in_a_picture_or_a_reason(data):
+    body = bytearray(data.draw(st.sampled_from(GOOD)))
+    for _ in range(data.draw(st.integers(1, 8))):
+        at = data.draw(st.integers(0, min(len(body) - 1, data.draw(st.sampled_from([60, 10_000])))))
+        body[at] = data.draw(st.integers(0, 255))
+    if data.draw(st.booleans()):
+        body = body[: data.draw(st.integers(0, len(body)))]
+    try:
+        facts = images.facts(bytes(body))
+        picture = images.decode(bytes(body))
+    except SampleFailed as error:
+        assert str(error)
+        assert "\n" not in str(error)
+    else:
+        assert picture.mode == "RGB"
+        assert picture.size == (facts.width, facts.height)
