@@ -184,10 +184,10 @@ def _device() -> str:
 
 def _pairs(options: list[str]) -> dict[str, str]:
     found = {}
-    for option in options:
-        key, equals, value = option.partition("=")
+    for pair in options:
+        key, equals, value = pair.partition("=")
         if not equals or not key:
-            raise UsageError(f"--engine-option {option}: expected KEY=VALUE")
+            raise UsageError(f"--engine-option {pair}: expected KEY=VALUE")
         found[key] = value
     return found
 
