@@ -132,13 +132,14 @@ def _tasks(
     if plan.kind == "importers":
         return planning.sliced(_import_tasks(plan, output, options, shard_size), options.slice)
     expanded = shards.expand(sources)
-    for source in expanded:
-        for part in shards.parts(source):
+    targets = planning.targets(expanded, output)
+    whole = [Task(i, s, t) for i, (s, t) in enumerate(zip(expanded, targets, strict=True))]
+    tasks = planning.sliced(tuple(planning.limited(whole, options.limit)), options.slice)
+    for task in tasks:
+        for part in shards.parts(task.source):
             if part != "-" and not shards.is_url(part) and shards.size(part) is None:
                 raise UsageError(f"{part}: no such shard")
-    targets = planning.targets(expanded, output)
-    tasks = [Task(i, s, t) for i, (s, t) in enumerate(zip(expanded, targets, strict=True))]
-    return planning.sliced(tuple(planning.limited(tasks, options.limit)), options.slice)
+    return tasks
 
 
 def _import_tasks(

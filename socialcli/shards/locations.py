@@ -11,7 +11,7 @@ import socket
 import sys
 import tempfile
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import IO, Any, BinaryIO, cast
 
 from socialcli.errors import MissingPackage, SocialcliError, UsageError
@@ -43,14 +43,22 @@ def expand(locations: list[str]) -> list[str]:
     """Every shard the arguments name, in order; each is readable by `read`.
 
     A folder stands for the tars in it, a glob for its matches (both sorted), a brace range for
-    its members. In ``a+b`` both sides are expanded and joined one to one.
+    its members. In ``a+b`` both sides are joined one to one: where ``b`` is a folder, by the
+    names of ``a``'s shards, else in order.
 
     Raises:
         UsageError: nothing there, or the sides of a join have different numbers of shards.
     """
     found: list[str] = []
     for location in locations:
-        sides = [_expand_one(part) for part in parts(location)]
+        first, *others = parts(location)
+        sides = [_expand_one(first)]
+        for other in others:
+            if other.endswith("/") or Path(other).is_dir():
+                folder = other.rstrip("/")
+                sides.append([f"{folder}/{PurePosixPath(shard).name}" for shard in sides[0]])
+            else:
+                sides.append(_expand_one(other))
         counts = [len(side) for side in sides]
         if len(set(counts)) > 1:
             raise UsageError(
