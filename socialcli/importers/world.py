@@ -1,0 +1,49 @@
+"""Render scenes of the project's own social world, with perfect ground truth."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from socialcli.errors import UsageError
+from socialcli.importers import Entry
+from socialcli.stages import option
+
+SPLITS = ("train", "val", "test")
+
+
+@dataclass
+class Config:
+    """Nothing is read: scene ``i`` of a split is a function of the seed, ``i`` and the size."""
+
+    source: str = option(
+        "train", "Split: train, val or test (unseen people, things and verb-object pairs)."
+    )
+    scenes: int = option(1000, "How many scenes.")
+    first: int = option(0, "Number of the first scene.")
+    seed: int = option(0, "Which world; scenes of different seeds are unrelated.")
+    size: int = option(96, "Side of the square pictures in pixels, 48 to 1024.")
+
+
+def entries(config: Config) -> Iterator[Entry]:
+    """One entry a scene; its work is the scene's number.
+
+    Raises:
+        UsageError: no such split, or a size or count out of range.
+    """
+    if config.source not in SPLITS:
+        raise UsageError(f"no split '{config.source}' in the world: choose {', '.join(SPLITS)}")
+    if not 48 <= config.size <= 1024:
+        raise UsageError(f"--size {config.size}: scenes are 48 to 1024 pixels wide")
+    if config.scenes < 0 or config.first < 0:
+        raise UsageError("--scenes and --first cannot be negative")
+    for index in range(config.first, config.first + config.scenes):
+        yield Entry(f"world-{config.seed}-{config.source}-{index:07d}", index)
+
+
+def build(config: Config, entry: Entry) -> dict[str, bytes]:
+    """Draw one scene and write down everything about it."""
+    from socialcli.world import scene
+    from socialcli.world.ground_truth import members
+
+    return members(scene(config.seed, entry.work, config.size, config.source))
