@@ -250,7 +250,10 @@ def _flag(field: dataclasses.Field[Any], hint: Any, panel: str) -> inspect.Param
     if default is dataclasses.MISSING:
         factory = field.default_factory
         default = factory() if factory is not dataclasses.MISSING else inspect.Parameter.empty
+    # A field that would be a Python keyword ends in "_"; its flag does not.
+    names = [f"--{field.name.strip('_')}"] if field.name.endswith("_") else []
     option = typer.Option(
+        *names,
         help=field.metadata.get("help", ""),
         rich_help_panel=panel,
         show_default=default not in (None, "", [], False),

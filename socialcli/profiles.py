@@ -94,8 +94,10 @@ def values(
         hints = typing.get_type_hints(config_type)
         for key, value in tables.get(command, {}).items():
             field_name = key.replace("-", "_")
+            if field_name + "_" in fields:  # a field that would be a Python keyword
+                field_name += "_"
             if field_name not in fields:
-                known = ", ".join(f.replace("_", "-") for f in fields)
+                known = ", ".join(f.strip("_").replace("_", "-") for f in fields)
                 raise UsageError(f"{path}: [{command}] has no option '{key}'; it has {known}")
             result[field_name] = _checked(value, hints[field_name], f"{path}: [{command}] {key}")
             if field_name.endswith("model") and isinstance(value, str):

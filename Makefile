@@ -1,0 +1,41 @@
+# The two commands a newcomer needs: `make demo` and `make test`. Both set everything up first.
+VENV ?= .venv
+PYTHON ?= python3
+BIN := $(VENV)/bin
+# Two spinning OpenMP threads on a busy machine cost more than they bring (see docs/install.md).
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: help setup demo test lint benchmark test-originals clean
+
+help:
+	@echo "make demo            set up, run the chain on real photographs, write an HTML report"
+	@echo "make test            set up, lint, type-check and run the tests"
+	@echo "make benchmark       measure throughput and start-up against named peers"
+	@echo "make test-originals  compare with the original packages in an environment of their own"
+
+setup: $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[mediapipe,samples,dev]'
+	touch $@
+
+demo: setup
+	$(MAKE) -f pipelines/demo.mk SOCIALCLI=$(BIN)/socialcli
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: lint
+	$(BIN)/pytest
+
+benchmark: setup
+	$(BIN)/python -m socialcli.benchmarks
+
+test-originals:
+	bash tests/originals/run.sh
+
+clean:
+	rm -rf demo .pytest_cache .mypy_cache .ruff_cache
