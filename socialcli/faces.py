@@ -61,6 +61,14 @@ def similarity(points: numpy.ndarray, size: int = SIZE) -> numpy.ndarray:
     return numpy.concatenate([rotation, shift[..., None]], -1)
 
 
+def alignable(points: numpy.ndarray) -> bool:
+    """Whether five landmarks in pixels define a similarity: they must not coincide."""
+    import numpy
+
+    matrix = similarity(points)
+    return bool(numpy.isfinite(matrix).all() and abs(numpy.linalg.det(matrix[:, :2])) > 1e-12)
+
+
 def crop(picture: numpy.ndarray, landmarks: numpy.ndarray, size: int = SIZE) -> numpy.ndarray:
     """One aligned face.
 
@@ -77,9 +85,10 @@ def crop(picture: numpy.ndarray, landmarks: numpy.ndarray, size: int = SIZE) -> 
     import numpy
 
     height, width = picture.shape[:2]
-    matrix = similarity(numpy.asarray(landmarks, dtype=numpy.float64) * (width, height), size)
-    if not numpy.isfinite(matrix).all() or abs(numpy.linalg.det(matrix[:, :2])) < 1e-12:
+    points = numpy.asarray(landmarks, dtype=numpy.float64) * (width, height)
+    if not alignable(points):
         raise ValueError("the face's landmarks coincide")
+    matrix = similarity(points, size)
     back = numpy.linalg.inv(matrix[:, :2])
     rows, columns = numpy.mgrid[:size, :size]
     there = numpy.stack([columns, rows], -1) - matrix[:, 2]

@@ -70,10 +70,12 @@ class IResNet(nn.Module):
         self.conv1 = nn.Conv2d(3, widths[0], 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(widths[0])
         self.prelu = nn.PReLU(widths[0])
-        for number, count in enumerate(blocks, 1):
-            before, width = widths[number - 1], widths[number]
-            group = [Block(before, width, 2)] + [Block(width, width, 1) for _ in range(count - 1)]
-            self.add_module(f"layer{number}", nn.Sequential(*group))
+        self.layer1, self.layer2, self.layer3, self.layer4 = (
+            nn.Sequential(
+                Block(before, width, 2), *(Block(width, width, 1) for _ in range(count - 1))
+            )
+            for before, width, count in zip(widths, widths[1:], blocks, strict=False)
+        )
         self.bn2 = nn.BatchNorm2d(widths[-1])
         self.fc = nn.Linear(widths[-1] * (INPUT_SIZE // 2 ** len(blocks)) ** 2, embedding)
         self.features = nn.BatchNorm1d(embedding)

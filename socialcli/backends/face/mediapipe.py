@@ -2,8 +2,9 @@
 
 MediaPipe's full-range detector sees a picture at 192x192, where the faces of a group are too small.
 So it runs on the whole picture and on ever smaller overlapping square windows, and what several
-windows found is merged; what only one small window saw must convince the face mesh as well. Five landmarks come from the face mesh, run on a window of twice the
-face's side. There is no identity embedding in MediaPipe.
+windows found is merged; what only one small window saw must convince the face mesh as well. Five
+landmarks come from the face mesh, run on a window of twice the face's side. There is no identity
+embedding in MediaPipe.
 """
 
 from __future__ import annotations

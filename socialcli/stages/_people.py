@@ -1,0 +1,303 @@
+"""annotate-pose, step by step: a `Scene` is one picture's people while they are being completed.
+
+Every step fills in what is missing and leaves what is there. Steps take all scenes of a batch, so
+that a model sees the batch at once; a scene with a ``problem`` is left out of the steps after it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from socialcli import boxes as geometry
+from socialcli import people as who
+from socialcli import records
+from socialcli.errors import SampleFailed
+from socialcli.records import Face, Model, Person
+
+if TYPE_CHECKING:
+    import numpy
+
+    from socialcli.records import XYXY
+    from socialcli.stages.annotate_pose import Config, Loaded, Work
+
+
+@dataclass
+class Scene:
+    """The people of one picture; ``rows`` are identity embeddings by person id."""
+
+    work: Work
+    people: list[Person]
+    models: dict[str, Model] = field(default_factory=dict)
+    rows: dict[int, numpy.ndarray] = field(default_factory=dict)
+    interactions: records.Interactions | None = None
+    problem: SampleFailed | None = None
+    known: set[int] = field(default_factory=set)  # ids of the people that people.json had
+
+    def body(self, person: Person) -> XYXY | None:
+        """Where the person's body is, if that is known."""
+        if person.box is not None and self.work.boxes is not None:
+            for box in self.work.boxes.boxes:
+                if box.id == person.box:
+                    return geometry.clip(box.xyxy)
+        return geometry.clip(person.xyxy) if person.xyxy is not None else None
+
+    def add(self, person: Person) -> None:
+        """A new person, under the next free id."""
+        taken = [p.id for p in self.people] + list(self.rows)
+        self.people.append(replace(person, id=max(taken, default=0) + 1))
+
+    def credit(self, role: str, model: Model, had: list[int], gained: bool) -> None:
+        """Record who made a part; values kept from before are named with who made those."""
+        before = self.models.get(role)
+        if had and not gained and before is not None:
+            return
+        model = replace(model, role=role)
+        if had:
+            kept = {"backend": before.backend if before else "unknown", "people": sorted(had)}
+            model = replace(model, options={**model.options, "kept": kept})
+        self.models[role] = model
+
+
+def scenes(config: Config, asked: set[str], loaded: Loaded, work: list[Work]) -> list[Scene]:
+    """What is known before any face is looked for: people.json's people and the person boxes.
+
+    Where a picture has neither, a keypoint backend that finds people itself is asked.
+    """
+    made = [_scene(one, asked if config.replace else set()) for one in work]
+    for scene in made:
+        _add_bodies(scene)
+    if hasattr(loaded.pose, "people"):
+        bare = [s for s in made if all(s.body(p) is None for p in s.people)]
+        found = loaded.pose.people([s.work.image for s in bare]) if bare else []
+        for scene, bodies in zip(bare, found, strict=True):
+            placed = _place_bodies(scene, [xyxy for xyxy, _ in bodies])
+            for index, (xyxy, _) in enumerate(bodies):
+                if index in placed:
+                    placed[index].xyxy = xyxy
+                else:
+                    scene.add(Person(0, xyxy=xyxy))
+    return made
+
+
+def _scene(work: Work, again: set[str]) -> Scene:
+    scene = Scene(work, [])
+    if work.people is not None:
+        scene.people = [replace(p) for p in work.people.people]
+        scene.models = dict(work.people.models)
+    if work.identity is not None and "identity" not in again:
+        scene.rows = {int(r["person"]): r["embedding"] for r in work.identity}
+    scene.known = {p.id for p in scene.people}
+    if len(scene.known) < len(scene.people):
+        scene.problem = SampleFailed("people.json: two people have the same id")
+    drop = {"identity": "face", "pose": "keypoints", "gaze": "gaze"}
+    for part in again & set(drop):
+        for person in scene.people:
+            setattr(person, drop[part], None)
+        for role in {part, drop[part]} & set(scene.models):
+            del scene.models[role]
+    return scene
+
+
+def _add_bodies(scene: Scene) -> None:
+    """Person boxes become people, or go to people without a body whose head is there."""
+    claimed = {p.box for p in scene.people}
+    taken = [body for p in scene.people if (body := scene.body(p)) is not None]
+    free = [
+        box
+        for box in who.distinct(scene.work.bodies)
+        if box.id not in claimed
+        and all(who.overlap(box.xyxy, body) <= who.SAME_BODY for body in taken)
+    ]
+    placed = _place_bodies(scene, [box.xyxy for box in free])
+    for index, box in enumerate(free):
+        if index in placed:
+            person = placed[index]
+            person.box = box.id
+            person.entity = person.entity if person.entity is not None else box.entity
+        else:
+            scene.add(Person(0, box=box.id, entity=box.entity))
+
+
+def _place_bodies(scene: Scene, bodies: list[XYXY]) -> dict[int, Person]:
+    """Index of a body -> the person who has a head there and no body yet."""
+    heads = {}
+    for person in scene.people:
+        head = person.head or (person.face.xyxy if person.face else None)
+        if head is not None and scene.body(person) is None:
+            heads[person.id] = (person, Face(head))
+    matched = who.match_faces([h for _, h in heads.values()], [Person(0) for _ in bodies], bodies)
+    people = [person for person, _ in heads.values()]
+    return {body: people[head] for head, body in matched.items()}
+
+
+def _sound(made: Iterable[Scene]) -> list[Scene]:
+    return [scene for scene in made if scene.problem is None]
+
+
+def add_faces(config: Config, loaded: Loaded, made: list[Scene]) -> None:
+    """Detected faces go to the people they fit; those left over are people of their own."""
+    made = _sound(made)
+    found = loaded.face.detect([s.work.image for s in made]) if made else []
+    for scene, faces in zip(made, found, strict=True):
+        had = [p.id for p in scene.people if p.face is not None]
+        bodies = [scene.body(p) for p in scene.people]
+        matched = who.match_faces(faces, scene.people, bodies)
+        people, gained = list(scene.people), False
+        for number, face in enumerate(faces):
+            if number not in matched:
+                scene.add(Person(0, face=face))
+                gained = True
+                continue
+            person = people[matched[number]]
+            if person.face is None:
+                person.face, gained = face, True
+            elif person.face.landmarks is None:
+                person.face = replace(person.face, landmarks=face.landmarks)
+        for person in scene.people:
+            if person.head is None and person.face is not None:
+                person.head = who.head_of(person.face.xyxy)
+        scene.credit("face", loaded.face.model, had, gained)
+        _keep_largest(scene, config.max_people)
+
+
+def _keep_largest(scene: Scene, most: int) -> None:
+    """Leave out the smallest of the new people while there are more than ``most``."""
+
+    def size(person: Person) -> float:
+        region = scene.body(person) or (who.body_of(person.face.xyxy) if person.face else None)
+        return geometry.area(region) if region else 0.0
+
+    new = sorted((p for p in scene.people if p.id not in scene.known), key=size)
+    excess = len(scene.people) - most if most > 0 else 0
+    dropped = {p.id for p in new[: max(excess, 0)]}
+    scene.people = [p for p in scene.people if p.id not in dropped]
+
+
+def add_identities(loaded: Loaded, made: list[Scene]) -> None:
+    """Embeddings of the faces that can be aligned and have none yet."""
+    import numpy
+
+    made = _sound(made)
+    wanted = [[p for p in s.people if p.id not in s.rows and _alignable(s, p)] for s in made]
+    faces = [[p.face for p in people] for people in wanted]
+    found = loaded.identity.embed([s.work.image for s in made], faces) if made else []
+    for scene, people, rows in zip(made, wanted, found, strict=True):
+        had = list(scene.rows)
+        if not numpy.isfinite(rows).all():
+            scene.problem = SampleFailed("an identity embedding is not finite; try --dtype float32")
+            continue
+        sizes = {len(row) for row in scene.rows.values()} | {rows.shape[1]}
+        if len(people) and len(sizes) > 1:
+            scene.problem = SampleFailed(
+                f"identity.npy has embeddings of another size ({min(sizes)} and {max(sizes)}); "
+                "give --replace to make them all again"
+            )
+            continue
+        scene.rows.update({p.id: row for p, row in zip(people, rows, strict=True)})
+        scene.credit("identity", loaded.identity.model, had, bool(people))
+
+
+def say_no_identity(face_backend: str, made: list[Scene]) -> None:
+    """Note in the record that no embeddings were made, and why; rows from before stay."""
+    why = f"the {face_backend} face backend has no identity embedding; see --identity-backend"
+    for scene in _sound(made):
+        if not scene.rows:
+            scene.models["identity"] = Model("none", role="identity", options={"why": why})
+
+
+def _alignable(scene: Scene, person: Person) -> bool:
+    import numpy
+
+    from socialcli import faces
+
+    if person.face is None or person.face.landmarks is None:
+        return False
+    size = numpy.array([scene.work.image.width, scene.work.image.height])
+    return faces.alignable(numpy.asarray(person.face.landmarks) * size)
+
+
+def add_keypoints(loaded: Loaded, made: list[Scene]) -> None:
+    """Skeletons, looked for in each body's box, else below each face; a neighbour's is refused."""
+    made = _sound(made)
+    wanted: list[list[tuple[Person, XYXY]]] = []
+    for scene in made:
+        regions = [(p, _region(scene, p)) for p in scene.people if p.keypoints is None]
+        wanted.append([(p, r) for p, r in regions if r is not None and geometry.area(r) > 0])
+    asked = [[region for _, region in mine] for mine in wanted]
+    found = loaded.pose.estimate([s.work.image for s in made], asked) if made else []
+    for scene, mine, skeletons in zip(made, wanted, found, strict=True):
+        had = [p.id for p in scene.people if p.keypoints is not None]
+        for (person, _), keypoints in zip(mine, skeletons, strict=True):
+            if keypoints is not None and who.is_theirs(keypoints, person.head):
+                person.keypoints = keypoints
+        gained = any(person.keypoints is not None for person, _ in mine)
+        scene.credit("pose", loaded.pose.model, had, gained)
+
+
+def _region(scene: Scene, person: Person) -> XYXY | None:
+    body = scene.body(person)
+    if body is not None:
+        return body
+    head = person.face.xyxy if person.face else person.head
+    return who.body_of(head) if head else None
+
+
+def add_gaze(loaded: Loaded, made: list[Scene]) -> None:
+    """Gaze of everyone with a head; all heads are shown to the model, the missing are filled in."""
+    made = _sound(made)
+    heads: list[list[Person]] = []
+    for scene in made:
+        seen = [p for p in scene.people if p.head and geometry.area(geometry.clip(p.head)) > 0]
+        heads.append(seen if any(p.gaze is None for p in seen) else [])
+    asked = [[geometry.clip(p.head) for p in mine if p.head] for mine in heads]
+    found = loaded.gaze.gaze([s.work.image for s in made], asked) if made else []
+    for scene, mine, gazes in zip(made, heads, found, strict=True):
+        had = [p.id for p in scene.people if p.gaze is not None]
+        gained = False
+        for person, gaze in zip(mine, gazes, strict=True):
+            if person.gaze is None and gaze is not None:
+                person.gaze, gained = gaze, True
+        scene.credit("gaze", loaded.gaze.model, had, gained)
+
+
+def add_interactions(loaded: Loaded, made: list[Scene]) -> None:
+    """Who does what to whom, once all people are known."""
+    made = _sound(made)
+    found: list[Any] = loaded.interaction.interact(
+        [s.work.image for s in made],
+        [_record(s) for s in made],
+        [s.work.boxes for s in made],
+        [s.work.interactions for s in made],
+    )
+    for scene, interactions in zip(made, found, strict=True):
+        if isinstance(interactions, SampleFailed):
+            scene.problem = interactions
+        else:
+            scene.interactions = interactions
+
+
+def _record(scene: Scene) -> records.People:
+    image = scene.work.image
+    return records.People(image.width, image.height, scene.people, scene.models)
+
+
+def members(scene: Scene) -> dict[str, bytes] | Exception:
+    """The members of one finished scene, or why there are none."""
+    import numpy
+
+    if scene.problem is not None:
+        return scene.problem
+    made: dict[str, bytes] = {}
+    try:
+        made["people.json"] = records.dump(_record(scene))
+        ids = [p.id for p in scene.people if p.id in scene.rows]
+        if ids:
+            rows = numpy.stack([scene.rows[number] for number in ids])
+            made[records.IDENTITY] = records.dump_npy(records.identity_array(ids, rows))
+        if scene.interactions is not None:
+            made["interactions.json"] = records.dump(scene.interactions)
+    except SampleFailed as error:
+        return error
+    return made

@@ -1,0 +1,201 @@
+"""Find people: faces, identities, keypoints, gaze, interactions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from socialcli import boxes as geometry
+from socialcli import images, records
+from socialcli.backends import ModelSpec
+from socialcli.errors import SampleFailed, UsageError
+from socialcli.stages import Item, ModelOptions, option
+from socialcli.stages.ground import kind_of
+
+if TYPE_CHECKING:
+    import numpy
+    from PIL.Image import Image
+
+    from socialcli.records import Box
+    from socialcli.shards import Sample
+
+READS: tuple[
+    str, ...
+] = ()  # boxes.json, entities.json, people.json, interactions.json are used where they exist
+WRITES = ("people.json", "identity.npy", "interactions.json")
+VERSION = 1
+
+PARTS = ("identity", "pose", "gaze", "interaction")
+MAX_ASPECT = 50  # a picture longer than this many times its width leaves nothing to look at
+
+
+@dataclass
+class Config(ModelOptions):
+    with_: str = option(
+        "identity,pose,gaze",
+        "What to annotate, divided by commas: identity, pose, gaze, interaction.",
+    )
+    face_backend: str = option("insightface", "Which face detector; `socialcli models` lists them.")
+    face_model: str = option("", "Its model: an insightface pack's name or folder.")
+    identity_backend: str | None = option(
+        None, "Which identity embedder; by default the face detector's own, if it has one."
+    )
+    identity_model: str = option("", "Its model: a backbone.pth for iresnet, a pack otherwise.")
+    pose_backend: str = option("vitpose", "Which keypoint estimator.")
+    pose_model: str = option("", "Its model: hub id or folder.")
+    pose_revision: str | None = option(None, "Commit or tag of the keypoint model on the hub.")
+    gaze_backend: str = option("sharingan", "Which gaze estimator.")
+    gaze_model: str = option("", "Its model: a checkpoint file for sharingan.")
+    interaction_backend: str = option("ground-truth", "Where interactions come from.")
+    interaction_model: str = option("", "Its model, for backends that have one.")
+    face_threshold: float = option(0.5, "Faces scored below this are not faces (0 to 1).")
+    keypoint_threshold: float = option(0.3, "Keypoints scored below this are not visible (0 to 1).")
+    max_people: int = option(50, "Largest people kept in a picture; 0 keeps all.")
+    replace: bool = option(
+        False, "Annotate again what people.json already has, instead of keeping it."
+    )
+
+
+@dataclass
+class Work:
+    """One sample: its picture and what is already known about its people."""
+
+    image: Image
+    people: records.People | None
+    bodies: list[Box]  # boxes of people, each person once
+    boxes: records.Boxes | None
+    interactions: records.Interactions | None
+    identity: numpy.ndarray | None
+
+
+@dataclass
+class Loaded:
+    """One object per role in use (see `socialcli.backends.roles`)."""
+
+    face: Any = None
+    identity: Any = None
+    pose: Any = None
+    gaze: Any = None
+    interaction: Any = None
+
+
+def parts(config: Config) -> set[str]:
+    """What ``--with`` asks for.
+
+    Raises:
+        UsageError: it names something else, or nothing.
+    """
+    asked = {part.strip() for part in config.with_.split(",") if part.strip()}
+    unknown = sorted(asked - set(PARTS))
+    if unknown or not asked:
+        named = f"'{', '.join(unknown)}' is unknown" if unknown else "it is empty"
+        raise UsageError(f"--with: {named}; there are {', '.join(PARTS)}, divided by commas")
+    return asked
+
+
+def _specs(config: Config) -> dict[str, ModelSpec]:
+    """The model of each part in use, by part. Faces are found for everything but interactions."""
+    asked = parts(config)
+
+    def spec(role: str, backend: str, model: str, **options: Any) -> ModelSpec:
+        return ModelSpec(role, backend, model, None, config.device, config.dtype, options)
+
+    found: dict[str, ModelSpec] = {}
+    if asked & {"identity", "pose", "gaze"}:
+        found["face"] = spec(
+            "face", config.face_backend, config.face_model, threshold=config.face_threshold
+        )
+    if "identity" in asked and (config.identity_backend or config.identity_model):
+        backend = config.identity_backend or config.face_backend
+        found["identity"] = spec("face", backend, config.identity_model)
+        if (backend, config.identity_model) == (config.face_backend, config.face_model):
+            del found["identity"]  # one object does both
+    if "pose" in asked:
+        pose = spec(
+            "pose", config.pose_backend, config.pose_model, threshold=config.keypoint_threshold
+        )
+        found["pose"] = replace(pose, revision=config.pose_revision)
+    if "gaze" in asked:
+        found["gaze"] = spec("gaze", config.gaze_backend, config.gaze_model)
+    if "interaction" in asked:
+        found["interaction"] = spec(
+            "interaction", config.interaction_backend, config.interaction_model
+        )
+    return found
+
+
+def models(config: Config) -> list[ModelSpec]:
+    return list(_specs(config).values())
+
+
+def load(config: Config) -> Loaded:
+    from socialcli import backends
+
+    for name in ("face_threshold", "keypoint_threshold"):
+        if not 0 <= getattr(config, name) <= 1:
+            flag = name.replace("_", "-")
+            raise UsageError(f"--{flag} {getattr(config, name)}: expected a number from 0 to 1")
+    loaded = Loaded(**{part: backends.load(spec) for part, spec in _specs(config).items()})
+    if loaded.face is not None and not hasattr(loaded.face, "detect"):
+        raise UsageError(
+            f"--face-backend {config.face_backend} finds no faces; it only embeds them"
+        )
+    if loaded.identity is not None and not _embeds(loaded.identity):
+        name = config.identity_backend or config.face_backend
+        raise UsageError(f"--identity-backend {name} has no identity embedding; use iresnet")
+    if "identity" in parts(config) and loaded.identity is None and _embeds(loaded.face):
+        loaded.identity = loaded.face
+    return loaded
+
+
+def _embeds(backend: Any) -> bool:
+    return getattr(backend, "embeds", hasattr(backend, "embed"))
+
+
+def prepare(config: Config, sample: Sample) -> Work:
+    boxes = sample.record(records.Boxes) if sample.has("boxes.json") else None
+    kinds: dict[int, str] = {}
+    if sample.has("entities.json"):
+        kinds = {e.id: e.kind for e in sample.record(records.Entities).entities}
+    # What the caption calls a person is one; a box no entity names goes by its label.
+    bodies = [
+        b
+        for b in (boxes.boxes if boxes else [])
+        if (kinds.get(b.entity or 0) or kind_of(b.label)) == "person"
+        and geometry.area(geometry.clip(b.xyxy)) > 0
+    ]
+    people = sample.record(records.People) if sample.has("people.json") else None
+    known = sample.record(records.Interactions) if sample.has("interactions.json") else None
+    identity = None
+    if sample.has(records.IDENTITY):
+        identity = records.load_npy(sample.members[records.IDENTITY])
+        if identity.dtype.names != ("person", "embedding"):
+            raise SampleFailed("identity.npy: expected rows of person and embedding")
+    image = images.decode(sample.picture())
+    if max(image.size) > MAX_ASPECT * min(image.size):
+        raise SampleFailed(f"picture of {image.width}x{image.height} pixels is too narrow")
+    return Work(image, people, bodies, boxes, known, identity)
+
+
+def process(
+    config: Config, loaded: Loaded, items: list[Item]
+) -> list[dict[str, bytes] | Exception]:
+    """People of each picture: bodies and faces matched, then each part added where missing."""
+    from socialcli.stages import _people
+
+    work: list[Work] = [item.work for item in items]
+    asked = parts(config)
+    scenes = _people.scenes(config, asked, loaded, work)
+    if loaded.face is not None:
+        _people.add_faces(config, loaded, scenes)
+    if loaded.identity is not None:
+        _people.add_identities(loaded, scenes)
+    elif "identity" in asked:
+        _people.say_no_identity(config.face_backend, scenes)
+    if loaded.pose is not None:
+        _people.add_keypoints(loaded, scenes)
+    if loaded.gaze is not None:
+        _people.add_gaze(loaded, scenes)
+    if loaded.interaction is not None:
+        _people.add_interactions(loaded, scenes)
+    return [_people.members(scene) for scene in scenes]
