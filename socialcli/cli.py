@@ -182,17 +182,13 @@ def _runner(kind: str, name: str, module: Any) -> Callable[..., None]:
             )
         )
     else:
-        source = next(f for f in config_fields if f.name == "source")
-        text = source.metadata.get("help", "")
-        empty = inspect.Parameter.empty
-        required = source.default in (dataclasses.MISSING, None)
-        parameters.append(
-            _parameter(
-                "source",
-                Annotated[str, typer.Argument(help=text, show_default=not required)],
-                empty if required else source.default,
-            )
-        )
+        # An importer that makes its own pictures (the world) has no source to name.
+        for source in (f for f in config_fields if f.name == "source"):
+            text = source.metadata.get("help", "")
+            required = source.default in (dataclasses.MISSING, None)
+            default = inspect.Parameter.empty if required else source.default
+            argument = typer.Argument(help=text, show_default=not required)
+            parameters.append(_parameter("source", Annotated[str, argument], default))
     parameters.append(
         _parameter(
             "output",
@@ -222,8 +218,9 @@ def _runner(kind: str, name: str, module: Any) -> Callable[..., None]:
         )
     run_hints = typing.get_type_hints(RunOptions)
     skipped = ("sidecar",) if importing else ()
+    own = {f.name for f in config_fields}  # an importer's own --seed stands for both
     for field in dataclasses.fields(RunOptions):
-        if field.name not in skipped:
+        if field.name not in skipped and field.name not in own:
             parameters.append(_flag(field, run_hints[field.name], "Running"))
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {p.name: p.annotation for p in parameters}

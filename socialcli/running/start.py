@@ -152,7 +152,7 @@ def _import_tasks(
     if options.limit is not None:
         number = min(number, options.limit)
     if number == 0:
-        raise UsageError(f"{plan.config['source']}: nothing to import there")
+        raise UsageError(f"{plan.config.get('source', plan.command)}: nothing to import there")
     if shard_size < 1:
         raise UsageError("--shard-size must be at least 1")
     return tuple(planning.entry_tasks(number, shard_size, output))
