@@ -171,7 +171,7 @@ def test_same_boxes_as_the_official_post_processing(grounder, folder):
     import torch
     from transformers import AutoTokenizer, GroundingDinoImageProcessorPil, GroundingDinoProcessor
 
-    asked, image = ["dog", "horse", "ball", "woman"], picture(80, 64, 5)
+    asked, image = ["dog", "horse", "ball", "woman"], picture(80, 64, 1)
     processor = GroundingDinoProcessor(
         GroundingDinoImageProcessorPil.from_pretrained(folder),
         AutoTokenizer.from_pretrained(folder),

@@ -165,6 +165,26 @@ def test_every_original_weight_finds_its_place():
         assert torch.equal(loaded[official_sam.transformers_name(name, 3)], value), name
 
 
+def test_the_converted_network_gives_the_original_packages_numbers():
+    """Recorded from segment-anything 1.0; `make test-originals` compares all of them."""
+    import torch
+
+    network = official_sam.to_transformers(tiny.official_state())
+    pixels = torch.linspace(-2, 2, 3 * 64 * 64).reshape(1, 3, 64, 64).sin()
+    with torch.no_grad():
+        features = network.get_image_embeddings(pixels)
+        out = network(
+            image_embeddings=features, input_boxes=torch.tensor([[[4.0, 8.0, 40.0, 60.0]]])
+        )
+    assert features[0, :4, 1, 2].tolist() == pytest.approx(
+        [1.2815, 0.84992, -0.61551, 1.64025], abs=1e-4
+    )
+    logits = out.pred_masks[0, 0]
+    assert logits[:, 3, 5].tolist() == pytest.approx([2.0648, -1.2417, 1.0227], abs=2e-3)
+    assert logits[:, 12, 7].tolist() == pytest.approx([2.4619, -0.3837, 0.1337], abs=2e-3)
+    assert out.iou_scores[0, 0].tolist() == pytest.approx([0.42809, 0.55861, 0.63356], abs=1e-4)
+
+
 def test_broken_checkpoints_are_named(tmp_path, checkpoints):
     import pickle
 

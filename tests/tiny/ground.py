@@ -57,7 +57,7 @@ def network(seed: int = 0, longest: int = 256):
             "intermediate_size": 32,
             "max_position_embeddings": 256,
         },
-        d_model=32,
+        d_model=64,  # two channels for each of 32 groups: a 1x1 feature map stays legal
         num_queries=20,
         encoder_layers=1,
         encoder_ffn_dim=32,
