@@ -307,6 +307,36 @@ def collected(plan: Plan) -> Stats:
     return total
 
 
+SCANNED = 2**31  # bytes of input that are read just to know how many samples will come
+
+
+def expected(plan: Plan, tasks: list[Task]) -> int | None:
+    """How many samples the tasks will see, for the progress bar; None where it costs too much.
+
+    Known from the entry numbers of an import, from the stats file beside an input that this
+    program wrote, or by reading the shards' headers while they are small.
+    """
+    total = 0
+    allowed = SCANNED
+    for task in tasks:
+        if plan.kind == "importers":
+            first, last = task.source.split(":")
+            total += int(last) - int(first)
+            continue
+        source = shards.parts(task.source)[0]
+        stats = load_stats(source) if source != "-" else None
+        if task.limit is not None:
+            total += task.limit
+        elif stats is not None:
+            total += stats["counts"]["total"] - stats["counts"]["filtered"]
+        else:
+            allowed -= shards.size(source) or SCANNED
+            if allowed < 0:
+                return None
+            total += sum(1 for _ in shards.scan(source))
+    return total
+
+
 def entry_tasks(count: int, shard_size: int, output: str) -> Iterator[Task]:
     """Tasks of an import: ``count`` entries in shards of ``shard_size``."""
     for index, start in enumerate(range(0, count, shard_size)):

@@ -17,11 +17,16 @@ class Report:
         self._bar: Any = None
         self._said: set[str] = set()
 
+    @property
+    def has_bar(self) -> bool:
+        """Whether somebody watches: a terminal, and neither --quiet nor --log-json."""
+        return not self.log_json and not self.quiet and sys.stderr.isatty()
+
     def start(self, what: str, total: int | None) -> None:
         """Begin progress over ``total`` samples (None: not known)."""
         if self.log_json:
             self._json("start", what, total=total)
-        elif not self.quiet and sys.stderr.isatty():
+        elif self.has_bar:
             from tqdm import tqdm
 
             self._bar = tqdm(total=total, desc=what, unit="sample", file=sys.stderr, leave=True)

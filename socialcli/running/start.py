@@ -99,7 +99,7 @@ def execute(plan: Plan, engine: str, engine_options: dict[str, str], report: Rep
             total.add(done)
     if total.skipped:
         report.info(f"{total.skipped} of {len(plan.tasks)} shards are finished already")
-    report.start(plan.command, None)
+    report.start(plan.command, planning.expected(plan, todo) if report.has_bar else None)
     try:
         if todo:
             total.add(engines.get(engine).run(plan, todo, engine_options, report))
