@@ -156,7 +156,8 @@ def _runner(kind: str, name: str, module: Any) -> Callable[..., None]:
         from socialcli.running.start import run_stage
 
         def given(field: str) -> bool:
-            return ctx.get_parameter_source(field).name != "DEFAULT"
+            source = ctx.get_parameter_source(field)
+            return source is not None and source.name != "DEFAULT"
 
         flags = {f.name: values[f.name] for f in config_fields if given(f.name)}
         command = name.replace("_", "-")

@@ -83,11 +83,11 @@ def _expand_one(location: str) -> list[str]:
         return [location]
     braced = [location]
     if "{" in location:
-        from braceexpand import UnbalancedBracesError, braceexpand
+        from braceexpand import braceexpand
 
         try:
             braced = list(braceexpand(location))
-        except UnbalancedBracesError:
+        except ValueError:
             raise UsageError(f"{location}: unbalanced braces") from None
     found = []
     for one in braced:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -101,7 +101,7 @@ class Damage:
     reason: str
 
 
-def _group(stream: BinaryIO, checksum: Checksum) -> Iterator[Sample | Damage]:
+def _group(stream: BinaryIO, checksum: Checksum) -> Generator[Sample | Damage, None, None]:
     """Consecutive members with one key become a sample; damage is yielded where it lies.
 
     A key that comes back later in the same archive is a sample with a ``problem``, because every
