@@ -207,7 +207,7 @@ def test_same_boxes_as_the_official_post_processing(grounder, folder):
                 continue
             assert score > threshold
             assert where not in best
-        # Each score is that of the phrase's own token, found here by its id in the processor's text.
+        # Each score is that of the phrase's own token, found here by its id in that text.
         ids = inputs["input_ids"][0].tolist()
         vocabulary = tiny.vocabulary()
         scores = outputs.logits[0].sigmoid()
