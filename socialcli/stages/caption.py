@@ -123,7 +123,9 @@ def process(config: Config, loaded: Any, items: list[Item]) -> list[dict[str, by
     """One caption.json per sample; a SampleFailed where no caption came of it."""
     if _spec(config).backend == "given":
         return [_given(config, loaded, item) for item in items]
-    max_tokens = int(config.max_tokens or getattr(loaded, "max_tokens", DEFAULT_MAX_TOKENS))
+    max_tokens: int = getattr(loaded, "max_tokens", DEFAULT_MAX_TOKENS)
+    if config.max_tokens is not None:
+        max_tokens = config.max_tokens
     how = Generation(
         prompt=config.prompt,
         beams=config.beams,
