@@ -330,7 +330,7 @@ GOOD = [
 ]
 
 
-@settings(max_examples=400, deadline=5000, suppress_health_check=list(HealthCheck))
+@settings(max_examples=400, deadline=5000, database=None, suppress_health_check=list(HealthCheck))
 @given(st.data())
 def test_damage_of_any_kind_ends_in_a_picture_or_a_reason(data):
     body = bytearray(data.draw(st.sampled_from(GOOD)))

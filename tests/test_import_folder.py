@@ -171,6 +171,11 @@ def test_names_from_data_do_not_leave_the_folder(tmp_path, name):
         _picture.read_file(tmp_path / "in", name)
 
 
+def test_a_reason_is_one_line(tmp_path):
+    with pytest.raises(SampleFailed, match="a_b.jpg: no such file"):
+        _picture.read_file(tmp_path, "a\nb.jpg")
+
+
 def test_nothing_to_import_is_a_usage_error(tmp_path):
     with pytest.raises(UsageError, match="no pictures"):
         run(tmp_path)
@@ -221,6 +226,9 @@ def test_frame_is_chosen_by_the_annotated_size():
             _picture.frame(facts, wrong)
     with pytest.raises(SampleFailed, match="not the same picture"):
         _picture.frame(facts, (64, 48), "upright")
+    nearly_square = PictureFacts(1000, 1001, 6, "JPEG")  # an exact fit beats a tolerable one
+    assert _picture.frame(nearly_square, (1000, 1001)).orientation == 1
+    assert _picture.frame(nearly_square, (1001, 1000)).orientation == 6
     square = PictureFacts(50, 50, 3, "JPEG")
     assert _picture.frame(square, (50, 50)).orientation == 3
     assert _picture.frame(square, (50, 50), "upright").orientation == 1

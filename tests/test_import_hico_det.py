@@ -187,5 +187,4 @@ def test_the_classes():
     assert len({c.verb for c in classes}) == 117
     assert len({c.object for c in classes}) == 80
     assert classes[0][1:3] == ("board", "airplane")
-    assert classes[8] == (9, "carry", "bicycle", False) or classes[8].rare
     assert [c.number for c in classes if c.rare][:3] == [9, 23, 28]

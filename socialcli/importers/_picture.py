@@ -104,7 +104,7 @@ def read_file(root: Path, relative: str, limit: int = images.MAX_BYTES) -> bytes
         SampleFailed: the name leaves ``root``, or the file is missing, unreadable, no regular
             file (a pipe would block for ever) or larger than ``limit``.
     """
-    name = printable(relative)
+    name = re.sub(r"[\x00-\x1f\x7f]", "_", printable(relative))  # a reason is one line
     parts = relative.replace("\\", "/").split("/")
     if "\0" in relative or ".." in parts or Path(relative).is_absolute():
         raise SampleFailed(f"unsafe file name {name!r}: it leaves the imported folder")
