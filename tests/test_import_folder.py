@@ -172,7 +172,7 @@ def test_names_from_data_do_not_leave_the_folder(tmp_path, name):
 
 
 def test_a_reason_is_one_line(tmp_path):
-    with pytest.raises(SampleFailed, match="a_b.jpg: no such file"):
+    with pytest.raises(SampleFailed, match=r"a_b\.jpg: no such file"):
         _picture.read_file(tmp_path, "a\nb.jpg")
 
 
