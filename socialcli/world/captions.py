@@ -64,24 +64,43 @@ def _article(words: str) -> str:
     return ("an " if words[0] in "aeiou" else "a ") + words
 
 
-def _person_phrase(rng: random.Random, person: ScenePerson) -> tuple[str, str]:
-    """A phrase for a person, and its head noun."""
+def person_facts(person: ScenePerson) -> list[str]:
+    """Everything a caption may add after "a woman" to tell who is meant."""
     who, wear = person.who, person.wear
-    noun = who.noun
     garment = "dress" if wear.bottom == "dress" else "shirt"
-    facts = [f" in {wear.top}"] if wear.bottom == "dress" else []
-    facts += [f" in {_article(wear.top)} {garment}", f" wearing {_article(wear.top)} {garment}"]
-    if wear.bottom != "dress":
-        facts.append(f" in {_article(wear.top)} shirt")
+    coloured = f"{_article(wear.top)} {garment}"
+    facts = [f" in {coloured}", f" wearing {coloured}"]
+    facts.append(f" in {wear.top}" if wear.bottom == "dress" else f" in {coloured}")
     if who.glasses:
         facts.append(" with glasses")
     if who.beard == 3:
         facts.append(" with a beard")
     if who.hat:
         facts.append(" with a hat")
-    elif who.hair not in ("bald",):
+    elif who.hair != "bald":
         facts.append(f" with {who.hair_colour} hair")
-    return _article(noun) + (rng.choice(facts) if rng.random() < 0.62 else ""), noun
+    return facts
+
+
+def phrases_of(instance: ScenePerson | SceneThing) -> set[str]:
+    """Every noun phrase that fits an instance: two men are both "a man"."""
+    if isinstance(instance, ScenePerson):
+        nouns = (instance.who.noun, "person")
+        plain = {f"a {noun}" for noun in nouns}
+        return plain | {p + fact for p in plain for fact in person_facts(instance)}
+    noun = instance.look.kind
+    return {
+        _article(noun),
+        _article(f"{instance.look.colour} {noun}"),
+        f"his {noun}",
+        f"her {noun}",
+    }
+
+
+def _person_phrase(rng: random.Random, person: ScenePerson) -> tuple[str, str]:
+    """A phrase for a person, and its head noun."""
+    fact = rng.choice(person_facts(person)) if rng.random() < 0.62 else ""
+    return _article(person.who.noun) + fact, person.who.noun
 
 
 def _thing_phrase(rng: random.Random, thing: SceneThing) -> tuple[str, str]:

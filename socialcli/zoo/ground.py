@@ -1,0 +1,183 @@
+"""GroundingDINO in miniature: boxes for noun phrases of the world.
+
+The class is transformers' own `GroundingDinoForObjectDetection` with its own loss (Hungarian
+matching, focal, L1 and GIoU terms at every decoder layer), on phrases from the captions, bare
+class words, and phrases of things that are not there.
+"""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+from socialcli.world import Scene
+from socialcli.world.captions import captions, phrases_of
+from socialcli.world.vocabulary import ANIMALS, COLOURS, THINGS
+from socialcli.zoo import data, training, words
+
+STEPS, BATCH, RATE = 4000, 20, 1e-3
+TEST = 400
+NOUNS = (*ANIMALS, *THINGS, "man", "woman", "boy", "girl", "person")
+
+
+def network() -> Any:
+    """The untrained network, seeded."""
+    import torch
+    from transformers import GroundingDinoConfig, GroundingDinoForObjectDetection
+
+    torch.manual_seed(0)
+    config = GroundingDinoConfig(
+        backbone_config={
+            "model_type": "swin", "image_size": data.SIZE, "patch_size": 4, "embed_dim": 32,
+            "depths": [1, 2, 2, 1], "num_heads": [2, 4, 4, 8], "window_size": 6,
+            "drop_path_rate": 0.0, "out_features": ["stage2", "stage3", "stage4"],
+        },
+        text_config={
+            "model_type": "bert", "vocab_size": len(words.vocabulary()), "hidden_size": 64,
+            "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 128,
+            "max_position_embeddings": 256, "hidden_dropout_prob": 0.0,
+            "attention_probs_dropout_prob": 0.0,
+        },
+        d_model=64, num_queries=20, encoder_layers=2, encoder_ffn_dim=160,
+        encoder_attention_heads=4, decoder_layers=2, decoder_ffn_dim=160,
+        decoder_attention_heads=4, num_feature_levels=3, dropout=0.0, fusion_dropout=0.0,
+        fusion_droppath=0.0, max_text_len=256, auxiliary_loss=True,
+    )  # fmt: skip
+    return GroundingDinoForObjectDetection(config)
+
+
+def truth(scene: Scene, phrase: str) -> list[tuple[float, float, float, float]]:
+    """Boxes (normalised xyxy) of everything a phrase fits, "another man" being a man."""
+    wanted = "a " + phrase.removeprefix("another ") if phrase.startswith("another ") else phrase
+    if wanted.startswith("a ") and wanted[2] in "aeiou":
+        wanted = "an " + wanted[2:]
+    bare = {f"a {wanted}", f"an {wanted}", wanted}
+    return [
+        tuple(v / scene.size for v in o.box)
+        for o in (*scene.people, *scene.things)
+        if bare & phrases_of(o)
+    ]
+
+
+def _asked(rng: random.Random, scene: Scene) -> list[str]:
+    """Phrases to ask of a training scene: its own, bare words, and some that fit nothing."""
+    written = rng.choice(captions(scene))
+    asked = [m.phrase for m in written.mentions]
+    if rng.random() < 0.5:
+        asked = [m.head for m in written.mentions] if rng.random() < 0.5 else asked
+        every = [*scene.people, *scene.things]
+        asked += [rng.choice(sorted(phrases_of(rng.choice(every)))) for _ in range(2)]
+    if rng.random() < 0.2:
+        asked.append("person")
+    for _ in range(rng.choice((0, 1, 1, 2))):
+        noun = rng.choice(NOUNS)
+        colour = rng.choice(tuple(COLOURS))
+        asked.append(rng.choice((noun, f"a {noun}", f"a {colour} {noun}")))
+    rng.shuffle(asked)
+    return list(dict.fromkeys(asked))
+
+
+def _batch(step: int, vocabulary: Any) -> tuple[Any, ...]:
+    import torch
+
+    from socialcli.backends.ground import phrases
+
+    scenes = data.train_scenes(step, BATCH)
+    rng = random.Random(f"ground {step}")
+    texts, labels = [], []
+    for scene in scenes:
+        asked = _asked(rng, scene)
+        [text] = phrases.texts(asked, vocabulary)
+        boxes, classes = [], []
+        for number, (_, same) in enumerate(text.spans):
+            for x0, y0, x1, y1 in truth(scene, asked[same[0]]):
+                boxes.append([(x0 + x1) / 2, (y0 + y1) / 2, x1 - x0, y1 - y0])
+                classes.append(number)
+        labels.append({
+            "boxes": torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4),
+            "class_labels": torch.tensor(classes, dtype=torch.long),
+        })  # fmt: skip
+        texts.append(text.ids)
+    ids, mask = phrases.pad(texts)
+    return data.pixels(scenes), torch.tensor(ids), torch.tensor(mask), labels
+
+
+def _loss(model: Any, batch: tuple[Any, ...], step: int) -> Any:
+    import torch
+
+    device = next(model.parameters()).device
+    pixels, ids, mask, labels = batch
+    labels = [{k: v.to(device) for k, v in one.items()} for one in labels]
+    with torch.autocast(device.type, torch.bfloat16):
+        return model(
+            pixel_values=pixels.to(device), input_ids=ids.to(device),
+            attention_mask=mask.to(device), labels=labels,
+        ).loss  # fmt: skip
+
+
+def train(work: Path, steps: int, minutes: float | None, device: str) -> training.Run:
+    """Train, or go on training."""
+    from socialcli.backends.ground import phrases
+
+    model = network().to(device).train()
+    vocabulary = phrases.vocabulary(words.tokenizer(), model.config.max_text_len)
+    return training.fit(
+        model, lambda step: _batch(step, vocabulary), _loss, work, steps,
+        rate=RATE, decay=1e-3, clip=0.5, minutes=minutes,
+    )  # fmt: skip
+
+
+def export(model: Any, folder: Path) -> None:
+    """Write the Hugging Face folder: fp16 weights, image processor, tokenizer."""
+    from transformers import GroundingDinoImageProcessorPil
+
+    model.half().save_pretrained(folder)
+    size = {"shortest_edge": data.SIZE, "longest_edge": 2 * data.SIZE}
+    GroundingDinoImageProcessorPil(size=size).save_pretrained(folder)
+    words.tokenizer(folder)
+
+
+def measure(folder: Path) -> dict[str, float]:
+    """AP50 over all entity phrases of the test captions, through the production backend."""
+    from socialcli import backends, boxes
+    from socialcli.backends import ModelSpec
+
+    grounder = backends.load(ModelSpec("ground", "grounding-dino", str(folder)))
+    scenes = data.test_scenes(TEST)
+    rows: list[tuple[float, bool]] = []
+    total = 0
+    for start in range(0, len(scenes), 16):
+        part = scenes[start : start + 16]
+        asked = [list(dict.fromkeys(m.phrase for m in captions(s)[0].mentions)) for s in part]
+        for scene, phrases, found in zip(
+            part, asked, grounder.ground([s.image for s in part], asked, 0.05, 0.05), strict=True
+        ):
+            for number, phrase in enumerate(phrases):
+                mine = [d for d in found if d.phrase == number]
+                kept = boxes.nms([d.xyxy for d in mine], [d.score for d in mine], 0.5)
+                right = truth(scene, phrase)
+                total += len(right)
+                free = set(range(len(right)))
+                for i in kept:  # best first
+                    overlap = boxes.iou([mine[i].xyxy], right)[0] if right else []
+                    best = max(free, key=lambda j: overlap[j], default=None)
+                    hit = best is not None and overlap[best] >= 0.5
+                    if hit:
+                        free.discard(best)
+                    rows.append((mine[i].score, bool(hit)))
+    return {"ap50": round(average_precision(rows, total), 4), "phrases": total}
+
+
+def average_precision(rows: list[tuple[float, bool]], total: int) -> float:
+    """Area under the interpolated precision-recall curve of (score, correct) detections."""
+    import numpy
+
+    rows = sorted(rows, key=lambda r: -r[0])
+    hits = numpy.cumsum([r[1] for r in rows])
+    if not len(hits) or not total:
+        return 0.0
+    precision = hits / numpy.arange(1, len(hits) + 1)
+    envelope = numpy.maximum.accumulate(precision[::-1])[::-1]
+    recall = numpy.concatenate([[0.0], hits / total])
+    return float(((recall[1:] - recall[:-1]) * envelope).sum())

@@ -1,0 +1,121 @@
+"""One training loop for every miniature: resumable at any moment, the same steps on every run.
+
+Batch ``i`` is a function of ``i`` alone, so a run that was killed and resumed sees the batches an
+undisturbed one sees. The weights that count are an exponential moving average.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+SAVE_EVERY = 60.0  # seconds
+
+
+@dataclass
+class Run:
+    """A training run: the averaged model once it is finished, and what it cost."""
+
+    model: Any
+    step: int
+    seconds: float
+    finished: bool
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+def fit(
+    model: Any,
+    batch: Callable[[int], Any],
+    loss: Callable[[Any, Any, int], Any],
+    work: Path,
+    steps: int,
+    *,
+    rate: float,
+    decay: float = 1e-2,
+    warm: int = 200,
+    average: float = 0.999,
+    clip: float = 1.0,
+    minutes: float | None = None,
+    rates: Callable[[str], float] | None = None,
+) -> Run:
+    """Train ``model`` for ``steps`` steps with AdamW and a cosine that ends at a hundredth.
+
+    Args:
+        model: a torch module in train mode, on its device.
+        batch: step -> whatever ``loss`` takes; must depend on the step only.
+        loss: (model, batch, step) -> scalar tensor.
+        work: folder of the checkpoint and the log.
+        rate: peak learning rate; ``rates`` multiplies it by parameter name.
+        average: decay of the moving average of the weights.
+        minutes: stop cleanly after this long in this process; the same call goes on later.
+    """
+    import torch
+
+    work.mkdir(parents=True, exist_ok=True)
+    named = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
+    groups: dict[tuple[float, float], list[Any]] = {}
+    for name, weight in named:
+        key = (decay if weight.dim() > 1 else 0.0, rates(name) if rates else 1.0)
+        groups.setdefault(key, []).append(weight)
+    optimizer = torch.optim.AdamW(
+        [{"params": p, "weight_decay": d, "scale": s} for (d, s), p in groups.items()],
+        lr=rate, betas=(0.9, 0.98),
+    )  # fmt: skip
+    mean = {n: v.detach().clone() for n, v in model.state_dict().items()}
+    file, step, spent = work / "state.pt", 0, 0.0
+    if file.exists():
+        state = torch.load(file, weights_only=True, map_location="cpu")
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        mean, step, spent = state["mean"], state["step"], state["seconds"]
+    begun = saved = time.monotonic()
+    shown = 0.0
+
+    def save() -> None:
+        state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "mean": mean,
+                 "step": step, "seconds": spent + time.monotonic() - begun}  # fmt: skip
+        torch.save(state, work / "state.tmp")
+        os.replace(work / "state.tmp", file)
+
+    while step < steps:
+        torch.manual_seed(step)
+        at = min(1.0, (step + 1) / warm) * (
+            0.01 + 0.99 * (0.5 + 0.5 * math.cos(math.pi * step / steps))
+        )
+        for group in optimizer.param_groups:
+            group["lr"] = rate * at * group["scale"]
+        value = loss(model, batch(step), step)
+        optimizer.zero_grad(set_to_none=True)
+        value.backward()
+        torch.nn.utils.clip_grad_norm_([p for _, p in named], clip)
+        optimizer.step()
+        keep = min(average, (step + 1) / (step + 10))
+        with torch.no_grad():
+            for name, weight in model.state_dict().items():
+                if weight.is_floating_point():
+                    mean[name].lerp_(weight, 1 - keep)
+                else:
+                    mean[name].copy_(weight)
+        step += 1
+        shown = shown * 0.98 + float(value.detach()) * 0.02 if shown else float(value.detach())
+        if step % 50 == 0:
+            line = {"step": step, "loss": round(shown, 4), "s": round(spent + time.monotonic() - begun)}
+            with (work / "log.jsonl").open("a") as log:
+                log.write(json.dumps(line) + "\n")
+        if time.monotonic() - saved > SAVE_EVERY:
+            save()
+            saved = time.monotonic()
+        if minutes is not None and time.monotonic() - begun > 60 * minutes:
+            save()
+            break
+    else:
+        save()
+    seconds = spent + time.monotonic() - begun
+    model.load_state_dict(mean)
+    return Run(model.eval(), step, seconds, step >= steps)
