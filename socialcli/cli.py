@@ -119,7 +119,7 @@ class LazyGroup(TyperGroup):
         if kind == "commands" and hasattr(module, "group"):
             return module.group()
         function = module.command if kind == "commands" else _runner(kind, file.stem, module)
-        single = typer.Typer(add_completion=False)
+        single = typer.Typer(add_completion=False, rich_markup_mode=None)
         single.command(help=_help(module))(guarded(function))
         return typer.main.get_command(single)
 
@@ -264,6 +264,7 @@ app = typer.Typer(
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # boxes cost a third of the start-up of every call
     help="Personalized image generation in social context: WebDataset stages that chain "
     "through files and pipes. Every stage reads shards, adds members to their samples and "
     "leaves the rest byte for byte as it was.",

@@ -11,6 +11,12 @@ def group() -> Any:
 
     from socialcli.cli import ImportGroup
 
-    app = typer.Typer(cls=ImportGroup, no_args_is_help=True, help=__doc__, add_completion=False)
+    app = typer.Typer(
+        cls=ImportGroup,
+        no_args_is_help=True,
+        help=__doc__,
+        add_completion=False,
+        rich_markup_mode=None,
+    )
     app.callback()(lambda: None)
     return typer.main.get_command(app)
