@@ -106,7 +106,8 @@ class LazyGroup(TyperGroup):
         entry = self.files().get(cmd_name)
         if entry is None:
             return None
-        return TyperCommand(cmd_name, help=first_line(entry[1]), callback=lambda: None)
+        line = first_line(entry[1])
+        return TyperCommand(cmd_name, help=line, short_help=line, callback=lambda: None)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         entry = self.files().get(args[0]) if args else None
