@@ -411,3 +411,36 @@ def test_the_stage_on_real_checkpoints(checkpoints):
         assert made
         assert all(m.rle["size"] == [60, 90] and 0 <= m.iou <= 1 for m in made)
         assert json.loads(result["masks.json"])["model"]["model"] == path
+
+
+def test_from_the_command_line_as_a_sidecar(tmp_path, checkpoints):
+    """A join of pictures and boxes in, masks alone out, under the same keys."""
+    import subprocess
+    import sys
+
+    from socialcli import shards
+
+    pictures = [(key, {"jpg": jpg(picture(seed=n))}) for n, key in enumerate(("a", "b", "c"))]
+    record = records.Boxes(90, 60, [box(1), box(2, (0.4, 0.2, 0.9, 0.9), entity=5)])
+    bare = records.dump(records.Boxes(90, 60))
+    given = [records.dump(record), bare, records.dump(record)]
+    shards.write(tmp_path / "pictures.tar", pictures)
+    shards.write(
+        tmp_path / "boxes.tar",
+        [(key, {"boxes.json": data}) for (key, _), data in zip(pictures, given, strict=True)],
+    )
+    command = [sys.executable, "-m", "socialcli", "segment"]
+    source = f"{tmp_path}/pictures.tar+{tmp_path}/boxes.tar"
+    options = ["--sidecar", "--model", checkpoints["pth"], "--device", "cpu", "-o", "-"]
+    done = subprocess.run([*command, source, *options], capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+    (tmp_path / "masks.tar").write_bytes(done.stdout)
+    made = list(shards.read(f"{source}+{tmp_path}/masks.tar"))
+    assert [s.key for s in made] == ["a", "b", "c"]
+    assert [s.members["jpg"] for s in made] == [m["jpg"] for _, m in pictures]
+    masks_of = [s.record(records.Masks).masks for s in made]
+    assert [[(m.box, m.entity) for m in found] for found in masks_of] == [
+        [(1, None), (2, 5)],
+        [],
+        [(1, None), (2, 5)],
+    ]

@@ -119,10 +119,9 @@ def test_both_sam_backends_write_the_same_masks(sam_file):
     for mine, original in zip(ours, theirs, strict=True):
         for a, b in zip(mine, original, strict=True):
             assert a.mask.shape == b.mask.shape
-            # The package rounds its resized picture to 8 bits, and so does the PIL processor.
-            assert (a.mask != b.mask).mean() < 2e-3
-            assert a.iou == pytest.approx(b.iou, abs=1e-3)
-            assert a.stability == pytest.approx(b.stability, abs=5e-3)
+            assert (a.mask != b.mask).mean() < 1e-4
+            assert a.iou == pytest.approx(b.iou, abs=1e-5)
+            assert a.stability == pytest.approx(b.stability, abs=1e-4)
 
 
 def test_our_stability_score_is_the_packages(sam_file):
