@@ -49,7 +49,9 @@ class Config(ModelOptions):
     interaction_backend: str = option("ground-truth", "Where interactions come from.")
     interaction_model: str = option("", "Its model, for backends that have one.")
     face_threshold: float = option(0.5, "Faces scored below this are not faces (0 to 1).")
-    keypoint_threshold: float = option(0.3, "Keypoints scored below this are not visible (0 to 1).")
+    keypoint_threshold: float | None = option(
+        None, "Keypoints scored below this are not visible; default 0.3, and 0.5 for mediapipe."
+    )
     max_people: int = option(50, "Largest people kept in a picture; 0 keeps all.")
     replace: bool = option(
         False, "Annotate again what people.json already has, instead of keeping it."
@@ -111,9 +113,9 @@ def _specs(config: Config) -> dict[str, ModelSpec]:
         if (backend, config.identity_model) == (config.face_backend, config.face_model):
             del found["identity"]  # one object does both
     if "pose" in asked:
-        pose = spec(
-            "pose", config.pose_backend, config.pose_model, threshold=config.keypoint_threshold
-        )
+        pose = spec("pose", config.pose_backend, config.pose_model)
+        if config.keypoint_threshold is not None:
+            pose.options["threshold"] = config.keypoint_threshold
         found["pose"] = replace(pose, revision=config.pose_revision)
     if "gaze" in asked:
         found["gaze"] = spec("gaze", config.gaze_backend, config.gaze_model)
@@ -132,9 +134,10 @@ def load(config: Config) -> Loaded:
     from socialcli import backends
 
     for name in ("face_threshold", "keypoint_threshold"):
-        if not 0 <= getattr(config, name) <= 1:
+        value = getattr(config, name)
+        if value is not None and not 0 <= value <= 1:
             flag = name.replace("_", "-")
-            raise UsageError(f"--{flag} {getattr(config, name)}: expected a number from 0 to 1")
+            raise UsageError(f"--{flag} {value}: expected a number from 0 to 1")
     loaded = Loaded(**{part: backends.load(spec) for part, spec in _specs(config).items()})
     if loaded.face is not None and not hasattr(loaded.face, "detect"):
         raise UsageError(

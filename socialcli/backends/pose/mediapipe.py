@@ -42,7 +42,7 @@ class MediaPipePose:
     """A `PoseEstimator` and a `PersonDetector` (of the most prominent person)."""
 
     def __init__(self, spec: ModelSpec) -> None:
-        self.threshold = float(spec.options.get("threshold", 0.3))
+        self.threshold = float(spec.options.get("threshold", 0.5))
         with quiet_stderr():
             import mediapipe
             import numpy
