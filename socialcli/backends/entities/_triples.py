@@ -1,0 +1,366 @@
+"""<subject, verb, object> triples from a dependency parse (spaCy's English, ClearNLP labels)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from socialcli.backends.entities import _lexicon as lexicon
+from socialcli.records import Triple
+
+if TYPE_CHECKING:
+    from spacy.tokens import Doc, Token
+
+    from socialcli.backends.entities._mending import Mended
+    from socialcli.backends.entities._phrases import Nouns
+
+_PARTICLES = frozenset(
+    "up down out off over away back around along in on through by".split()  # noqa: SIM905
+)
+# These say what is not so, or compare.
+_NO_RELATION = frozenset("without except despite like unlike as than during".split())  # noqa: SIM905
+_PLACE_ADVERBS = frozenset("next close away ahead adjacent opposite far forward".split())  # noqa: SIM905
+_CONTROL = frozenset(
+    "try attempt want prepare start begin get go continue seem appear help learn need use".split()  # noqa: SIM905
+)
+_CLAUSES = frozenset("xcomp advcl conj ccomp pcomp".split())  # noqa: SIM905
+_RELATIVE = frozenset(["who", "that", "which", "whom"])
+
+
+def find(doc: Doc, nouns: Nouns, mended: Mended, text: str) -> list[Triple]:
+    """Triples in the order of their verbs; each (subject, verb, object) once."""
+    reader = _Reader(nouns, mended, text)
+    found: dict[tuple[int, str, int | None], Triple] = {}
+    for token in doc:
+        if token.pos_ == "VERB" and token.lemma_ != "be":
+            triples = reader.of_verb(token)
+        elif token.lower_ == "with" and token.dep_ == "prep":
+            triples = reader.of_with(token)
+        else:
+            continue
+        for triple in triples:
+            if triple.subject != triple.object:
+                found.setdefault((triple.subject, triple.verb, triple.object), triple)
+    return list(found.values())
+
+
+class _Reader:
+    """Reads the verbs of one caption; holds only what is known about its nouns."""
+
+    def __init__(self, nouns: Nouns, mended: Mended, text: str) -> None:
+        self.nouns = nouns
+        self.mended = mended
+        self.text = text
+        self.entity = {entity.id: entity for entity in nouns.entities}
+
+    def of_verb(self, verb: Token) -> list[Triple]:
+        """Every triple one verb gives; none when it is negated or nobody is known to do it."""
+        if any(child.dep_ == "neg" for child in verb.children):
+            return []
+        passive = _is_passive(verb)
+        patients = self.subjects(verb) if passive else []
+        doers = self.agents(verb) if passive else self.subjects(verb)
+        name, group = _name(verb)
+        written = self._as_written(group)
+        triples: list[Triple] = []
+
+        def add(subjects: list[int], words: list[str], objects: list[int] | None) -> None:
+            # The verb as written, with the preposition that the triple adds to it.
+            text = " ".join([written, *words])
+            verb_name = " ".join([name, *words])
+            for subject in subjects:
+                for item in objects if objects is not None else [None]:
+                    triples.append(Triple(subject, verb_name, item, text, passive))
+
+        if passive and doers:
+            add(doers, [], patients)
+        # Of a passive without an agent ("a bike parked near a tree") the sufferer is what is known.
+        subjects = doers or patients
+        objects = self.objects(verb)
+        light = [] if objects else self._light(verb)
+        if objects and not (passive and doers):
+            add(subjects, [], objects)
+        for target in self._datives(verb):
+            add(subjects, ["to"], target)
+        for words, target in self._prepositions(verb):
+            add(subjects, [*light, *words], target)
+        for words, target in self._after_light(verb):
+            add(subjects, [*light, *words], target)
+        bare = not any(t.object is not None and t.verb != name for t in triples)
+        if light and not any(t.verb.startswith(f"{name} {light[0]} of") for t in triples):
+            add(subjects, light, None)
+        elif not triples and bare and not passive and not _introduces(verb):
+            add(subjects, [], None)
+        return triples
+
+    def of_with(self, preposition: Token) -> list[Triple]:
+        """ "a man with a hat": what a person or animal has with it."""
+        holders = self.ids(preposition.head) if preposition.head.pos_ != "VERB" else []
+        return [
+            Triple(holder, "with", item, "with")
+            for holder in holders[:1]
+            if self.entity[holder].kind != "object"
+            for child in preposition.children
+            if child.dep_ == "pobj"
+            for item in self.expand(child)
+        ]
+
+    # --- who and whom
+
+    def ids(self, token: Token) -> list[int]:
+        """The entity a token stands for, through measures ("group" of men) and pronouns."""
+        seen = set()
+        while token.i in self.nouns.stands_for and token.i not in seen:
+            seen.add(token.i)
+            token = self.nouns.stands_for[token.i]
+        if token.i in self.nouns.of_token:
+            return [self.nouns.of_token[token.i]]
+        if token.lower_ in _RELATIVE:
+            clause = next((a for a in token.ancestors if a.dep_ == "relcl"), None)
+            return self.ids(clause.head) if clause is not None else []
+        if token.pos_ == "PRON":
+            return self._antecedent(token)
+        return []
+
+    def expand(self, token: Token) -> list[int]:
+        """A noun and those joined to it: "a man and his dog"."""
+        found = self.ids(token)
+        real = token
+        while real.i in self.nouns.stands_for and self.nouns.stands_for[real.i].i != real.i:
+            real = self.nouns.stands_for[real.i]
+        for source in dict.fromkeys([token, real]):
+            for child in source.children:
+                if child.dep_ == "conj" and child.pos_ in ("NOUN", "PROPN", "PRON"):
+                    found = found + self.expand(child)
+        return list(dict.fromkeys(found))
+
+    def _antecedent(self, token: Token) -> list[int]:
+        """ "he" and "him" in the simplest case: a person named before, of no other sex.
+
+        A subject goes back to the first such person, an object to the last.
+        """
+        word = token.lower_
+        other = {"he": lexicon.FEMALE, "him": lexicon.FEMALE, "she": lexicon.MALE}
+        other["her"] = lexicon.MALE
+        start = min((i for i in self.nouns.of_token), default=token.i)
+        before = [
+            self.nouns.of_token[i] for i in sorted(self.nouns.of_token) if start <= i < token.i
+        ]
+        if word in other:
+            fits = [
+                i
+                for i in before
+                if self.entity[i].kind == "person" and self.entity[i].lemma not in other[word]
+            ]
+        elif word in ("they", "them"):
+            fits = [
+                i for i in before if self.entity[i].kind != "object" and self.entity[i].count != 1
+            ]
+        else:
+            return []
+        subject = token.dep_.startswith("nsubj")
+        return fits[:1] if subject else fits[-1:]
+
+    def subjects(self, verb: Token) -> list[int]:
+        """Who does it (or, of a passive, who suffers it), through participles and clauses."""
+        for child in verb.children:
+            if child.dep_ in ("nsubj", "nsubjpass", "csubj"):
+                return self._wearer(self.expand(child), verb)
+        if verb.dep_ in ("acl", "relcl"):
+            if verb.dep_ == "relcl" and verb.tag_ not in ("VBG", "VBN"):
+                return []
+            return self._modified(verb)
+        if verb.dep_ in _CLAUSES or verb.head.pos_ in ("AUX", "VERB"):
+            head = verb.head
+            while head.pos_ in ("ADJ", "ADP", "SCONJ", "ADV") and head.head.i != head.i:
+                head = head.head
+            if head.i == verb.i:
+                return []
+            if head.pos_ in ("VERB", "AUX"):
+                if _is_passive(head) and not _is_passive(verb):
+                    return self.agents(head) or self.subjects(head)
+                if verb.dep_ == "conj" and _is_passive(verb) and not _is_passive(head):
+                    return self.subjects(head)
+                return self.subjects(head)
+            return self.ids(head)
+        return []
+
+    def _modified(self, verb: Token) -> list[int]:
+        """The noun a participle describes; with "a man and a woman looking", both of them."""
+        head = verb.head
+        found = self.ids(head)
+        if head.dep_ == "conj" and _determined(head) == _determined(head.head):
+            # The parser hangs the participle on the last of several nouns that belong together.
+            chain = [head]
+            while chain[-1].dep_ == "conj" and chain[-1].head.pos_ in ("NOUN", "PROPN"):
+                chain.append(chain[-1].head)
+            if chain[-1].dep_ in ("ROOT", "nsubj", "attr", "pobj"):
+                found = [i for noun in reversed(chain) for i in self.ids(noun)]
+        return self._wearer(list(dict.fromkeys(found)), verb)
+
+    def _wearer(self, found: list[int], verb: Token) -> list[int]:
+        """Clothes do nothing: where the parser says so, it is whoever was named before them.
+
+        Those who wear it in "a man wearing glasses and a black jacket is opening ..." come first.
+        """
+        if not found or not any(child.dep_ == "dobj" for child in verb.children):
+            return found
+        alive = [i for i in found if self.entity[i].lemma not in lexicon.CLOTHING]
+        if alive:
+            return alive
+        before = [e.id for e in self.nouns.entities if e.id < found[0] and e.kind != "object"]
+        return before[-1:]
+
+    def agents(self, verb: Token) -> list[int]:
+        """ "by a man and his dog"."""
+        return [
+            item
+            for child in verb.children
+            if child.dep_ == "agent" or (child.dep_ == "prep" and child.lower_ == "by")
+            for noun in child.children
+            if noun.dep_ == "pobj"
+            for item in self.expand(noun)
+        ]
+
+    def objects(self, verb: Token) -> list[int]:
+        """Direct objects; of "washing and drying a car", and of "the dog a boy washes", too."""
+        for child in verb.children:
+            if child.dep_ in ("dobj", "attr") and child.pos_ != "VERB":
+                return self.expand(child)
+        if verb.dep_ == "relcl" and any(c.dep_ == "nsubj" for c in verb.children):
+            subject = next(c for c in verb.children if c.dep_ == "nsubj")
+            if subject.lower_ not in _RELATIVE:
+                return self.ids(verb.head)
+        for child in verb.children:
+            if child.dep_ == "conj" and child.pos_ == "VERB" and child.i - verb.i == 2:
+                return self.objects(child)
+        return []
+
+    def _datives(self, verb: Token) -> list[list[int]]:
+        """ "gives a woman a cup": the woman, as in "gives a cup to a woman"."""
+        return [
+            self.expand(child)
+            for child in verb.children
+            if child.dep_ == "dative" and child.pos_ in ("NOUN", "PROPN", "PRON")
+        ]
+
+    def _as_written(self, group: list[Token]) -> str:
+        """The verb group in the caption's own words, not the mended ones."""
+        places = (self.mended.place(t.idx, t.idx + len(t.text)) for t in group)
+        spans = dict.fromkeys(span for span in places if span is not None)
+        return " ".join(self.text[start:end] for start, end in spans)
+
+    # --- prepositions
+
+    def _prepositions(self, verb: Token) -> list[tuple[list[str], list[int]]]:
+        found = []
+        for child in verb.children:
+            if child.dep_ in ("prep", "dative", "advmod", "prt") and child.i > verb.i:
+                if child.dep_ == "prep" and child.lower_ == "by" and _is_passive(verb):
+                    continue
+                found += self._through(child, [])
+        return found + self._misplaced(verb)
+
+    def _misplaced(self, verb: Token) -> list[tuple[list[str], list[int]]]:
+        """Phrases that the parser hangs on the object though they say where, or with what.
+
+        "eating [a slice of pizza with a fork]", "flying [a kite in the park]": where the noun
+        after the preposition is a place or a tool, it goes with the deed.
+        """
+        nouns = [c for c in verb.children if c.dep_ == "dobj"]
+        for child in verb.children:
+            if child.dep_ in ("prep", "agent"):
+                nouns += [c for c in child.children if c.dep_ == "pobj"]
+        nouns += [self.nouns.stands_for[n.i] for n in nouns if n.i in self.nouns.stands_for]
+        found = []
+        for preposition in (c for noun in nouns for c in noun.children if c.dep_ == "prep"):
+            for words, targets in self._through(preposition, []):
+                lemma = self.entity[targets[0]].lemma
+                place = lemma in lexicon.PLACES and words[0] not in ("of", "with")
+                tool = lemma in lexicon.TOOLS and words == ["with"]
+                if place or tool or words[0] in ("at", "through", "towards", "toward"):
+                    found.append((words, targets))
+        return found
+
+    def _through(self, word: Token, before: list[str]) -> list[tuple[list[str], list[int]]]:
+        """ "in front of a bus", "next to a truck", "off of a dock" as (words, entities)."""
+        if word.lower_ in _NO_RELATION:
+            return []
+        adverb = word.dep_ in ("advmod", "prt")
+        # A particle is in the verb's name already ("pick up"); other adverbs say how, not where.
+        words = before if adverb and word.lower_ not in _PLACE_ADVERBS else [*before, word.lower_]
+        found = []
+        for child in word.children:
+            if child.dep_ == "pobj":
+                targets = self.expand(child)
+                worn = words == ["in"] and child.lemma_ in lexicon.CLOTHING
+                if worn and not any(a.lemma_ == "dress" for a in word.ancestors):
+                    continue  # "walked by a woman in a blue coat": not where, but what she wears
+                if targets:
+                    found.append((words, targets))
+                else:
+                    for deeper in child.children:
+                        if deeper.dep_ == "prep" and deeper.lower_ in ("of", "to"):
+                            found += self._through(deeper, [*words, child.lower_])
+            elif child.dep_ == "prep":
+                found += self._through(child, words)
+        return found
+
+    # --- "take a picture of a dog": a verb whose object names no thing
+
+    def _light(self, verb: Token) -> list[str]:
+        for child in verb.children:
+            if child.dep_ == "dobj" and child.pos_ in ("NOUN", "PROPN") and not self.expand(child):
+                kept = [t.lower_ for t in child.lefts if t.dep_ == "compound"]
+                return [*kept, child.lower_]
+        return []
+
+    def _after_light(self, verb: Token) -> list[tuple[list[str], list[int]]]:
+        found = []
+        for child in verb.children:
+            if child.dep_ == "dobj" and child.pos_ in ("NOUN", "PROPN") and not self.expand(child):
+                for deeper in child.children:
+                    if deeper.dep_ == "prep":
+                        found += self._through(deeper, [])
+        return found
+
+
+def _is_passive(verb: Token) -> bool:
+    deps = {child.dep_ for child in verb.children}
+    if deps & {"auxpass", "nsubjpass", "agent"}:
+        return True
+    if verb.tag_ != "VBN" or "aux" in deps or "dobj" in deps or "nsubj" in deps:
+        return False
+    return verb.dep_ in ("acl", "relcl", "advcl") or (
+        verb.dep_ == "conj" and verb.head.pos_ == "VERB" and _is_passive(verb.head)
+    )
+
+
+def _name(verb: Token) -> tuple[str, list[Token]]:
+    """The lemma with its particle ("pick up"), and the tokens of the verb group."""
+    lemma = verb.lemma_.lower()
+    lemma = lexicon.LEMMAS.get(lemma, lemma)
+    particles = [
+        child
+        for child in verb.children
+        if child.i > verb.i
+        and child.lower_ in _PARTICLES
+        and (
+            child.dep_ == "prt"
+            or (child.dep_ == "advmod" and child.i == verb.i + 1)
+            or (child.dep_ == "prep" and not any(True for _ in child.children))
+        )
+    ]
+    helpers = [c for c in verb.children if c.dep_ in ("aux", "auxpass") and c.i < verb.i]
+    group = sorted([*helpers, verb, *particles], key=lambda t: t.i)
+    return " ".join([lemma, *(p.lower_ for p in particles)]), group
+
+
+def _introduces(verb: Token) -> bool:
+    """Whether another verb says what is done: "is trying to catch"."""
+    return verb.lemma_ in _CONTROL and any(
+        child.dep_ in ("xcomp", "ccomp", "advcl") for child in verb.children
+    )
+
+
+def _determined(noun: Token) -> bool:
+    return any(child.dep_ in ("det", "poss", "nummod") for child in noun.children)
