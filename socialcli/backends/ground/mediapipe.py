@@ -38,6 +38,7 @@ INFO = BackendInfo(
 # Windows about a face in which to look for its body: sideways from its middle and downwards from
 # its top, in faces' widths and heights. A standing adult is about nine face boxes tall.
 WINDOWS = ((4.0, 10.0), (2.5, 6.0), (1.75, 3.5))
+CROWN = 0.6  # of a face box's height: the hair above it
 HIPS = (11, 12)  # in records.COCO_KEYPOINTS
 ALONE = 8  # keypoints the pose model must see to claim a person without a face
 
@@ -121,25 +122,12 @@ def seen(body: Keypoints) -> list[tuple[float, float]]:
     return [(x, y) for x, y, visible in body.points if visible == 2 and 0 <= x <= 1 and 0 <= y <= 1]
 
 
-def head_of(face: XYXY) -> XYXY:
-    """A box about the whole head, hair and chin, for the box of its face."""
-    width, height = face[2] - face[0], face[3] - face[1]
-    return boxes.clip(
-        (
-            face[0] - 0.2 * width,
-            face[1] - 0.5 * height,
-            face[2] + 0.2 * width,
-            face[3] + 0.1 * height,
-        )
-    )
-
-
 def shoulders(face: XYXY) -> XYXY:
     """Head and shoulders: all that a face alone says about its person's box."""
     width, height = face[2] - face[0], face[3] - face[1]
     middle = (face[0] + face[2]) / 2
     return boxes.clip(
-        (middle - 1.4 * width, face[1] - 0.5 * height, middle + 1.4 * width, face[3] + height)
+        (middle - 1.4 * width, face[1] - CROWN * height, middle + 1.4 * width, face[3] + height)
     )
 
 
@@ -156,12 +144,12 @@ def _span(body: Keypoints, face: XYXY | None) -> XYXY:
     if any(body.points[hip][1] > 1 for hip in HIPS):
         box = (*box[:3], 1.0)
     if face is not None:
-        head = head_of(face)
+        width, height = face[2] - face[0], face[3] - face[1]
         box = (
-            min(box[0], head[0]),
-            min(box[1], head[1]),
-            max(box[2], head[2]),
-            max(box[3], head[3]),
+            min(box[0], face[0] - 0.2 * width),
+            min(box[1], face[1] - CROWN * height),
+            max(box[2], face[2] + 0.2 * width),
+            max(box[3], face[3]),
         )
     return boxes.clip(box)
 
