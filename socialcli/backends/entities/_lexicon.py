@@ -8,7 +8,8 @@ people write in captions; the longest match wins ("polar bear" before "bear", "h
 from __future__ import annotations
 
 
-def _words(text: str) -> frozenset[str]:
+def words(text: str) -> frozenset[str]:
+    """A list of words as one may write it down."""
     return frozenset(text.split())
 
 
@@ -21,7 +22,7 @@ def _phrases(text: str) -> dict[str, str]:
     return dict(item.strip().split(":", 1) for item in text.split(",") if item.strip())
 
 
-PERSON = _words("""
+PERSON = words("""
     person people man woman boy girl child kid baby infant newborn toddler teen teenager adult
     youth youngster guy gal lady gentleman gent dude lad lass fellow folk human someone somebody
     male female senior elder mother mom mum mommy father dad daddy parent grandmother grandma
@@ -59,25 +60,25 @@ PERSON = _words("""
     skydiver paraglider parasailer trader banker accountant secretary receptionist librarian
     programmer developer designer pharmacist optician therapist masseuse masseur caregiver
     operator handler groomer trekker mountaineer skipper boater angler archer shooter
-    batsman  wakeboarder longboarder rollerblader unicyclist toreador
+    batsman wakeboarder longboarder rollerblader unicyclist toreador
     matador bullfighter torero gondolier peddler hawker busker attendant inspector companion
-    lover newlywed  preteen tween elderly
+    lover newlywed preteen tween elderly
 """)
 
-ANIMAL = _words("""
+ANIMAL = words("""
     animal dog puppy pup cat kitten kitty horse pony foal colt mare stallion donkey mule cow calf
-    bull ox cattle steer heifer bison buffalo sheep lamb ram ewe goat  pig piglet hog boar
+    bull ox cattle steer heifer bison buffalo sheep lamb ram ewe goat pig piglet hog boar
     elephant bear cub panda koala giraffe zebra lion lioness tiger leopard cheetah jaguar panther
     cougar lynx bobcat wolf fox coyote jackal hyena deer fawn doe elk moose reindeer caribou
     antelope gazelle impala wildebeest rhino rhinoceros hippo hippopotamus camel llama alpaca
     monkey ape gorilla chimpanzee chimp orangutan baboon lemur sloth kangaroo wallaby wombat
-    rabbit bunny hare squirrel chipmunk rat hamster gerbil  hedgehog porcupine skunk
+    rabbit bunny hare squirrel chipmunk rat hamster gerbil hedgehog porcupine skunk
     raccoon opossum badger otter beaver weasel ferret mink mongoose meerkat anteater armadillo
     seal walrus whale dolphin porpoise orca shark fish goldfish trout salmon tuna carp koi eel
     stingray octopus squid crab lobster shrimp jellyfish starfish turtle tortoise frog toad lizard
     gecko iguana chameleon snake python cobra crocodile alligator bird pigeon dove crow raven
     sparrow robin finch cardinal parrot parakeet cockatiel cockatoo macaw canary owl eagle hawk
-    falcon vulture seagull gull pelican stork heron egret  flamingo swan goose gosling
+    falcon vulture seagull gull pelican stork heron egret flamingo swan goose gosling
     duck duckling chicken hen rooster chick turkey peacock ostrich emu penguin woodpecker
     hummingbird kingfisher swallow insect bee wasp hornet butterfly moth fly ant spider beetle
     ladybug dragonfly grasshopper mosquito caterpillar worm snail slug herd flock livestock pet
@@ -117,7 +118,8 @@ IDIOMS = _phrases("""
 """)
 # Of these the parser's reading is fine, but the last word alone would say the wrong kind.
 OBJECT_COMPOUNDS = frozenset(
-    [*(c for c in COMPOUNDS if not c.endswith(" bear")), "teddy bear", "stuffed bear", "rocking horse", "toy horse", "toy dog", "stuffed dog", "stuffed cat",
+    [*(c for c in COMPOUNDS if not c.endswith(" bear")), "teddy bear", "stuffed bear",
+     "rocking horse", "toy horse", "toy dog", "stuffed dog", "stuffed cat",
      "snow man", "ginger bread man", "sea horse", "carousel horse", "wooden horse", "toy bear",
      "gummy bear", "jelly fish sandwich", "rubber duck", "rubber duckie", "action figure",
      "chocolate bunny", "mechanical bull", "fried chicken", "roast chicken", "roasted chicken",
@@ -139,7 +141,7 @@ PERSON_COMPOUNDS = frozenset(
      "horse rider", "old folk", "football fan"]
 )  # fmt: skip
 # Compounds that keep the head's own lemma ("a soccer ball" is a ball, "a birthday cake" a cake).
-PLAIN_HEADED = _words("cake ball car truck wire mouse track")
+PLAIN_HEADED = words("cake ball car truck wire mouse track")
 
 # Nouns of measure: in "a slice of pizza" the thing is the pizza. The number is how many of the
 # thing a singular measure stands for; 0 several, 1 where it stays one.
@@ -153,8 +155,8 @@ MEASURES: dict[str, int] = {
     ),
     **_counts(
         1,
-        "slice piece portion chunk bite bit sort kind type style game loaf scoop  "
-        "section part half rest strip sip  stretch",
+        "slice piece portion chunk bit sort kind type style game loaf scoop "
+        "section part half rest strip stretch",
     ),
     "pair": 2, "couple": 2, "duo": 2, "trio": 3, "quartet": 4, "dozen": 12,
 }  # fmt: skip
@@ -168,7 +170,7 @@ COLLECTIVE = {
     "couple": 2, "duo": 2, "trio": 3, "quartet": 4,
 }  # fmt: skip
 # Plural in form, one thing in fact.
-ONE_IN_PLURAL = _words("""
+ONE_IN_PLURAL = words("""
     scissors glasses sunglasses eyeglasses jeans pants trousers shorts tights leggings overalls
     pajamas pyjamas binoculars goggles headphones tweezers pliers tongs shears slacks briefs
     underpants clothes stairs
@@ -180,58 +182,58 @@ NUMBERS = {
     "fifteen": 15, "sixteen": 16, "seventeen": 17, "eighteen": 18, "nineteen": 19, "twenty": 20,
     "a": 1, "an": 1, "both": 2, "dozen": 12, "hundred": 100, "single": 1, "another": 1,
 }  # fmt: skip
-SEVERAL = _words("""
+SEVERAL = words("""
     several many some few multiple various numerous countless dozens hundreds lots different
     assorted
 """)
 
 # Nouns that name no thing one could draw a box around.
-ABSTRACT = _words("""
+ABSTRACT = words("""
     front side top bottom back background foreground middle center centre edge end corner distance
-    left right inside outside rear  beginning tip way direction position place spot area
-    location scene view angle perspective shot close-up closeup closeness  style
-     color colour shape size pattern design type kind sort variety form time day night
+    left right inside outside rear beginning tip way direction position place spot area
+    location scene view angle perspective shot close-up closeup closeness style
+    color colour shape size pattern design type kind sort variety form time day night
     morning afternoon evening dusk dawn midday noon daytime nighttime moment minute hour second
-    year season summer winter autumn spring weather air midair mid-air  action activity
+    year season summer winter autumn spring weather air midair mid-air action activity
     motion movement act pose gesture trick stunt jump flip dive turn walk run ride trip journey
     tour travel event occasion celebration competition contest race match game tournament practice
     performance concert show lesson session meeting conversation discussion talk chat speech
     interview fun love joy happiness sadness anger surprise fear excitement pride care attention
     help support use work job task business life death age number amount lot bit part piece
     half rest order line-up preparation process progress addition case fact idea thought mind
-    memory reason example sense look  mood feeling emotion something nothing anything
-    everything thing stuff one other others another each none all both  sport sports
+    memory reason example sense look mood feeling emotion something nothing anything
+    everything thing stuff one other others another each none all both sport sports
     tennis soccer golf hockey skiing snowboarding surfing skateboarding swimming cricket rugby
     volleyball badminton polo karate judo yoga chess poker lacrosse gymnastics hopscotch catch
     wind speed height length width depth weight balance control command sunlight daylight shade
     darkness silence noise sound music song dance dancing tune voice advice information news
-    selfie pic midst photography  vacation holiday christmas halloween birthday wedding
-    break lunchtime dinnertime bedtime playtime  black white
-    profile   bite sip nap sleep    stroll hike 
-     duty service sale display  demonstration mid tow flight takeoff
+    selfie pic midst photography vacation holiday christmas halloween birthday wedding
+    break lunchtime dinnertime bedtime playtime black white
+    profile bite sip nap sleep stroll hike
+    duty service sale display demonstration mid tow flight takeoff
     training warmup workout exercise
 """)
 # Ways of saying "this is a picture": dropped where they frame the caption or are what is taken.
-DEPICTIONS = _words("""
+DEPICTIONS = words("""
     photo photograph picture image snapshot shot close-up closeup view scene portrait painting
     drawing illustration sketch cartoon silhouette selfie video
 """)
 # Balls that are also games: a game after "play" unless an article makes it a thing.
-GAMES = _words("baseball basketball football frisbee softball handball bowling pool")
+GAMES = words("baseball basketball football frisbee softball handball bowling pool")
 # Ends in -ing like a verbal noun, and is a thing all the same.
-ING_THINGS = _words("""
+ING_THINGS = words("""
     building clothing painting railing ceiling ring string king earring awning drawing stocking
     icing pudding wing sling swing paving lightning dressing topping stuffing frosting filling
     duckling siding fencing crossing landing dumpling sibling ping-pong lining covering spring
-    being carving wiring bedding padding   seasoning seedling herring
+    being carving wiring bedding padding seasoning seedling herring
     dwelling offering serving
 """)
-MALE = _words("""
+MALE = words("""
     man boy guy gentleman father dad son brother husband groom boyfriend uncle grandfather grandpa
     king prince lad fellow dude cowboy fireman policeman businessman fisherman male waiter
     fisherman batsman monk priest
 """)
-FEMALE = _words("""
+FEMALE = words("""
     woman girl lady mother mom mum daughter sister wife bride girlfriend aunt grandmother grandma
     queen princess lass gal cowgirl policewoman businesswoman female waitress actress nun
     ballerina bridesmaid maid
@@ -239,54 +241,54 @@ FEMALE = _words("""
 
 # Countable things that captions name without an article ("person riding skateboard"). Words that
 # are verbs as often as nouns stay out: `_mending` puts an "a" before every word in here.
-COUNTABLE = _words("""
+COUNTABLE = words("""
     bicycle bike car motorcycle motorbike airplane aeroplane plane jet bus train truck boat ship
     canoe kayak sailboat scooter skateboard snowboard surfboard frisbee kite umbrella backpack
     handbag purse tie suitcase bag briefcase bottle cup mug glass fork knife spoon bowl plate
     banana apple sandwich orange carrot pizza donut doughnut cake burger hamburger cookie
     chair couch sofa bench bed table desk toilet sink bathtub shower laptop computer keyboard
     phone telephone cellphone smartphone television tv camera remote oven toaster refrigerator
-    fridge microwave vase  clock toothbrush hairdryer racket racquet bat ball basketball
+    fridge microwave vase clock toothbrush hairdryer racket racquet bat ball basketball
     football baseball stick pole rope leash helmet hat cap shirt t-shirt jacket coat dress suit
     skirt sweater scarf glove mitten boot sneaker shoe sandal sock apron uniform vest bikini
     wetsuit swimsuit costume mask bracelet necklace crown tractor wagon carriage cart stroller
     wheelchair sled ladder bucket basket box tray pan pot candle lamp lantern balloon flag guitar
     piano violin trumpet drum microphone newspaper magazine notebook letter pencil pen crayon
-    hammer shovel broom mop chainsaw axe sword gun rifle  tent blanket pillow towel
+    hammer shovel broom mop chainsaw axe sword gun rifle tent blanket pillow towel
     teapot kettle blender hydrant fence gate door window wall roof stage podium tree bush flower
     rose river lake pond ocean beach street road sidewalk bridge hill mountain field forest
     garden kitchen bathroom bedroom room office shop store restaurant cafe market station airport
-    church stadium court pool yard porch balcony hallway stairway cage barn stall  rain
+    church stadium court pool yard porch balcony hallway stairway cage barn stall rain
     ramp rail wave slope trail track runway dock pier ledge stump log rock puddle
     wrench screwdriver drill saw tire wheel engine hose stove grill cigarette
     controller joystick paddle oar net goal puck sandwich salad burrito taco hotdog
-    telescope microscope crane forklift bulldozer parachute raft trampoline  hammock
+    telescope microscope crane forklift bulldozer parachute raft trampoline hammock
     statue fountain ornament wreath trophy medal cross
 """) | (
     PERSON
-    - _words("""
+    - words("""
     people police someone somebody cook model coach guard host train staff class fan patient
     pilot judge minister group team band crew cattle elder figure male female local server
-    twin veteran champion scout human professional adult senior  elderly
+    twin veteran champion scout human professional adult senior elderly
     choir orchestra folk shepherd marine partner fellow groom lover
 """)
 ) | (
     ANIMAL
-    - _words("""
+    - words("""
     fish sheep cattle deer fly swallow duck crane bear seal python steer ram bat squid shrimp
     livestock cardinal chicken turkey salmon tuna trout buffalo bison moose elk pet hound hawk
-    badger ferret worm  herd flock creature swift
+    badger ferret worm herd flock creature swift
 """)
 )  # fmt: skip
 # Verbs and nouns alike; an article is put before them only right after "-ing" or a preposition.
-COUNTABLE_AFTER = _words("""
-    bear bat book watch dress suit park bat duck seal train chicken pet model drink iron 
+COUNTABLE_AFTER = words("""
+    bear bat book watch dress suit park bat duck seal train chicken pet model drink iron
     turkey ship dish
 """)
 
 # What people and animals do in captions. The parser takes several of these for nouns; see
 # `_mending`. Words that name a thing more often than a deed in captions stay out.
-VERBS = _words("""
+VERBS = words("""
     ride hold eat sit stand walk run jump throw catch kick hit swing play carry wear drive chase
     feed pet hug kiss wash cut slice cook read write pour open close push pull lift drag hop skate
     surf dive swim row lie lay sleep lean bend kneel squat crouch climb point smile laugh cry
@@ -298,7 +300,7 @@ VERBS = _words("""
     groom herd milk straddle launch celebrate drink crawl
 """)
 VERB_FORMS: dict[str, str] = {}  # "rides" -> "riding", "ride" -> "riding"
-_DOUBLED = _words("sit run hit swim cut pet hug dig stir put flip jog hop step grab rub drag chop")
+_DOUBLED = words("sit run hit swim cut pet hug dig stir put flip jog hop step grab rub drag chop")
 for _verb in VERBS:
     if _verb.endswith("ie"):
         _ing = _verb[:-2] + "ying"
@@ -314,7 +316,7 @@ GERUNDS = frozenset(VERB_FORMS.values())
 # What the lemmatiser of the small model makes of some participles.
 LEMMAS = {"rid": "ride", "star": "stare", "instal": "install"}
 
-CLOTHING = _words("""
+CLOTHING = words("""
     shirt t-shirt jacket coat dress suit skirt sweater sweatshirt hoodie vest uniform outfit
     costume hat cap helmet scarf tie apron robe gown kimono bikini swimsuit wetsuit shorts jeans
     pants trousers glasses sunglasses goggles boots shoes sneakers sandals gloves mask blouse top
@@ -322,7 +324,7 @@ CLOTHING = _words("""
     purple brown gray grey tuxedo sari turban veil wig pajamas overalls tights
 """)
 # Where things happen; and what is held to do something.
-PLACES = _words("""
+PLACES = words("""
     park field street road beach ocean sea lake river pond pool water yard garden forest wood
     kitchen bathroom bedroom room office shop store restaurant market station airport church
     stadium court sidewalk bridge hill mountain slope snow sand grass track trail path plaza
@@ -330,7 +332,7 @@ PLACES = _words("""
     harbor harbour gym classroom hallway barn backyard lawn rain skateboard surfboard snowboard
     runway highway zoo farm ring hillside countryside living-room
 """)
-TOOLS = _words("""
+TOOLS = words("""
     fork knife spoon chopstick wrench hammer screwdriver drill saw axe shovel brush broom mop
     towel hose rope racket bat stick paddle oar pen pencil hand foot leash camera phone scissors
     spatula ladle remote whip lasso net

@@ -22,12 +22,11 @@ from dataclasses import dataclass, field
 from socialcli.backends.entities import _lexicon as lexicon
 
 _WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*|\d+|[^\w\s]")
-_DETERMINERS = frozenset(
-    [*"a an the this that these those his her its their my your our any no each every".split(),
-     *"another other one's whose which what".split(), *lexicon.NUMBERS, *lexicon.SEVERAL]
-)  # fmt: skip
-_ADJECTIVES = frozenset(
-    """
+_DETERMINERS = lexicon.words("""
+    a an the this that these those his her its their my your our any no each every another other
+    one's whose which what
+""") | frozenset([*lexicon.NUMBERS, *lexicon.SEVERAL])
+_ADJECTIVES = lexicon.words("""
     red orange yellow green blue purple pink brown black white gray grey silver golden gold beige
     tan dark light bright colorful colourful striped spotted plaid checkered big large huge giant
     small little tiny tall short long wide narrow old young new elderly middle-aged baby adult
@@ -36,12 +35,11 @@ _ADJECTIVES = frozenset(
     fluffy furry hairy bald blonde blond asian african male female professional wild stuffed
     round square flat electric double-decker white-haired lone single busy crowded snowy sandy
     grassy rocky muddy cloudy sunny city passenger fancy vintage antique toy school police pickup
-    """.split()  # noqa: SIM905
-)
-_PREPOSITIONS = frozenset(
-    """in on at by with near beside behind under over above below into onto from of through across
-    against around between toward towards inside outside atop along past up down off""".split()  # noqa: SIM905
-)
+    """)
+_PREPOSITIONS = lexicon.words("""
+    in on at by with near beside behind under over above below into onto from of through across
+    against around between toward towards inside outside atop along past up down off
+""")
 _CLAUSE_STARTS = _DETERMINERS | _PREPOSITIONS | {"to", ".", ",", "together", "next", "high", "for"}
 
 
@@ -56,7 +54,7 @@ class Mended:
 
     def place(self, start: int, end: int) -> tuple[int, int] | None:
         """Where ``text[start:end]`` lies in the original; None for an inserted article."""
-        at = bisect_right(self.edits, (start, end, 1 << 60, 0)) - 1
+        at = bisect_right(self.edits, start, key=lambda edit: edit[0]) - 1
         if at < 0:
             return start, end
         _, new_end, old_start, old_end = self.edits[at]

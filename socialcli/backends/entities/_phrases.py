@@ -14,16 +14,16 @@ if TYPE_CHECKING:
 
     from socialcli.backends.entities._mending import Mended
 
-_MODIFIERS = frozenset(
-    "det amod compound nummod poss nmod predet quantmod advmod neg npadvmod punct case".split()  # noqa: SIM905
+_MODIFIERS = lexicon.words(
+    "det amod compound nummod poss nmod predet quantmod advmod neg npadvmod punct case"
 )
-_NOT_HEADS = frozenset("compound nmod amod npadvmod advmod quantmod nummod det".split())  # noqa: SIM905
+_NOT_HEADS = lexicon.words("compound nmod amod npadvmod advmod quantmod nummod det")
 _PEOPLE_PRONOUNS = frozenset(["someone", "somebody"])
-_EATING = frozenset("eat cook grill fry serve slice roast bake prepare carve barbecue".split())  # noqa: SIM905
-_FOOD_ANIMALS = frozenset(
-    "chicken fish turkey lamb shrimp crab duck lobster salmon tuna trout squid oyster octopus".split()  # noqa: SIM905
+_EATING = lexicon.words("eat cook grill fry serve slice roast bake prepare carve barbecue")
+_FOOD_ANIMALS = lexicon.words(
+    "chicken fish turkey lamb shrimp crab duck lobster salmon tuna trout squid oyster octopus"
 )
-_INVARIANT = frozenset("sheep deer fish bison elk moose cattle salmon trout".split())  # noqa: SIM905
+_INVARIANT = lexicon.words("sheep deer fish bison elk moose cattle salmon trout")
 _NOT_MEN = frozenset(["snowman", "ottoman", "talisman", "gingerbreadman"])
 
 
@@ -139,7 +139,7 @@ def _first(head: Token) -> Token:
         if child.dep_ not in _MODIFIERS or child.right_edge.i != first.i - 1:
             break
         first = child.left_edge
-    while first.dep_ == "punct" and first.i < head.i:
+    while (first.dep_ == "punct" or first.is_space) and first.i < head.i:
         first = first.nbor()
     return first
 

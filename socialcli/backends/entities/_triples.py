@@ -13,16 +13,14 @@ if TYPE_CHECKING:
     from socialcli.backends.entities._mending import Mended
     from socialcli.backends.entities._phrases import Nouns
 
-_PARTICLES = frozenset(
-    "up down out off over away back around along in on through by".split()  # noqa: SIM905
-)
+_PARTICLES = lexicon.words("up down out off over away back around along in on through by")
 # These say what is not so, or compare.
-_NO_RELATION = frozenset("without except despite like unlike as than during".split())  # noqa: SIM905
-_PLACE_ADVERBS = frozenset("next close away ahead adjacent opposite far forward".split())  # noqa: SIM905
-_CONTROL = frozenset(
-    "try attempt want prepare start begin get go continue seem appear help learn need use".split()  # noqa: SIM905
+_NO_RELATION = lexicon.words("without except despite like unlike as than during")
+_PLACE_ADVERBS = lexicon.words("next close away ahead adjacent opposite far forward")
+_CONTROL = lexicon.words(
+    "try attempt want prepare start begin get go continue seem appear help learn need use"
 )
-_CLAUSES = frozenset("xcomp advcl conj ccomp pcomp".split())  # noqa: SIM905
+_CLAUSES = lexicon.words("xcomp advcl conj ccomp pcomp")
 _RELATIVE = frozenset(["who", "that", "which", "whom"])
 
 
@@ -63,13 +61,11 @@ class _Reader:
         written = self._as_written(group)
         triples: list[Triple] = []
 
-        def add(subjects: list[int], words: list[str], objects: list[int] | None) -> None:
-            # The verb as written, with the preposition that the triple adds to it.
-            text = " ".join([written, *words])
-            verb_name = " ".join([name, *words])
+        def add(subjects: list[int], words: list[str], objects: list[int] | None, text="") -> None:
+            text = text or " ".join([written, *words])  # as written, with its preposition
             for subject in subjects:
                 for item in objects if objects is not None else [None]:
-                    triples.append(Triple(subject, verb_name, item, text, passive))
+                    triples.append(Triple(subject, " ".join([name, *words]), item, text, passive))
 
         if passive and doers:
             add(doers, [], patients)
@@ -80,7 +76,7 @@ class _Reader:
         if objects and not (passive and doers):
             add(subjects, [], objects)
         for target in self._datives(verb):
-            add(subjects, ["to"], target)
+            add(subjects, ["to"], target, written)
         for words, target in self._prepositions(verb):
             add(subjects, [*light, *words], target)
         for words, target in self._after_light(verb):

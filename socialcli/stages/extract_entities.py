@@ -1,0 +1,103 @@
+"""Find who and what a caption names, and who does what to whom (spaCy)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from socialcli import backends, records
+from socialcli.errors import SampleFailed, SampleFiltered, UsageError
+from socialcli.stages import Item, ModelOptions, option
+
+if TYPE_CHECKING:
+    from socialcli.backends import ModelSpec
+    from socialcli.shards import Sample
+
+READS = ("caption.json",)
+WRITES = ("entities.json",)
+VERSION = 1
+
+KINDS = ("person", "animal", "object")
+MAX_CHARACTERS = 10_000  # the parser's memory grows with the text; captions have a few hundred
+
+
+@dataclass
+class Config(ModelOptions):
+    """Options of `socialcli extract-entities`."""
+
+    backend: str = option("spacy", "Entity extractor.")
+    spacy_model: str | None = option(
+        None, "spaCy model: name or folder (default: the English one that is installed)."
+    )
+    keep_kinds: str = option("person,animal,object", "Kinds of entities kept, comma-separated.")
+    max_entities: int | None = option(None, "Keep only the first N entities of a caption.")
+    drop_empty: bool = option(False, "Leave out samples whose caption names nothing kept.")
+    batch_size: int = option(256, "Captions per call.", affects_result=False)
+
+
+def models(config: Config) -> list[ModelSpec]:
+    return [
+        backends.ModelSpec(
+            "entities", config.backend, model=config.spacy_model or "", device=config.device
+        )
+    ]
+
+
+def load(config: Config) -> Any:
+    """The extractor.
+
+    Raises:
+        UsageError: an option that cannot be used. ModelMissing: no spaCy model.
+    """
+    _kinds(config)
+    if config.max_entities is not None and config.max_entities < 1:
+        raise UsageError(f"--max-entities {config.max_entities}: at least 1")
+    return backends.load(models(config)[0])
+
+
+def _kinds(config: Config) -> set[str]:
+    kinds = {kind.strip() for kind in config.keep_kinds.split(",") if kind.strip()}
+    if not kinds or kinds - set(KINDS):
+        raise UsageError(f"--keep-kinds '{config.keep_kinds}': some of {', '.join(KINDS)}")
+    return kinds
+
+
+def prepare(config: Config, sample: Sample) -> str:
+    """The caption's text.
+
+    Raises:
+        SampleFailed: there is no caption, or one far longer than any caption.
+    """
+    text = sample.record(records.Caption).text
+    if len(text) > MAX_CHARACTERS:
+        raise SampleFailed(f"the caption has {len(text)} characters; the limit is {MAX_CHARACTERS}")
+    return text
+
+
+def process(config: Config, loaded: Any, items: list[Item]) -> list[dict[str, bytes] | Exception]:
+    """One entities.json per sample; SampleFiltered where nothing is kept and --drop-empty is on."""
+    kinds = _kinds(config)
+    found = loaded.extract([item.work for item in items])
+    results: list[dict[str, bytes] | Exception] = []
+    for entities in found:
+        kept = keep(entities, kinds, config.max_entities)
+        if config.drop_empty and not kept.entities:
+            results.append(SampleFiltered("the caption names no entity that is kept"))
+        else:
+            results.append({WRITES[0]: records.dump(kept)})
+    return results
+
+
+def keep(found: records.Entities, kinds: set[str], most: int | None) -> records.Entities:
+    """The entities of some kinds, the first ``most`` of them, and the triples among those.
+
+    Ids do not change. A triple goes when its subject or its object goes.
+    """
+    entities = [entity for entity in found.entities if entity.kind in kinds][:most]
+    ids = {entity.id for entity in entities}
+    triples = [
+        triple
+        for triple in found.triples
+        if triple.subject in ids and (triple.object is None or triple.object in ids)
+    ]
+    return records.Entities(entities, triples, found.model)
