@@ -1,0 +1,1 @@
+"""Looking at shards: statistics, contact sheets, and the page `socialcli inspect` makes."""
