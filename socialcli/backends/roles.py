@@ -22,6 +22,8 @@ class Role(Protocol):
     """Common to all: what is written beside the results."""
 
     model: Model  # backend, checkpoint, revision (a hub commit where known) and options
+    # Optional ``kinds: tuple[str, ...]``: the entity kinds a grounder or segmenter knows, where
+    # it knows only some (MediaPipe: ("person",)); stages leave the others without a result.
 
 
 @dataclass(frozen=True)

@@ -24,10 +24,10 @@ _PICTURES = {
         "A man in a dark coat looks through a camera on a tripod.",
     ),
     "cat": ("skimage", "data/chelsea.png", "A cat with orange fur looks at the camera."),
-    "coffee": ("skimage", "data/coffee.png", "A cup of coffee and a spoon stand on a table."),
+    "coffee": ("skimage", "data/coffee.png", "A cup of coffee on a saucer with a spoon."),
     "six-friends": (
         "insightface", "data/images/t1.jpg",
-        "Three women and three men pose for a picture and smile.",
+        "Three women and three men play cards at a round table.",
     ),
 }  # fmt: skip
 
