@@ -211,7 +211,7 @@ ABSTRACT = words("""
     break lunchtime dinnertime bedtime playtime black white
     profile bite sip nap sleep stroll hike
     duty service sale display demonstration mid tow flight takeoff
-    training warmup workout exercise
+    training warmup workout exercise interaction
 """)
 # Ways of saying "this is a picture": dropped where they frame the caption or are what is taken.
 DEPICTIONS = words("""

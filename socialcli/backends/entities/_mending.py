@@ -159,7 +159,11 @@ def _spell_out_verb(units: list[_Unit], i: int) -> None:
     after = units[i + 1].word if i + 1 < len(units) else "."
     ing = lexicon.VERB_FORMS.get(unit.word)
     if unit.word in lexicon.GERUNDS:
-        if before.word in lexicon.CLOTHING and i > 2:
+        somebody = any(_is_somebody(u) for u in units[: i - 1])
+        thing = before.word in lexicon.COUNTABLE and not _is_somebody(before)
+        if (before.word in lexicon.CLOTHING and i > 2) or (
+            thing and somebody and after in _CLAUSE_STARTS
+        ):
             unit.before = ", "
         elif _is_animal(before) and after in _CLAUSE_STARTS:
             unit.before = "that are " if _is_plural_noun(before) else "that is "

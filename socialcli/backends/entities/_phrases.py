@@ -109,6 +109,8 @@ def _names_a_thing(token: Token, mended: Mended) -> bool:
             return False
         if token.dep_ in _NOT_HEADS:
             return False
+    if any(child.lower_ == "no" for child in token.children):
+        return False
     return not is_abstract(token) or token.idx in mended.compounds
 
 

