@@ -122,7 +122,8 @@ def load(spec: ModelSpec) -> Any:
 
 
 def where(model: str) -> str | None:
-    """Where a checkpoint is on this machine: a path as given, or a hub id in the local cache.
+    """Where a checkpoint is on this machine: a path as given, an installed package that is a
+    model (spaCy's are), or a hub id in the local cache.
 
     Nothing is fetched, nothing heavy imported. None when it is not here (or ``model`` is "").
     """
@@ -132,6 +133,8 @@ def where(model: str) -> str | None:
         return None
     if Path(model).expanduser().exists():
         return str(Path(model).expanduser())
+    if model.isidentifier() and (package := importlib.util.find_spec(model)) is not None:
+        return package.origin
     hub = os.environ.get("HF_HUB_CACHE") or str(
         Path(os.environ.get("HF_HOME", "~/.cache/huggingface")).expanduser() / "hub"
     )
