@@ -379,6 +379,17 @@ def test_replace_annotates_again_but_keeps_ids_and_names(everything):
     assert again == out
 
 
+def test_a_skeleton_of_someone_else_is_not_taken(everything, monkeypatch):
+    config, loaded = everything
+    there = Keypoints([(0.8, 0.8, 2.0)] * 17, [1.0] * 17)
+    monkeypatch.setattr(
+        loaded.pose, "estimate", lambda images, boxes: [[there] * len(b) for b in boxes]
+    )
+    elsewhere, here = run(config, loaded, {"png": scene((4, 3))}, {"png": scene((16, 12))})
+    assert people_of(elsewhere).people[0].keypoints is None
+    assert people_of(here).people[0].keypoints is not None
+
+
 def test_with_chooses(checkpoints):
     config = configuration(checkpoints, with_="pose")
     assert [s.role for s in annotate_pose.models(config)] == ["face", "pose"]
@@ -606,6 +617,37 @@ def test_skeletons_hang_below_the_right_heads(seen):
     points = people_of(seen["astronaut"]).people[0].keypoints.points
     assert points[5] == pytest.approx((0.57, 0.47, 2), abs=0.06)
     assert points[6] == pytest.approx((0.27, 0.39, 2), abs=0.06)
+    assert points[1][0] > points[0][0] > points[2][0] and points[3][0] > points[4][0]
+
+
+def mesh_of(off_x, off_y, yaw):
+    """A face mesh of which only what counts is true: eyes 30 wide, irises off by a share."""
+    mesh = numpy.zeros((478, 3))
+    mesh[[10, 152]] = [(0, -60, 0), (0, 60, 0)]
+    for iris, outer, inner, x in ((468, 33, 133, -35), (473, 263, 362, 35)):
+        side = 15 if x > 0 else -15
+        mesh[[outer, inner]] = [(x + side, -20, 0), (x - side, -20, 0)]
+        mesh[iris] = (x + 30 * off_x, -20 + 30 * off_y, 0)
+    cos, sin = numpy.cos(yaw), numpy.sin(yaw)
+    return mesh @ numpy.array([[cos, 0, -sin], [0, 1, 0], [sin, 0, cos]]).T
+
+
+def test_direction_is_head_plus_eyes():
+    from socialcli.backends.gaze import mediapipe as iris
+
+    ratio = iris.EYE_WIDTH / iris.EYEBALL
+    assert iris.direction(mesh_of(0, 0, 0)) == pytest.approx((0, 0, -1))  # at the camera
+    right = iris.direction(mesh_of(0.2, 0, 0))
+    assert right == pytest.approx((0.2 * ratio, 0, -numpy.sqrt(1 - (0.2 * ratio) ** 2)))
+    down = iris.direction(mesh_of(0, 0.1, 0))
+    assert down[:2] == pytest.approx((0, 0.1 * ratio))
+    # The head turned by an angle, the eyes turned as far the other way: at the camera again.
+    angle = numpy.arcsin(0.2 * ratio)
+    turned = iris.direction(mesh_of(0, 0, angle))
+    assert turned == pytest.approx((numpy.sin(angle), 0, -numpy.cos(angle)), abs=1e-9)
+    assert iris.direction(mesh_of(-0.2, 0, angle)) == pytest.approx((0, 0, -1), abs=1e-9)
+    assert iris.from_direction(turned).vector == pytest.approx((1, 0))
+    assert iris.from_direction(numpy.array([0.1, 0.1, -0.99])) == Gaze(inside=False)
 
 
 def test_irises_tell_where_people_look(seen):
