@@ -13,7 +13,8 @@ from socialcli.errors import SampleFailed, SampleFiltered, SocialcliError
 from socialcli.shards import Damage, Sample
 from socialcli.stages import Item
 
-Result = dict[str, bytes] | Exception
+# New members; why there are none; or the whole sample as an earlier run wrote it.
+Result = dict[str, bytes] | Exception | Sample
 
 
 @dataclass(slots=True)

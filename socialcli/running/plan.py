@@ -200,8 +200,10 @@ def input_name(source: str) -> str:
     first = shards.parts(source)[0]
     if first == "-":
         return "stdin"
-    name = PurePosixPath(first).name
-    return name[: name.index(".tar")] if ".tar" in name else name.partition(".")[0]
+    name = PurePosixPath(first.partition("?")[0] if shards.is_url(first) else first).name
+    for suffix in shards.TAR_SUFFIXES:
+        name = name.removesuffix(suffix)
+    return name
 
 
 def limited(tasks: list[Task], limit: int | None) -> list[Task]:

@@ -36,18 +36,35 @@ def finished(plan: Plan, task: Task) -> Stats | None:
             f"{task.target} was made by another run ({named}); give --overwrite to replace it "
             "or another --output"
         )
-    stated = body.get("input", [])
     if plan.kind == "stages":
-        for part, known in zip(shards.parts(task.source), stated, strict=False):
-            size = shards.size(part)
-            if size is not None and known.get("file_bytes") not in (None, size):
+        for part, known in zip(shards.parts(task.source), body.get("input", []), strict=False):
+            changed = _changed(part, known, task.limit is None)
+            if changed:
                 raise UsageError(
-                    f"{task.target}: its input {part} has changed since ({known['file_bytes']} "
-                    f"bytes then, {size} now); give --overwrite to make it again"
+                    f"{task.target}: its input {part} has changed since ({changed}); give "
+                    "--overwrite to make it again"
                 )
     if plan.retry_failed and body["counts"].get("failed", 0):
         return None
     return Stats(dict(body["counts"]), 0.0, body["output"]["bytes"], 1, 1)
+
+
+def _changed(part: str, known: dict[str, Any], whole: bool) -> str:
+    """What differs between an input and its note in a stats file; "" where nothing does.
+
+    An input of the same size is read again only if it was written since.
+    """
+    size = shards.size(part)
+    if size is not None and known.get("file_bytes") not in (None, size):
+        return f"{known['file_bytes']} bytes then, {size} now"
+    if not whole or shards.modified(part) in (None, known.get("modified")):
+        return ""
+    checksums: list[shards.Checksum] = []
+    for _ in shards.read_all(part, checksums):
+        pass
+    if str(checksums[0]) != known.get("checksum"):
+        return f"checksum {known.get('checksum')} then, {checksums[0]} now"
+    return ""
 
 
 def run(plan: Plan, task: Task, loaded: Any, report: Report) -> Stats:
@@ -57,7 +74,8 @@ def run(plan: Plan, task: Task, loaded: Any, report: Report) -> Stats:
     config = planning.config(plan)
     earlier = _earlier_results(plan, task)
     checksums: list[shards.Checksum] = []
-    sizes = [] if plan.kind == "importers" else [shards.size(p) for p in shards.parts(task.source)]
+    inputs = [] if plan.kind == "importers" else shards.parts(task.source)
+    before = [{"file_bytes": shards.size(p), "modified": shards.modified(p)} for p in inputs]
     samples: Iterator[shards.Sample | shards.Damage]
     if plan.kind == "importers":
         samples = stage.samples(config, task.source)
@@ -79,7 +97,7 @@ def run(plan: Plan, task: Task, loaded: Any, report: Report) -> Stats:
             seed=plan.seed,
             threads=plan.threads,
             batch_size=getattr(config, "batch_size", 1),
-            known=earlier.pop_result if earlier else None,
+            known=earlier.result if earlier else None,
             say=lambda message: report.warn(f"{where}: {message}"),
         ):
             problem = _write(plan, writer, outcome, counts)
@@ -92,9 +110,13 @@ def run(plan: Plan, task: Task, loaded: Any, report: Report) -> Stats:
         writer.close()
         if task.target == "-":
             stream.flush()
+        else:
+            # Until the new stats are there the shard is unfinished: the old ones, of other
+            # options perhaps, must not vouch for it should we be killed in between.
+            shards.remove(planning.stats_location(task.target))
     seconds = time.perf_counter() - started
     stats = Stats(counts, seconds, writer.bytes, 0, 1)
-    _publish_stats(plan, task, stats, problems, checksums, sizes)
+    _publish_stats(plan, task, stats, problems, checksums, before)
     report.shard(where, counts, seconds)
     return stats
 
@@ -112,7 +134,10 @@ def _first(samples: Iterator[Any], limit: int) -> Iterator[Any]:
 def output_stream(target: str) -> Iterator[BinaryIO]:
     """Where an output shard is written: published whole, or straight to stdout."""
     if target == "-":
-        with open(sys.stdout.fileno(), "wb", buffering=1 << 20, closefd=False) as stream:
+        with (
+            shards.explain_full_disk("stdout"),
+            open(sys.stdout.fileno(), "wb", buffering=1 << 20, closefd=False) as stream,
+        ):
             yield stream
     else:
         with shards.publish(target) as stream:
@@ -132,6 +157,10 @@ def _write(
             writer.passed(sample, {})
         return None
     counts["total"] += 1
+    if isinstance(result, shards.Sample):  # as an earlier run wrote it
+        counts["ok"] += 1
+        writer.passed(result, {})
+        return None
     if isinstance(result, dict):
         counts["ok"] += 1
         if plan.sidecar:
@@ -151,7 +180,7 @@ def _write(
         # A note under the same key, so that the sidecar still joins key by key.
         drop = status == "filtered" or plan.on_error == "drop" or not sample.whole
         note = {**line, "status": "filtered" if drop else status}
-        writer.added(sample.key, {shards.STATUS: json.dumps(note, ensure_ascii=False).encode()})
+        writer.added(sample.key, {shards.STATUS: _encoded(json.dumps(note, ensure_ascii=False))})
     elif status == "failed" and plan.on_error == "keep" and sample.whole and sample.blocks:
         writer.passed(sample, {})
     return line
@@ -163,15 +192,13 @@ def _publish_stats(
     stats: Stats,
     problems: list[dict[str, Any]],
     checksums: list[shards.Checksum],
-    sizes: list[int | None],
+    before: list[dict[str, int | None]],
 ) -> None:
     """The errors file, then the stats file: its presence says that the shard is finished."""
     if task.target == "-":
         return
     lines = "".join(json.dumps(p, ensure_ascii=False) + "\n" for p in problems)
-    shards.write_bytes(
-        planning.errors_location(task.target), lines.encode("utf-8", "surrogateescape")
-    )
+    shards.write_bytes(planning.errors_location(task.target), _encoded(lines))
     identity = planning.identity(plan, task)
     archives = [] if plan.kind == "importers" else shards.parts(task.source)
     body = {
@@ -179,8 +206,8 @@ def _publish_stats(
         "command": plan.command,
         "counts": stats.counts,
         "input": [
-            {"location": part, "checksum": str(c), "bytes": c.bytes, "file_bytes": size}
-            for part, c, size in zip(archives, checksums, sizes, strict=False)
+            {"location": part, "checksum": str(c), "bytes": c.bytes, **facts}
+            for part, c, facts in zip(archives, checksums, before, strict=False)
         ],
         "output": {"location": task.target, "bytes": stats.bytes},
         "fingerprint": planning.fingerprint(identity),
@@ -194,57 +221,49 @@ def _publish_stats(
             "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         },
     }
-    shards.write_bytes(
-        planning.stats_location(task.target),
-        (json.dumps(body, indent=1, ensure_ascii=False) + "\n").encode(),
-    )
+    text = json.dumps(body, indent=1, ensure_ascii=False) + "\n"
+    shards.write_bytes(planning.stats_location(task.target), _encoded(text))
+
+
+def _encoded(text: str) -> bytes:
+    """UTF-8, and the bytes of names that are not UTF-8 as they were."""
+    return text.encode("utf-8", "surrogateescape")
 
 
 class _Earlier:
-    """Results of the samples that went well in the run before, for ``--retry-failed``."""
+    """The output of the run before, for ``--retry-failed``: read in step with the input, so that
+    what went well is taken over as it was written."""
 
-    def __init__(self, results: Iterator[tuple[str, Result]]) -> None:
-        self.by_key: dict[str, list[Result]] = {}
-        for key, result in results:
-            self.by_key.setdefault(key, []).append(result)
+    def __init__(self, samples: Iterator[shards.Sample], problems: list[dict[str, Any]]) -> None:
+        self.samples = samples
+        self.next = next(samples, None)
+        self.filtered = {p["key"]: p["reason"] for p in problems if p["status"] == "filtered"}
+        self.failed = {p["key"] for p in problems if p["status"] == "failed"}
 
-    def pop_result(self, sample: shards.Sample) -> Result | None:
-        found = self.by_key.get(sample.key)
-        result = found.pop(0) if found else None
-        return None if isinstance(result, SampleFailed) else result
+    def result(self, sample: shards.Sample) -> Result | None:
+        found = self.next if self.next is not None and self.next.key == sample.key else None
+        if found is not None:
+            self.next = next(self.samples, None)
+        if sample.key in self.failed:
+            return None
+        if sample.key in self.filtered:
+            return SampleFiltered(self.filtered[sample.key])
+        return found
 
 
 def _earlier_results(plan: Plan, task: Task) -> _Earlier | None:
     """What an earlier run of the same task gave, when only its failures are to be done again."""
-    if not plan.retry_failed or task.target == "-":
-        return None
-    body = planning.load_stats(task.target)
-    if body is None:
+    if not plan.retry_failed or task.target == "-" or planning.load_stats(task.target) is None:
         return None
     data = shards.read_bytes(planning.errors_location(task.target)) or b""
-    problems = {}
-    for line in data.decode("utf-8", "surrogateescape").splitlines():
-        entry = json.loads(line)
-        problems[entry["key"]] = entry
-    writes = planning.module(plan).WRITES
-
-    def results() -> Iterator[tuple[str, Result]]:
-        written = set()
-        for sample in shards.read_all(task.target):
-            if isinstance(sample, shards.Damage) or not sample.key or sample.key in problems:
-                continue
-            written.add(sample.key)
-            members = {
-                suffix: data
-                for suffix, data in sample.members.items()
-                if plan.kind == "importers" or suffix in writes
-            }
-            yield sample.key, members
-        for key, entry in problems.items():
-            if entry["status"] == "filtered" and key not in written:
-                yield key, SampleFiltered(entry["reason"])
-
-    return _Earlier(results())
+    lines = data.decode("utf-8", "surrogateescape").split("\n")
+    problems = [json.loads(line) for line in lines if line]
+    samples = (
+        found
+        for found in shards.read_all(task.target)
+        if isinstance(found, shards.Sample) and found.key
+    )
+    return _Earlier(samples, problems)
 
 
 def load_models(plan: Plan) -> Any:

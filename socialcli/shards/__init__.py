@@ -6,10 +6,12 @@ names is run.
 
 from socialcli.shards.keys import distinct_keys, is_safe, safe_key, split_name
 from socialcli.shards.locations import (
+    TAR_SUFFIXES,
     expand,
     explain_full_disk,
     is_url,
     list_files,
+    modified,
     open_read,
     parts,
     publish,
@@ -31,8 +33,8 @@ from socialcli.shards.sample import (
 )
 
 __all__ = [
-    "STATUS", "Checksum", "Damage", "Sample", "Writer", "distinct_keys", "expand",
-    "explain_full_disk", "is_safe", "is_url", "list_files", "open_read", "parts", "publish", "read",
-    "read_all", "read_bytes", "remove", "safe_key", "scan", "size", "split_name", "write",
-    "write_bytes",
+    "STATUS", "TAR_SUFFIXES", "Checksum", "Damage", "Sample", "Writer", "distinct_keys", "expand",
+    "explain_full_disk", "is_safe", "is_url", "list_files", "modified", "open_read", "parts",
+    "publish", "read", "read_all", "read_bytes", "remove", "safe_key", "scan", "size",
+    "split_name", "write", "write_bytes",
 ]  # fmt: skip

@@ -12,9 +12,10 @@ def split_name(name: str) -> tuple[str, str] | None:
     """``"a/b/000.caption.json"`` -> ``("a/b/000", "caption.json")``, as WebDataset splits it.
 
     The key ends at the first dot of the base name; the suffix is lower-cased. None for a name
-    that belongs to no sample: no suffix, a hidden file, or ``__meta__`` style names.
+    that belongs to no sample: no suffix, a hidden file, or ``__meta__`` style names. A leading
+    ``./`` (as ``tar -C folder .`` writes) stays part of the key, or new members would not join
+    their sample in other readers.
     """
-    name = name.removeprefix("./")
     folder, slash, base = name.rpartition("/")
     stem, dot, suffix = base.partition(".")
     if not dot or not stem or not suffix or (base.startswith("__") and base.endswith("__")):

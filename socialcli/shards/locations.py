@@ -18,6 +18,7 @@ from socialcli.errors import MissingPackage, SocialcliError, UsageError
 
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 _URL = re.compile(r"^[a-z][a-z0-9+.-]*://", re.I)
+_ENDS = (*TAR_SUFFIXES, "/", "}", "*")
 _BUFFER = 1 << 20
 
 
@@ -28,15 +29,21 @@ def is_url(location: str) -> bool:
 def parts(location: str) -> list[str]:
     """The archives joined in one location: ``a.tar+b.tar`` -> two; a file whose own name has a
     plus sign is one."""
-    if location == "-" or "+" not in location or _exists_literally(location):
-        return [location]
-    # "s3+https://" style schemes keep their plus sign.
-    pieces = re.split(r"\+(?=[^/]*(?:/|\.|-|$))", location)
-    return [p for p in pieces if p]
+    pieces = location.split("+")
+    found: list[str] = []
+    while pieces:
+        runs = ["+".join(pieces[:n]) for n in range(1, len(pieces) + 1)]
+        there = [n for n, run in enumerate(runs, 1) if run == "-" or _exists_literally(run)]
+        # What is not there (a URL, a pattern) ends where an archive's name or a folder ends.
+        ended = [n for n, run in enumerate(runs, 1) if run.endswith(_ENDS)]
+        taken = (there[-1:] or ended[:1] or [len(pieces)])[0]
+        found.append(runs[taken - 1])
+        pieces = pieces[taken:]
+    return [piece for piece in found if piece]
 
 
 def _exists_literally(location: str) -> bool:
-    return not is_url(location) and Path(location).exists()
+    return bool(location) and not is_url(location) and Path(location).exists()
 
 
 def expand(locations: list[str]) -> list[str]:
@@ -91,7 +98,12 @@ def _expand_one(location: str) -> list[str]:
             raise UsageError(f"{location}: unbalanced braces") from None
     found = []
     for one in braced:
-        if is_url(one):
+        if is_url(one) and one.endswith("/"):
+            inside = [u for u in _glob_url(one + "*") if u.endswith(TAR_SUFFIXES)]
+            if not inside:
+                raise UsageError(f"{one}: no .tar files under this prefix")
+            found += sorted(inside)
+        elif is_url(one):
             found += sorted(_glob_url(one)) if glob.has_magic(one) else [one]
         elif Path(one).exists():
             found += _expand_one(one)
@@ -139,6 +151,12 @@ def size(location: str) -> int | None:
         return path_.stat().st_size if path_.is_file() else None
     except OSError:
         return None
+
+
+def modified(location: str) -> int | None:
+    """When a local archive was last written, in nanoseconds; None where that is not known."""
+    path = Path(location)
+    return path.stat().st_mtime_ns if not is_url(location) and path.is_file() else None
 
 
 @contextlib.contextmanager

@@ -13,6 +13,7 @@ from socialcli import records
 from socialcli.errors import SampleFailed, SocialcliError
 from socialcli.shards import keys, locations, tar
 
+REMEMBERED = 250_000  # keys, at least, that a duplicate is recognised among: some 40 MB
 STATUS = "status.json"  # a sidecar's note that a sample was filtered or failed
 Record = TypeVar("Record")
 _BY_TYPE = {kind: suffix for suffix, kind in records.MEMBERS.items()}
@@ -104,25 +105,29 @@ class Damage:
 def _group(stream: BinaryIO, checksum: Checksum) -> Generator[Sample | Damage, None, None]:
     """Consecutive members with one key become a sample; damage is yielded where it lies.
 
-    A key that comes back later in the same archive is a sample with a ``problem``, because every
-    reader that groups consecutive members would see two.
+    A key that comes back within the last `REMEMBERED` samples is a sample with a ``problem``,
+    because every reader that groups consecutive members would see two. Several archives in one
+    stream count as one, since they leave as one.
     """
     current: Sample | None = None
     loose: list[tuple[str, bytes, bytes]] = []
-    seen: set[int] = set()  # hashes: an archive of a million keys costs 60 MB as strings
+    recent: set[int] = set()  # hashes of keys, in two generations: a stream may have no end
+    older: set[int] = set()
     for member in tar.members(stream):
         if isinstance(member, tar.ArchiveEnd):
             if current is not None:
                 yield current
             current = None
-            seen = set()
             continue
         checksum.add(member.header)
         checksum.add(member.data)
         split = keys.split_name(member.name) if member.name else None
         if split is None:
             if member.problem:
-                yield Damage(member.problem)
+                if current is not None and _belongs(member.hint, current):
+                    current.problem = f"it may lack members: {member.problem}"
+                else:
+                    yield Damage(member.problem)
             elif keys.is_safe(member.name):
                 loose.append(("", member.header, member.data))
             else:
@@ -134,9 +139,11 @@ def _group(stream: BinaryIO, checksum: Checksum) -> Generator[Sample | Damage, N
                 yield current
             current = Sample(key)
             current.blocks, loose = loose, []
-            if hash(key) in seen:
+            if hash(key) in recent or hash(key) in older:
                 current.problem = "duplicate key: another sample of this shard has it too"
-            seen.add(hash(key))
+            recent.add(hash(key))
+            if len(recent) >= REMEMBERED:
+                recent, older = set(), recent
         if member.problem:
             current.problem = f"{suffix}: {member.problem}"
             current.whole = False
@@ -152,6 +159,12 @@ def _group(stream: BinaryIO, checksum: Checksum) -> Generator[Sample | Damage, N
         yield current
     if loose:
         yield Sample("", blocks=loose)
+
+
+def _belongs(hint: str, current: Sample) -> bool:
+    """Whether a member that cannot be read was perhaps one of this sample's."""
+    split = keys.split_name(hint)
+    return hint == tar.CUT_OFF or (split is not None and split[0] == current.key)
 
 
 def read_all(location: str, checksums: list[Checksum] | None = None) -> Iterator[Sample | Damage]:
@@ -244,7 +257,10 @@ def scan(location: str) -> Iterator[str]:
     with locations.open_read(first) as stream:
         last = ""
         for member in tar.members(stream):
-            split = keys.split_name(getattr(member, "name", ""))
+            if isinstance(member, tar.ArchiveEnd):
+                last = ""
+                continue
+            split = keys.split_name(member.name)
             if split and split[0] != last:
                 last = split[0]
                 yield last

@@ -8,6 +8,7 @@ GNU long names. Writing uses `tarfile.TarInfo` for the header, which knows all o
 
 from __future__ import annotations
 
+import re
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ MAX_MEMBER = 2**31  # bytes of one member; a sample is held in memory
 MAX_EXTENSION = 2**20  # bytes of one pax or long-name header
 _CHUNK = 2**24
 
+CUT_OFF = "\0"  # hint of a member of which not even the header is whole
+
 _REGULAR = b"0\x007"
 _EXTENSIONS = b"xgXLK"
 _WITHOUT_DATA = b"123456"  # links, devices, folders, pipes
@@ -30,13 +33,14 @@ class TarMember:
     """One file of an archive: its name, its header blocks as they were, and its bytes.
 
     ``problem`` says why the data is not usable (truncated, sparse, too large); ``data`` is then
-    empty. ``name`` is empty when the damage left no name.
+    empty. ``name`` is empty when the damage left no name; ``hint`` is then what its place holds.
     """
 
     name: str
     header: bytes
     data: bytes
     problem: str | None = None
+    hint: str = ""
 
 
 @dataclass(slots=True)
@@ -155,7 +159,11 @@ def members(stream: BinaryIO) -> Iterator[TarMember | ArchiveEnd]:
         if len(block) < BLOCK:
             if block or header or source.error:
                 why = source.error or f"the archive ends inside a header at byte {start}"
-                yield TarMember(long_name or pax.get("path", ""), b"", b"", f"truncated: {why}")
+                name = long_name or pax.get("path", "")
+                yield TarMember(name, b"", b"", f"truncated: {why}", CUT_OFF)
+            elif seen_member:
+                why = f"the archive ends at byte {start} without an end mark; was it cut off?"
+                yield TarMember("", b"", b"", f"truncated: {why}")
             if seen_member:
                 yield ArchiveEnd()
             return
@@ -172,6 +180,7 @@ def members(stream: BinaryIO) -> Iterator[TarMember | ArchiveEnd]:
                 b"",
                 b"",
                 f"damaged: {BLOCK + skipped[0]} bytes at byte {start} are not a tar header",
+                long_name or pax.get("path") or _text(block[:100]),
             )
             header, long_name, pax = b"", None, {}
             if skipped[1] is None:
@@ -201,7 +210,7 @@ def members(stream: BinaryIO) -> Iterator[TarMember | ArchiveEnd]:
             continue
         facts = {**global_pax, **pax}
         name = facts.get("path") or long_name or _name(block)
-        if "size" in facts and facts["size"].isdigit():
+        if re.fullmatch("[0-9]{1,20}", facts.get("size", "")):
             size = int(facts["size"])
         whole_header = header + block
         header, long_name, pax = b"", None, {}

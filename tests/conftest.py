@@ -1,0 +1,123 @@
+"""What several test files share: the command line as a process, and small shards to give it."""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before anything imports torch
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+ENVIRONMENT = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+COMMAND = [sys.executable, "-m", "socialcli"]
+
+
+@pytest.fixture
+def run_cli():
+    """``run_cli("caption", shard, "-o", out, stdin=bytes, env={...}, code=0)`` in a process of its
+    own; fails the test when the exit code is another than ``code`` (None: any)."""
+
+    def run(
+        *args: Any,
+        stdin: bytes | None = None,
+        env: dict[str, str] | None = None,
+        code: int | None = 0,
+        **more: Any,
+    ) -> subprocess.CompletedProcess[bytes]:
+        done = subprocess.run(
+            [*COMMAND, *map(str, args)],
+            input=stdin,
+            stdin=subprocess.DEVNULL if stdin is None else None,
+            capture_output=True,
+            env={**os.environ, **ENVIRONMENT, **(env or {})},
+            timeout=300,
+            **more,
+        )
+        message = done.stderr.decode("utf-8", "replace")
+        assert code is None or done.returncode == code, f"exit {done.returncode}: {message}"
+        assert b"Traceback" not in done.stderr, message
+        return done
+
+    return run
+
+
+def picture(number: int = 0, size: tuple[int, int] = (16, 12), kind: str = "JPEG") -> bytes:
+    """A small picture file whose pixels depend on ``number``."""
+    from PIL import Image
+
+    out = io.BytesIO()
+    Image.new("RGB", size, (number * 37 % 256, number * 11 % 256, 90)).save(out, kind)
+    return out.getvalue()
+
+
+def samples(first: int, last: int, prefix: str = "") -> list[tuple[str, dict[str, bytes]]]:
+    """Pictures with captions, keyed by number."""
+    return [
+        (
+            f"{prefix}{n:05d}",
+            {
+                "jpg": picture(n),
+                "txt": f"a person holds {n} things".encode(),
+                "bin": bytes([n % 256]),
+            },
+        )
+        for n in range(first, last)
+    ]
+
+
+@pytest.fixture
+def make_shards(tmp_path: Path):
+    """``make_shards(count, per_shard)`` -> folder ``in`` of shards 000.tar, 001.tar, ..."""
+
+    def make(count: int = 2, per_shard: int = 5, folder: str = "in") -> Path:
+        from socialcli import shards
+
+        for number in range(count):
+            first = number * per_shard
+            shards.write(tmp_path / folder / f"{number:03d}.tar", samples(first, first + per_shard))
+        return tmp_path / folder
+
+    return make
+
+
+@pytest.fixture
+def picture_folder(tmp_path: Path):
+    """``picture_folder(n)`` -> a folder of n pictures with captions beside them."""
+
+    def make(count: int = 10, name: str = "pictures") -> Path:
+        folder = tmp_path / name
+        folder.mkdir()
+        for number in range(count):
+            (folder / f"{number:03d}.jpg").write_bytes(picture(number))
+            (folder / f"{number:03d}.txt").write_text(f"a person holds {number} things")
+        return folder
+
+    return make
+
+
+def tars(folder: Path) -> dict[str, bytes]:
+    """Name -> bytes of every shard of a folder."""
+    return {p.name: p.read_bytes() for p in sorted(folder.glob("*.tar"))}
+
+
+def members(location: Any) -> dict[str, dict[str, bytes]]:
+    """Key -> members of everything in a shard, a join or a folder of shards."""
+    from socialcli import shards
+
+    found: dict[str, dict[str, bytes]] = {}
+    for shard in shards.expand([str(location)]):
+        for sample in shards.read(shard):
+            assert sample.key not in found
+            found[sample.key] = sample.members
+    return found
+
+
+def leftovers(folder: Path) -> list[str]:
+    """Hidden files, which is what unfinished ones are."""
+    return [p.name for p in folder.rglob(".*")]
