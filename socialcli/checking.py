@@ -49,20 +49,9 @@ def check(sample: Sample, *, pixels: bool = False) -> list[Problem]:
     if sample.problem:
         found.append(Problem("tar", sample.problem, "write the shard again from its source"))
     facts = _picture(sample, pixels, found)
-    parsed: dict[str, Any] = {}
-    broken: set[str] = set()
-    for suffix, kind in records.MEMBERS.items():
-        if suffix not in sample.members:
-            continue
-        problems = list(_member(suffix, sample.members[suffix]))
-        if not problems:
-            try:
-                parsed[suffix] = records.load(kind, sample.members[suffix], suffix)
-            except SampleFailed as error:
-                problems = [Problem(suffix, str(error), again(suffix))]
-        if problems:
-            found += problems
-            broken.add(suffix)
+    parsed, problems = read_members(sample)
+    found += problems
+    broken = {problem.member for problem in problems}
     size = (facts.width, facts.height) if facts else None
     links = Links(parsed, broken, has_picture=facts is not None or _has_picture(sample))
     for suffix, record in parsed.items():
@@ -75,6 +64,24 @@ def check(sample: Sample, *, pixels: bool = False) -> list[Problem]:
     if records.IDENTITY in sample.members:
         found += identity(sample.members[records.IDENTITY], links)
     return found
+
+
+def read_members(sample: Sample) -> tuple[dict[str, Any], list[Problem]]:
+    """The records of a sample by suffix, each checked against its schema, and what is wrong with
+    those that are left out. What comes back has the types and shapes its dataclass states."""
+    parsed: dict[str, Any] = {}
+    found: list[Problem] = []
+    for suffix, kind in records.MEMBERS.items():
+        if suffix not in sample.members:
+            continue
+        problems = list(_member(suffix, sample.members[suffix]))
+        if not problems:
+            try:
+                parsed[suffix] = records.load(kind, sample.members[suffix], suffix)
+            except SampleFailed as error:
+                problems = [Problem(suffix, str(error), again(suffix))]
+        found += problems
+    return parsed, found
 
 
 def _has_picture(sample: Sample) -> bool:
