@@ -26,7 +26,6 @@ INFO = BackendInfo(
     summary="MediaPipe's full-range face detector on overlapping windows. No identity embedding.",
     licence="Apache-2.0",
     model="full-range, in the package",
-    get="pip install 'socialcli[mediapipe]'",
     size="in the package",
     packages=("mediapipe",),
     extra="mediapipe",

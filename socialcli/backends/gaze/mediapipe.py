@@ -29,7 +29,6 @@ INFO = BackendInfo(
     summary="Direction of gaze from MediaPipe's irises and head pose. No gaze point.",
     licence="Apache-2.0",
     model="face_mesh with irises, in the package",
-    get="pip install 'socialcli[mediapipe]'",
     size="in the package",
     packages=("mediapipe",),
     extra="mediapipe",

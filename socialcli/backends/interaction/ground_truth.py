@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 INFO = BackendInfo(
     summary="Keeps the interactions.json of the data set and links its boxes to people.",
     licence="that of the data set",
-    get="socialcli import hico-det",
     size="0",
 )
 SAME_BODY = 0.5  # IoU from which a box and a person's body are the same person

@@ -23,7 +23,6 @@ INFO = BackendInfo(
     summary="MediaPipe's pose model (medium) on each person; finds a single person by itself.",
     licence="Apache-2.0",
     model="medium, in the package",
-    get="pip install 'socialcli[mediapipe]'",
     size="in the package",
     packages=("mediapipe",),
     extra="mediapipe",
