@@ -304,10 +304,12 @@ def test_prepare_squashes_the_picture_and_blackens_outside():
     assert torch.allclose(heads[0][:, :, 80:], white.expand(3, 224, 144), atol=1e-5)
 
 
-def test_backend_does_not_depend_on_its_batch(tmp_path):
+@pytest.mark.parametrize("maps", [1, 32])
+def test_backend_does_not_depend_on_its_batch(tmp_path, monkeypatch, maps):
     import numpy
     from PIL import Image
 
+    monkeypatch.setattr(backend, "MAPS", maps)
     gaze = backends.load(ModelSpec("gaze", "sharingan", str(tiny.sharingan(tmp_path / "gaze.pt"))))
     random = numpy.random.default_rng(0)
     images = [

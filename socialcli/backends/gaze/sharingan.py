@@ -26,6 +26,8 @@ INFO = BackendInfo(
     packages=("torch",),
 )
 
+MAPS = 32  # people per forward pass, where that is more than one picture: 6 MB of maps each
+
 
 def load(spec: ModelSpec) -> SharinganGaze:
     """Load the checkpoint file ``spec.model`` (``gazefollow.pt`` or a sibling).
@@ -67,16 +69,19 @@ class SharinganGaze:
             alike[len(mine)].append(number)
         result: list[list[Gaze]] = [[] for _ in images]
         for people, numbers in alike.items():
-            if not people:
-                continue
-            inputs = [prepare(images[n], heads[n]) for n in numbers]
-            batch = [torch.stack(p).to(self.device, self.dtype) for p in zip(*inputs, strict=True)]
-            with torch.inference_mode():
-                found = self.network(*batch)
-            for row, number in enumerate(numbers):
-                result[number] = _gazes(
-                    images[number], found.vector[row], found.heatmap[row], found.inside[row]
-                )
+            step = max(1, MAPS // people) if people else len(numbers)
+            for start in range(0, len(numbers) if people else 0, step):
+                part = numbers[start : start + step]
+                inputs = [prepare(images[n], heads[n]) for n in part]
+                batch = [
+                    torch.stack(p).to(self.device, self.dtype) for p in zip(*inputs, strict=True)
+                ]
+                with torch.inference_mode():
+                    found = self.network(*batch)
+                for row, number in enumerate(part):
+                    result[number] = _gazes(
+                        images[number], found.vector[row], found.heatmap[row], found.inside[row]
+                    )
         return result
 
 
