@@ -10,6 +10,7 @@ import dataclasses
 import hashlib
 import importlib
 import json
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -93,6 +94,10 @@ def identity(plan: Plan, task: Task | None = None) -> dict[str, Any]:
     for f in dataclasses.fields(stage.Config):
         if f.metadata.get("affects_result", True):
             values[f.name] = plan.config.get(f.name)
+            if f.metadata.get("file") and values[f.name]:
+                content = shards.read_bytes(values[f.name])
+                if content is not None:
+                    values[f.name] += f" (crc32 {zlib.crc32(content):08x})"
     facts: dict[str, Any] = {
         "command": plan.command,
         "version": stage.VERSION,

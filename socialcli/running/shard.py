@@ -164,7 +164,8 @@ def _write(
     if isinstance(result, dict):
         counts["ok"] += 1
         if plan.sidecar:
-            writer.added(sample.key, result)
+            # Nothing to add still needs its key, or the sidecar would not join.
+            writer.added(sample.key, result or {shards.STATUS: b'{"status":"ok"}'})
         else:
             writer.passed(sample, result)
         return None

@@ -26,13 +26,14 @@ if TYPE_CHECKING:
     from socialcli.shards import Sample
 
 
-def option(default: Any, help: str, *, affects_result: bool = True) -> Any:
-    """A field of a stage's Config: its default, its help line, and whether results depend on it.
+def option(default: Any, help: str, *, affects_result: bool = True, file: bool = False) -> Any:
+    """A field of a stage's Config: its default, its help line, and whether results depend on it
+    (``file``: on the content of the file it names).
 
     Options that cannot change a result (device, batch size) stay out of the fingerprint that
     decides whether a finished shard may be kept.
     """
-    metadata = {"help": help, "affects_result": affects_result}
+    metadata = {"help": help, "affects_result": affects_result, "file": file}
     if isinstance(default, (list, dict)):
         return field(default_factory=lambda: type(default)(default), metadata=metadata)
     return field(default=default if default is not None else None, metadata=metadata)

@@ -30,7 +30,9 @@ class Config(ModelOptions):
     model: str | None = option(None, "Checkpoint: hub id or folder (default: the backend's own).")
     revision: str | None = option(None, "Branch, tag or commit of a hub checkpoint.")
     captions: str | None = option(
-        None, "Take captions from this .csv, .tsv or .jsonl file; implies --backend given."
+        None,
+        "Take captions from this .csv, .tsv or .jsonl file; implies --backend given.",
+        file=True,
     )
     keep_existing: bool = option(False, "Leave samples that have a caption.json as they are.")
     prompt: str = option("", "Text to continue (blip2, blip), task (florence2) or instruction.")
