@@ -123,7 +123,7 @@ def load(spec: ModelSpec) -> Any:
 
 def where(model: str) -> str | None:
     """Where a checkpoint is on this machine: a path as given, an installed package that is a
-    model (spaCy's are), or a hub id in the local cache.
+    model (spaCy's are), an insightface pack, or a hub id in the local cache.
 
     Nothing is fetched, nothing heavy imported. None when it is not here (or ``model`` is "").
     """
@@ -135,6 +135,9 @@ def where(model: str) -> str | None:
         return str(Path(model).expanduser())
     if model.isidentifier() and (package := importlib.util.find_spec(model)) is not None:
         return package.origin
+    packs = Path(os.environ.get("INSIGHTFACE_HOME", "~/.insightface")).expanduser() / "models"
+    if (packs / model).is_dir():
+        return str(packs / model)
     hub = os.environ.get("HF_HUB_CACHE") or str(
         Path(os.environ.get("HF_HOME", "~/.cache/huggingface")).expanduser() / "hub"
     )

@@ -15,7 +15,18 @@ if TYPE_CHECKING:
     import numpy
     from PIL.Image import Image
 
-    from socialcli.records import XYXY, Entities, Face, Gaze, Keypoints, Model
+    from socialcli.errors import SampleFailed
+    from socialcli.records import (
+        XYXY,
+        Boxes,
+        Entities,
+        Face,
+        Gaze,
+        Interactions,
+        Keypoints,
+        Model,
+        Person,
+    )
 
 
 class Role(Protocol):
@@ -93,8 +104,11 @@ class FaceEmbedder(Role, Protocol):
 
 
 class PoseEstimator(Role, Protocol):
-    def estimate(self, images: list[Image], boxes: list[list[XYXY]]) -> list[list[Keypoints]]:
-        """Keypoints of the person in each box; visibility 2 where the score is high enough."""
+    def estimate(
+        self, images: list[Image], boxes: list[list[XYXY]]
+    ) -> list[list[Keypoints | None]]:
+        """Keypoints of the person in each box; visibility 2 where the score is high enough.
+        None for a box in which nobody is found."""
 
 
 class PersonDetector(Role, Protocol):
@@ -103,5 +117,17 @@ class PersonDetector(Role, Protocol):
 
 
 class GazeEstimator(Role, Protocol):
-    def gaze(self, images: list[Image], heads: list[list[XYXY]]) -> list[list[Gaze]]:
-        """Gaze of the person with each head box (tight around the head)."""
+    def gaze(self, images: list[Image], heads: list[list[XYXY]]) -> list[list[Gaze | None]]:
+        """Gaze of the person with each head box (tight around the head); None when unreadable."""
+
+
+class InteractionFinder(Role, Protocol):
+    def interact(
+        self,
+        images: list[Image],
+        people: list[list[Person]],
+        boxes: list[Boxes | None],
+        known: list[Interactions | None],
+    ) -> list[Interactions | SampleFailed | None]:
+        """Who does what to whom; ``known`` are interactions the samples came with. None writes
+        no member."""

@@ -220,7 +220,7 @@ def _print_plan(plan: Plan) -> None:
         )
         lines.append(f"{spec.role}: {backend.name} {spec.model or backend.model} ({state})")
     for key, value in plan.config.items():
-        lines.append(f"  --{key.replace('_', '-')} {value}")
+        lines.append(f"  --{key.strip('_').replace('_', '-')} {value}")
     print("\n".join(lines))
 
 

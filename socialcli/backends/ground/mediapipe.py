@@ -30,7 +30,6 @@ INFO = BackendInfo(
     summary="MediaPipe: boxes of people only, by face and pose. No objects, reads no phrases.",
     licence="Apache-2.0",
     model="face and pose models in the package",
-    get="pip install 'socialcli[mediapipe]'",
     size="in the package",
     packages=("mediapipe",),
     extra="mediapipe",

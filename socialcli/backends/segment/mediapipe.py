@@ -27,7 +27,6 @@ INFO = BackendInfo(
     summary="MediaPipe's selfie segmentation inside the boxes of people; no masks for the rest.",
     licence="Apache-2.0",
     model="selfie_segmentation, in the package",
-    get="pip install 'socialcli[mediapipe]'",
     size="in the package",
     packages=("mediapipe",),
     extra="mediapipe",
