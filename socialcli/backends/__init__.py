@@ -83,10 +83,11 @@ def _entry_points() -> list[Any]:
 def read_info(file: Path, role: str, name: str, module: str) -> BackendInfo | None:
     """The literal ``INFO = BackendInfo(...)`` of a file, without running it."""
     for node in ast.parse(file.read_text(encoding="utf-8")).body:
-        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call):
-            if [getattr(t, "id", "") for t in node.targets] == ["INFO"]:
-                values = {k.arg: ast.literal_eval(k.value) for k in node.value.keywords if k.arg}
-                return BackendInfo(**{**values, "role": role, "name": name, "module": module})
+        if not isinstance(node, ast.Assign) or not isinstance(node.value, ast.Call):
+            continue
+        if [getattr(t, "id", "") for t in node.targets] == ["INFO"]:
+            values = {k.arg: ast.literal_eval(k.value) for k in node.value.keywords if k.arg}
+            return BackendInfo(**{**values, "role": role, "name": name, "module": module})
     return None
 
 

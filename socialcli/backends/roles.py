@@ -25,7 +25,7 @@ if TYPE_CHECKING:
         Interactions,
         Keypoints,
         Model,
-        Person,
+        People,
     )
 
 
@@ -125,7 +125,7 @@ class InteractionFinder(Role, Protocol):
     def interact(
         self,
         images: list[Image],
-        people: list[list[Person]],
+        people: list[People],
         boxes: list[Boxes | None],
         known: list[Interactions | None],
     ) -> list[Interactions | SampleFailed | None]:
