@@ -56,21 +56,21 @@ class _Relay(Report):
         super().__init__(quiet=True)
         self.connection = connection
 
-    def _send(self, *message: Any) -> None:
+    def send(self, *message: Any) -> None:
         with contextlib.suppress(OSError):
             self.connection.send(message)
 
     def advance(self, samples: int) -> None:
-        self._send("advance", samples)
+        self.send("advance", samples)
 
     def shard(self, shard: str, counts: dict[str, int], seconds: float) -> None:
-        self._send("shard", shard, counts, seconds)
+        self.send("shard", shard, counts, seconds)
 
     def info(self, message: str, **facts: Any) -> None:
-        self._send("info", message)
+        self.send("info", message)
 
     def warn(self, message: str, **facts: Any) -> None:
-        self._send("warn", message)
+        self.send("warn", message)
 
 
 def _worker(number: int, plan: Plan, connection: Connection) -> None:
@@ -82,18 +82,24 @@ def _worker(number: int, plan: Plan, connection: Connection) -> None:
     try:
         plan = dataclasses.replace(plan, config=device_of(plan.config, number))
         loaded = shard.load_models(plan)
-        connection.send(("ready",))
-        while (task := connection.recv()) is not None:
+        report.send("ready")
+        while (task := _next_task(connection)) is not None:
             stats = shard.run(plan, task, loaded, report)
-            connection.send(("done", stats))
+            report.send("done", stats)
     except SocialcliError as error:
-        connection.send(("error", str(error), error.exit_code))
-    except EOFError:
-        pass
+        report.send("error", str(error), error.exit_code)
     except Exception as error:
         last = traceback.extract_tb(error.__traceback__)[-1]
         text = f"{type(error).__name__}: {error} ({last.filename}:{last.lineno})"
-        connection.send(("error", text, 1))
+        report.send("error", text, 1)
+
+
+def _next_task(connection: Connection) -> Task | None:
+    """The next task; None when there is none, or nobody any more to give one."""
+    try:
+        return connection.recv()
+    except (EOFError, OSError):
+        return None
 
 
 def _die_with_parent() -> None:

@@ -10,6 +10,7 @@ import dataclasses
 import hashlib
 import importlib
 import json
+import re
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -95,9 +96,9 @@ def identity(plan: Plan, task: Task | None = None) -> dict[str, Any]:
         if f.metadata.get("affects_result", True):
             values[f.name] = plan.config.get(f.name)
             if f.metadata.get("file") and values[f.name]:
-                content = shards.read_bytes(values[f.name])
+                content = shards.read_bytes(str(values[f.name]))
                 if content is not None:
-                    values[f.name] += f" (crc32 {zlib.crc32(content):08x})"
+                    values[f.name] = f"{values[f.name]} (crc32 {zlib.crc32(content):08x})"
     facts: dict[str, Any] = {
         "command": plan.command,
         "version": stage.VERSION,
@@ -157,23 +158,10 @@ def targets(sources: list[str], output: str) -> list[str]:
     found = []
     for index, source in enumerate(sources):
         name = input_name(source)
-        if "%" in output:
-            try:
-                target = output % index
-            except (TypeError, ValueError):
-                raise UsageError(
-                    f"{output}: the pattern takes one number, as in shard-%06d.tar"
-                ) from None
-        elif "{name}" in output or "{index" in output:
-            try:
-                target = output.format(name=name, index=index)
-            except (KeyError, IndexError, ValueError):
-                raise UsageError(
-                    f"{output}: only {{name}} and {{index}} can stand in braces"
-                ) from None
-        elif output.endswith(".tar"):
+        target = _from_pattern(output, index, name)
+        if target is None and output.endswith(".tar"):
             target = output
-        else:
+        elif target is None:
             target = output.rstrip("/") + f"/{name}.tar"
         if not target.endswith(".tar"):
             raise UsageError(f"{output}: an output shard's name must end in .tar")
@@ -189,6 +177,21 @@ def targets(sources: list[str], output: str) -> list[str]:
         if target in shards.parts(source) or _same_file(target, source):
             raise UsageError(f"{target} is also an input; write to another folder")
     return found
+
+
+def _from_pattern(output: str, index: int, name: str) -> str | None:
+    """A pattern filled in; None where ``output`` is none."""
+    try:
+        if re.search(r"%\d*d", output):
+            return output % index
+        if re.search(r"\{.*\}", output):
+            return output.format(name=name, index=index)
+    except (TypeError, ValueError, LookupError, AttributeError):
+        raise UsageError(
+            f"{output}: a pattern holds one number, as shard-%06d.tar or shard-{{index:06d}}.tar, "
+            "or the input's {name}.tar"
+        ) from None
+    return None
 
 
 def _same_file(target: str, source: str) -> bool:
@@ -348,14 +351,9 @@ def entry_tasks(count: int, shard_size: int, output: str) -> Iterator[Task]:
     """Tasks of an import: ``count`` entries in shards of ``shard_size``."""
     for index, start in enumerate(range(0, count, shard_size)):
         stop = min(start + shard_size, count)
-        if output == "-":
-            target = "-"
-        elif "%" in output:
-            target = output % index
-        elif "{index" in output:
-            target = output.format(index=index)
-        elif output.endswith(".tar"):
+        target = "-" if output == "-" else _from_pattern(output, index, f"{index:06d}")
+        if target is None and output.endswith(".tar"):
             target = output if count <= shard_size else output[:-4] + f"-{index:06d}.tar"
-        else:
+        elif target is None:
             target = output.rstrip("/") + f"/{index:06d}.tar"
         yield Task(index, f"{start}:{stop}", target)

@@ -227,8 +227,8 @@ def _publish_stats(
 
 
 def _encoded(text: str) -> bytes:
-    """UTF-8, and the bytes of names that are not UTF-8 as they were."""
-    return text.encode("utf-8", "surrogateescape")
+    """JSON as UTF-8; what a name has that is not UTF-8 becomes JSON's own escape, ``\\udc..``."""
+    return text.encode("utf-8", "backslashreplace")
 
 
 class _Earlier:
@@ -257,7 +257,7 @@ def _earlier_results(plan: Plan, task: Task) -> _Earlier | None:
     if not plan.retry_failed or task.target == "-" or planning.load_stats(task.target) is None:
         return None
     data = shards.read_bytes(planning.errors_location(task.target)) or b""
-    lines = data.decode("utf-8", "surrogateescape").split("\n")
+    lines = data.decode().split("\n")
     problems = [json.loads(line) for line in lines if line]
     samples = (
         found
