@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 FINE = 2  # drawn this many times larger and reduced, for smooth edges
 SHADE = (0, 0, 0, 150)  # under every line, so that it shows on any background
-_FILL, _EDGE = 95, 235  # opacity of a mask and of its outline
+_FILL, _EDGE = 70, 235  # opacity of a mask and of its outline
 
 
 def annotate(picture: Image, view: View, layers: tuple[str, ...] = LAYERS) -> Image:

@@ -115,7 +115,7 @@ def _skeleton(person: records.Person, colour: str, scale: Scale) -> Iterator[Mar
             name = records.COCO_KEYPOINTS[number].replace("_", " ") if known else str(number)
             x, y = scale.point(point)
             kind = "dot" if point[2] == 2 else "ring"
-            joint = (x, y, scale.line * 1.5)
+            joint = (x, y, scale.line * 1.35)
             yield Mark("skeletons", kind, joint, INK, title=f"person {person.id}: {name}")
 
 
@@ -208,7 +208,8 @@ def _interactions(view: View, scale: Scale) -> tuple[list[_Verb], list[Mark]]:
 
 def _place(view: View, box_id: int | None, person_id: int | None) -> records.XYXY | None:
     box, person = view.box(box_id), view.person(person_id)
-    return box.xyxy if box is not None else view.body(person) if person is not None else None
+    found = box.xyxy if box is not None else view.body(person) if person is not None else None
+    return (found[0], found[1], found[2], found[3]) if found else None  # JSON gives lists
 
 
 def _middle(xyxy: Sequence[float]) -> tuple[float, float]:

@@ -66,10 +66,12 @@ class View:
 
     def label(self, box: records.Box) -> str:
         """A box in a word or two: its entity's head noun or its own label, and who it is."""
-        entity = self.entity(box.entity)
-        word = box.label or (entity.head if entity is not None else "")
         names = [p.identity for p in self.people if p.box == box.id and p.identity]
-        return " · ".join([word or "box", *names])
+        return " · ".join([self._word(box), *names])
+
+    def _word(self, box: records.Box) -> str:
+        entity = self.entity(box.entity)
+        return box.label or (entity.head if entity is not None else "") or "box"
 
     def phrases(self) -> list[tuple[str, int | None]]:
         """The caption cut into (text, entity id or None), in order, nothing left out."""
@@ -89,7 +91,7 @@ class View:
         for i in self.interactions:
             person = self.person(i.subject)
             box = self.box(i.subject_box) or (self.box(person.box) if person else None)
-            subject = self.label(box) if box is not None else "person"
+            subject = self._word(box) if box is not None else "person"
             found.append(" ".join(w for w in (subject, i.verb, i.object_label) if w))
         for t in self.triples:
             subject_, object_ = self.entity(t.subject), self.entity(t.object)
