@@ -81,8 +81,10 @@ def run(plan: Plan, tasks: list[Task], options: dict[str, str], report: Report) 
             report.warn(f"slurm: cancelled jobs {submission.ids} (wait=no leaves them running)")
         raise
     stats = _result(folder, submission)
-    # Jobs of an earlier call may have had more to do than what is missing now.
-    return stats if queued is None else planning.collected(dataclasses.replace(plan, tasks=tuple(tasks)))
+    if queued is None:
+        return stats
+    # Jobs of an earlier call may have had more to do than what was missing when we came.
+    return planning.collected(dataclasses.replace(plan, tasks=tuple(tasks)))
 
 
 @dataclass(frozen=True)
