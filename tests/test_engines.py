@@ -290,6 +290,30 @@ def test_slurm_wants_a_shared_folder_for_urls() -> None:
     assert slurm._folder(plan, "/shared") == Path("/shared")
 
 
+def test_slurm_overwrites_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """--overwrite must not reach the array: a requeued task would make all its shards again."""
+    from socialcli.engines import slurm
+
+    submitted: list[tuple[str, ...]] = []
+    monkeypatch.setattr(slurm, "_sbatch", lambda *words: submitted.append(words) or "17")
+    shards.write(tmp_path / "one.tar", [("a", {"txt": b"A cat.", "png": b"?"})])
+    task = Task(0, str(tmp_path / "one.tar"), str(tmp_path / "o/0.tar"))
+    config = {"backend": "given", "device": "cpu"}
+    plan = Plan("stages", "caption", config, (task,), workers=3, overwrite=True, quiet=True)
+    engines.get("local").run(plan, [task], {}, Told())
+    assert planning.load_stats(task.target) is not None
+    request = slurm._request(plan, [task], {"mem": "4G", "partition": "p", "array-limit": "2"})
+    slurm._submit(plan, [task], tmp_path / "50%", slurm.name(plan), request)
+    assert planning.load_stats(task.target) is None
+    (file,) = (tmp_path / "50%").glob("caption-*.plan.json")
+    assert not Plan.from_json(file.read_text()).overwrite
+    array, collect = submitted
+    assert {"--array=0-0%2", "--requeue", "--mem=4G", "--partition=p"} < set(array)
+    assert "--cpus-per-task=3" in array and "--mem=4G" not in collect
+    assert "--dependency=afterany:17" in collect and "--partition=p" in collect
+    assert any(word.startswith(f"--output={tmp_path}/50%%/logs/") for word in array)
+
+
 # Ray
 
 
@@ -353,6 +377,16 @@ def test_ray_passes_an_error_on_as_it_is(tmp_path: Path, ray_cluster: str) -> No
         engines.get("ray").run(plan, list(plan.tasks), {}, Told())
     assert "absent.csv" in str(error.value)
     assert str(error.value) == str(local.value) and error.value.exit_code == 2
+
+
+def test_ray_ends_as_it_is_told(work: Path, tmp_path: Path, ray_cluster: str) -> None:
+    command = [sys.executable, "-m", "socialcli", "import", "folder", "pictures", "-o"]
+    command += [f"{tmp_path}/a", "--engine", "ray", "--engine-option", f"address={ray_cluster}"]
+    command += ["--engine-option", "cpus=1000"]  # never to be had, so that it waits
+    process = subprocess.Popen(command, cwd=work, env=ENV)
+    time.sleep(4)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == 143
 
 
 def test_ray_where_no_cluster_answers(work: Path) -> None:

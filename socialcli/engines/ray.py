@@ -11,6 +11,7 @@ import contextlib
 import dataclasses
 import os
 import signal
+import sys
 import threading
 import time
 from collections import deque
@@ -52,10 +53,12 @@ def run(plan: Plan, tasks: list[Task], options: dict[str, str], report: Report) 
     except ImportError:
         raise MissingPackage("Ray", "ray") from None
     ours = not ray.is_initialized()
-    if ours:
-        _connect(ray, options.get("address") or os.environ.get("RAY_ADDRESS"), report)
     try:
+        if ours:
+            _connect(ray, options.get("address") or os.environ.get("RAY_ADDRESS"), report)
         return _Actors(ray, plan, tasks, numbers, report).run()
+    except SystemExit:
+        sys.exit(143)  # SIGTERM; an exit while Ray starts or waits loses its code
     finally:
         if ours:
             ray.shutdown()
