@@ -225,19 +225,11 @@ class Publication:
         else:
             target = Path(location)
             target.parent.mkdir(parents=True, exist_ok=True)
-            self._sweep(target)
+            _sweep(target)
             mark = f"{socket.gethostname().partition('.')[0]}-{os.getpid()}"
             self.temporary = target.parent / f".{target.name}.tmp-{mark}"
         self.file: BinaryIO = open(self.temporary, "wb", buffering=_BUFFER)
-
-    @staticmethod
-    def _sweep(target: Path) -> None:
-        """Remove what a killed run on this machine left of the same target."""
-        here = socket.gethostname().partition(".")[0]
-        for old in target.parent.glob(glob.escape(f".{target.name}.tmp-{here}-") + "*"):
-            pid = old.name.rpartition("-")[2]
-            if pid.isdigit() and int(pid) != os.getpid() and not _alive(int(pid)):
-                old.unlink(missing_ok=True)
+        _lock(self.file)
 
     def commit(self) -> None:
         """Flush to disk and give the file its final name (or upload it and check its size)."""
@@ -267,14 +259,27 @@ class Publication:
         self.temporary.unlink(missing_ok=True)
 
 
-def _alive(pid: int) -> bool:
+def _lock(file: BinaryIO) -> bool:
+    """Take a file for this process, until it ends in whatever way; False when another has it."""
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        import fcntl
+
+        fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (ImportError, OSError):  # not every system and file system has these locks
         return False
-    except PermissionError:
-        return True
     return True
+
+
+def _sweep(target: Path) -> None:
+    """Remove what killed runs left of a target: unfinished files that nobody holds.
+
+    A lock and not the process number in the name tells: the number of a dead process may belong
+    to another by now, or to nobody's zombie.
+    """
+    for old in target.parent.glob(glob.escape(f".{target.name}.tmp-") + "*"):
+        with contextlib.suppress(OSError), open(old, "r+b") as file:
+            if _lock(file):
+                old.unlink()
 
 
 def _sync_folder(folder: Path) -> None:

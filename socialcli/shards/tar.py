@@ -240,8 +240,13 @@ def members(stream: BinaryIO) -> Iterator[TarMember | ArchiveEnd]:
             )
             yield ArchiveEnd()
             return
-        source.skip(padded - size)
+        padded_by = source.skip(padded - size)
         yield TarMember(name, whole_header, data)
+        if padded_by < padded - size:
+            why = source.error or f"the archive ends at byte {source.offset}"
+            yield TarMember("", b"", b"", f"truncated: {why}", CUT_OFF)
+            yield ArchiveEnd()
+            return
 
 
 def _name(block: bytes) -> str:
