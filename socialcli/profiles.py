@@ -28,7 +28,7 @@ from socialcli.errors import UsageError
 def folders() -> list[Path]:
     """Where named profiles are looked for, in order."""
     here = Path(__file__).parent
-    found = [here / "profiles", here.parent / "pipelines" / "profiles"]
+    found = [here / "shipped_profiles", here.parent / "pipelines" / "profiles"]
     extra = os.environ.get("SOCIALCLI_PROFILES")
     if extra:
         found[:0] = [Path(p) for p in extra.split(os.pathsep) if p]
