@@ -64,7 +64,7 @@ def masks(view: View, size: tuple[int, int]) -> list[tuple[int, str, numpy.ndarr
         try:
             whole = rle.decode(mask.rle)
         except SampleFailed as error:
-            view.problems.append(f"mask {mask.id}: {error}")
+            view.wrong(f"mask {mask.id}: {error}")
             continue
         small = Image.fromarray(whole.astype(numpy.uint8) * 255).resize(
             size, Image.Resampling.BILINEAR

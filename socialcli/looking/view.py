@@ -42,6 +42,11 @@ class View:
     # ("entity" | "box" | "mask" | "person", id) -> index into PALETTE, not yet wrapped around
     colour_of: dict[tuple[str, int], int] = field(default_factory=dict)
 
+    def wrong(self, what: str) -> None:
+        """Note a problem, once however often the sample is drawn."""
+        if what not in self.problems:
+            self.problems.append(what)
+
     def colour(self, kind: str, id: int | None) -> str | None:
         """The colour of a thing as ``#rrggbb``, None where it has none."""
         number = self.colour_of.get((kind, id)) if id is not None else None
@@ -158,7 +163,7 @@ def decode(view: View, side: int) -> Image | None:
     try:
         picture = images.decode(view.picture)
     except SampleFailed as error:
-        view.problems.append(str(error))
+        view.wrong(str(error))
         return None
     scale = min(side / max(picture.size), 1.0)
     size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))

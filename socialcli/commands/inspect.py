@@ -1,0 +1,61 @@
+"""Look at shards: a table of what is in them, contact sheets, and one HTML page."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+
+def command(
+    inputs: Annotated[
+        list[str],
+        typer.Argument(
+            help="Shards: paths, globs, folders, {000..099} ranges, URLs, - for stdin, "
+            "a.tar+b.tar to join sidecars.",
+            show_default=False,
+        ),
+    ],
+    out: Annotated[
+        str | None,
+        typer.Option(
+            help="Write index.html and sheet-000.png... into this folder.", show_default=False
+        ),
+    ] = None,
+    sample: Annotated[
+        int, typer.Option(min=0, help="Show this many pictures, chosen evenly by their key.")
+    ] = 48,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Look at the first N samples only.")
+    ] = None,
+    columns: Annotated[int, typer.Option(min=1, max=12, help="Pictures side by side.")] = 4,
+    page_size: Annotated[int, typer.Option(min=1, max=200, help="Pictures on one sheet.")] = 24,
+    per_shard: Annotated[
+        bool, typer.Option("--per-shard", help="A line for each shard as well.")
+    ] = False,
+    title: Annotated[str | None, typer.Option(help="Heading of the page and the sheets.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="The counts as JSON.")] = False,
+) -> None:
+    """The table goes to stdout; with --out the paths written go to stderr, the page's last.
+
+    The same pictures are shown whenever the same samples are looked at, in whatever shards.
+    """
+    import json
+    import sys
+
+    from socialcli import shards
+    from socialcli.looking import gather, table
+    from socialcli.running.report import one_line
+
+    found = gather.look(shards.expand(inputs), sample if out is not None else 0, limit)
+    if as_json:
+        print(json.dumps(table.as_json(found), ensure_ascii=True, indent=1))
+    else:
+        print(table.text(found, per_shard))
+    sys.stdout.flush()
+    if out is not None:
+        for path in gather.write(found, out, title or one_line(", ".join(inputs)), columns,
+                                 page_size):  # fmt: skip
+            print(path, file=sys.stderr)
+    for complaint in found.complaints:
+        print(f"warning: {one_line(complaint)}", file=sys.stderr)
