@@ -38,7 +38,7 @@ SIZE = (
 OWN = ("tasks", "array-limit", "scratch", "wait")
 GPU_OPTIONS = ("gres", "gpus", "gpus-per-node")
 SLOWEST_POLL = 15.0  # seconds between two looks at the queue, once a run has gone on for a while
-VISIBLE_WITHIN = 60.0  # seconds a network file system may take to show the summary
+VISIBLE_WITHIN = 30.0  # seconds a network file system may take to show the summary
 INSTALL = (
     "Slurm's sbatch is not on the PATH. Log in to a submit node of the cluster, or on Debian: "
     "apt-get install slurm-wlm munge"
@@ -60,31 +60,32 @@ def run(plan: Plan, tasks: list[Task], options: dict[str, str], report: Report) 
         raise UsageError(INSTALL)
     folder = _folder(plan, options.get("scratch"))
     run_name = name(plan)
-    submission = queued = _queued(run_name)
-    if submission is None:
-        submission = _submit(plan, tasks, folder, run_name, request)
+    queued = _queued(run_name)
+    if queued is not None:
+        report.info(f"slurm: {run_name}: its jobs are in the queue already ({queued.ids})")
+        if request.wait:
+            _wait(plan, tasks, queued, report)
+            _result(folder, queued)
+            # Those jobs may have had more to do than what was missing when we came.
+            return planning.collected(dataclasses.replace(plan, tasks=tuple(tasks)))
+        print(queued.ids, flush=True)
+        return Stats()
+    submission = _submit(plan, tasks, folder, run_name, request)
+    try:
         report.info(
             f"slurm: {run_name}: submitted array job {submission.array} ({request.number} tasks "
             f"for {len(tasks)} shards) and collecting job {submission.collect}; logs in "
             f"{folder / 'logs'}"
         )
-    else:
-        report.info(f"slurm: {run_name}: its jobs are in the queue already ({submission.ids})")
-    if not request.wait:
-        print(submission.ids, flush=True)
-        return Stats()
-    try:
-        _wait(plan, tasks, submission, report)
-    except BaseException:
-        if queued is None:
-            cancel(submission)
-            report.warn(f"slurm: cancelled jobs {submission.ids} (wait=no leaves them running)")
+        if request.wait:
+            _wait(plan, tasks, submission, report)
+            return _result(folder, submission)
+    except (KeyboardInterrupt, SystemExit):
+        cancel(submission)
+        report.warn(f"slurm: cancelled jobs {submission.ids} (wait=no leaves them running)")
         raise
-    stats = _result(folder, submission)
-    if queued is None:
-        return stats
-    # Jobs of an earlier call may have had more to do than what was missing when we came.
-    return planning.collected(dataclasses.replace(plan, tasks=tuple(tasks)))
+    print(submission.ids, flush=True)
+    return Stats()
 
 
 @dataclass(frozen=True)
@@ -296,12 +297,13 @@ def _result(folder: Path, submission: Submission) -> Stats:
     """What the collecting job found on disk."""
     logs = folder / "logs"
     file = logs / f"{submission.name}.summary.json"
-    until = time.monotonic() + (VISIBLE_WITHIN if _log_exists(logs, submission) else 2)
+    until = time.monotonic() + VISIBLE_WITHIN
     while (data := shards.read_bytes(str(file))) is None:
         if time.monotonic() > until:
             raise SocialcliError(
-                f"slurm: the collecting job {submission.collect} left no summary (was it "
-                f"cancelled?); see {logs}/{submission.name}_*.log, then run the same command again"
+                f"slurm: the collecting job {submission.collect} left no summary "
+                f"({_last_line(logs / f'{submission.name}_collect.log')}); see "
+                f"{logs}/{submission.name}_*.log, then run the same command again"
             )
         time.sleep(0.5)
     summary: dict[str, Any] = json.loads(data)
@@ -324,6 +326,10 @@ def _result(folder: Path, submission: Submission) -> Stats:
     raise error
 
 
-def _log_exists(logs: Path, submission: Submission) -> bool:
-    """Whether the collecting job has begun at all."""
-    return (logs / f"{submission.name}_collect.log").exists()
+def _last_line(log: Path) -> str:
+    """What a job said last."""
+    try:
+        lines = log.read_text(encoding="utf-8", errors="replace").split("\n")
+    except OSError:
+        return "it never began"
+    return next((line.strip()[:300] for line in reversed(lines) if line.strip()), "without a word")
