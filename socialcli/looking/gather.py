@@ -145,6 +145,7 @@ def write(found: Looked, out: str, title: str, columns: int, page_size: int) -> 
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob("sheet-[0-9][0-9][0-9].png"):
         old.unlink()
+    text.missing.clear()
     shown, total = len(found.views), found.statistics.samples
     if found.views:
         heading = f"{title}: {shown:,} of {total:,} pictures" if shown < total else title

@@ -19,12 +19,18 @@ SIDE = 720  # longest side of an embedded picture in pixels
 QUALITY = 80  # of its JPEG
 
 
+def told(value: str) -> str:
+    """Text from data as it may stand in HTML: escaped, and without characters that do not show
+    themselves (line breaks, terminal controls, marks that turn the writing direction)."""
+    return escape(text.clean(value))
+
+
 def card(view: View) -> str:
     """One ``<figure>`` of the gallery. Everything that comes from data is escaped."""
     picture = decode(view, SIDE)
     if picture is None:
         reason = view.problems[-1] if view.problems else "no picture in this shard"
-        shot = f'<div class="shot none"><p>{escape(text.clean(reason))}</p></div>'
+        shot = f'<div class="shot none"><p>{told(reason)}</p></div>'
     else:
         shot = (
             f'<div class="shot" style="--ratio:{picture.width / picture.height:.4f}">'
@@ -33,13 +39,11 @@ def card(view: View) -> str:
         )
     words = " ".join([view.key, *(t for t, _ in view.phrases()), *view.relations()])
     words += " ".join(view.label(box) for box in view.boxes)
-    relations = "".join(f"<span>{escape(text.clean(r))}</span>" for r in view.relations()[:8])
-    key, shard = escape(text.clean(view.key)), escape(text.clean(view.shard))
-    problems = "".join(
-        f'<p class="problem">{escape(text.clean(p)[:300])}</p>' for p in view.problems[:4]
-    )
+    relations = "".join(f"<span>{told(r)}</span>" for r in view.relations()[:8])
+    key, shard = told(view.key), told(view.shard)
+    problems = "".join(f'<p class="problem">{told(p[:300])}</p>' for p in view.problems[:4])
     return (
-        f'<figure class="card" data-words="{escape(text.clean(words).lower()[:2000])}" '
+        f'<figure class="card" data-words="{told(words.lower()[:2000])}" '
         f'data-has="{_has(view)}">{shot}<figcaption><p class="caption">{_caption(view)}</p>'
         f'<p class="relations">{relations}</p>{problems}'
         f'<p class="key" title="{shard}">{key}</p></figcaption></figure>\n'
@@ -68,11 +72,11 @@ def _caption(view: View) -> str:
     for part, id in view.phrases():
         colour = view.colour("entity", id)
         entity = view.entity(id)
-        shown = escape(text.clean(part))
+        shown = told(part)
         if entity is None:
             parts.append(shown)
         else:
-            title = escape(f"entity {entity.id}: {entity.lemma}, {entity.kind}")
+            title = told(f"entity {entity.id}: {entity.lemma}, {entity.kind}")
             style = f' style="--c:{colour}"' if colour else ' class="unseen"'
             parts.append(f'<mark{style} title="{title}">{shown}</mark>')
     return "".join(parts)
@@ -137,7 +141,7 @@ def _outline(mark: Mark) -> str:
 
 
 def _shape(mark: Mark) -> str:
-    title = f"<title>{escape(text.clean(mark.title))}</title>" if mark.title else ""
+    title = f"<title>{told(mark.title)}</title>" if mark.title else ""
     dash = ' stroke-dasharray="6 4"' if mark.dashed else ""
     if mark.kind == "dot":
         look = f'class="dot" style="fill:{mark.colour}"'
@@ -155,7 +159,7 @@ def _tag(mark: Mark, scale: Scale) -> str:
         f'height="{bottom - top:.1f}" rx="{scale.text * 0.25:.1f}" fill="{ground}"/>'
         f'<text x="{left + pad:.1f}" y="{top + scale.text * 1.02:.1f}" fill="{ink}" '
         f'textLength="{max(wide - 2 * pad, 1):.1f}" lengthAdjust="spacingAndGlyphs">'
-        f"{escape(text.clean(mark.text))}</text>"
+        f"{told(mark.text)}</text>"
     )
 
 

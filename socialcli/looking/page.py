@@ -17,7 +17,7 @@ from pathlib import Path
 from socialcli import records
 from socialcli.looking import charts
 from socialcli.looking.marks import LAYERS
-from socialcli.looking.overlay import card
+from socialcli.looking.overlay import card, told
 from socialcli.looking.statistics import AREAS, Statistics, quantile, spread
 from socialcli.looking.text import clean
 from socialcli.looking.view import View
@@ -61,7 +61,7 @@ def page(report: Report, views: Iterable[View]) -> Iterator[str]:
         f"body:has(#layer-{name}:not(:checked)) .shot g.{name} {{ display: none; }}\n"
         for name in LAYERS
     )
-    title = _text(report.title)
+    title = told(report.title)
     yield (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{escape(policy)}">'
@@ -83,12 +83,8 @@ def page(report: Report, views: Iterable[View]) -> Iterator[str]:
     if report.lost:
         yield from _lost(report)
     yield from _made(report)
-    yield f"<footer>{_text(report.chosen)}</footer></main>\n"
+    yield f"<footer>{told(report.chosen)}</footer></main>\n"
     yield f"<script>{script}</script></body></html>\n"
-
-
-def _text(value: str) -> str:
-    return escape(clean(value))
 
 
 def human(size: float) -> str:
@@ -114,12 +110,12 @@ def _facts(report: Report) -> str:
         if member is None or not s.things[name]:
             continue
         share = member.samples / max(s.samples, 1)
-        told = f"{name}, in {member.samples:,} of {s.samples:,} samples"
+        says = f"{name}, in {member.samples:,} of {s.samples:,} samples"
         if name in ("faces", "poses", "gazes"):
-            told = f"{name} of {s.things['people']:,} people"
+            says = f"{name} of {s.things['people']:,} people"
             share = s.things[name] / max(s.things["people"], 1)
         found.append(
-            f'<div class="fact"><b>{s.things[name]:,}</b><span>{told}</span>'
+            f'<div class="fact"><b>{s.things[name]:,}</b><span>{says}</span>'
             f'<i style="--share:{share:.1%}"></i></div>'
         )
     wrong = (("left out or failed", report.lost_count), ("unreadable members", s.problems))
@@ -202,14 +198,14 @@ def _gallery(report: Report, views: Iterable[View]) -> Iterator[str]:
 
 
 def _lost(report: Report) -> Iterator[str]:
-    told = f"{report.lost_count:,} samples"
+    count = f"{report.lost_count:,} samples"
     if report.lost_count > len(report.lost):
-        told = f"the first {len(report.lost):,} of {told}"
-    yield f'<h2 id="lost">Left out <small>({told})</small></h2><div class="panel wide"><table>'
+        count = f"the first {len(report.lost):,} of {count}"
+    yield f'<h2 id="lost">Left out <small>({count})</small></h2><div class="panel wide"><table>'
     yield "<tr><th>key</th><th>what</th><th>stage</th><th>reason</th><th>shard</th></tr>\n"
     for entry in report.lost:
         cells = (entry.get(name, "") for name in ("key", "status", "stage", "reason", "shard"))
-        yield "<tr>" + "".join(f"<td>{_text(cell)}</td>" for cell in cells) + "</tr>\n"
+        yield "<tr>" + "".join(f"<td>{told(cell)}</td>" for cell in cells) + "</tr>\n"
     yield "</table></div>\n"
 
 
@@ -219,7 +215,7 @@ def _made(report: Report) -> Iterator[str]:
     yield '<tr><th>member</th><th>model</th><th class="n">samples</th></tr>\n'
     for role, counts in s.models.items():
         for model, count in counts.most_common():
-            yield f"<tr><td>{_text(role)}</td><td>{_text(model)}</td>"
+            yield f"<tr><td>{told(role)}</td><td>{told(model)}</td>"
             yield f'<td class="n">{count:,}</td></tr>\n'
     yield '</table></div>\n<div class="panel wide"><table><tr><th>shard</th>'
     yield '<th class="n">samples</th><th class="n">ok</th><th class="n">filtered</th>'
@@ -228,9 +224,9 @@ def _made(report: Report) -> Iterator[str]:
         ended = [f"{row.ended[k]:,}" if row.ended and k in row.ended else "" for k in
                  ("ok", "filtered", "failed")]  # fmt: skip
         cells = [f"{row.samples:,}", *ended, human(row.size) if row.size is not None else ""]
-        yield f"<tr><td>{_text(row.location)}</td>"
+        yield f"<tr><td>{told(row.location)}</td>"
         yield "".join(f'<td class="n">{cell}</td>' for cell in cells)
-        yield f"<td>{_text(row.made)}</td></tr>\n"
+        yield f"<td>{told(row.made)}</td></tr>\n"
     if len(report.shards) > 500:
         yield f'<tr><td colspan="7">and {len(report.shards) - 500:,} more shards</td></tr>'
     yield "</table></div>\n"

@@ -1,13 +1,15 @@
 """Text on pictures: Pillow's own font, other fonts of this machine for what it lacks, wrapping.
 
-The bundled font knows Latin letters. For everything else the fonts installed here are searched,
-well-known ones first; a character that none of them has is drawn as an empty box, and `missing`
-collects it so that the command can say which font to install.
+The bundled font knows English. For everything else the fonts installed here are searched,
+well-known ones first. Where none has a character, an accented letter is drawn without its accent;
+any other is drawn as an empty box, and `missing` collects it so that the command can say which
+font to install.
 """
 
 from __future__ import annotations
 
 import os
+import unicodedata
 from functools import cache, lru_cache
 from itertools import groupby
 from pathlib import Path
@@ -26,6 +28,11 @@ _PREFERRED = (
     "unifont", "arialuni", "arial unicode", "pingfang", "hiragino", "msyh", "malgun", "yugoth",
     "notosansarabic", "notosanshebrew", "notosansdevanagari", "notosans", "freesans", "symbola",
 )  # fmt: skip
+_PLAIN = {
+    "…": "...", "·": "-", "–": "-", "—": "-", "‘": "'", "’": "'", "“": '"', "”": '"', "ß": "ss",
+    "ø": "o", "Ø": "O", "ł": "l", "Ł": "L", "æ": "ae", "Æ": "AE", "œ": "oe", "•": "*", "×": "x",
+    "→": ">",
+}  # fmt: skip
 _MOST_FONTS = 60  # opened in search of one character
 
 missing: set[str] = set()
@@ -86,7 +93,17 @@ def _font_of(character: str) -> Path | bool | None:
 
 
 def _runs(text: str) -> list[tuple[Path | bool | None, str]]:
-    return [(font, "".join(run)) for font, run in groupby(clean(text), key=_font_of)]
+    shown = "".join(map(_drawable, clean(text)))
+    return [(font, "".join(run)) for font, run in groupby(shown, key=_font_of)]
+
+
+@lru_cache(maxsize=20_000)
+def _drawable(character: str) -> str:
+    """The character, or what it is nearest to where no font here has it."""
+    if _font_of(character) is not False:
+        return character
+    plain = _PLAIN.get(character) or unicodedata.normalize("NFKD", character)[:1]
+    return plain if plain.isascii() else character
 
 
 def clean(text: str) -> str:
