@@ -106,7 +106,7 @@ def execute(plan: Plan, engine: str, engine_options: dict[str, str], report: Rep
     finally:
         report.finish()
     counts = total.counts
-    if len(plan.tasks):
+    if total.tasks:  # none when an engine was asked not to wait
         where = plan.tasks[0].target
         hint = "" if where == "-" else "; reasons are in *.errors.jsonl beside the shards"
         bad = counts["failed"] + counts["damaged"] + counts["filtered"]
