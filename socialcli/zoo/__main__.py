@@ -16,7 +16,9 @@ def main() -> int:
     parser.add_argument("role", choices=ROLES)
     parser.add_argument("--work", default="zoo-work", help="where checkpoints and logs go")
     parser.add_argument("--steps", type=int, help="training steps; default: the card's")
-    parser.add_argument("--minutes", type=float, help="stop (cleanly) after this long, resume later")
+    parser.add_argument(
+        "--minutes", type=float, help="stop (cleanly) after this long, resume later"
+    )
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--check", action="store_true", help="measure the committed weights only")

@@ -12,12 +12,18 @@ LARGEST = 16 * 2**20  # bytes of one committed file
 
 
 def folder(role: str) -> Path:
-    """Where a role's weights lie in the package."""
-    return Path(__file__).parents[1] / "weights" / role
+    """Where a role's weights lie in the package; detector and recogniser make one pack."""
+    shared = {"identity": "face"}
+    return Path(__file__).parents[1] / "weights" / shared.get(role, role)
+
+
+def card(role: str) -> Path:
+    """The role's card."""
+    return folder(role) / f"{role}.card.json"
 
 
 def write(role: str, module: Any, run: Any, metrics: dict[str, float]) -> None:
-    """Write ``card.json`` into the role's folder.
+    """Write the role's card beside its weights.
 
     Raises:
         ValueError: a file is larger than may be committed.
@@ -25,11 +31,16 @@ def write(role: str, module: Any, run: Any, metrics: dict[str, float]) -> None:
     import torch
 
     target = folder(role)
-    files = sorted(p for p in target.rglob("*") if p.is_file() and p.name != "card.json")
+    names = getattr(module, "FILES", ())
+    files = sorted(
+        p
+        for p in target.iterdir()
+        if (p.name in names if names else not p.name.endswith(".card.json"))
+    )
     for file in files:
         if file.stat().st_size > LARGEST:
             raise ValueError(f"{file.name} has {file.stat().st_size} bytes; 16 MiB at most")
-    card = {
+    facts = {
         "role": role,
         "summary": (module.__doc__ or "").splitlines()[0],
         "command": f"python -m socialcli.zoo {role}",
@@ -45,16 +56,18 @@ def write(role: str, module: Any, run: Any, metrics: dict[str, float]) -> None:
         "test": metrics,
         "sha256": {str(p.relative_to(target)): _sha256(p) for p in files},
     }
-    (target / "card.json").write_text(json.dumps(card, indent=2) + "\n")
+    card(role).write_text(json.dumps(facts, indent=2) + "\n")
     print(json.dumps({role: metrics}))
 
 
 def check(role: str, metrics: dict[str, float]) -> int:
     """Compare freshly measured metrics and file hashes with the card; 0 when they agree."""
     target = folder(role)
-    card = json.loads((target / "card.json").read_text())
-    wrong = [name for name, sha in card["sha256"].items() if _sha256(target / name) != sha]
-    wrong += [k for k, v in card["test"].items() if abs(metrics.get(k, 9e9) - v) > 0.005 + 0.01 * abs(v)]
+    facts = json.loads(card(role).read_text())
+    wrong = [name for name, sha in facts["sha256"].items() if _sha256(target / name) != sha]
+    wrong += [
+        k for k, v in facts["test"].items() if abs(metrics.get(k, 9e9) - v) > 0.005 + 0.01 * abs(v)
+    ]
     print(json.dumps({role: metrics}))
     if wrong:
         print(f"{role}: differs from its card: {', '.join(wrong)}")

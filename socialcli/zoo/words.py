@@ -43,7 +43,7 @@ def vocabulary() -> dict[str, int]:
     return {token: i for i, token in enumerate([*tokens, *singles, *pieces, *learned])}
 
 
-def tokenizer(folder: Path | None = None):  # noqa: ANN201
+def tokenizer(folder: Path | None = None):
     """A `BertTokenizer` of the vocabulary, saved to ``folder`` where one is given."""
     from transformers import BertTokenizer
 

@@ -1,0 +1,139 @@
+"""The zoo: training that resumes exactly, targets that mean what they say, cards that are true."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import pytest
+import torch
+
+from socialcli.world import scene
+from socialcli.world.captions import captions
+from socialcli.zoo import cards, ground, pose, training, words
+from socialcli.zoo.__main__ import ROLES
+
+PUBLISHED = [role for role in ROLES if cards.card(role).exists()]
+
+
+def _fit(work, steps, minutes=None, schedule=None):
+    torch.manual_seed(1)
+    model = torch.nn.Sequential(
+        torch.nn.Linear(4, 8), torch.nn.BatchNorm1d(8), torch.nn.Linear(8, 1)
+    )
+
+    def batch(step):
+        x = torch.randn(16, 4, generator=torch.Generator().manual_seed(step))
+        return x, x.sum(1, keepdim=True)
+
+    def loss(model, pair, step):
+        return ((model(pair[0]) - pair[1]) ** 2).mean()
+
+    return training.fit(model, batch, loss, work, steps, rate=1e-2, minutes=minutes)
+
+
+def test_a_run_stopped_at_every_step_equals_an_undisturbed_one(tmp_path):
+    whole = _fit(tmp_path / "whole", 12)
+    for _ in range(40):
+        part = _fit(tmp_path / "parts", 12, minutes=0.0)
+        if part.finished:
+            break
+    assert part.finished and part.step == whole.step == 12
+    for name, weight in whole.model.state_dict().items():
+        assert torch.equal(weight, part.model.state_dict()[name]), name
+
+
+def test_training_learns(tmp_path):
+    run = _fit(tmp_path, 400)
+    x = torch.randn(64, 4, generator=torch.Generator().manual_seed(99_999))
+    with torch.no_grad():
+        assert ((run.model(x) - x.sum(1, keepdim=True)) ** 2).mean() < 0.2
+
+
+def test_widen_redraws_what_is_too_small_and_nothing_else():
+    small, zero, wide = (torch.nn.Linear(64, 64) for _ in range(3))
+    torch.nn.init.normal_(small.weight, std=0.02)
+    torch.nn.init.zeros_(zero.weight)
+    torch.nn.init.xavier_uniform_(wide.weight)
+    before = wide.weight.clone()
+    training.widen(torch.nn.Sequential(small, zero, wide))
+    assert float(small.weight.detach().std()) == pytest.approx(64**-0.5, rel=0.1)
+    assert not zero.weight.detach().any() and torch.equal(wide.weight, before)
+
+
+def test_every_word_of_the_captions_is_one_token():
+    tokenizer = words.tokenizer()
+    table = words.vocabulary()
+    assert [table[t] for t in ("[PAD]", "[CLS]", "[SEP]", ".")] == [0, 101, 102, 1012]
+    for i in range(60):
+        for written in captions(scene(8, i, 48, ("train", "val", "test")[i % 3])):
+            tokens = tokenizer.tokenize(written.text)
+            assert not [t for t in tokens if t.startswith("##") or t == "[UNK]"], written.text
+    assert "[UNK]" not in tokenizer.tokenize("zebra 42")  # letter by letter
+
+
+def test_a_phrase_means_everything_it_fits():
+    for i in range(40):
+        s = scene(0, i, 96)
+        men = [p.box for p in s.people if p.who.noun == "man"]
+        found = ground.truth(s, "a man")
+        assert sorted(found) == sorted(tuple(v / 96 for v in b) for b in men)
+        assert ground.truth(s, "another man") == ground.truth(s, "man") == found
+        assert len(ground.truth(s, "person")) == len(s.people)
+        assert ground.truth(s, "a submarine") == []
+        for written in captions(s):
+            for m in written.mentions:
+                box = next(o.box for o in (*s.people, *s.things) if o.id == m.instance)
+                assert tuple(v / 96 for v in box) in ground.truth(s, m.phrase), m.phrase
+
+
+def test_average_precision_by_hand():
+    rows = [(0.9, True), (0.8, False), (0.7, True)]
+    assert ground.average_precision(rows, 2) == pytest.approx(0.5 + 0.5 * 2 / 3)
+    assert ground.average_precision(rows, 4) == pytest.approx((1 + 2 / 3) / 4)
+    assert ground.average_precision([], 3) == 0
+
+
+def test_pose_windows_are_cut_as_the_processor_cuts_them():
+    from transformers import VitPoseImageProcessorPil
+
+    from socialcli.zoo import data
+
+    scenes = [scene(0, i, 96) for i in range(4)]
+    boxes = [s.people[0].box for s in scenes]
+    processor = VitPoseImageProcessorPil(size={"height": pose.HEIGHT, "width": pose.WIDTH})
+    coco = [[[x0, y0, x1 - x0, y1 - y0]] for x0, y0, x1, y1 in boxes]
+    theirs = processor(images=[s.image for s in scenes], boxes=coco, return_tensors="pt")
+    black = torch.tensor([-m / s for m, s in zip(*data.IMAGENET, strict=True)]).view(1, 3, 1, 1)
+    windows = torch.tensor([pose.window(b) for b in boxes])
+    mine = pose.cut(data.pixels(scenes) - black, windows) + black
+    assert (mine - theirs["pixel_values"]).abs().mean() < 0.05
+
+
+@pytest.mark.parametrize("role", PUBLISHED)
+def test_a_card_belongs_to_its_weights(role):
+    card = json.loads(cards.card(role).read_text())
+    assert card["sha256"]
+    for name, sha in card["sha256"].items():
+        data = (cards.folder(role) / name).read_bytes()
+        assert hashlib.sha256(data).hexdigest() == sha, name
+        assert len(data) <= cards.LARGEST
+
+
+# What a few test scenes must reach, a little below the cards: these networks are trained ones.
+FLOORS = {
+    "ground": ("ap50", 0.75), "segment": ("mean_iou", 0.8), "face": ("recall50", 0.85),
+    "pose": ("pck", 0.85),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("role", [r for r in PUBLISHED if r in FLOORS])
+def test_a_published_miniature_works_through_the_backend(role, monkeypatch):
+    module = importlib.import_module(f"socialcli.zoo.{role}")
+    monkeypatch.setattr(module, "TEST", 24)
+    name, floor = FLOORS[role]
+    assert module.measure(cards.folder(role))[name] >= floor
