@@ -373,3 +373,41 @@ def test_hostile_keys_cannot_write_on_the_terminal(tmp_path):
     shards.write(tmp_path / "a.tar", [("k\x1b[31m\nfake: line", {"jpg": b"x"})])
     lines = run(tmp_path / "a.tar").stdout.splitlines()
     assert len(lines) == 1 and "\x1b" not in lines[0]
+
+
+def test_the_quick_validator_judges_as_the_usual_one():
+    """Over thousands of random edits of good records: the same verdict, where and why."""
+    import random
+
+    rng = random.Random(5)
+    values = [None, True, False, -1, 0, 1, 2, 0.5, 1.5, "", "x", [], {}, [0.1, 0.2], 10**30]
+
+    def places(value, path=()):
+        yield path
+        inner = enumerate(value) if isinstance(value, list) else ()
+        for key, item in value.items() if isinstance(value, dict) else inner:
+            yield from places(item, (*path, key))
+
+    refused = 0
+    for suffix, record in scenes.all_records().items():
+        usual = Draft202012Validator(checking.schema(suffix))
+        quick = checking._validator(suffix)
+        for _ in range(150):
+            body = json.loads(records.dump(record))
+            for _ in range(rng.randint(1, 2)):
+                found = [p for p in places(body) if p]
+                *steps, last = rng.choice(found)
+                at = body
+                for step in steps:
+                    at = at[step]
+                if rng.random() < 0.2:
+                    del at[last]
+                else:
+                    at[last] = rng.choice(values)
+
+            def told(validator, body=body):
+                return sorted((e.json_path, e.message) for e in validator.iter_errors(body))
+
+            assert told(quick) == told(usual)
+            refused += bool(told(usual))
+    assert refused > 300
