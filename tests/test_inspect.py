@@ -21,6 +21,7 @@ from socialcli import cli, records, shards
 from socialcli.checking import read_members
 from socialcli.looking import draw, gather, marks, sheet, statistics, text
 from socialcli.looking.marks import LAYERS, Scale
+from socialcli.looking.overlay import SIDE
 from socialcli.looking.view import PALETTE, View, decode, view
 from socialcli.shards import Sample
 
@@ -461,7 +462,10 @@ def test_masks_on_the_page_are_the_masks(evil_page):
         data = base64.b64decode(attributes["href"].partition(",")[2])
         alpha = numpy.asarray(Image.open(io.BytesIO(data)).convert("RGBA"))[..., 3]
         whole = numpy.zeros((scenes.HEIGHT, scenes.WIDTH), bool)
-        x, y = int(attributes["x"]), int(attributes["y"])
+        enlarged = SIDE / scenes.WIDTH  # the drawing's frame against the picture's
+        x, y = (round(float(attributes[name]) / enlarged) for name in "xy")
+        wide, high = (float(attributes[name]) / enlarged for name in ("width", "height"))
+        assert (high, wide) == pytest.approx(alpha.shape, abs=0.01)
         whole[y : y + alpha.shape[0], x : x + alpha.shape[1]] = alpha > 0
         assert (whole == scenes.mask(xyxy)).all()
 

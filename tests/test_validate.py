@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import re
 import subprocess
 import sys
 import types
 import typing
+from pathlib import Path
 
 import numpy
 import pytest
@@ -411,3 +413,15 @@ def test_the_quick_validator_judges_as_the_usual_one():
             assert told(quick) == told(usual)
             refused += bool(told(usual))
     assert refused > 300
+
+
+def test_the_examples_in_the_documentation_are_a_valid_sample():
+    page = (Path(__file__).parent.parent / "docs" / "records.md").read_text(encoding="utf-8")
+    sections = re.findall(r"^## (\S+)\n\n```json\n(.*?)```", page, re.M | re.S)
+    assert [name for name, _ in sections] == list(records.MEMBERS)
+    members = {name: text.encode() for name, text in sections}
+    assert check(Sample("k", {"jpg": scenes.picture(), **members})) == []
+    for name, kind in records.MEMBERS.items():
+        body = json.loads(members[name])
+        shown = set(body) - {"schema"}
+        assert shown == {f.name for f in dataclasses.fields(kind)}, name

@@ -91,7 +91,7 @@ def stacked(rows: Sequence[tuple[str, Sequence[int]]], parts_names: Sequence[str
 def rose(counts: Sequence[int], unit: str) -> str:
     """How often each direction occurs: sector 0 points right, the next ones follow clockwise;
     the area of a petal, not its length, is the count."""
-    side, centre, reach, hole = 250, 125.0, 96.0, 10.0
+    side, centre, reach, hole = 250, 125.0, 88.0, 10.0
     total, most = sum(counts) or 1, max(counts, default=1) or 1
     step = 2 * math.pi / len(counts)
     parts = []

@@ -83,11 +83,17 @@ def _caption(view: View) -> str:
 
 
 def svg(view: View, size: tuple[int, int]) -> str:
-    """Everything over the picture, one ``<g>`` per layer of `marks.LAYERS`."""
-    scale = Scale(*size)
+    """Everything over the picture, one ``<g>`` per layer of `marks.LAYERS`.
+
+    Args:
+        size: of the embedded picture. A small one is shown enlarged, so lines and names are laid
+            out for a picture of `SIDE` all the same.
+    """
+    enlarged = SIDE / max(size)
+    scale = Scale(max(1, round(size[0] * enlarged)), max(1, round(size[1] * enlarged)))
     layers: dict[str, list[str]] = {name: [] for name in LAYERS}
     for id, colour, mask in draw.masks(view, size):
-        layers["masks"].append(_mask(mask, colour, f"mask {id}"))
+        layers["masks"].append(_mask(mask, colour, f"mask {id}", enlarged))
     drawn = marks(view, scale, text.width)
     for name in LAYERS:
         mine = [m for m in drawn if m.layer == name and m.kind != "label"]
@@ -99,11 +105,11 @@ def svg(view: View, size: tuple[int, int]) -> str:
         tags = [_tag(m, scale) for m in drawn if m.layer == name and m.kind == "label"]
         groups += f'<g class="{name}">{"".join(tags)}</g>' if tags else ""
     style = f"--w:{scale.line:.2f}px;font-size:{scale.text:.1f}px"
-    return f'<svg viewBox="0 0 {size[0]} {size[1]}" style="{style}">{groups}</svg>'
+    return f'<svg viewBox="0 0 {scale.width} {scale.height}" style="{style}">{groups}</svg>'
 
 
-def _mask(mask: numpy.ndarray, colour: str, title: str) -> str:
-    """A mask as a small palette picture of the part of the picture it covers."""
+def _mask(mask: numpy.ndarray, colour: str, title: str, enlarged: float) -> str:
+    """A mask as a small palette picture, placed over the part of the picture it covers."""
     import numpy
     from PIL import Image
 
@@ -117,8 +123,9 @@ def _mask(mask: numpy.ndarray, colour: str, title: str) -> str:
     image.putpalette(rgb * 3)
     out = io.BytesIO()
     image.save(out, "PNG", transparency=bytes((0, 70, 235)), bits=2, optimize=True)
+    x, y, wide, high = (v * enlarged for v in (left, top, right - left, bottom - top))
     return (
-        f'<image x="{left}" y="{top}" width="{right - left}" height="{bottom - top}" '
+        f'<image x="{x:.2f}" y="{y:.2f}" width="{wide:.2f}" height="{high:.2f}" '
         f'preserveAspectRatio="none" href="{_uri(out.getvalue(), "png")}">'
         f"<title>{escape(title)}</title></image>"
     )

@@ -70,9 +70,8 @@ def _tile(view: View, layers: tuple[str, ...]) -> Image:
     from PIL import Image, ImageDraw
 
     picture = _picture(view, layers)
-    lines = text.wrap(
-        [(part, view.colour("entity", id)) for part, id in view.phrases()], CAPTION, TILE, 4
-    )
+    caption: list[text.Piece] = [(part, view.colour("entity", id)) for part, id in view.phrases()]
+    lines = text.wrap(caption, CAPTION, TILE, 4) if caption else []
     told: list[text.Piece] = [(f"{r}   ", None) for r in view.relations()[:6]]
     relations = text.wrap(told, SMALL + 1, TILE, 2) if told else []
     caption_high, small_high = round(CAPTION * 1.55), round(SMALL * 1.6)

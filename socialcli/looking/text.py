@@ -28,6 +28,7 @@ _PREFERRED = (
     "unifont", "arialuni", "arial unicode", "pingfang", "hiragino", "msyh", "malgun", "yugoth",
     "notosansarabic", "notosanshebrew", "notosansdevanagari", "notosans", "freesans", "symbola",
 )  # fmt: skip
+_STYLES = ("bold", "italic", "oblique", "mono", "serif", "light", "thin", "condensed")
 _PLAIN = {
     "…": "...", "·": "-", "–": "-", "—": "-", "‘": "'", "’": "'", "“": '"', "”": '"', "ß": "ss",
     "ø": "o", "Ø": "O", "ł": "l", "Ł": "L", "æ": "ae", "Æ": "AE", "œ": "oe", "•": "*", "×": "x",
@@ -50,7 +51,7 @@ def _fonts() -> list[Path]:
     def rank(path: Path) -> tuple[int, int, str]:
         name = path.name.lower()
         known = [i for i, word in enumerate(_PREFERRED) if name.startswith(word)]
-        styled = any(word in name for word in ("bold", "italic", "oblique", "mono", "serif"))
+        styled = any(word in name for word in _STYLES)
         return (known[0] if known else len(_PREFERRED), int(styled), name)
 
     return sorted(found, key=rank)[:_MOST_FONTS]
