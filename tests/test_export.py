@@ -245,6 +245,16 @@ def test_too_many_failures_write_nothing(tmp_path):
     assert len(json.loads((tmp_path / "out.json").read_text())["images"]) == 1
 
 
+def test_damage_is_not_passed_over_in_silence(tmp_path):
+    shards.write(tmp_path / "in.tar", [(f"k{i}", scenes.members(i)) for i in range(3)])
+    data = (tmp_path / "in.tar").read_bytes()
+    (tmp_path / "in.tar").write_bytes(b"x" * 1024 + data[: len(data) - 9000])
+    done = run("export", tmp_path / "in.tar", "-o", "-", "--max-error-rate", "1")
+    assert b"damaged: 1024 bytes" in done.stderr and b"k2: " in done.stderr
+    assert [i["key"] for i in json.loads(done.stdout)["images"]] == ["k0", "k1"]
+    assert run("export", tmp_path / "in.tar", "-o", "-", "--limit", "1").returncode == 1
+
+
 def test_bad_run_lengths_never_reach_pycocotools(tmp_path):
     """A code whose runs pass its end would be read outside its memory."""
     masks = scenes.all_records()["masks.json"]

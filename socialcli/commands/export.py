@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated, Any
 
@@ -80,6 +81,10 @@ def command(
         }
         for location, sample in _samples(inputs, limit):
             seen += 1
+            if isinstance(sample, shards.Damage):
+                failed += 1
+                print(one_line(f"{location}: {sample.reason}"), file=sys.stderr)
+                continue
             try:
                 converted = coco.convert(sample, numbers)
                 if folder is not None:
@@ -127,14 +132,20 @@ def _targets(output: str, part: str, name: str) -> dict[str, str]:
     return {wanted: f"{folder}/{wanted}_{name}.json" for wanted in coco.PARTS}
 
 
-def _samples(inputs: list[str], limit: int | None) -> Any:
-    """(location, sample) of every shard in order, as far as the limit goes."""
-    from itertools import islice
-
+def _samples(inputs: list[str], limit: int | None) -> Iterator[tuple[str, Any]]:
+    """(location, sample or damage) of every shard in order, as far as the limit goes."""
     from socialcli import shards
 
-    every = ((where, sample) for where in shards.expand(inputs) for sample in shards.read(where))
-    return islice(every, limit)
+    count = 0
+    for location in shards.expand(inputs):
+        for item in shards.read_all(location):
+            if isinstance(item, shards.Damage):
+                yield location, item
+            elif item.key and item.filtered is None:
+                if count == limit:
+                    return
+                count += 1
+                yield location, item
 
 
 def _of(part: str, converted: Any, numbers: Numbers) -> list[dict[str, Any]]:
