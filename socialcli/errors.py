@@ -22,7 +22,8 @@ class MissingPackage(UsageError):
     """An optional package is not installed; the message carries the line that installs it."""
 
     def __init__(self, what: str, extra: str) -> None:
-        super().__init__(f"{what} is not installed. Install it with: pip install 'socialcli[{extra}]'")
+        line = f"pip install 'socialcli[{extra}]'"
+        super().__init__(f"{what} is not installed. Install it with: {line}")
 
 
 class ModelMissing(UsageError):
