@@ -14,6 +14,7 @@ from collections import deque
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
+from socialcli import shards
 from socialcli.errors import SocialcliError
 from socialcli.running import shard
 from socialcli.running.plan import Plan, Stats, Task
@@ -32,10 +33,22 @@ def run(plan: Plan, tasks: list[Task], options: dict[str, str], report: Report) 
 
 
 def _here(plan: Plan, tasks: list[Task], report: Report) -> Stats:
+    """One shard after the other; each is synced and published while the next is being made."""
     loaded = shard.load_models(plan)
     total = Stats()
-    for task in tasks:
-        total.add(shard.run(plan, task, loaded, report))
+    behind = shards.Behind(depth=1)
+    try:
+        for task in tasks:
+            publish = shard.make(plan, task, loaded, report)
+            try:
+                behind.do(lambda publish=publish: total.add(publish()))
+            except BaseException:  # the shard before could not be published, or an interrupt
+                with contextlib.suppress(Exception):
+                    publish()  # this one is whole: keep it, or let it clear its own file away
+                raise
+        behind.wait()
+    finally:
+        behind.close()  # an interrupted run still finishes the shard that was all there
     return total
 
 
@@ -92,6 +105,8 @@ def _worker(number: int, plan: Plan, connection: Connection) -> None:
         last = traceback.extract_tb(error.__traceback__)[-1]
         text = f"{type(error).__name__}: {error} ({last.filename}:{last.lineno})"
         report.send("error", text, 1)
+    finally:
+        shards.discard_unfinished()
 
 
 def _next_task(connection: Connection) -> Task | None:
@@ -148,7 +163,13 @@ class _Workers:
         process = self.context.Process(
             target=_worker, args=(number, self.plan, theirs), daemon=True
         )
-        process.start()
+        # Held back until the worker is there, and never let through to it: Ctrl-C reaches the
+        # whole group, also a worker that is still importing and would die with a traceback.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         theirs.close()
         self.hands.append(_Hand(process, ours, None, number))
 

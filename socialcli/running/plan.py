@@ -14,6 +14,7 @@ import re
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -250,6 +251,7 @@ def sliced(tasks: tuple[Task, ...], part: str | None) -> tuple[Task, ...]:
     return tasks[number::of]
 
 
+@cache
 def versions() -> dict[str, str]:
     """Versions of this program and of the packages results may depend on."""
     from importlib.metadata import PackageNotFoundError, version

@@ -6,7 +6,7 @@ import contextlib
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
 
 from socialcli import records, shards
@@ -69,6 +69,16 @@ def _changed(part: str, known: dict[str, Any], whole: bool) -> str:
 
 def run(plan: Plan, task: Task, loaded: Any, report: Report) -> Stats:
     """Make one output shard and publish it with its errors and stats; returns its stats."""
+    return make(plan, task, loaded, report)()
+
+
+def make(plan: Plan, task: Task, loaded: Any, report: Report) -> Callable[[], Stats]:
+    """Make one output shard under a temporary name.
+
+    Returns:
+        What publishes it: syncs it, gives it its name, then writes its errors and stats. It has
+        to be called, on any thread; the next shard can be made meanwhile.
+    """
     started = time.perf_counter()
     stage = planning.module(plan)
     config = planning.config(plan)
@@ -86,7 +96,8 @@ def run(plan: Plan, task: Task, loaded: Any, report: Report) -> Stats:
     where = one_line(task.source if plan.kind == "stages" else task.target)
     counts = Stats().counts
     problems: list[dict[str, Any]] = []
-    with output_stream(task.target) as stream:
+    with contextlib.ExitStack() as stack:
+        stream = stack.enter_context(output_stream(task.target))
         writer = shards.Writer(stream)
         for outcome in outcomes(
             samples,
@@ -114,11 +125,17 @@ def run(plan: Plan, task: Task, loaded: Any, report: Report) -> Stats:
             # Until the new stats are there the shard is unfinished: the old ones, of other
             # options perhaps, must not vouch for it should we be killed in between.
             shards.remove(planning.stats_location(task.target))
+        written = stack.pop_all()
     seconds = time.perf_counter() - started
-    stats = Stats(counts, seconds, writer.bytes, 0, 1)
-    _publish_stats(plan, task, stats, problems, checksums, before)
-    report.shard(where, counts, seconds)
-    return stats
+
+    def publish() -> Stats:
+        written.close()
+        stats = Stats(counts, seconds, writer.bytes, 0, 1)
+        _publish_stats(plan, task, stats, problems, checksums, before)
+        report.shard(where, counts, seconds)
+        return stats
+
+    return publish
 
 
 def _first(samples: Iterator[Any], limit: int) -> Iterator[Any]:
@@ -199,7 +216,7 @@ def _publish_stats(
     if task.target == "-":
         return
     lines = "".join(json.dumps(p, ensure_ascii=False) + "\n" for p in problems)
-    shards.write_bytes(planning.errors_location(task.target), _encoded(lines))
+    shards.write_bytes(planning.errors_location(task.target), _encoded(lines), synced=bool(lines))
     identity = planning.identity(plan, task)
     archives = [] if plan.kind == "importers" else shards.parts(task.source)
     body = {
@@ -223,7 +240,10 @@ def _publish_stats(
         },
     }
     text = json.dumps(body, indent=1, ensure_ascii=False) + "\n"
-    shards.write_bytes(planning.stats_location(task.target), _encoded(text))
+    # Stats that a power cut left empty say "not finished", so they need no sync of their own.
+    shards.write_bytes(
+        planning.stats_location(task.target), _encoded(text), synced=False, after_others=True
+    )
 
 
 def _encoded(text: str) -> bytes:

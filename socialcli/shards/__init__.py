@@ -4,9 +4,11 @@ Everything here works on bytes: no picture is decoded, nothing is unpickled, no 
 names is run.
 """
 
+from socialcli.shards.behind import Behind
 from socialcli.shards.keys import distinct_keys, is_safe, safe_key, split_name
 from socialcli.shards.locations import (
     TAR_SUFFIXES,
+    discard_unfinished,
     expand,
     explain_full_disk,
     is_url,
@@ -33,8 +35,8 @@ from socialcli.shards.sample import (
 )
 
 __all__ = [
-    "STATUS", "TAR_SUFFIXES", "Checksum", "Damage", "Sample", "Writer", "distinct_keys", "expand",
-    "explain_full_disk", "is_safe", "is_url", "list_files", "modified", "open_read", "parts",
-    "publish", "read", "read_all", "read_bytes", "remove", "safe_key", "scan", "size",
-    "split_name", "write", "write_bytes",
+    "STATUS", "TAR_SUFFIXES", "Behind", "Checksum", "Damage", "Sample", "Writer",
+    "discard_unfinished", "distinct_keys", "expand", "explain_full_disk", "is_safe", "is_url",
+    "list_files", "modified", "open_read", "parts", "publish", "read", "read_all", "read_bytes",
+    "remove", "safe_key", "scan", "size", "split_name", "write", "write_bytes",
 ]  # fmt: skip

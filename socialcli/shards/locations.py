@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import errno
 import glob
@@ -15,6 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any, BinaryIO, cast
 
 from socialcli.errors import MissingPackage, SocialcliError, UsageError
+from socialcli.shards.behind import WriteBehind
 
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 _URL = re.compile(r"^[a-z][a-z0-9+.-]*://", re.I)
@@ -213,6 +215,16 @@ def _decompressed(raw: IO[bytes], location: str) -> Any:
     return stream
 
 
+_unfinished: set[Path] = set()
+
+
+@atexit.register
+def discard_unfinished() -> None:
+    """Remove this process's unfinished files: a signal may come where no ``finally`` is yet."""
+    for path in list(_unfinished):
+        path.unlink(missing_ok=True)
+
+
 class Publication:
     """A file being written beside its final name; `commit` publishes it whole or not at all."""
 
@@ -228,18 +240,25 @@ class Publication:
             _sweep(target)
             mark = f"{socket.gethostname().partition('.')[0]}-{os.getpid()}"
             self.temporary = target.parent / f".{target.name}.tmp-{mark}"
-        self.file: BinaryIO = open(self.temporary, "wb", buffering=_BUFFER)
-        _lock(self.file)
+        _unfinished.add(self.temporary)
+        file = open(self.temporary, "wb", buffering=0)
+        _lock(file)
+        self.file = WriteBehind(cast(BinaryIO, file))
 
-    def commit(self) -> None:
-        """Flush to disk and give the file its final name (or upload it and check its size)."""
+    def commit(self, synced: bool = True, after_others: bool = False) -> None:
+        """Flush to disk and give the file its final name (or upload it and check its size).
+
+        ``synced``: its content is on disk before it has its name. ``after_others``: what was
+        published in the same folder before is on disk first, so that this file's presence
+        vouches for it even after a power cut.
+        """
         with explain_full_disk(self.location):
-            self.file.flush()
-            os.fsync(self.file.fileno())
-            self.file.close()
+            self.file.finish(synced)
         if not is_url(self.location):
+            if after_others:
+                _sync_folder(Path(self.location).parent)
             self.temporary.replace(self.location)
-            _sync_folder(Path(self.location).parent)
+            _unfinished.discard(self.temporary)
             return
         fs, path = filesystem(self.location)
         length = self.temporary.stat().st_size
@@ -252,11 +271,13 @@ class Publication:
         if arrived != length:
             raise SocialcliError(f"{self.location}: uploaded {length} bytes but {arrived} arrived")
         self.temporary.unlink()
+        _unfinished.discard(self.temporary)
 
     def discard(self) -> None:
         with contextlib.suppress(OSError):
             self.file.close()
         self.temporary.unlink(missing_ok=True)
+        _unfinished.discard(self.temporary)
 
 
 def _lock(file: BinaryIO) -> bool:
@@ -307,20 +328,22 @@ def explain_full_disk(location: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def publish(location: str) -> Iterator[BinaryIO]:
-    """Write a file that appears under its name whole, or not at all."""
+def publish(location: str, synced: bool = True, after_others: bool = False) -> Iterator[BinaryIO]:
+    """Write a file that appears under its name whole, or not at all (see `Publication.commit`)."""
     publication = Publication(location)
     try:
         with explain_full_disk(location):
-            yield publication.file
-        publication.commit()
+            yield cast(BinaryIO, publication.file)
+        publication.commit(synced, after_others)
     except BaseException:
         publication.discard()
         raise
 
 
-def write_bytes(location: str, data: bytes) -> None:
-    with publish(location) as file:
+def write_bytes(
+    location: str, data: bytes, synced: bool = True, after_others: bool = False
+) -> None:
+    with publish(location, synced, after_others) as file:
         file.write(data)
 
 

@@ -12,6 +12,7 @@ from typing import Any, BinaryIO, TypeVar
 from socialcli import records
 from socialcli.errors import SampleFailed, SocialcliError
 from socialcli.shards import keys, locations, tar
+from socialcli.shards.behind import CHUNK, Behind
 
 REMEMBERED = 250_000  # keys, at least, that a duplicate is recognised among: some 40 MB
 STATUS = "status.json"  # a sidecar's note that a sample was filtered or failed
@@ -86,12 +87,31 @@ class Checksum:
     def __init__(self) -> None:
         self.crc = 0
         self.bytes = 0
+        self._held: list[bytes] = []
+        self._size = 0
+        self._behind: Behind | None = None
 
     def add(self, data: bytes) -> None:
-        self.crc = zlib.crc32(data, self.crc)
         self.bytes += len(data)
+        self._held.append(data)
+        self._size += len(data)
+        if self._size >= CHUNK:
+            if self._behind is None:
+                self._behind = Behind()
+            self._behind.do(self._sum, self._held)
+            self._held, self._size = [], 0
+
+    def _sum(self, parts: list[bytes]) -> None:
+        for part in parts:
+            self.crc = zlib.crc32(part, self.crc)
 
     def __str__(self) -> str:
+        if self._behind is not None:
+            self._behind.wait()
+            self._behind.close()
+            self._behind = None
+        self._sum(self._held)
+        self._held, self._size = [], 0
         return f"crc32:{self.crc:08x}"
 
 

@@ -1,0 +1,44 @@
+"""Benchmarks against named peers, on this machine, in the same run: ``python -m
+socialcli.benchmarks [io] [startup] [model-bound]`` prints Markdown tables.
+
+Everything compared is measured in turns (A B C, A B C, ...), because a machine's speed drifts;
+the ratio of each turn is taken, and the median of those is what counts.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import time
+from collections.abc import Callable, Mapping
+
+
+def in_turns(
+    runs: Mapping[str, Callable[[], None]], turns: int, before: Callable[[], None] = os.sync
+) -> dict[str, list[float]]:
+    """Seconds of each run in each turn; ``before`` is called, untimed, ahead of every run.
+
+    The order is reversed in every second turn, so that none always profits from what ran before.
+    One turn that warms caches is not counted.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    for turn in range(turns + 1):
+        names = list(runs) if turn % 2 == 0 else list(runs)[::-1]
+        for name in names:
+            before()
+            started = time.perf_counter()
+            runs[name]()
+            if turn > 0:
+                seconds[name].append(time.perf_counter() - started)
+    return seconds
+
+
+def ratio(seconds: dict[str, list[float]], name: str, peer: str) -> float:
+    """How many times faster ``name`` is than ``peer``: the median over the turns."""
+    pairs = zip(seconds[name], seconds[peer], strict=True)
+    return statistics.median(theirs / ours for ours, theirs in pairs)
+
+
+def table(header: list[str], rows: list[list[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

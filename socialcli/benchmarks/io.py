@@ -1,0 +1,143 @@
+"""Shards through a stage that adds one small member, against webdataset's way of doing it and cp.
+
+Ours is the production path: one shard after the other through the local engine, with threads,
+checksums, fsync, rename and stats files. webdataset's is its reader and ShardWriter, without fsync
+and without stats. `cp` copies the files.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from socialcli import shards
+from socialcli.benchmarks import in_turns, ratio, table
+from socialcli.engines import local
+from socialcli.running.plan import Plan, Task
+from socialcli.running.report import Report
+from socialcli.stages import Item
+
+SHARDS, SAMPLES, PICTURE = 12, 500, 163 * 1024
+MEMBER = b'{"schema":1,"text":"a woman is riding a brown horse"}'
+
+
+@dataclass
+class Config:
+    pass
+
+
+def stage(name: str) -> str:
+    """A stage that only adds `MEMBER`, where the runner looks for stages; returns its name."""
+    module = ModuleType(f"socialcli.stages.{name}")
+
+    def process(config: Any, loaded: Any, items: list[Item]) -> list[dict[str, bytes]]:
+        return [{"caption.json": MEMBER} for _ in items]
+
+    facts = {"READS": (), "WRITES": ("caption.json",), "VERSION": 1, "Config": Config}
+    vars(module).update(
+        facts, prepare=lambda config, sample: None, process=process,
+        load=lambda config: None, models=lambda config: [],
+    )  # fmt: skip
+    sys.modules[module.__name__] = module
+    return name
+
+
+def make(folder: Path) -> list[Path]:
+    """Shards of incompressible "pictures" with a short text each."""
+    folder.mkdir()
+    sizes = random.Random(0)
+    for number in range(SHARDS):
+        rows = (
+            (
+                f"{number:03d}{n:06d}",
+                {"jpg": os.urandom(PICTURE + sizes.randrange(-9999, 9999)), "txt": b"a horse"},
+            )
+            for n in range(SAMPLES)
+        )
+        shards.write(folder / f"{number:06d}.tar", rows)
+    return sorted(folder.glob("*.tar"))
+
+
+def ours(sources: list[Path], out: Path, sidecar: bool = False) -> None:
+    tasks = [Task(i, str(s), str(out / s.name)) for i, s in enumerate(sources)]
+    plan = Plan("stages", stage("benchmark_io"), {}, tuple(tasks), sidecar=sidecar)
+    local.run(plan, tasks, {}, Report(quiet=True))
+
+
+def webdataset_through(sources: list[Path], out: Path, sidecar: bool = False) -> None:
+    import webdataset
+
+    with webdataset.ShardWriter(str(out / "%06d.tar"), maxcount=SAMPLES, verbose=0) as sink:
+        for sample in webdataset.WebDataset([str(s) for s in sources], shardshuffle=False):
+            new = {} if sidecar else {k: v for k, v in sample.items() if not k.startswith("__")}
+            sink.write({"__key__": sample["__key__"], **new, "caption.json": MEMBER})
+
+
+def run(turns: int) -> str:
+    """A Markdown table of MB/s and ratios.
+
+    The folder is taken from ``TMPDIR``; it should be a disk, not memory.
+    """
+    with tempfile.TemporaryDirectory(prefix="socialcli-benchmark-") as temporary:
+        root = Path(temporary)
+        sources = make(root / "in")
+        megabytes = sum(s.stat().st_size for s in sources) / 1e6
+        out = root / "out"
+
+        def fresh() -> None:
+            shutil.rmtree(out, ignore_errors=True)
+            out.mkdir()
+            os.sync()  # nobody pays for what the one before left to be written
+
+        def settled(function: Any) -> Any:
+            def both() -> None:
+                function()
+                os.sync()
+
+            return both
+
+        def copy() -> None:
+            subprocess.run(["cp", *sources, out], check=True)
+
+        runs = {
+            "socialcli": lambda: ours(sources, out),
+            "webdataset": lambda: webdataset_through(sources, out),
+            "cp": copy,
+            "socialcli, until on disk": settled(lambda: ours(sources, out)),
+            "webdataset, until on disk": settled(lambda: webdataset_through(sources, out)),
+            "cp, until on disk": settled(copy),
+            "socialcli --sidecar": lambda: ours(sources, out, sidecar=True),
+            "webdataset, new member only": lambda: webdataset_through(sources, out, sidecar=True),
+        }
+        seconds = in_turns(runs, turns, before=fresh)
+        _check(root, sources)
+    rows = []
+    names = list(runs)
+    for group in (names[:3], names[3:6], names[6:]):
+        for name in group:
+            median = statistics.median(seconds[name])
+            times = f"{ratio(seconds, name, group[1]):.2f}"
+            rows.append([name, f"{megabytes / median:.0f}", times])
+    head = f"## Shards through a stage that adds one member\n\n{SHARDS} shards, {megabytes:.0f} MB"
+    return f"{head}, pictures of 163 KB.\n\n" + table(["", "MB/s", "times webdataset"], rows)
+
+
+def _check(root: Path, sources: list[Path]) -> None:
+    """Both wrote the same samples, or the comparison means nothing."""
+    found = []
+    for name, function in (("a", ours), ("b", webdataset_through)):
+        (root / name).mkdir()
+        function(sources[:1], root / name)
+        written = next((root / name).glob("*.tar"))
+        found.append({s.key: s.members for s in shards.read(str(written))})
+    if found[0] != found[1]:
+        raise SystemExit("the two outputs differ: the benchmark is wrong")
