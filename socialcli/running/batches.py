@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,6 +15,8 @@ from socialcli.shards import Damage, Sample
 from socialcli.stages import Item
 
 # New members; why there are none; or the whole sample as an earlier run wrote it.
+_LIGHT = 16  # samples a turn where no model sets the pace
+
 Result = dict[str, bytes] | Exception | Sample
 
 
@@ -40,7 +43,7 @@ def outcomes(
     name: str,
     seed: int,
     threads: int = 2,
-    batch_size: int = 1,
+    batch_size: int | None = None,
     known: Callable[[Sample], Result | None] | None = None,
     say: Callable[[str], None] = lambda message: None,
 ) -> Iterator[Outcome | Damage]:
@@ -52,9 +55,13 @@ def outcomes(
         name: stage name, part of each sample's seed.
         threads: threads that run ``prepare`` ahead of the model.
         batch_size: items given to ``process`` at once; halved for good when memory runs out.
+            None for a stage without a model, whose samples are handed over in larger parts:
+            there a thread's turn costs as much as the sample itself.
         known: results from an earlier run that need not be computed again.
         say: called with one line when something of interest happens.
     """
+    per_turn = _LIGHT if batch_size is None else 1
+    batch_size = batch_size or _LIGHT
     runner = _BatchRunner(stage, config, loaded, batch_size, say)
     ahead = 2 * batch_size + threads
 
@@ -75,9 +82,13 @@ def outcomes(
             return SampleFailed(f"{type(error).__name__}: {error}")
         return Item(sample.key, sample_seed(seed, name, sample.key), work)
 
+    def prepare_all(part: list[Sample]) -> list[Any]:
+        return [prepare(sample) for sample in part]
+
     with ThreadPoolExecutor(max_workers=threads, thread_name_prefix="prepare") as pool:
-        waiting: deque[tuple[Sample | Damage, Future[Any] | Result | None]] = deque()
+        waiting: deque[tuple[Sample | Damage, _Turn | Result | None]] = deque()
         group: list[tuple[Sample | Damage, Any]] = []
+        turn = _Turn()
         ready = 0
         source = iter(samples)
         ended = False
@@ -89,16 +100,21 @@ def outcomes(
                         ended = True
                     elif isinstance(sample, Damage) or not sample.key:
                         waiting.append((sample, None))
+                    elif known and (earlier := known(sample)) is not None:
+                        waiting.append((sample, earlier))
                     else:
-                        earlier = known(sample) if known else None
-                        if earlier is None:
-                            waiting.append((sample, pool.submit(prepare, sample)))
-                        else:
-                            waiting.append((sample, earlier))
+                        turn.samples.append(sample)
+                        waiting.append((sample, turn))
+                    if turn.samples and (ended or len(turn.samples) == per_turn):
+                        turn.prepared = pool.submit(prepare_all, turn.samples)
+                        turn = _Turn()
                 if waiting and ready < batch_size:
                     sample, what = waiting.popleft()
-                    if isinstance(what, Future):
-                        what = what.result()
+                    if isinstance(what, _Turn):
+                        if what.prepared is None:  # not full, but its first sample is wanted
+                            what.prepared = pool.submit(prepare_all, what.samples)
+                            turn = _Turn()
+                        what = what.prepared.result()[next(what.taken)]
                     group.append((sample, what))
                     ready += isinstance(what, Item)
                     # Results already there need not wait for a batch to fill up.
@@ -113,8 +129,17 @@ def outcomes(
                     return
         finally:
             for _, what in waiting:
-                if isinstance(what, Future):
-                    what.cancel()
+                if isinstance(what, _Turn) and what.prepared is not None:
+                    what.prepared.cancel()
+
+
+class _Turn:
+    """Samples that one thread prepares in one go; their results are taken in the same order."""
+
+    def __init__(self) -> None:
+        self.samples: list[Sample] = []
+        self.prepared: Future[list[Any]] | None = None
+        self.taken = itertools.count()
 
 
 class _BatchRunner:

@@ -107,7 +107,7 @@ def make(plan: Plan, task: Task, loaded: Any, report: Report) -> Callable[[], St
             name=plan.command,
             seed=plan.seed,
             threads=plan.threads,
-            batch_size=getattr(config, "batch_size", 1),
+            batch_size=getattr(config, "batch_size", None),
             known=earlier.result if earlier else None,
             say=lambda message: report.warn(f"{where}: {message}"),
         ):
