@@ -15,7 +15,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m socialcli.zoo", description=__doc__)
     parser.add_argument("role", choices=ROLES)
     parser.add_argument("--work", default="zoo-work", help="where checkpoints and logs go")
-    parser.add_argument("--steps", type=int, help="training steps; default: the card's")
+    parser.add_argument("--steps", type=int, help="training steps; default: the role's")
     parser.add_argument(
         "--minutes", type=float, help="stop (cleanly) after this long, resume later"
     )
@@ -30,6 +30,9 @@ def main() -> int:
 
     torch.set_num_threads(options.threads)
     role = importlib.import_module(f"socialcli.zoo.{options.role}")
+    if options.check and not cards.card(options.role).exists():
+        print(f"{options.role}: no published weights, nothing to check")
+        return 0
     if options.check:
         return cards.check(options.role, role.measure(cards.folder(options.role)))
     work = Path(options.work) / options.role
