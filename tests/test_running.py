@@ -566,3 +566,14 @@ def test_batches_are_full():
 
     run_batches(process, count=22, batch_size=5)
     assert sizes == [5, 5, 5, 5, 2]
+
+
+def test_a_file_of_somebody_else_is_not_replaced(run_cli, tmp_path) -> None:
+    shards.write(tmp_path / "in.tar", samples(0, 3))
+    theirs = tmp_path / "out.tar"
+    theirs.write_bytes(b"a year of somebody's work")
+    done = run_cli("caption", tmp_path / "in.tar", "--backend", "given", "-o", theirs, code=2)
+    assert b"--overwrite" in done.stderr
+    assert theirs.read_bytes() == b"a year of somebody's work"
+    run_cli("caption", tmp_path / "in.tar", "--backend", "given", "-o", theirs, "--overwrite")
+    assert len(list(shards.read(str(theirs)))) == 3

@@ -22,12 +22,18 @@ def finished(plan: Plan, task: Task) -> Stats | None:
 
     Raises:
         UsageError: the shard is there but was made with other options (they are named), and
-            ``--overwrite`` was not given.
+            ``--overwrite`` was not given; or another program's file is in its place.
     """
     if task.target == "-" or plan.overwrite:
         return None
     body = planning.load_stats(task.target)
     if body is None:
+        ours = shards.read_bytes(planning.errors_location(task.target)) is not None
+        if not ours and shards.size(task.target) is not None:
+            raise UsageError(
+                f"{task.target} is there already and was not made by this program's stages; give "
+                "--overwrite to replace it or another --output"
+            )
         return None
     wanted = planning.identity(plan, task)
     if body.get("fingerprint") != planning.fingerprint(wanted):
@@ -129,9 +135,11 @@ def make(plan: Plan, task: Task, loaded: Any, report: Report) -> Callable[[], St
     seconds = time.perf_counter() - started
 
     def publish() -> Stats:
+        if task.target != "-":
+            _publish_errors(task, problems)
         written.close()
         stats = Stats(counts, seconds, writer.bytes, 0, 1)
-        _publish_stats(plan, task, stats, problems, checksums, before)
+        _publish_stats(plan, task, stats, checksums, before)
         report.shard(where, counts, seconds)
         return stats
 
@@ -204,19 +212,22 @@ def _write(
     return line
 
 
+def _publish_errors(task: Task, problems: list[dict[str, Any]]) -> None:
+    """The errors file, before the shard: a shard without one is not ours to replace."""
+    lines = "".join(json.dumps(p, ensure_ascii=False) + "\n" for p in problems)
+    shards.write_bytes(planning.errors_location(task.target), _encoded(lines), synced=bool(lines))
+
+
 def _publish_stats(
     plan: Plan,
     task: Task,
     stats: Stats,
-    problems: list[dict[str, Any]],
     checksums: list[shards.Checksum],
     before: list[dict[str, int | None]],
 ) -> None:
-    """The errors file, then the stats file: its presence says that the shard is finished."""
+    """The stats file, after the shard: its presence says that the shard is finished."""
     if task.target == "-":
         return
-    lines = "".join(json.dumps(p, ensure_ascii=False) + "\n" for p in problems)
-    shards.write_bytes(planning.errors_location(task.target), _encoded(lines), synced=bool(lines))
     identity = planning.identity(plan, task)
     archives = [] if plan.kind == "importers" else shards.parts(task.source)
     body = {
