@@ -81,6 +81,11 @@ class Scene:
     caption_seed: str
     instances: numpy.ndarray  # (size, size) uint8, whose pixel
 
+    @property
+    def everything(self) -> list[ScenePerson | SceneThing]:
+        """People, then things."""
+        return [*self.people, *self.things]
+
 
 def scene(seed: int, index: int, size: int = 96, split: str = "train") -> Scene:
     """Scene ``index`` of a split: the same bytes for the same arguments, anywhere.

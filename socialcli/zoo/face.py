@@ -58,7 +58,7 @@ def network() -> Any:
             self.box = nn.ModuleList([nn.Conv2d(width, 8, 1) for _ in STRIDES])
             self.kps = nn.ModuleList([nn.Conv2d(width, 20, 1) for _ in STRIDES])
             for layer in self.score:
-                nn.init.constant_(layer.bias, -4.5)
+                nn.init.constant_(layer.bias, -4.5)  # type: ignore[arg-type]
 
         def forward(self, x: Any) -> tuple[Any, ...]:
             """(B, 3, 192, 192) -> 3 logits (B, n, 1), 3 distances (B, n, 4), 3 (B, n, 10)."""
@@ -208,7 +208,7 @@ def measure(folder: Path) -> dict[str, float]:
         hits = set()
         for person in truth:
             box = tuple(v / scene.size for v in person.face or ())
-            overlap = boxes.iou([box], mine)[0] if mine else numpy.zeros(0)
+            overlap = boxes.iou(numpy.array(box), numpy.array(mine))[0] if mine else numpy.zeros(0)
             if len(overlap) and overlap.max() >= 0.5:
                 best = int(overlap.argmax())
                 found += 1

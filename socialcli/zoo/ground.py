@@ -53,17 +53,13 @@ def network() -> Any:
     return model
 
 
-def truth(scene: Scene, phrase: str) -> list[tuple[float, float, float, float]]:
+def truth(scene: Scene, phrase: str) -> list[tuple[float, ...]]:
     """Boxes (normalised xyxy) of everything a phrase fits, "another man" being a man."""
     wanted = "a " + phrase.removeprefix("another ") if phrase.startswith("another ") else phrase
     if wanted.startswith("a ") and wanted[2] in "aeiou":
         wanted = "an " + wanted[2:]
     bare = {f"a {wanted}", f"an {wanted}", wanted}
-    return [
-        tuple(v / scene.size for v in o.box)
-        for o in (*scene.people, *scene.things)
-        if bare & phrases_of(o)
-    ]
+    return [tuple(v / scene.size for v in o.box) for o in scene.everything if bare & phrases_of(o)]
 
 
 def _asked(rng: random.Random, scene: Scene) -> list[str]:
@@ -72,7 +68,7 @@ def _asked(rng: random.Random, scene: Scene) -> list[str]:
     asked = [m.phrase for m in written.mentions]
     if rng.random() < 0.5:
         asked = [m.head for m in written.mentions] if rng.random() < 0.5 else asked
-        every = [*scene.people, *scene.things]
+        every = scene.everything
         asked += [rng.choice(sorted(phrases_of(rng.choice(every)))) for _ in range(2)]
     if rng.random() < 0.2:
         asked.append("person")
@@ -213,6 +209,8 @@ def export(model: Any, folder: Path) -> None:
 
 def measure(folder: Path) -> dict[str, float]:
     """AP50 over all entity phrases of the test captions, through the production backend."""
+    import numpy
+
     from socialcli import backends, boxes
     from socialcli.backends import ModelSpec
 
@@ -228,12 +226,13 @@ def measure(folder: Path) -> dict[str, float]:
         ):
             for number, phrase in enumerate(phrases):
                 mine = [d for d in found if d.phrase == number]
-                kept = boxes.nms([d.xyxy for d in mine], [d.score for d in mine], 0.5)
+                corners = numpy.array([d.xyxy for d in mine]).reshape(-1, 4)
+                kept = boxes.nms(corners, numpy.array([d.score for d in mine]), 0.5)
                 right = truth(scene, phrase)
                 total += len(right)
                 free = set(range(len(right)))
                 for i in kept:  # best first
-                    overlap = boxes.iou([mine[i].xyxy], right)[0] if right else []
+                    overlap = boxes.iou(corners[i], numpy.array(right))[0] if right else []
                     best = max(free, key=lambda j: overlap[j], default=None)
                     hit = best is not None and overlap[best] >= 0.5
                     if hit:

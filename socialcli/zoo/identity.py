@@ -131,6 +131,11 @@ def export(model: Any, folder: Path) -> None:
     )  # fmt: skip
 
 
+def _xyxy(box: tuple[float, float, float, float], size: int) -> tuple[float, float, float, float]:
+    x0, y0, x1, y1 = box
+    return x0 / size, y0 / size, x1 / size, y1 / size
+
+
 def measure(folder: Path) -> dict[str, float]:
     """TAR at FAR 1 % over pairs of the test split's faces: people that training never saw.
 
@@ -144,14 +149,20 @@ def measure(folder: Path) -> dict[str, float]:
 
     embedder = backends.load(ModelSpec("face", "iresnet", str(folder / TORCH)))
     pack = backends.load(ModelSpec("face", "insightface", str(folder)))
-    rows, names, apart = [], [], 0.0
+    rows: list[Any] = []
+    names: list[int] = []
+    apart = 0.0
     for scene in data.test_scenes(TEST):
         shown = [p for p in scene.people if p.face is not None]
         found = [
-            Face(tuple(v / scene.size for v in p.face or ()), 1.0,
-                 [(x / scene.size, y / scene.size) for x, y in p.landmarks])
+            Face(
+                _xyxy(p.face, scene.size),
+                1.0,
+                [(x / scene.size, y / scene.size) for x, y in p.landmarks],
+            )
             for p in shown
-        ]  # fmt: skip
+            if p.face is not None
+        ]
         if found:
             [embeddings] = embedder.embed([scene.image], [found])
             if len(names) < 40:  # the two files hold the same network

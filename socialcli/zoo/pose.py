@@ -25,14 +25,15 @@ def network() -> Any:
     from transformers import VitPoseBackboneConfig, VitPoseConfig, VitPoseForPoseEstimation
 
     torch.manual_seed(0)
-    backbone = VitPoseBackboneConfig(
+    backbone = VitPoseBackboneConfig(  # type: ignore[call-arg]
         image_size=[HEIGHT, WIDTH], patch_size=[8, 8], hidden_size=96, num_hidden_layers=4,
         num_attention_heads=4, mlp_ratio=2, out_indices=[4], num_experts=1,
         part_features=96,
     )  # fmt: skip
     model = VitPoseForPoseEstimation(
-        VitPoseConfig(backbone_config=backbone, num_labels=17, scale_factor=4,
-                      use_simple_decoder=True)
+        VitPoseConfig(  # type: ignore[call-arg]
+            backbone_config=backbone, num_labels=17, scale_factor=4, use_simple_decoder=True
+        )
     )  # fmt: skip
     return training.widen(model)
 

@@ -60,9 +60,12 @@ def _batch(step: int) -> tuple[Any, ...]:
     rng = random.Random(f"segment {step}")
     boxes, masks = [], []
     for scene in scenes:
-        every = [*scene.people, *scene.things]
+        every = scene.everything
         # Things are harder than people, and fewer.
-        chosen = [rng.choice(scene.things or every), *rng.choices(every, k=PROMPTS - 1)]
+        chosen = [
+            rng.choice(every[len(scene.people) :] or every),
+            *rng.choices(every, k=PROMPTS - 1),
+        ]
         for one in chosen:
             x0, y0, x1, y1 = one.box
             loose = rng.choice((0.0, 0.0, 0.06))  # of the box's sides: detectors are not exact
@@ -132,7 +135,7 @@ def measure(folder: Path) -> dict[str, float]:
     overlaps = []
     for start in range(0, len(scenes), 16):
         part = scenes[start : start + 16]
-        every = [[*s.people, *s.things] for s in part]
+        every = [s.everything for s in part]
         boxes = [[tuple(v / s.size for v in o.box) for o in e]
                  for s, e in zip(part, every, strict=True)]  # fmt: skip
         found = segmenter.segment([s.image for s in part], boxes)
