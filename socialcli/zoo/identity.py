@@ -15,7 +15,7 @@ from socialcli.world.identity import HAIRS, IRISES, POPULATION, SKINS, Identity
 from socialcli.world.vocabulary import number_in
 from socialcli.zoo import data, training
 
-STEPS, BATCH, RATE = 320, 64, 5e-3
+STEPS, BATCH, RATE = 2000, 64, 5e-3
 BLOCKS, WIDTHS, EMBEDDING = (1, 1, 1, 1), (8, 16, 32, 64, 128), 128
 SCALE, MARGIN = 24.0, 0.3
 TEST = 700

@@ -13,7 +13,7 @@ from typing import Any
 
 from socialcli.zoo import data, training
 
-STEPS, BATCH, RATE = 1200, 12, 2e-3
+STEPS, BATCH, RATE = 6000, 12, 2e-3
 PROMPTS = 3  # boxes a training picture
 TEST = 300
 
