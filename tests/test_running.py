@@ -259,6 +259,12 @@ def test_sidecar_joined_and_merged_is_the_inline_output(run_cli, tmp_path):
         assert all(set(s.members) <= {"caption.json", "status.json"} for s in side)
         run_cli("merge", f"{folder}/+{tmp_path}/side/", "-o", tmp_path / "merged")
         assert tars(tmp_path / "merged") == tars(tmp_path / "inline")
+        # what went wrong is told beside the merged shard as beside the stage's own
+        told = [
+            {json.loads(line)["key"] for line in (tmp_path / out / "000.errors.jsonl").open()}
+            for out in ("merged", "inline")
+        ]
+        assert told[0] == told[1] != set()
         # a second stage on the join gives what it gives on the inline output
         second = ("--keep-existing", "--max-error-rate", "1", "--on-error", "drop")
         join = f"{folder}/+{tmp_path}/side/"

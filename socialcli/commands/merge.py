@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -17,12 +17,15 @@ def command(
     ],
     overwrite: Annotated[bool, typer.Option(help="Replace shards that are there.")] = False,
 ) -> None:
-    """Samples a sidecar marks as filtered are left out, as the stage itself would have done."""
+    """Samples a sidecar marks as filtered are left out, as the stage itself would have done.
+    NAME.errors.jsonl gathers what the stages said of the samples that did not end well."""
+    import json
     import sys
 
     from socialcli import shards
     from socialcli.errors import UsageError
     from socialcli.running import plan as planning
+    from socialcli.running.report import one_line
     from socialcli.running.shard import output_stream
 
     sources = shards.expand(inputs)
@@ -34,17 +37,25 @@ def command(
         if target != "-" and shards.size(target) is not None and not overwrite:
             print(f"{target} is there already; --overwrite replaces it", file=sys.stderr)
             continue
+        notes: list[dict[str, Any]] = []  # what every stage of the chain has said of a sample
         with output_stream(target) as stream:
             writer = shards.Writer(stream)
             for sample in shards.read_all(source):
                 if isinstance(sample, shards.Damage) or not sample.whole:
                     why = getattr(sample, "reason", None) or getattr(sample, "problem", "")
-                    print(f"{source}: {getattr(sample, 'key', '')}: {why}", file=sys.stderr)
+                    key = getattr(sample, "key", None)
+                    print(one_line(f"{source}: {key or '(no key)'}: {why}"), file=sys.stderr)
+                    notes.append({"key": key, "status": "failed", "stage": "merge", "reason": why})
                     dropped += 1
-                elif sample.filtered is not None:
+                    continue
+                notes += sample.notes
+                if sample.filtered is not None:
                     dropped += 1
                 else:
                     writer.passed(sample, {})
                     kept += bool(sample.key)
             writer.close()
+            if target != "-":
+                lines = "".join(json.dumps(note, ensure_ascii=True) + "\n" for note in notes)
+                shards.write_bytes(planning.errors_location(target), lines.encode())
     print(f"merge: {kept} samples merged, {dropped} left out", file=sys.stderr)

@@ -34,6 +34,7 @@ class Sample:
     problem: str | None = None
     whole: bool = True  # False: bytes are missing or unsafe, it must not be written again
     filtered: str | None = None  # a sidecar says this sample was filtered, and why
+    notes: list[dict[str, Any]] = field(default_factory=list)  # what sidecars say went wrong
     work: Any = None  # an importer's entry, when the sample is still to be made
 
     def picture(self) -> bytes:
@@ -244,6 +245,8 @@ def _merge(base: Sample, other: Sample, name: str) -> None:
     for suffix, header, data in other.blocks:
         if suffix == STATUS:
             status = _status(data)
+            if "reason" in status:
+                base.notes.append(status)
             if status.get("status") == "filtered":
                 base.filtered = base.filtered or str(status.get("reason", ""))
             continue
