@@ -583,3 +583,17 @@ def test_a_file_of_somebody_else_is_not_replaced(run_cli, tmp_path) -> None:
     assert theirs.read_bytes() == b"a year of somebody's work"
     run_cli("caption", tmp_path / "in.tar", "--backend", "given", "-o", theirs, "--overwrite")
     assert len(list(shards.read(str(theirs)))) == 3
+
+
+def test_several_shards_on_stdout_are_one_archive(run_cli, tmp_path) -> None:
+    """tarfile, like webdataset, stops at the first end mark."""
+    import tarfile
+
+    for n in range(3):
+        shards.write(tmp_path / "in" / f"{n}.tar", samples(10 * n, 10 * n + 4))
+    for command in ([*CAPTION, tmp_path / "in"], ["merge", tmp_path / "in"]):
+        done = run_cli(*command, "-o", "-")
+        with tarfile.open(fileobj=io.BytesIO(done.stdout)) as archive:
+            pictures = [m.name for m in archive if m.name.endswith(".jpg")]
+        assert len(pictures) == 12
+        assert done.stdout.endswith(bytes(1024)) and len(done.stdout) % 512 == 0

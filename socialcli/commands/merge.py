@@ -54,7 +54,8 @@ def command(
                 else:
                     writer.passed(sample, {})
                     kept += bool(sample.key)
-            writer.close()
+            if target != "-" or source == sources[-1]:  # one archive on stdout, one end mark
+                writer.close()
             if target != "-":
                 lines = "".join(json.dumps(note, ensure_ascii=True) + "\n" for note in notes)
                 shards.write_bytes(planning.errors_location(target), lines.encode())

@@ -124,7 +124,9 @@ def make(plan: Plan, task: Task, loaded: Any, report: Report) -> Callable[[], St
                     report.warn(f"{where}: {problem['key'] or '(no key)'}: {problem['reason']}")
             if isinstance(outcome, Outcome) and outcome.sample.key:
                 report.advance(1)
-        writer.close()
+        # Several shards on stdout are one archive: most readers stop at the first end mark.
+        if task.target != "-" or task == plan.tasks[-1]:
+            writer.close()
         if task.target == "-":
             stream.flush()
         else:
