@@ -196,7 +196,7 @@ def test_broken_checkpoints_are_named(tmp_path, checkpoints):
     with pytest.raises(ModelMissing, match="curl"):
         load(tmp_path / "nowhere.pth")
     (tmp_path / "text.pth").write_text("<html>not found</html>")
-    with pytest.raises(UsageError, match="not a plain PyTorch checkpoint"):
+    with pytest.raises(UsageError, match="cannot be read as plain weights"):
         load(tmp_path / "text.pth")
     torch.save({"weights": torch.zeros(3)}, tmp_path / "other.pth")
     with pytest.raises(UsageError, match="not a SAM checkpoint"):
@@ -213,7 +213,7 @@ def test_broken_checkpoints_are_named(tmp_path, checkpoints):
 
     with (tmp_path / "evil.pth").open("wb") as file:
         pickle.dump({"image_encoder.pos_embed": Evil()}, file)
-    with pytest.raises(UsageError, match="not a plain PyTorch checkpoint"):
+    with pytest.raises(UsageError, match="cannot be read as plain weights"):
         load(tmp_path / "evil.pth")
     assert not (tmp_path / "pwned").exists()
 

@@ -12,13 +12,14 @@ from torch import Tensor, nn
 from socialcli.errors import ModelMissing, UsageError
 
 
-def read(path: str | Path, what: str) -> dict[str, Tensor]:
-    """The tensors of a ``.safetensors`` file, a bare torch state dict, or a Lightning checkpoint.
+def read(path: str | Path, what: str, get: str = "") -> dict[str, Tensor]:
+    """The tensors of a ``.safetensors`` file, a bare torch state dict, or a checkpoint that holds
+    one under ``state_dict`` (Lightning) or ``model`` (the original detectors).
 
     Half-precision weights become float32.
 
     Args:
-        path: the file. what: the network's name, for messages.
+        path: the file. what: the network's name, for messages. get: the command that gets it.
 
     Raises:
         ModelMissing: there is no such file.
@@ -26,7 +27,8 @@ def read(path: str | Path, what: str) -> dict[str, Tensor]:
     """
     path = Path(path).expanduser()
     if not path.is_file():
-        raise ModelMissing(f"no {what} checkpoint at '{path}'")
+        mend = f". Get it with: {get}" if get else ""
+        raise ModelMissing(f"no {what} checkpoint at '{path}'{mend}")
     if path.suffix == ".safetensors":
         from safetensors.torch import load_file
 
@@ -34,7 +36,8 @@ def read(path: str | Path, what: str) -> dict[str, Tensor]:
     else:
         state = _weights_only(path)
         if isinstance(state, Mapping):
-            state = state.get("state_dict", state)
+            inside = state.get("state_dict", state.get("model"))
+            state = inside if isinstance(inside, Mapping) else state
     if not isinstance(state, Mapping) or not all(torch.is_tensor(v) for v in state.values()):
         raise UsageError(f"{path}: expected tensors by name, or a 'state_dict' that holds them")
     return {k: v.float() if v.is_floating_point() else v for k, v in state.items()}

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from socialcli.backends import BackendInfo
 from socialcli.backends.ground import phrases as phrases_
-from socialcli.errors import ModelMissing, UsageError
+from socialcli.errors import UsageError
 
 if TYPE_CHECKING:
     import numpy
@@ -119,20 +119,9 @@ def read(path: str) -> dict[str, Any]:
     Raises:
         ModelMissing: no such file. UsageError: it is not a GroundingDINO checkpoint.
     """
-    import pickle
+    from socialcli.models import weights
 
-    import torch
-
-    file = Path(path).expanduser()
-    if not file.is_file():
-        raise ModelMissing(f"no file {path}. Get it with: {INFO.get}")
-    try:
-        state = torch.load(file, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        why = " ".join(str(error).split())[:120]
-        raise UsageError(f"{path} is not a plain PyTorch checkpoint ({why})") from None
-    if isinstance(state, dict) and isinstance(state.get("model"), dict):
-        state = state["model"]
+    state = weights.read(path, "GroundingDINO", INFO.get)
     state = {name.removeprefix("module."): value for name, value in state.items()}
     if "backbone.0.patch_embed.proj.weight" not in state:
         raise UsageError(f"{path} is not a GroundingDINO checkpoint: it has no patch_embed")

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from socialcli.errors import ModelMissing, UsageError
+from socialcli.errors import UsageError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -65,21 +64,10 @@ def read(path: str) -> dict[str, Tensor]:
     Raises:
         ModelMissing: no such file. UsageError: it is not a SAM checkpoint.
     """
-    import pickle
+    from socialcli.models import weights
 
-    import torch
-
-    file = Path(path).expanduser()
-    if not file.is_file():
-        raise ModelMissing(f"no file {path}. Get it with: {GET}")
-    try:
-        state = torch.load(file, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        why = " ".join(str(error).split())[:120]
-        raise UsageError(f"{path} is not a plain PyTorch checkpoint ({why})") from None
-    if isinstance(state, dict) and isinstance(state.get("model"), dict):
-        state = state["model"]  # as fine-tuned ones are often saved
-    if not isinstance(state, dict) or "image_encoder.pos_embed" not in state:
+    state = weights.read(path, "SAM", GET)
+    if "image_encoder.pos_embed" not in state:
         raise UsageError(f"{path} is not a SAM checkpoint: it has no image_encoder.pos_embed")
     return state
 
