@@ -597,3 +597,21 @@ def test_several_shards_on_stdout_are_one_archive(run_cli, tmp_path) -> None:
             pictures = [m.name for m in archive if m.name.endswith(".jpg")]
         assert len(pictures) == 12
         assert done.stdout.endswith(bytes(1024)) and len(done.stdout) % 512 == 0
+
+
+def test_an_import_reads_its_annotations_once(monkeypatch, tmp_path) -> None:
+    """However many shards it makes; and any shard alone is the same."""
+    from socialcli.importers import folder
+    from socialcli.running.importing import ImportStage
+
+    for n in range(10):
+        (tmp_path / f"{n}.jpg").write_bytes(picture(n))
+    calls = []
+    entries = folder.entries
+    monkeypatch.setattr(folder, "entries", lambda config: calls.append(1) or entries(config))
+    stage, config = ImportStage(folder), folder.Config(source=str(tmp_path))
+    parts = ["0:3", "3:6", "9:12"]
+    keys = [[s.key for s in stage.samples(config, part)] for part in parts]
+    assert keys == [["0", "1", "2"], ["3", "4", "5"], ["9"]]
+    assert len(calls) == 1
+    assert [s.key for s in stage.samples(config, "1:2")] == ["1"]  # back again

@@ -2,12 +2,46 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 from typing import Any
 
 from socialcli.errors import SampleFailed
+from socialcli.importers import Entry
 from socialcli.shards import Sample
+
+
+class _Standing:
+    """An importer's entries, standing at the next one that was not given yet."""
+
+    def __init__(self, importer: Any, config: Any) -> None:
+        self.entries = iter(importer.entries(config))
+        self.number = 0
+
+    def up_to(self, last: int) -> Iterator[Entry]:
+        """The entries from here to number ``last`` (not included)."""
+        while self.number < last:
+            entry = next(self.entries, None)
+            if entry is None:
+                return
+            self.number += 1
+            yield entry
+
+
+# A process makes its shards in rising order, so each goes on where the one before ended: reading
+# the annotations of a large data set again for every shard would cost more than the pictures.
+_LAST: dict[str, _Standing] = {}
+
+
+def _standing(importer: Any, config: Any, number: int) -> _Standing:
+    """The importer's entries from ``number`` on."""
+    name = f"{importer.__name__} {config!r}"
+    found = _LAST.get(name)
+    if found is None or found.number > number:
+        _LAST.clear()
+        found = _LAST[name] = _Standing(importer, config)
+    for _ in found.up_to(number):
+        pass
+    return found
 
 
 class ImportStage:
@@ -31,7 +65,7 @@ class ImportStage:
     def samples(self, config: Any, source: str) -> Iterator[Sample]:
         """Samples number ``first:last`` of the import, not made yet."""
         first, last = (int(n) for n in source.split(":"))
-        for entry in itertools.islice(self.importer.entries(config), first, last):
+        for entry in _standing(self.importer, config, first).up_to(last):
             yield Sample(entry.key, work=entry)
 
     def prepare(self, config: Any, sample: Sample) -> Any:
