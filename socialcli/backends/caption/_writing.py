@@ -75,6 +75,32 @@ def pixels(image_processor: Any, images: list[Image], model: Any) -> torch.Tenso
     return values.to(model.device, model.dtype)
 
 
+def written(
+    network: Any,
+    image_processor: Any,
+    images: list[Image],
+    prompt: list[int],
+    how: Generation,
+    seeds: list[int],
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """What a model writes for each picture under one prompt.
+
+    Returns:
+        (B, T) generated ids as ``generate`` gives them, and the (B, P) prompt ids it was given.
+    """
+    import torch
+
+    ids = torch.tensor([prompt] * len(images), device=network.device)
+    with torch.inference_mode():
+        output = network.generate(
+            pixel_values=pixels(image_processor, images, network),
+            input_ids=ids,
+            attention_mask=torch.ones_like(ids),
+            **arguments(how, seeds),
+        )
+    return output, ids
+
+
 def without_prompt(output: torch.Tensor, prompt: torch.Tensor) -> torch.Tensor:
     """(B, T) generated ids without the (B, P) prompt ids, where `generate` gave them back."""
     import torch

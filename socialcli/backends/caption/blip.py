@@ -40,8 +40,6 @@ class Blip:
         self.model = checkpoints.describe(spec, INFO.model, {})
 
     def caption(self, images: list[Image], how: Generation, seeds: list[int]) -> list[str]:
-        import torch
-
         from socialcli.backends.caption import _writing
 
         text = self.network.config.text_config
@@ -49,13 +47,6 @@ class Blip:
         # takes for the [SEP] that the tokenizer puts at the end.
         prompt = self.tokenizer(how.prompt, add_special_tokens=False)["input_ids"]
         row = [text.bos_token_id, *prompt, text.sep_token_id]
-        ids = torch.tensor([row] * len(images), device=self.network.device)
-        with torch.inference_mode():
-            output = self.network.generate(
-                pixel_values=_writing.pixels(self.images, images, self.network),
-                input_ids=ids,
-                attention_mask=torch.ones_like(ids),
-                **_writing.arguments(how, seeds),
-            )
+        output, ids = _writing.written(self.network, self.images, images, row, how, seeds)
         output = _writing.without_prompt(output, ids[:, :-1])
         return self.tokenizer.batch_decode(output, skip_special_tokens=True)

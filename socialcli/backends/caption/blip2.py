@@ -46,20 +46,11 @@ class Blip2:
         self.model = checkpoints.describe(spec, INFO.model, {})
 
     def caption(self, images: list[Image], how: Generation, seeds: list[int]) -> list[str]:
-        import torch
-
         from socialcli.backends.caption import _writing
 
         config = self.network.config
         row = [config.image_token_index] * config.num_query_tokens
         row += self.tokenizer(how.prompt)["input_ids"]
-        ids = torch.tensor([row] * len(images), device=self.network.device)
-        with torch.inference_mode():
-            output = self.network.generate(
-                pixel_values=_writing.pixels(self.images, images, self.network),
-                input_ids=ids,
-                attention_mask=torch.ones_like(ids),
-                **_writing.arguments(how, seeds),
-            )
+        output, ids = _writing.written(self.network, self.images, images, row, how, seeds)
         output = _writing.without_prompt(output, ids)
         return self.tokenizer.batch_decode(output, skip_special_tokens=True)

@@ -56,8 +56,6 @@ class Florence2:
         self.image_tokens = int(length)
 
     def caption(self, images: list[Image], how: Generation, seeds: list[int]) -> list[str]:
-        import torch
-
         from socialcli.backends.caption import _writing
 
         prompt = how.prompt or "<CAPTION>"
@@ -68,12 +66,5 @@ class Florence2:
         words = self.tokenizer(TASKS.get(prompt, prompt), add_special_tokens=False)["input_ids"]
         row = [self.network.config.image_token_id] * self.image_tokens
         row += [self.tokenizer.bos_token_id, *words, self.tokenizer.eos_token_id]
-        ids = torch.tensor([row] * len(images), device=self.network.device)
-        with torch.inference_mode():
-            output = self.network.generate(
-                pixel_values=_writing.pixels(self.images, images, self.network),
-                input_ids=ids,
-                attention_mask=torch.ones_like(ids),
-                **_writing.arguments(how, seeds),
-            )
+        output, _ = _writing.written(self.network, self.images, images, row, how, seeds)
         return self.tokenizer.batch_decode(output, skip_special_tokens=True)
