@@ -4,7 +4,7 @@
 
 PYTHON ?= python
 WORK ?= zoo-work
-ROLES ?= ground segment face identity pose
+ROLES ?= face identity pose gaze ground segment clip caption interaction dino vae diffusion ssr
 # Only what is published has a card to be held to.
 CARDS := $(wildcard $(dir $(lastword $(MAKEFILE_LIST)))../socialcli/weights/*/*.card.json)
 PUBLISHED := $(patsubst %.card.json,%,$(notdir $(CARDS)))

@@ -20,7 +20,8 @@ from typing import Any
 
 from socialcli.errors import MissingPackage, UsageError
 
-ROLES = ("caption", "entities", "ground", "segment", "face", "pose", "gaze", "interaction")
+ROLES = ("caption", "entities", "ground", "segment", "face", "pose", "gaze", "interaction",
+         "diffusion", "ssr", "clip", "dino")  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ import os
 import sys
 from pathlib import Path
 
-ROLES = ("ground", "segment", "face", "identity", "pose")
+ROLES = ("ground", "segment", "face", "identity", "pose", "gaze", "clip", "caption", "interaction",
+         "dino", "vae", "diffusion", "ssr")  # fmt: skip
 
 
 def main() -> int:
