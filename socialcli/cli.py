@@ -2,7 +2,8 @@
 
 ``socialcli/stages/*.py`` become subcommands whose flags are their Config's fields;
 ``socialcli/importers/*.py`` become subcommands of ``import`` in the same way;
-``socialcli/commands/*.py`` hold the rest, each with a plain Typer function ``command``. The help
+``socialcli/commands/*.py`` hold the rest, each with a plain Typer function ``command``, or with a
+``run`` over the methods in ``socialcli/methods`` whose Config gives the flags. The help
 line of each is the first line of its file, read as text, so that ``--help`` imports none of them.
 """
 
@@ -15,7 +16,6 @@ import inspect
 import os
 import signal
 import sys
-import typing
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,6 +23,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from socialcli import flags
 from socialcli.errors import SocialcliError
 
 HERE = Path(__file__).parent
@@ -113,15 +114,22 @@ class LazyGroup(TyperGroup):
         entry = self.files().get(args[0]) if args else None
         if entry is None:
             return super().resolve_command(ctx, args)
-        return args[0], self.load(*entry), args[1:]
+        return args[0], guarded(self.load)(*entry, args[1:]), args[1:]
 
-    def load(self, kind: str, file: Path) -> Any:
+    def load(self, kind: str, file: Path, args: list[str]) -> Any:
         module = importlib.import_module(f"socialcli.{kind}.{file.stem}")
         if kind == "commands" and hasattr(module, "group"):
             return module.group()
-        function = module.command if kind == "commands" else _runner(kind, file.stem, module)
+        text = _help(module)
+        if kind != "commands":
+            function = _runner(kind, file.stem, module)
+        elif hasattr(module, "command"):
+            function = module.command
+        else:
+            function = _method_runner(file.stem, module, args)
+            text += "\n\n" + methods_help(file.stem)
         single = typer.Typer(add_completion=False, rich_markup_mode=None)
-        single.command(help=_help(module))(guarded(function))
+        single.command(help=text)(guarded(function))
         return typer.main.get_command(single)
 
 
@@ -141,123 +149,94 @@ class ImportGroup(LazyGroup):
         return sorted(self.files())
 
 
+def methods_help(command: str) -> str:
+    """The methods of a command, one line each."""
+    from socialcli import methods
+
+    files = methods.available(command)
+    return "\n\n".join(f"--method {name}: {first_line(file)}" for name, file in files.items())
+
+
 def _help(module: Any) -> str:
     return inspect.cleandoc(module.__doc__ or "")
 
 
 def _runner(kind: str, name: str, module: Any) -> Callable[..., None]:
-    """A function with one parameter per flag, which Typer turns into a command."""
+    """A stage or importer as a function with one parameter per flag: Typer makes it a command."""
     from socialcli.running.start import RunOptions
 
     importing = kind == "importers"
-    config_fields = dataclasses.fields(module.Config)
+    command = name.replace("_", "-")
 
     def run(ctx: typer.Context, **values: Any) -> None:
         from socialcli import profiles
         from socialcli.running.start import run_stage
 
-        def given(field: str) -> bool:
-            source = ctx.get_parameter_source(field)
-            return source is not None and source.name != "DEFAULT"
-
-        flags = {f.name: values[f.name] for f in config_fields if given(f.name)}
-        command = name.replace("_", "-")
-        config = profiles.values(values["profile"], command, module.Config, flags)
-        options = RunOptions(**{f.name: values[f.name] for f in dataclasses.fields(RunOptions)})
+        mine = flags.given(ctx, values, module.Config)
+        config = profiles.values(values["profile"], command, module.Config, mine)
+        options = RunOptions(**{n: values[n] for n in _names(RunOptions) if n in values})
         inputs, output = values.get("inputs") or [], values["output"]
         run_stage(kind, name, config, inputs, output, options, values.get("shard_size", 1000))
 
-    parameters = [_parameter("ctx", typer.Context, inspect.Parameter.empty)]
+    parameters = [flags.parameter("ctx", typer.Context, inspect.Parameter.empty)]
     if not importing:
-        parameters.append(
-            _parameter(
-                "inputs",
-                Annotated[
-                    list[str],
-                    typer.Argument(
-                        help="Shards: paths, globs, folders, {000..099} ranges, URLs, - for "
-                        "stdin, a.tar+b.tar to join sidecars.",
-                        show_default=False,
-                    ),
-                ],
-                inspect.Parameter.empty,
-            )
-        )
-    else:
-        # An importer that makes its own pictures (the world) has no source to name.
-        for source in (f for f in config_fields if f.name == "source"):
-            text = source.metadata.get("help", "")
-            required = source.default in (dataclasses.MISSING, None)
-            default = inspect.Parameter.empty if required else source.default
-            argument = typer.Argument(help=text, show_default=not required)
-            parameters.append(_parameter("source", Annotated[str, argument], default))
-    parameters.append(
-        _parameter(
-            "output",
-            Annotated[
-                str,
-                typer.Option(
-                    "--output", "-o", show_default=False,
-                    help="A folder, a pattern (out/%06d.tar, out/{name}.tar), a URL prefix, "
-                    "or - for stdout.",
-                ),
-            ],
-            inspect.Parameter.empty,
-        )
-    )  # fmt: skip
-    hints = typing.get_type_hints(module.Config)
-    panel = f"Options of {name.replace('_', '-')}"
-    for field in config_fields:
-        if field.name != "source":
-            parameters.append(_flag(field, hints[field.name], panel))
-    profile_help = "Model choices: a name (see `socialcli models`) or a .toml file."
-    parameters.append(
-        _parameter("profile", Annotated[str | None, typer.Option(help=profile_help)], None)
-    )
+        parameters.append(flags.inputs(flags.SHARDS))
+    # An importer that makes its own pictures (the world) has no source to name.
+    for source in (f for f in dataclasses.fields(module.Config) if f.name == "source"):
+        required = source.default in (dataclasses.MISSING, None)
+        default = inspect.Parameter.empty if required else source.default
+        argument = typer.Argument(help=source.metadata.get("help", ""), show_default=not required)
+        parameters.append(flags.parameter("source", Annotated[str, argument], default))
+    parameters.append(flags.output())
+    parameters += flags.of(module.Config, f"Options of {command}", without=("source",))
+    parameters.append(flags.profile())
+    own = set(_names(module.Config))  # an importer's own --seed stands for both
     if importing:
-        parameters.append(
-            _parameter("shard_size", Annotated[int, typer.Option(help="Samples per shard.")], 1000)
-        )
-    run_hints = typing.get_type_hints(RunOptions)
-    skipped = ("sidecar",) if importing else ()
-    own = {f.name for f in config_fields}  # an importer's own --seed stands for both
-    for field in dataclasses.fields(RunOptions):
-        if field.name not in skipped and field.name not in own:
-            parameters.append(_flag(field, run_hints[field.name], "Running"))
-    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    run.__annotations__ = {p.name: p.annotation for p in parameters}
-    if not skipped:
-        return run
-
-    @functools.wraps(run)
-    def without(ctx: typer.Context, **values: Any) -> None:
-        run(ctx, **values, **dict.fromkeys(skipped, False))
-
-    without.__signature__ = run.__signature__  # type: ignore[attr-defined]
-    return without
+        own.add("sidecar")
+        size = Annotated[int, typer.Option(help="Samples per shard.")]
+        parameters.append(flags.parameter("shard_size", size, 1000))
+    parameters += flags.of(RunOptions, "Running", without=own)
+    return flags.signed(run, parameters)
 
 
-def _parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:
-    return inspect.Parameter(
-        name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation
-    )
+def _method_runner(command: str, module: Any, args: list[str]) -> Callable[..., None]:
+    """A command with methods (``train --method feedback``): the method's Config gives the flags.
+
+    The command's module has ``DEFAULT`` (a method), ``INPUTS`` (help of the positional inputs),
+    ``OUTPUT``, ``RUNNING`` (whether it has the stages' running options) and
+    ``run(method, config, inputs, output, options)``.
+    """
+    from socialcli import methods
+    from socialcli.running.start import RunOptions
+
+    name = methods.chosen(args, module.DEFAULT)
+    method = methods.load(command, name)
+
+    def run(ctx: typer.Context, **values: Any) -> None:
+        from socialcli import profiles
+
+        mine = flags.given(ctx, values, method.Config)
+        config = profiles.values(values["profile"], command, method.Config, mine, name)
+        options = RunOptions(**{n: values[n] for n in _names(RunOptions) if n in values})
+        module.run(name, config, values["inputs"] or [], values["output"], options)
+
+    parameters = [
+        flags.parameter("ctx", typer.Context, inspect.Parameter.empty),
+        flags.inputs(module.INPUTS, required=False),
+        flags.output(module.OUTPUT),
+    ]
+    there = ", ".join(methods.available(command))
+    choice = Annotated[str, typer.Option(help=f"One of: {there}. Each has options of its own.")]
+    parameters.append(flags.parameter("method", choice, module.DEFAULT))
+    parameters += flags.of(method.Config, f"Options of {command} --method {name}")
+    parameters.append(flags.profile())
+    if module.RUNNING:
+        parameters += flags.of(RunOptions, "Running", without=set(_names(method.Config)))
+    return flags.signed(run, parameters)
 
 
-def _flag(field: dataclasses.Field[Any], hint: Any, panel: str) -> inspect.Parameter:
-    """One dataclass field as a Typer option of the same name."""
-    default = field.default
-    if default is dataclasses.MISSING:
-        factory = field.default_factory
-        default = factory() if factory is not dataclasses.MISSING else inspect.Parameter.empty
-    # A field that would be a Python keyword ends in "_"; its flag does not.
-    names = [f"--{field.name.strip('_')}"] if field.name.endswith("_") else []
-    option = typer.Option(
-        *names,
-        help=field.metadata.get("help", ""),
-        rich_help_panel=panel,
-        show_default=default not in (None, "", [], False),
-    )
-    return _parameter(field.name, Annotated[hint, option], default)
+def _names(config: type) -> list[str]:
+    return [f.name for f in dataclasses.fields(config)]
 
 
 app = typer.Typer(

@@ -69,7 +69,11 @@ def load(name: str) -> tuple[dict[str, dict[str, Any]], Path]:
 
 
 def values(
-    name: str | None, command: str, config_type: type, flags: dict[str, Any]
+    name: str | None,
+    command: str,
+    config_type: type,
+    flags: dict[str, Any],
+    method: str | None = None,
 ) -> dict[str, Any]:
     """The stage's configuration: defaults, then the profile, then the flags that were given.
 
@@ -78,6 +82,7 @@ def values(
         command: the subcommand whose table applies.
         config_type: the stage's Config dataclass.
         flags: field name -> value for each flag that was given on the command line.
+        method: of a command with methods: its ``[command.method]`` table comes after ``[command]``.
 
     Raises:
         UsageError: the profile has a key this subcommand does not know, or a wrong type.
@@ -92,7 +97,12 @@ def values(
     if name is not None:
         tables, path = load(name)
         hints = typing.get_type_hints(config_type)
-        for key, value in tables.get(command, {}).items():
+        table = dict(tables.get(command, {}))
+        if method is not None:
+            own = table.get(method, {})
+            # What [command] says is for all its methods; a method without that option ignores it.
+            table = {k: v for k, v in table.items() if _field(k) in fields} | own
+        for key, value in table.items():
             field_name = key.replace("-", "_")
             if field_name + "_" in fields:  # a field that would be a Python keyword
                 field_name += "_"
@@ -109,6 +119,10 @@ def values(
     if missing:
         raise UsageError(f"{command}: --{missing[0].replace('_', '-')} is required")
     return result
+
+
+def _field(key: str) -> str:
+    return key.replace("-", "_")
 
 
 def _checked(value: Any, hint: Any, where: str) -> Any:

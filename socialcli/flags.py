@@ -1,0 +1,84 @@
+"""Flags from dataclasses: one field of a Config is one option of a command."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import typing
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+
+SHARDS = (
+    "Shards: paths, globs, folders, {000..099} ranges, URLs, - for stdin, a.tar+b.tar to join "
+    "sidecars."
+)
+OUTPUT = "A folder, a pattern (out/%06d.tar, out/{name}.tar), a URL prefix, or - for stdout."
+
+
+def parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation
+    )
+
+
+def flag(field: dataclasses.Field[Any], hint: Any, panel: str) -> inspect.Parameter:
+    """One dataclass field as a Typer option of the same name."""
+    default = field.default
+    if default is dataclasses.MISSING:
+        factory = field.default_factory
+        default = factory() if factory is not dataclasses.MISSING else inspect.Parameter.empty
+    # A field that would be a Python keyword ends in "_"; its flag does not.
+    names = [f"--{field.name.strip('_')}"] if field.name.endswith("_") else []
+    option = typer.Option(
+        *names,
+        help=field.metadata.get("help", ""),
+        rich_help_panel=panel,
+        show_default=default not in (None, "", [], False),
+    )
+    return parameter(field.name, Annotated[hint, option], default)
+
+
+def inputs(help: str, required: bool = True) -> inspect.Parameter:
+    """The positional input locations."""
+    argument = typer.Argument(help=help, show_default=False)
+    default = inspect.Parameter.empty if required else None
+    kind = list[str] if required else list[str] | None
+    return parameter("inputs", Annotated[kind, argument], default)
+
+
+def output(help: str = OUTPUT) -> inspect.Parameter:
+    """``--output`` / ``-o``."""
+    option = typer.Option("--output", "-o", show_default=False, help=help)
+    return parameter("output", Annotated[str, option], inspect.Parameter.empty)
+
+
+def profile() -> inspect.Parameter:
+    """``--profile``."""
+    text = "Model choices: a name (see `socialcli models`) or a .toml file."
+    return parameter("profile", Annotated[str | None, typer.Option(help=text)], None)
+
+
+def of(config: type, panel: str, without: typing.Container[str] = ()) -> list[inspect.Parameter]:
+    """One flag per field of a dataclass, in its order."""
+    hints = typing.get_type_hints(config)
+    fields = dataclasses.fields(config)
+    return [flag(f, hints[f.name], panel) for f in fields if f.name not in without]
+
+
+def given(ctx: typer.Context, values: dict[str, Any], config: type) -> dict[str, Any]:
+    """The fields of ``config`` whose flag was on the command line, with their values."""
+    found = {}
+    for field in dataclasses.fields(config):
+        source = ctx.get_parameter_source(field.name)
+        if source is not None and source.name != "DEFAULT":
+            found[field.name] = values[field.name]
+    return found
+
+
+def signed(run: Callable[..., None], parameters: list[inspect.Parameter]) -> Callable[..., None]:
+    """``run(**values)`` with the signature Typer reads a command from."""
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {p.name: p.annotation for p in parameters}
+    return run
