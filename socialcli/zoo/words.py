@@ -1,6 +1,6 @@
-"""The miniatures' WordPiece vocabulary: every word of the world, and letters for all others.
+"""The miniatures' vocabularies: every word of the world, and letters for all others.
 
-The ids of ``[PAD] [UNK] [CLS] [SEP] [MASK] . ?`` are BERT's, which GroundingDINO assumes.
+WordPiece for those that read with BERT, byte pairs for those that read with CLIP. The ids of ``[PAD] [UNK] [CLS] [SEP] [MASK] . ?`` are BERT's, which GroundingDINO assumes.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import string
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 
 from socialcli.world.identity import COATS, HAIRS
@@ -15,6 +16,7 @@ from socialcli.world.vocabulary import ANIMALS, COLOURS, PLACES, THINGS, VERBS
 
 FIXED = {0: "[PAD]", 100: "[UNK]", 101: "[CLS]", 102: "[SEP]", 103: "[MASK]", 1012: ".", 1029: "?"}
 FIRST = 1030
+END = "</w>"  # how CLIP marks a word's last piece
 _MORE = (
     "a an another the his her with in on at of to is being by who there and while standing nearby "
     "wearing shirt dress glasses beard hat hair arms man woman boy girl person people animal "
@@ -50,4 +52,58 @@ def tokenizer(folder: Path | None = None):
     made = BertTokenizer(vocab=vocabulary(), do_lower_case=True)
     if folder is not None:
         made.save_pretrained(folder)
+    return made
+
+
+@cache
+def clip_merges() -> tuple[tuple[str, str], ...]:
+    """Byte-pair merges, best first, that make one token of every word; learnt from the words.
+
+    The commonest neighbours among all words (each word once) are joined, until none is left.
+    """
+    split = [[*w[:-1], w[-1] + END] for w in words()]
+    merges: list[tuple[str, str]] = []
+    while True:
+        counts: dict[tuple[str, str], int] = {}
+        for parts in split:
+            for pair in pairwise(parts):
+                counts[pair] = counts.get(pair, 0) + 1
+        if not counts:
+            return tuple(merges)
+        best = min(counts, key=lambda p: (-counts[p], p))
+        merges.append(best)
+        for parts in split:
+            at = 0
+            while at < len(parts) - 1:
+                if (parts[at], parts[at + 1]) == best:
+                    parts[at : at + 2] = [parts[at] + parts[at + 1]]
+                at += 1
+
+
+def clip_vocabulary() -> dict[str, int]:
+    """Token -> id in CLIP's order: bytes, bytes that end a word, merges, start and end of text."""
+    from tokenizers.pre_tokenizers import ByteLevel
+
+    letters = sorted(ByteLevel.alphabet())
+    tokens = [*letters, *(c + END for c in letters), *(a + b for a, b in clip_merges())]
+    tokens += ["<|startoftext|>", "<|endoftext|>"]
+    return {token: i for i, token in enumerate(dict.fromkeys(tokens))}
+
+
+def clip_tokenizer(folder: Path | None = None, length: int = 77):
+    """A `CLIPTokenizer` in which each word of the world is one token, letters spell the others.
+
+    Args:
+        folder: where to save it (``vocab.json`` and ``merges.txt`` too), where one is given.
+        length: tokens of a padded text, start and end included; the real one's is 77. The
+            world's longest captions have 38.
+    """
+    from transformers import CLIPTokenizer
+
+    made = CLIPTokenizer(
+        vocab=clip_vocabulary(), merges=list(clip_merges()), model_max_length=length
+    )
+    if folder is not None:
+        made.save_pretrained(folder)
+        made.backend_tokenizer.model.save(str(folder))
     return made
