@@ -23,6 +23,7 @@ class Config:
     first: int = option(0, "Number of the first scene.")
     seed: int = option(0, "Which world; scenes of different seeds are unrelated.")
     size: int = option(96, "Side of the square pictures in pixels, 48 to 1024.")
+    truth: bool = option(True, "Write the ground truth, or only the picture and its meta.json.")
 
 
 def entries(config: Config) -> Iterator[Entry]:
@@ -46,4 +47,7 @@ def build(config: Config, entry: Entry) -> dict[str, bytes]:
     from socialcli.world import scene
     from socialcli.world.ground_truth import members
 
-    return members(scene(config.seed, entry.work, config.size, config.source))
+    found = members(scene(config.seed, entry.work, config.size, config.source))
+    if config.truth:
+        return found
+    return {name: data for name, data in found.items() if name in ("png", "meta.json")}

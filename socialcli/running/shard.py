@@ -11,6 +11,7 @@ from typing import Any, BinaryIO
 
 from socialcli import records, shards
 from socialcli.errors import SampleFailed, SampleFiltered, SocialcliError, UsageError
+from socialcli.running import domain
 from socialcli.running import plan as planning
 from socialcli.running.batches import Outcome, Result, outcomes
 from socialcli.running.plan import Plan, Stats, Task
@@ -102,6 +103,7 @@ def make(plan: Plan, task: Task, loaded: Any, report: Report) -> Callable[[], St
     where = one_line(task.source if plan.kind == "stages" else task.target)
     counts = Stats().counts
     problems: list[dict[str, Any]] = []
+    known = domain.limited(describe_models(plan))
     with contextlib.ExitStack() as stack:
         stream = stack.enter_context(output_stream(task.target))
         writer = shards.Writer(stream)
@@ -124,6 +126,9 @@ def make(plan: Plan, task: Task, loaded: Any, report: Report) -> Callable[[], St
                     report.warn(f"{where}: {problem['key'] or '(no key)'}: {problem['reason']}")
             if isinstance(outcome, Outcome) and outcome.sample.key:
                 report.advance(1)
+                if known and (warning := domain.stranger(outcome.sample, known)):
+                    report.warn_once(warning)
+                    known = {}
         # Several shards on stdout are one archive: most readers stop at the first end mark.
         if task.target != "-" or task == plan.tasks[-1]:
             writer.close()
