@@ -1,6 +1,7 @@
 """The miniatures' vocabularies: every word of the world, and letters for all others.
 
-WordPiece for those that read with BERT, byte pairs for those that read with CLIP. The ids of ``[PAD] [UNK] [CLS] [SEP] [MASK] . ?`` are BERT's, which GroundingDINO assumes.
+WordPiece for those that read with BERT, byte pairs for those that read with CLIP. The ids of
+``[PAD] [UNK] [CLS] [SEP] [MASK] . ?`` are BERT's, which GroundingDINO assumes.
 """
 
 from __future__ import annotations
