@@ -1,0 +1,85 @@
+"""A tiny Stable Diffusion with random weights, in exactly the folders the real one has.
+
+32-pixel pictures, latents of 4 x 8 x 8, texts of 16 tokens. The block types, the CLIP tokenizer
+and the file layout are those of Stable Diffusion 1.5, so that whatever loads that loads this. What
+it draws is noise; tests use it to see that the production path trains, saves, and loads.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+SIZE = 32  # pixels a side
+TOKENS = 16  # of a padded text
+WIDTH = 32  # of a text token
+
+
+def stable_diffusion(
+    folder: Path, seed: int = 0, prediction: str = "epsilon", width: int = WIDTH
+) -> Path:
+    """A StableDiffusionPipeline folder (under 2 MB), which ``from_pretrained`` loads.
+
+    Args:
+        seed: of the random weights. prediction: "epsilon" or "v_prediction".
+        width: channels of a text token.
+    """
+    from diffusers import StableDiffusionPipeline
+
+    vae, text_encoder, unet, scheduler = networks(seed, prediction, width)
+    pipeline = StableDiffusionPipeline(
+        vae=vae, text_encoder=text_encoder, tokenizer=tokenizer(), unet=unet, scheduler=scheduler,
+        safety_checker=None, feature_extractor=None, requires_safety_checker=False,
+    )  # fmt: skip
+    pipeline.save_pretrained(folder)
+    return folder
+
+
+def tokenizer():
+    """CLIP's tokenizer in which each word of the world is one token."""
+    from socialcli.zoo.words import clip_tokenizer
+
+    return clip_tokenizer(length=TOKENS)
+
+
+def networks(seed: int = 0, prediction: str = "epsilon", width: int = WIDTH):
+    """(vae, text_encoder, unet, scheduler), float32, eval mode.
+
+    The transformer blocks of the UNet: two below, two above, one in the middle.
+    """
+    import torch
+    from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    torch.manual_seed(seed)
+    words = tokenizer()
+    text_encoder = CLIPTextModel(
+        CLIPTextConfig(
+            vocab_size=len(words), hidden_size=width, intermediate_size=64, num_hidden_layers=2,
+            num_attention_heads=4, max_position_embeddings=TOKENS, projection_dim=width,
+            bos_token_id=words.bos_token_id, eos_token_id=words.eos_token_id,
+            pad_token_id=words.pad_token_id,
+        )
+    )  # fmt: skip
+    vae = AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * 3,
+        up_block_types=("UpDecoderBlock2D",) * 3,
+        block_out_channels=(8, 8, 16), layers_per_block=1, latent_channels=4,
+        norm_num_groups=4, sample_size=SIZE,
+    )  # fmt: skip
+    unet = UNet2DConditionModel(
+        sample_size=SIZE // 4, in_channels=4, out_channels=4, layers_per_block=1,
+        down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        mid_block_type="UNetMidBlock2DCrossAttn",
+        block_out_channels=(16, 32), cross_attention_dim=width, attention_head_dim=4,
+        norm_num_groups=4,
+    )  # fmt: skip
+    scheduler = DDPMScheduler(
+        num_train_timesteps=1000, beta_start=0.00085, beta_end=0.012,
+        beta_schedule="scaled_linear", prediction_type=prediction, clip_sample=False,
+        steps_offset=1,
+    )  # fmt: skip
+    # 0.02 draws token embeddings that a prompt hardly changes; with these it does.
+    with torch.no_grad():
+        text_encoder.get_input_embeddings().weight.normal_()
+    return vae.eval(), text_encoder.eval(), unet.eval(), scheduler
