@@ -1,0 +1,156 @@
+"""The pose loss: the keypoints of each subject stay where they were.
+
+Source: 000_742de2d20f4a0d3a.txt, section 3D and Eq. 5: mean squared difference of the (normalised)
+keypoint coordinates that a frozen estimator finds in the subject's box, in x0 and in the estimate.
+The estimator here is one of heat maps (ViTPose); their argmax has no gradient, so a soft one is
+taken. Coordinates are normalised by the estimator's window around the subject, which makes a child
+and a grown-up count alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from socialcli.losses import per_sample
+
+MARGIN = 1.25  # the window is this much larger than the box, as in ViTPose's preprocessing
+SHARPNESS = 20.0
+LOWEST_PEAK = 0.1  # a lower one is noise, which must not be sharpened to a peak
+
+
+class Estimator(NamedTuple):
+    """A heat-map estimator: ``maps`` takes windows (N, 3, *size) in [0, 1], black outside the
+    picture, and gives heat maps (N, K, h, w); size is (height, width)."""
+
+    maps: Callable[[Tensor], Tensor]
+    size: tuple[int, int]
+
+
+class Pose(NamedTuple):
+    """points (N, K, 2): x, y in [0, 1] of the window; scores (N, K): the height of the peaks."""
+
+    points: Tensor
+    scores: Tensor
+
+
+def loss(
+    estimator: Estimator,
+    pictures: Tensor,
+    owners: Tensor,
+    boxes: Tensor,
+    targets: Tensor,
+    weights: Tensor,
+) -> Tensor:
+    """Mean squared distance of N subjects' keypoints, Eq. 5.
+
+    Args:
+        pictures: estimates (B, 3, H, W) in [-1, 1].
+        owners: (N,) int64, the picture of each subject. boxes: (N, 4) normalised xyxy.
+        targets: (N, K, 2), what `keypoints` found in the originals, or `to_window` of annotated
+            ones. weights: (N, K) at least 0: 0 for keypoints that are not there to be seen.
+
+    Returns:
+        (B,): squared distance (x and y summed, in the window's [0, 1]), weighted mean over the
+        keypoints, mean over the subjects that have any. 0 where nothing moved or nobody is there.
+    """
+    counted = (weights > 0).any(-1)
+    if not counted.any():
+        return per_sample.silent(pictures)
+    owners, boxes = owners[counted], boxes[counted]
+    found = keypoints(estimator, pictures, owners, boxes).points
+    weights = weights[counted].to(found.dtype)
+    goal = torch.nan_to_num(targets[counted].to(found.dtype)).detach()
+    off = ((found - goal).square().sum(-1) * weights).sum(-1) / weights.sum(-1)
+    return per_sample.mean(off, owners, len(pictures))
+
+
+def keypoints(estimator: Estimator, pictures: Tensor, owners: Tensor, boxes: Tensor) -> Pose:
+    """What the estimator finds in N boxes, differentiable in the pixels; arguments as in `loss`."""
+    maps = estimator.maps(cut((pictures + 1) / 2, owners, boxes, estimator.size))
+    maps = maps.float() if maps.itemsize < 4 else maps
+    return Pose(soft_argmax(maps), maps.flatten(-2).amax(-1))
+
+
+def windows(boxes: Tensor, width: int, height: int, size: tuple[int, int]) -> Tensor:
+    """Boxes (N, 4), normalised xyxy -> (N, 4) windows in pixels: centre x, y, width, height.
+
+    The box is widened or heightened to the window's proportions about its centre and then grown by
+    a quarter, as ViTPose's image processor does.
+    """
+    left, top, right, bottom = (boxes * boxes.new_tensor([width, height] * 2)).unbind(-1)
+    across, down = (right - left).clamp(min=1), (bottom - top).clamp(min=1)
+    aspect = size[1] / size[0]
+    wide = across > down * aspect
+    grown = torch.where(wide, across, down * aspect), torch.where(wide, across / aspect, down)
+    return torch.stack(
+        [(left + right) / 2, (top + bottom) / 2, grown[0] * MARGIN, grown[1] * MARGIN], -1
+    )
+
+
+def cut(light: Tensor, owners: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor:
+    """Windows of N boxes: (N, 3, *size), in the range of ``light`` (B, 3, H, W), 0 outside.
+
+    The first and last pixel of a window lie on its edges, and nothing is smoothed: again as
+    ViTPose's image processor has it.
+    """
+    height, width = light.shape[-2:]
+    at = windows(boxes.to(light.dtype), width, height, size)
+    x, y = (
+        at[:, None, axis] + torch.linspace(-0.5, 0.5, count).to(at) * at[:, None, 2 + axis]
+        for axis, count in ((0, size[1]), (1, size[0]))
+    )
+    grid = torch.stack(
+        [
+            (2 * x / (width - 1) - 1)[:, None, :].expand(-1, size[0], -1),
+            (2 * y / (height - 1) - 1)[:, :, None].expand(-1, -1, size[1]),
+        ],
+        -1,
+    )
+    return F.grid_sample(light[owners], grid, align_corners=True)
+
+
+def to_window(points: Tensor, boxes: Tensor, width: int, height: int, size: tuple[int, int]):
+    """Keypoints (N, K, 2), normalised to the picture -> [0, 1] of the windows of their boxes."""
+    at = windows(boxes.to(points.dtype), width, height, size)[:, None]
+    pixels = points * points.new_tensor([width, height])
+    return (pixels - at[..., :2]) / at[..., 2:] + 0.5
+
+
+def soft_argmax(maps: Tensor, sharpness: float = SHARPNESS) -> Tensor:
+    """Heat maps (..., h, w) -> points (..., 2), x and y in [0, 1] between first and last cell.
+
+    The mean cell under softmax(sharpness * map / its peak). Dividing by the peak keeps the mean
+    where the peak is however sure the estimator was; the peak itself gets no gradient.
+    """
+    height, width = maps.shape[-2:]
+    peak = maps.detach().flatten(-2).amax(-1).clamp(min=LOWEST_PEAK)[..., None]
+    weight = (maps.flatten(-2) * (sharpness / peak)).softmax(-1).unflatten(-1, (height, width))
+    x = torch.linspace(0, 1, width).to(maps)
+    y = torch.linspace(0, 1, height).to(maps)
+    return torch.stack([(weight.sum(-2) * x).sum(-1), (weight.sum(-1) * y).sum(-1)], -1)
+
+
+def vitpose(network: Any, processor: Any) -> Estimator:
+    """An estimator from transformers' `VitPoseForPoseEstimation` and its image processor.
+
+    Models with experts (ViTPose+) use COCO's. Gradients reach the windows, not the network if its
+    parameters are frozen.
+    """
+    size = int(processor.size["height"]), int(processor.size["width"])
+    parameter = next(network.parameters())
+    experts = getattr(network.config.backbone_config, "num_experts", 1) > 1
+    mean = torch.tensor(processor.image_mean).to(parameter)[:, None, None]
+    std = torch.tensor(processor.image_std).to(parameter)[:, None, None]
+
+    def maps(light: Tensor) -> Tensor:
+        feed = {"pixel_values": (light.to(parameter.dtype) - mean) / std}
+        if experts:
+            feed["dataset_index"] = torch.zeros(len(light), dtype=torch.long, device=light.device)
+        return network(**feed).heatmaps
+
+    return Estimator(maps, size)
