@@ -12,14 +12,22 @@ LARGEST = 16 * 2**20  # bytes of one committed file
 
 
 def folder(role: str) -> Path:
-    """Where a role's weights lie in the package; detector and recogniser make one pack."""
-    shared = {"identity": "face"}
+    """Where a role's weights lie in the package; some roles make one folder between them."""
+    shared = {"identity": "face", "vae": "diffusion"}
     return Path(__file__).parents[1] / "weights" / shared.get(role, role)
 
 
 def card(role: str) -> Path:
     """The role's card."""
     return folder(role) / f"{role}.card.json"
+
+
+def weights(role: str, names: tuple[str, ...] = ()) -> list[Path]:
+    """A role's files, sub-folders included: those of ``names`` (relative), else all but cards."""
+    target = folder(role)
+    if names:
+        return sorted(target / name for name in names)
+    return sorted(p for p in target.rglob("*") if p.is_file() and not p.name.endswith(".card.json"))
 
 
 def write(role: str, module: Any, run: Any, metrics: dict[str, float]) -> None:
@@ -31,12 +39,7 @@ def write(role: str, module: Any, run: Any, metrics: dict[str, float]) -> None:
     import torch
 
     target = folder(role)
-    names = getattr(module, "FILES", ())
-    files = sorted(
-        p
-        for p in target.iterdir()
-        if (p.name in names if names else not p.name.endswith(".card.json"))
-    )
+    files = weights(role, getattr(module, "FILES", ()))
     for file in files:
         if file.stat().st_size > LARGEST:
             raise ValueError(f"{file.name} has {file.stat().st_size} bytes; 16 MiB at most")
@@ -54,7 +57,7 @@ def write(role: str, module: Any, run: Any, metrics: dict[str, float]) -> None:
         "packages": {"torch": torch.__version__},
         "licence": "Apache-2.0",
         "test": metrics,
-        "sha256": {str(p.relative_to(target)): _sha256(p) for p in files},
+        "sha256": {p.relative_to(target).as_posix(): _sha256(p) for p in files},
     }
     card(role).write_text(json.dumps(facts, indent=2) + "\n")
     print(json.dumps({role: metrics}))
