@@ -1,0 +1,134 @@
+"""The options every training method has; a method's Config inherits them and adds its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from socialcli.errors import UsageError
+from socialcli.stages import option
+
+SCHEDULES = ("constant", "linear", "cosine")
+OPTIMISERS = ("adamw", "adam", "sgd")
+PRECISIONS = ("auto", "no", "bf16")
+LOGS = ("tensorboard", "wandb")
+
+
+@dataclass
+class TrainingOptions:
+    """A method that wants another default declares the field again.
+
+    What cannot change the result (``affects_result=False``) may differ when a run is resumed.
+    """
+
+    steps: int = option(1000, "Optimiser steps of the whole run.")
+    batch_size: int = option(8, "Samples per optimiser step, over all processes.")
+    micro_batch: int = option(
+        8, "Samples that go through the networks at once; bound by memory.", affects_result=False
+    )
+    learning_rate: float = option(5e-5, "Peak learning rate.")
+    schedule: str = option("constant", "Learning rate after warm-up: constant, linear, cosine.")
+    warm_up: int = option(0, "Steps over which the learning rate grows from zero.")
+    optimiser: str = option("adamw", "adamw, adam or sgd.")
+    beta1: float = option(0.9, "Decay of Adam's first moment (momentum of sgd).")
+    beta2: float = option(0.999, "Decay of Adam's second moment.")
+    epsilon: float = option(1e-8, "Adam's epsilon.")
+    weight_decay: float = option(1e-2, "Weight decay.")
+    max_grad_norm: float = option(1.0, "Clip the gradient's norm to this; 0 for no clipping.")
+    seed: int = option(0, "Seed of the data's order, of augmentation and of all noise.")
+    variants: int = option(
+        0, "Augmented versions of each sample, used in turn; 0: a new one every epoch."
+    )
+    device: str = option(
+        "auto", "Where it runs: auto, cpu, cuda, cuda:N, mps.", affects_result=False
+    )
+    dtype: str = option("auto", "Of frozen networks: auto, float32, bfloat16, float16.")
+    mixed_precision: str = option("auto", "Of what trains: auto, no, bf16.")
+    gradient_checkpointing: bool = option(
+        False, "Compute activations again in the backward pass: less memory, more time.",
+        affects_result=False,
+    )  # fmt: skip
+    threads: int = option(2, "Threads that read and decode samples ahead.", affects_result=False)
+    cache_memory: float = option(
+        2.0, "GB of memory for what depends on a sample alone (latents, features).",
+        affects_result=False,
+    )  # fmt: skip
+    cache_disk: float = option(20.0, "GB of disk for the same.", affects_result=False)
+    cache: str = option(
+        "", "Folder of that cache, which runs may share; default: cache in the output folder.",
+        affects_result=False,
+    )  # fmt: skip
+    checkpoint_every: int = option(100, "Steps between checkpoints.", affects_result=False)
+    keep: int = option(2, "Checkpoints that are kept.", affects_result=False)
+    save_every: int = option(
+        0, "Steps between copies of the result in step-NNNNNN/; 0: only at the end.",
+        affects_result=False,
+    )  # fmt: skip
+    validate_every: int = option(
+        0, "Steps between grids of validation pictures; 0: none.", affects_result=False
+    )
+    log_every: int = option(1, "Steps between lines of log.jsonl.", affects_result=False)
+    log_to: str = option(
+        "", "Besides log.jsonl: tensorboard, wandb, or both with a comma.", affects_result=False
+    )
+    profile_steps: int = option(
+        0, "Train this many steps, print where the time goes, and save nothing.",
+        affects_result=False,
+    )  # fmt: skip
+    log_json: bool = option(False, "Messages on stderr as JSON lines.", affects_result=False)
+    quiet: bool = option(False, "Say only warnings and errors.", affects_result=False)
+
+
+def check(config: TrainingOptions) -> None:
+    """Refuse values that make no sense.
+
+    Raises:
+        UsageError: one line that names the option.
+    """
+    least = {
+        "steps": 1, "batch_size": 1, "micro_batch": 1, "threads": 1, "checkpoint_every": 1,
+        "keep": 1, "log_every": 1, "warm_up": 0, "variants": 0, "save_every": 0,
+        "validate_every": 0, "profile_steps": 0, "weight_decay": 0, "max_grad_norm": 0,
+        "cache_memory": 0, "cache_disk": 0,
+    }  # fmt: skip
+    for name, bound in least.items():
+        if not getattr(config, name) >= bound:
+            raise UsageError(f"--{_flag(name)} must be at least {bound}")
+    if not config.learning_rate > 0:
+        raise UsageError("--learning-rate must be above 0")
+    for name, allowed in (
+        ("schedule", SCHEDULES), ("optimiser", OPTIMISERS), ("mixed_precision", PRECISIONS),
+    ):  # fmt: skip
+        value = getattr(config, name)
+        if value not in allowed:
+            raise UsageError(f"--{_flag(name)} {value}: choose {', '.join(allowed)}")
+    for name in logs(config):
+        if name not in LOGS:
+            raise UsageError(f"--log-to {name}: choose {' or '.join(LOGS)}")
+
+
+def logs(config: TrainingOptions) -> list[str]:
+    """What ``--log-to`` names."""
+    return [name.strip() for name in config.log_to.split(",") if name.strip()]
+
+
+def _flag(name: str) -> str:
+    return name.replace("_", "-")
+
+
+def rate(config: TrainingOptions, step: int) -> float:
+    """The learning rate of step number ``step`` (from 0): a function of the step alone.
+
+    Warm-up is linear and reaches the peak in step ``warm_up``; linear and cosine schedules then
+    fall to zero at ``steps``.
+    """
+    import math
+
+    if step < config.warm_up:
+        return config.learning_rate * (step + 1) / config.warm_up
+    left = max(config.steps - config.warm_up, 1)
+    done = min((step - config.warm_up) / left, 1.0)
+    if config.schedule == "linear":
+        return config.learning_rate * (1 - done)
+    if config.schedule == "cosine":
+        return config.learning_rate * (0.5 + 0.5 * math.cos(math.pi * done))
+    return config.learning_rate
