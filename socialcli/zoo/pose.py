@@ -12,7 +12,7 @@ from typing import Any
 
 from socialcli.zoo import data, training
 
-STEPS, BATCH, RATE = 5000, 32, 2e-3
+STEPS, BATCH, RATE = 3500, 32, 2e-3
 TEST = 400
 HEIGHT, WIDTH = 128, 96
 MAP_HEIGHT, MAP_WIDTH = 64, 48
