@@ -1,0 +1,137 @@
+"""How sure a figure is: resampling pictures, and comparing two methods on the same pictures.
+
+Pictures made from one source (several seeds, several prompts) are drawn together, as one unit:
+they share what makes their source hard, and counting them one by one would feign certainty.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy
+
+    Estimate = Callable[[numpy.ndarray], dict[str, numpy.ndarray]]
+
+CHUNK = 200  # resamples at once: bounds memory at CHUNK * pictures numbers
+LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A percentile (or basic) bootstrap interval; None where too few resamples had a value."""
+
+    low: float | None
+    high: float | None
+    resamples: int  # that had a value
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Second minus first method; ``p`` is two-sided, from the share of resamples beyond zero."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+    p: float | None
+    resamples: int
+
+
+def draws(units: int, resamples: int, seed: int) -> Iterator[numpy.ndarray]:
+    """How often each unit was drawn, (at most `CHUNK`, units) at a time.
+
+    The draws are those of ``scipy.stats.bootstrap`` with ``rng=default_rng(seed)``.
+    """
+    import numpy
+
+    rng = numpy.random.default_rng(seed)
+    for start in range(0, resamples, CHUNK):
+        drawn = rng.integers(0, units, (min(CHUNK, resamples - start), units))
+        rows = numpy.arange(len(drawn))[:, None] * units
+        flat = numpy.bincount((drawn + rows).ravel(), minlength=drawn.size)
+        yield flat.reshape(drawn.shape).astype(numpy.float64)
+
+
+def resampled(
+    estimate: Estimate, members: numpy.ndarray, units: int, resamples: int, seed: int
+) -> dict[str, numpy.ndarray]:
+    """Every column's value in each resample.
+
+    Args:
+        estimate: counts (R, N) -> {column: (R,)}.
+        members: (N,) the unit of each picture, from 0; -1 for pictures that take no part.
+
+    Returns:
+        {column: (resamples,)}; NaN where a resample had nothing to judge.
+    """
+    import numpy
+
+    found: dict[str, list[numpy.ndarray]] = {}
+    for counts in draws(units, resamples, seed):
+        for name, values in estimate(spread(counts, members)).items():
+            found.setdefault(name, []).append(values)
+    return {name: numpy.concatenate(parts) for name, parts in found.items()}
+
+
+def spread(counts: numpy.ndarray, members: numpy.ndarray) -> numpy.ndarray:
+    """Counts of units (R, U) as counts of pictures (R, N)."""
+    import numpy
+
+    return numpy.where(members >= 0, counts[:, members], 0.0)
+
+
+def interval(values: numpy.ndarray, estimate: float, kind: str = "percentile") -> Interval:
+    """The interval in which 95 % of resamples lie; "basic" mirrors it at the estimate.
+
+    Args:
+        values: (R,) resampled figures; NaN are left out.
+        estimate: the figure itself.
+    """
+    import numpy
+
+    there = values[numpy.isfinite(values)]
+    if len(there) < max(2, len(values) / 2) or not numpy.isfinite(estimate):
+        return Interval(None, None, len(there))
+    low, high = numpy.percentile(there, [50 * (1 - LEVEL), 50 * (1 + LEVEL)])
+    if kind == "basic":
+        low, high = 2 * estimate - high, 2 * estimate - low
+    return Interval(float(low), float(high), len(there))
+
+
+def difference(
+    first: numpy.ndarray,
+    second: numpy.ndarray,
+    value: float,
+    kind: str = "percentile",
+) -> Difference:
+    """Second minus first, from resamples that drew the same units for both.
+
+    Args:
+        first, second: (R,) figures of the two methods, resample by resample.
+        value: the difference over all pictures.
+    """
+    import numpy
+
+    apart = second - first
+    apart = apart[numpy.isfinite(apart)]
+    if len(apart) < max(2, len(first) / 2) or not numpy.isfinite(value):
+        return Difference(None, None, None, None, len(apart))
+    if kind == "basic":
+        apart = 2 * value - apart
+    low, high = numpy.percentile(apart, [50 * (1 - LEVEL), 50 * (1 + LEVEL)])
+    beyond = min((apart <= 0).sum(), (apart >= 0).sum())
+    p = min(1.0, 2 * (1 + int(beyond)) / (1 + len(apart)))
+    return Difference(float(value), float(low), float(high), p, len(apart))
+
+
+def holm(values: list[float | None]) -> list[float | None]:
+    """P values corrected for being several (Holm 1979); None stays None."""
+    there = sorted((p, index) for index, p in enumerate(values) if p is not None)
+    corrected: list[float | None] = [None] * len(values)
+    highest = 0.0
+    for rank, (p, index) in enumerate(there):
+        highest = max(highest, min(1.0, p * (len(there) - rank)))
+        corrected[index] = highest
+    return corrected

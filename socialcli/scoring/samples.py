@@ -1,0 +1,223 @@
+"""Generated pictures and their references, read and joined before any model is loaded.
+
+Everything is read once here, but no picture is decoded: what stays in memory of a sample is its
+key, the fingerprint of its picture, its prompt and the few records that metrics ask for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from socialcli import records, shards
+from socialcli.errors import SampleFailed, SocialcliError, UsageError
+from socialcli.shards import Damage, Sample
+
+RECORD = "generated.json"
+
+
+@dataclass
+class Known:
+    """One sample as far as it is kept in memory."""
+
+    key: str
+    location: str
+    digest: str  # of the picture's bytes
+    info: dict[str, Any] = field(default_factory=dict)  # generated.json
+    records: dict[str, Any] = field(default_factory=dict)
+    subject: str = ""  # of a reference: which subject it shows
+
+    @property
+    def source(self) -> str | None:
+        value = self.info.get("source_key")
+        return value if isinstance(value, str) else None
+
+    @property
+    def references(self) -> list[tuple[str, str]]:
+        """(key, query) of each reference picture it was made with."""
+        given = self.info.get("references")
+        entries = [r for r in given if isinstance(r, dict)] if isinstance(given, list) else []
+        return [(str(r.get("key", "")), str(r.get("query", ""))) for r in entries if r.get("key")]
+
+    @property
+    def prompt(self) -> str:
+        """What the picture should show, in plain words."""
+        return str(self.info.get("plain_prompt") or self.info.get("prompt") or "")
+
+
+@dataclass
+class Lost:
+    """A sample or a feature of one that could not be used."""
+
+    key: str
+    location: str
+    reason: str
+
+
+def locations(inputs: list[str]) -> list[str]:
+    """Shards, and folders of pictures with their JSON files, one location each.
+
+    Raises:
+        UsageError: nothing there, or standard input, which cannot be read twice.
+    """
+    found = []
+    for given in inputs:
+        if given == "-":
+            raise UsageError("score reads its inputs more than once: give files, not -")
+        folder = Path(given)
+        if folder.is_dir() and not any(
+            p.name.endswith(shards.TAR_SUFFIXES) for p in folder.iterdir()
+        ):
+            if not _pictures(folder):
+                raise UsageError(f"{given}: neither shards nor pictures in this folder")
+            found.append(given)
+        else:
+            found += shards.expand([given])
+    return found
+
+
+def _pictures(folder: Path) -> list[Path]:
+    suffixes = tuple("." + s for s in records.IMAGE_SUFFIXES)
+    return sorted(p for p in folder.rglob("*") if p.name.lower().endswith(suffixes))
+
+
+def read(location: str) -> Iterator[Sample | Damage]:
+    """The samples of a shard or of a folder of pictures (``a.png`` with ``a.generated.json`` or
+    ``a.json`` beside it)."""
+    folder = Path(location)
+    if not folder.is_dir():
+        for item in shards.read_all(location):
+            if isinstance(item, Damage) or (item.key and item.filtered is None):
+                yield item
+        return
+    for path in _pictures(folder):
+        relative = path.relative_to(folder).as_posix()
+        stem, _, suffix = relative.rpartition(".")
+        sample = Sample(stem, {suffix.lower(): path.read_bytes()})
+        for name in (f"{stem}.{RECORD}", f"{stem}.json"):
+            if (folder / name).is_file():
+                sample.members[RECORD] = (folder / name).read_bytes()
+                break
+        yield sample
+
+
+def digest(data: bytes) -> str:
+    """The fingerprint of a picture's bytes or of a text, 32 hexadecimal digits."""
+    return hashlib.sha256(data).hexdigest()[:32]
+
+
+def generated(found: list[str], limit: int | None, real: bool) -> tuple[list[Known], list[Lost]]:
+    """Generated samples in order, and those that cannot be used.
+
+    Args:
+        real: take the pictures for real ones that stand in for generated ones: the prompt is their
+            caption and their source is themselves.
+
+    Raises:
+        UsageError: no sample has a generated.json (or there is no sample).
+    """
+    samples: list[Known] = []
+    lost: list[Lost] = []
+    for location, item in _items(found, limit):
+        if isinstance(item, Damage):
+            lost.append(Lost("", location, item.reason))
+            continue
+        try:
+            picture = _picture(item)
+            info = _as_generated(item) if real else _info(item)
+            samples.append(Known(item.key, location, digest(picture), info))
+        except SampleFailed as error:
+            lost.append(Lost(item.key, location, str(error)))
+    if not samples:
+        if not lost:
+            raise UsageError(f"{', '.join(found)}: no samples")
+        raise UsageError(f"{lost[0].location}: {lost[0].key}: {lost[0].reason}")
+    return samples, lost
+
+
+def _items(found: list[str], limit: int | None = None) -> Iterator[tuple[str, Sample | Damage]]:
+    count = 0
+    for location in found:
+        for item in read(location):
+            if isinstance(item, Sample):
+                if count == limit:
+                    return
+                count += 1
+            yield location, item
+
+
+def _picture(sample: Sample) -> bytes:
+    if sample.problem:
+        raise SampleFailed(sample.problem)
+    return sample.picture()
+
+
+def _info(sample: Sample) -> dict[str, Any]:
+    if not sample.has(RECORD):
+        raise SampleFailed(
+            f"no {RECORD}: these are not pictures of `socialcli generate`; to score real pictures "
+            "give --real"
+        )
+    try:
+        body = json.loads(sample.members[RECORD])
+    except ValueError as error:
+        raise SampleFailed(f"{RECORD}: not valid JSON ({error})") from None
+    if not isinstance(body, dict):
+        raise SampleFailed(f"{RECORD}: expected a JSON object")
+    return body
+
+
+def _as_generated(sample: Sample) -> dict[str, Any]:
+    text = sample.record(records.Caption).text if sample.has("caption.json") else ""
+    return {"prompt": text, "source_key": sample.key, "method": "real"}
+
+
+def reference(
+    found: list[str], wanted: set[str], members: set[str]
+) -> tuple[dict[str, Known], list[Lost]]:
+    """Every reference sample by key, with the records of those that are wanted.
+
+    Args:
+        wanted: keys whose ``members`` are parsed (the others only have fingerprint and subject).
+
+    Raises:
+        SocialcliError: one key in two shards, so that nobody knows which one is meant.
+    """
+    samples: dict[str, Known] = {}
+    lost: list[Lost] = []
+    for location, item in _items(found):
+        if isinstance(item, Damage):
+            lost.append(Lost("", location, item.reason))
+            continue
+        try:
+            known = Known(item.key, location, digest(_picture(item)), subject=_subject(item))
+            if item.key in wanted:
+                for suffix in members & set(item.members):
+                    kind = records.MEMBERS[suffix]
+                    known.records[suffix] = records.load(kind, item.members[suffix], suffix)
+        except SampleFailed as error:
+            lost.append(Lost(item.key, location, str(error)))
+            continue
+        other = samples.get(item.key)
+        if other is not None and other.digest != known.digest:
+            raise SocialcliError(
+                f"the reference key '{item.key}' is in {other.location} and in {location} with "
+                "another picture; score them apart, or merge them under different keys"
+            )
+        samples[item.key] = known
+    return samples, lost
+
+
+def _subject(sample: Sample) -> str:
+    """Which subject a reference shows: as its importer wrote it, else its key's folder."""
+    extra: dict[str, Any] = {}
+    if sample.has("meta.json"):
+        extra = sample.record(records.Meta).extra
+    for name in ("subject", "concept"):
+        if isinstance(extra.get(name), str):
+            return str(extra[name])
+    return sample.key.rpartition("/")[0] or sample.key
