@@ -9,10 +9,11 @@ runner's business, so it lets ``torch.OutOfMemoryError`` through.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     import numpy
+    import torch
     from PIL.Image import Image
 
     from socialcli.errors import SampleFailed
@@ -131,3 +132,18 @@ class InteractionFinder(Role, Protocol):
     ) -> list[Interactions | SampleFailed | None]:
         """Who does what to whom; ``known`` are interactions the samples came with. None writes
         no member."""
+
+
+class ClipEmbedder(Role, Protocol):
+    network: Any  # transformers' CLIPModel, eval mode
+    processor: Any
+    tokenizer: Any
+
+    def images(self, images: list[Image]) -> numpy.ndarray:
+        """(N, D) float32 embeddings of length 1."""
+
+    def texts(self, texts: list[str]) -> numpy.ndarray:
+        """(N, D) float32 embeddings of length 1."""
+
+    def pixels(self, pictures: torch.Tensor) -> torch.Tensor:
+        """(B, 3, H, W) in [0, 1] -> what the image tower takes; differentiable."""
