@@ -1,0 +1,223 @@
+"""Stable Diffusion 1.5 in miniature: captions to scenes, through latents of 24x24x4.
+
+UNet and text encoder learn together, from cached latents (see `latents`), epsilon prediction on
+SD's schedule, min-SNR weighting. Two heads, which stay in the zoo, make it quick: one reads off
+the text encoder whom each word speaks of, one reads off the UNet's middle what each patch shows.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from socialcli.zoo import cards, data, labels, latents, training
+
+STEPS, BATCH, RATE = 4500, 32, 1e-3
+CHUNKS = 24  # of 2500 scenes
+CHANNELS, HEADS = (48, 80, 160), (1, 1, 2)
+TEXT, TEXT_LAYERS = 192, 3
+DROP = 0.1  # captions left out, for classifier-free guidance
+GAMMA = 5.0  # of min-SNR
+GUIDANCE, SAMPLING = 4.0, 30
+
+
+def schedule() -> dict[str, Any]:
+    """Stable Diffusion 1.x's noise schedule."""
+    return {
+        "num_train_timesteps": 1000, "beta_start": 0.00085, "beta_end": 0.012,
+        "beta_schedule": "scaled_linear", "prediction_type": "epsilon", "steps_offset": 1,
+    }  # fmt: skip
+
+
+def unet() -> Any:
+    """The UNet: text is read at 12x12 and 6x6."""
+    from diffusers import UNet2DConditionModel
+
+    deeper = len(CHANNELS) - 1
+    return UNet2DConditionModel(
+        sample_size=latents.SIDE,
+        down_block_types=("DownBlock2D", *["CrossAttnDownBlock2D"] * deeper),
+        up_block_types=(*["CrossAttnUpBlock2D"] * deeper, "UpBlock2D"),
+        block_out_channels=CHANNELS,
+        layers_per_block=1,
+        cross_attention_dim=TEXT,
+        attention_head_dim=HEADS,  # diffusers' name for how many heads
+        norm_num_groups=8,
+        use_linear_projection=True,
+    )
+
+
+def text_encoder() -> Any:
+    """The text encoder, with embeddings large enough to tell words apart from the first step."""
+    import torch
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    tokenizer = latents.tokenizer()
+    model = CLIPTextModel(
+        CLIPTextConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=TEXT,
+            intermediate_size=512,
+            num_hidden_layers=TEXT_LAYERS,
+            num_attention_heads=3,
+            max_position_embeddings=latents.LENGTH,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+    )
+    training.widen(model)
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if name.endswith("token_embedding.weight"):
+                weight.normal_(0, 0.2)
+            elif name.endswith("position_embedding.weight"):
+                weight.normal_(0, 0.1)
+    return model
+
+
+def network() -> Any:
+    """UNet, text encoder and the two heads, seeded."""
+    import torch
+    from diffusers.models.attention_processor import AttnProcessor
+    from torch import nn
+
+    facts = sum(labels.PATCH_FACTS)
+
+    class Trained(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.unet = unet()
+            self.unet.set_attn_processor(AttnProcessor())  # a quarter faster than fused on CPUs
+            self.text = text_encoder()
+            self.text.set_attn_implementation("eager")
+            self.said = nn.Linear(TEXT, facts)
+            self.shown = nn.Conv2d(CHANNELS[-1], facts, 1)
+            self.unet.up_blocks[0].register_forward_hook(self._keep)
+            self.middle: Any = None
+
+        def _keep(self, module: Any, inputs: Any, output: Any) -> None:
+            self.middle = output  # (B, C, 12, 12)
+
+    torch.manual_seed(0)
+    return Trained()
+
+
+def alphas() -> Any:
+    """(1000,) cumulative products of the schedule."""
+    from diffusers import DDPMScheduler
+
+    return DDPMScheduler(**schedule()).alphas_cumprod
+
+
+def batches(cache: dict[str, Any]) -> Any:
+    """step -> latents, token ids, who is spoken of, what is shown, weights, noise, timesteps."""
+    import torch
+
+    nothing = torch.tensor(
+        latents.tokenizer()("", padding="max_length", max_length=latents.LENGTH)["input_ids"]
+    )
+
+    def batch(step: int) -> tuple[Any, ...]:
+        rng = torch.Generator().manual_seed(step)
+        rows = torch.randint(len(cache["latents"]), (BATCH,), generator=rng)
+        which = torch.randint(latents.TEXTS, (BATCH,), generator=rng)
+        ids, said = cache["ids"][rows, which].long(), cache["said"][rows, which].long()
+        drop = torch.rand(BATCH, generator=rng) < DROP
+        ids[drop], said[drop] = nothing, 0
+        clean = cache["latents"][rows].float()
+        noise = torch.randn(clean.shape, generator=rng)
+        spread = (torch.arange(BATCH) + torch.rand(BATCH, generator=rng)) / BATCH
+        weight = cache["weight"][rows].float()[:, None] / 100
+        shown = cache["patches"][rows].long()
+        return clean, ids, said, shown, weight, noise, (spread * 1000).long()
+
+    return batch
+
+
+def _loss(model: Any, batch: tuple[Any, ...], step: int) -> Any:
+    import torch
+    from torch.nn import functional
+
+    device = next(model.parameters()).device
+    clean, ids, said, shown, weight, noise, t = (part.to(device) for part in batch)
+    alpha = alphas().to(device)[t].view(-1, 1, 1, 1)
+    noisy = alpha.sqrt() * clean + (1 - alpha).sqrt() * noise
+    with torch.autocast(device.type, torch.bfloat16):
+        states = model.text(input_ids=ids).last_hidden_state
+        guess = model.unet(noisy, t, states).sample
+        told = model.said(states)
+        seen = model.shown(model.middle)
+    snr = alpha / (1 - alpha)
+    share = weight / weight.mean() * (snr.clamp(max=GAMMA) / snr)
+    value = (share * (guess.float() - noise).square()).mean()
+    told_of = told.float().flatten(0, 1).split(labels.PATCH_FACTS, -1)
+    for i, part in enumerate(told_of):
+        value = value + 0.03 * functional.cross_entropy(part, said[..., i].flatten())
+    visible = alpha.view(-1, 1).sqrt()
+    for i, part in enumerate(seen.float().flatten(2).split(labels.PATCH_FACTS, 1)):
+        wrong = functional.cross_entropy(part, shown[..., i], reduction="none")
+        value = value + 0.03 * (visible * wrong).mean()
+    return value
+
+
+def train(work: Path, steps: int, minutes: float | None, device: str) -> training.Run:
+    """Train, or go on training; the first call encodes the scenes."""
+    cache = latents.everything(work / "cache", CHUNKS, cards.folder("vae") / "vae")
+    model = network().to(device).train()
+    return training.fit(
+        model, batches(cache), _loss, work, steps, rate=RATE, decay=1e-2, average=0.999,
+        minutes=minutes,
+    )  # fmt: skip
+
+
+def pipeline(model: Any, vae: Any) -> Any:
+    """The trained networks as a `StableDiffusionPipeline`."""
+    from diffusers import StableDiffusionPipeline, UniPCMultistepScheduler
+    from diffusers.models.attention_processor import AttnProcessor2_0
+
+    model.unet.set_attn_processor(AttnProcessor2_0())
+    return StableDiffusionPipeline(
+        vae=vae,
+        text_encoder=model.text,
+        tokenizer=latents.tokenizer(),
+        unet=model.unet,
+        scheduler=UniPCMultistepScheduler(**schedule()),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+
+
+def export(model: Any, folder: Path) -> None:
+    """Write the Stable Diffusion folder in fp16 around the autoencoder that lies there."""
+    import torch
+
+    made = pipeline(model, latents.autoencoder(folder / "vae")).to(torch.float16)
+    with tempfile.TemporaryDirectory() as place:
+        made.save_pretrained(place)
+        shutil.rmtree(Path(place) / "vae")
+        shutil.copytree(place, folder, dirs_exist_ok=True)
+
+
+def draw(pipe: Any, prompts: list[str], seed: int = 0, guidance: float = GUIDANCE) -> list[Any]:
+    """One picture a prompt; picture i of a seed is the same whatever the others are."""
+    import torch
+
+    pipe.set_progress_bar_config(disable=True)
+    pictures: list[Any] = []
+    for start in range(0, len(prompts), 32):
+        part = prompts[start : start + 32]
+        pictures += pipe(
+            part,
+            height=data.SIZE,
+            width=data.SIZE,
+            num_inference_steps=SAMPLING,
+            guidance_scale=guidance,
+            generator=[
+                torch.Generator().manual_seed(seed * 100_000 + start + i) for i in range(len(part))
+            ],
+        ).images
+    return pictures
