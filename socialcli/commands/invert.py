@@ -1,12 +1,23 @@
-"""Invert subjects, interactions and identities into pseudo-words (not there yet)."""
+"""Find the pseudo-word of a subject in a few pictures of it; --method says how.
+
+The output folder gets learned_embeds.safetensors, which diffusers and A1111 load, a log, and
+checkpoints: the same command goes on where a stopped run was.
+"""
 
 from __future__ import annotations
 
+from typing import Any
 
-def command() -> None:
-    from socialcli.errors import SocialcliError
+DEFAULT = "textual-inversion"
+INPUTS = "Shards of the pictures: paths, globs, folders, {000..099} ranges, URLs."
+OUTPUT = "Folder of the result, its log and its checkpoints."
+RUNNING = False
 
-    raise SocialcliError(
-        "invert is not there yet: "
-        "it will turn a few pictures of a subject, interaction or identity into a pseudo-word"
-    )
+
+def run(method: str, config: dict[str, Any], inputs: list[str], output: str, options: Any) -> None:
+    from socialcli import methods
+    from socialcli.running.start import resolved
+    from socialcli.training import loop
+
+    module = methods.load("invert", method)
+    loop.run("invert", method, module, resolved(config), inputs, output)

@@ -1,12 +1,24 @@
-"""Fine-tune a diffusion model with feedback from detectors (not there yet)."""
+"""Fine-tune a diffusion model on annotated shards; --method says how.
+
+Samples are read from shards at random, in an order that the seed decides. The output folder gets
+the result, log.jsonl, and checkpoints: the same command goes on where a stopped run was. Several
+processes: torchrun --nproc-per-node 4 -m socialcli train ...
+"""
 
 from __future__ import annotations
 
+from typing import Any
 
-def command() -> None:
-    from socialcli.errors import SocialcliError
+DEFAULT = "text-to-image"
+INPUTS = "Shards: paths, globs, folders, {000..099} ranges, URLs, a.tar+b.tar to join sidecars."
+OUTPUT = "Folder of the result, its log and its checkpoints."
+RUNNING = False
 
-    raise SocialcliError(
-        "train is not there yet: "
-        "it will fine-tune a diffusion model on annotated shards with feedback from detectors"
-    )
+
+def run(method: str, config: dict[str, Any], inputs: list[str], output: str, options: Any) -> None:
+    from socialcli import methods
+    from socialcli.running.start import resolved
+    from socialcli.training import loop
+
+    module = methods.load("train", method)
+    loop.run("train", method, module, resolved(config), inputs, output)

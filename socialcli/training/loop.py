@@ -1,13 +1,16 @@
 """The training loop that `train` and `invert` share; a method is one file that plugs into it.
 
-A method is a module (``socialcli/methods/{train,invert}/NAME.py``) with
+A method is a module (``socialcli/methods/{train,invert}/NAME.py``; nothing heavy is imported at its
+top, since `--help` reads it) with
 
     ``__doc__``                first line: its line in `--help`
     ``VERSION``                raised when the same options train otherwise
     ``READS``                  members every sample must have, besides its picture
     ``Config``                 a dataclass that inherits `options.TrainingOptions`
     ``load(config, place)``    the state: networks on ``place.device``, frozen ones in
-                               ``place.dtype``, and whatever else the method keeps
+                               ``place.dtype``, and whatever else the method keeps;
+                               ``place.index`` is the data (`shards.index.Index`),
+                               ``place.clock("decode")`` a context that `--profile-steps` counts
     ``trainable(state)``       one ``nn.Module``: its parameters with ``requires_grad`` are
                                trained, it is what a checkpoint holds
     ``prepare(state, sample, variant)``
@@ -35,13 +38,13 @@ and, if it wants to,
                                a list of `prepare`'s dicts (their tensors on the CPU) -> as many
                                dicts: all that ``losses`` needs of a sample that no step changes
                                (latents, embeddings of x_0, boxes, words). No gradient. Each is
-                               made once per (key, variant), kept in memory and on disk, and then
-                               stands in for the example: with ``--variants`` above 0 the picture
-                               is not even decoded again. Values are tensors, or plain JSON
+                               made once per (key, variant) and then stands in for the example.
+                               With ``--variants`` above 0 it is kept in memory and on disk, and
+                               the picture is not even decoded again. Values: tensors or JSON
     ``collate(state, examples)``   the batch; default: tensors of equal shape are stacked and
                                moved to ``place.device``, everything else becomes a list of B
     ``groups(state)``          AdamW parameter groups; default: one, with the options' values
-    ``after_step(state)``      after each optimiser step (projections, frozen rows)
+    ``after_step(state)``      after each optimiser step (a projection)
     ``validate(state)``        list of (caption, PIL picture); must not draw from global
                                generators; the trainable module is in eval mode meanwhile
 
@@ -58,6 +61,322 @@ What the loop promises
     * A loss that is no number ends the run before it reaches the weights, and names the samples.
     * A run is only resumed with the options that its result depends on unchanged.
 
-Output folder: what the method saves, ``log.jsonl``, ``run.json`` (what the run is), ``checkpoints``,
-``pictures``, ``cache``, and ``step-NNNNNN`` with ``--save-every``.
+Output folder: what the method saves, ``log.jsonl``, ``run.json`` (what the run is),
+``checkpoints``, ``pictures``, ``cache``, and ``step-NNNNNN`` with ``--save-every``.
 """
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from socialcli import shards
+from socialcli.errors import UsageError
+from socialcli.running import plan as planning
+from socialcli.running.report import Report
+from socialcli.training import checkpoints, data, examples, logs, options, pictures, provenance
+from socialcli.training.draw import seeded
+from socialcli.training.features import Features
+from socialcli.training.options import TrainingOptions
+from socialcli.training.place import gathered, here, sole_owner
+from socialcli.training.step import Stepper, optimiser
+
+WARM = 2  # steps of a profile that are not counted
+
+
+def run(
+    command: str, name: str, method: Any, values: dict[str, Any], inputs: list[str], output: str
+) -> None:
+    """Train, or go on with a training that stopped.
+
+    Args:
+        command: "train" or "invert". name: of the method. method: its module.
+        values: of its Config, with device and dtype resolved (`running.start.resolved`).
+        inputs: shards. output: a folder.
+
+    Raises:
+        UsageError: options, data or a checkpoint that do not fit, before any model is loaded
+            where that can be told before. SocialcliError: the run could not go on.
+    """
+    config = method.Config(**options.resolved(values))
+    options.check(config)
+    if hasattr(method, "check_options"):
+        method.check_options(config)
+    logs.check(options.logs(config))
+    if not inputs:
+        raise UsageError(f"{command}: which shards?")
+    if output == "-" or shards.is_url(output):
+        raise UsageError(f"-o {output}: training writes to a local folder")
+    Run(command, name, method, config, inputs, Path(output)).go()
+
+
+class Run:
+    """One training run, in one of its processes."""
+
+    def __init__(
+        self, command: str, name: str, method: Any, config: TrainingOptions, inputs: list[str],
+        output: Path,
+    ) -> None:  # fmt: skip
+        self.command, self.name, self.method, self.config = command, name, method, config
+        self.inputs, self.output = inputs, output
+        self.checkpoints = output / "checkpoints"
+        self.stopping: int | None = None  # the signal that asked for it
+        self.log: logs.Log | None = None
+        self.told: set[str] = set()  # keys of samples that the log names as skipped
+
+    def go(self) -> None:
+        """From options to a finished result."""
+        config = self.config
+        self.place = here(config)
+        self.report = Report(config.log_json, config.quiet or not self.place.first)
+        with sole_owner(self.output, self.place):
+            cache = self.output / "cache" / "shards"
+            index = data.usable(self.method, config, self.inputs, cache, self.place, self.report)
+            self.place.index = index
+            what = (self.command, self.name, self.method, config, index)
+            self.record = provenance.describe(*what)
+            self.identity = provenance.identity(*what)
+            found = None if config.profile_steps else checkpoints.latest(self.checkpoints)
+            if found is not None:
+                self._same_run(found)
+                if self._finished(found):
+                    return
+            self._load()
+            if found is not None:
+                checkpoints.load(found, self.stepper.module, self.stepper.optimiser)
+                self.stepper.step = int(checkpoints.read_state(found)["step"])
+                self.report.info(f"going on from step {self.stepper.step} of {config.steps}")
+            with self._signals():
+                if config.profile_steps:
+                    self._profile()
+                else:
+                    self._train()
+
+    def _same_run(self, checkpoint: Path) -> None:
+        """Refuse to go on with a run of other options."""
+        old = checkpoints.read_state(checkpoint).get("identity", {})
+        if old != self.identity:
+            raise UsageError(
+                f"{self.output} holds a run of other options: "
+                f"{planning.difference(old, self.identity)}. Use those again, or another -o"
+            )
+
+    def _finished(self, checkpoint: Path) -> bool:
+        known = shards.read_bytes(str(self.output / "run.json"))
+        step = int(checkpoint.name[5:])
+        if known is None or json.loads(known).get("finished") != step or step < self.config.steps:
+            return False
+        self.report.info(f"{self.output}: finished already, {step} steps")
+        return True
+
+    def _load(self) -> None:
+        import torch
+
+        torch.manual_seed(seeded(self.config.seed, "load"))  # of weights that are drawn
+        state = self.method.load(self.config, self.place)
+        module = self.method.trainable(state)
+        if not any(p.requires_grad for p in module.parameters()):
+            raise UsageError(f"{self.command} --method {self.name}: nothing to train")
+        cache = None
+        if hasattr(self.method, "features"):
+            # Without end, no variant comes twice: there is nothing to keep.
+            again = self.config.variants > 0
+            memory, disk = (self.config.cache_memory, self.config.cache_disk) if again else (0, 0)
+            cache = Features(self._cache(), memory, disk)
+        stream = examples.Examples(
+            self.method, state, self.config, self.place.index, cache,
+            self.place.process, self.place.processes,
+        )  # fmt: skip
+        self.stepper = Stepper(
+            self.method, state, self.config, self.place, module,
+            optimiser(self.method, state, module, self.config), stream, cache,
+        )  # fmt: skip
+
+    def _cache(self) -> Path:
+        """The folder of the features; runs whose features agree may share it.
+
+        They agree when the method's own options do (or those that its FEATURES names), the data,
+        and the seed.
+        """
+        root = Path(self.config.cache) if self.config.cache else self.output / "cache"
+        shared = {f.name for f in dataclasses.fields(TrainingOptions)}
+        own = [f.name for f in dataclasses.fields(self.config) if f.name not in shared]
+        names = [*getattr(self.method, "FEATURES", own), "seed", "variants", "dtype"]
+        facts = {name: getattr(self.config, name) for name in names}
+        facts |= {k: self.identity[k] for k in ("command", "method", "version", "data")}
+        return root / "features" / planning.fingerprint(facts)
+
+    # --- steps ---
+
+    def _train(self) -> None:
+        if self.place.first:
+            self._write_run(finished=None)
+            self.log = logs.Log(
+                self.output, options.logs(self.config), self.stepper.step, self.record
+            )
+        bar = self._bar()
+        try:
+            self._steps(self.config.steps, bar)
+        except Exception:
+            # Where a neighbour stopped first, the connection breaks; the weights are whole.
+            if self.stopping is None or self.place.processes == 1:
+                raise
+        finally:
+            if bar is not None:
+                bar.close()
+        if self.stopping is not None:
+            self._stop(self.stopping)
+        self._save(self.output)
+        if self.log is not None:
+            self._write_run(finished=self.stepper.step)
+            self.log.event(self.stepper.step, "finished")
+            self.log.close()
+        if self.told:
+            self.report.warn(f"{len(self.told)} samples could not be used; log.jsonl names them")
+        self.report.info(
+            f"{self.command}: {self.stepper.step} steps; the result is in {self.output}"
+        )
+
+    def _steps(self, last: int, bar: Any = None) -> None:
+        """Steps until ``last``, with all that happens between them."""
+        stepper, config = self.stepper, self.config
+        stream = stepper.examples.micro_batches(stepper.step, last)
+        with contextlib.closing(stream):
+            while stepper.step < last:
+                begun = time.monotonic()
+                values = stepper.go(stream, lambda: self.stopping is not None, self._event)
+                if values is None:
+                    return
+                values["seconds"] = time.monotonic() - begun
+                values["samples_per_second"] = config.batch_size / max(values["seconds"], 1e-9)
+                if bar is not None:
+                    bar.update(1)
+                    bar.set_postfix(loss=f"{values['loss']:.4g}", refresh=False)
+                if not config.profile_steps:
+                    self._between(values, stepper.step == last)
+
+    def _between(self, values: dict[str, float], last: bool) -> None:
+        """What is due after a step: log, checkpoint, a copy of the result, pictures."""
+        config, step = self.config, self.stepper.step
+        due = last or step % config.checkpoint_every == 0
+        skipped = list(self.stepper.examples.skipped.items())
+        if due:  # the other processes tell theirs
+            skipped = gathered(skipped, self.place)
+        for key, reason in sorted(skipped):
+            if key not in self.told:
+                self.told.add(key)
+                self._event("skipped", key=key, reason=reason)
+        if self.log is not None and (last or step % config.log_every == 0):
+            self.log.step(step, {**values, "skipped": len(self.told)})
+        if due:
+            self._checkpoint()
+        if config.save_every and step % config.save_every == 0 and not last:
+            self._save(self.output / f"step-{step:06d}")
+        if config.validate_every and (last or step % config.validate_every == 0):
+            self._validate()
+
+    # --- what is written ---
+
+    def _event(self, event: str, **facts: Any) -> None:
+        if self.log is not None:
+            self.log.event(self.stepper.step, event, **facts)
+
+    def _checkpoint(self) -> None:
+        if self.place.first:
+            checkpoints.save(
+                self.checkpoints, self.stepper.step, self.stepper.module, self.stepper.optimiser,
+                {"identity": self.identity}, self.config.keep,
+            )  # fmt: skip
+
+    def _save(self, folder: Path) -> None:
+        """The method's result; its files get their names once all of them are on disk."""
+        if not self.place.first:
+            return
+        temporary = checkpoints.beside(self.output / "result")
+        facts = provenance.metadata(self.record, self.stepper.step)
+        self.method.save(self.stepper.state, temporary, facts)
+        checkpoints.sync(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        for part in sorted(temporary.iterdir()):
+            checkpoints.settle(part, folder / part.name)
+        temporary.rmdir()
+
+    def _validate(self) -> None:
+        if not self.place.first or not hasattr(self.method, "validate"):
+            return
+        import torch
+
+        self.stepper.module.eval()
+        with torch.no_grad():
+            drawn = self.method.validate(self.stepper.state)
+        if drawn:
+            sheet = pictures.grid(drawn)
+            pictures.write(sheet, self.output / "pictures" / f"step-{self.stepper.step:06d}.png")
+            if self.log is not None:
+                self.log.picture(self.stepper.step, sheet)
+
+    def _write_run(self, finished: int | None) -> None:
+        body = {**self.record, "identity": self.identity, "finished": finished}
+        text = json.dumps(body, indent=1, ensure_ascii=False, default=str)
+        shards.write_bytes(str(self.output / "run.json"), text.encode())
+
+    # --- stopping, watching ---
+
+    @contextlib.contextmanager
+    def _signals(self) -> Iterator[None]:
+        """SIGTERM and Ctrl-C ask for a stop; a second one insists."""
+
+        def ask(number: int, _frame: Any) -> None:
+            if self.stopping is not None:
+                sys.exit(128 + number)
+            self.stopping = number
+
+        old = {s: signal.signal(s, ask) for s in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            yield
+        finally:
+            for number, handler in old.items():
+                signal.signal(number, handler)
+
+    def _stop(self, number: int) -> None:
+        if not self.config.profile_steps:
+            self._checkpoint()
+        self._event("stopped")
+        if self.log is not None:
+            self.log.close()
+        step = self.stepper.step
+        self.report.info(f"stopped after step {step}; the same command goes on from there")
+        sys.exit(128 + number)
+
+    def _bar(self) -> Any:
+        if not self.report.has_bar:
+            return None
+        from tqdm import tqdm
+
+        return tqdm(
+            total=self.config.steps, initial=self.stepper.step, desc=self.command, unit="step",
+            file=sys.stderr,
+        )  # fmt: skip
+
+    def _profile(self) -> None:
+        """``--profile-steps``: a table of where the time of some steps went, and nothing else."""
+        count, clock = self.config.profile_steps, self.place.clock
+        clock.on = True
+        self._steps(WARM)
+        clock.seconds.clear()
+        begun = time.perf_counter()
+        self._steps(WARM + count)
+        seconds = time.perf_counter() - begun
+        if self.stopping is not None:
+            self._stop(self.stopping)
+        clock.seconds["other"] = max(seconds - sum(clock.seconds.values()), 0.0)
+        if self.place.first:
+            print(clock.table(count))
+            print(f"{self.config.batch_size * count / seconds:.2f} samples/s")

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from socialcli.errors import UsageError
+from socialcli.shards.index import Index
 
 if TYPE_CHECKING:
     import torch
+
+    from socialcli.training.options import TrainingOptions
 
 
 class Clock:
@@ -70,9 +77,71 @@ class Place:
     clock: Clock
     process: int = 0  # this one's number
     processes: int = 1
-    accelerator: Any = field(default=None, repr=False)
+    accelerator: Any = field(default=None, repr=False)  # where there are several processes
+    index: Index = field(default_factory=lambda: Index([]), repr=False)  # the data
 
     @property
     def first(self) -> bool:
         """Whether this process writes the files and says things."""
         return self.process == 0
+
+    def wait(self) -> None:
+        """Until every process has come here."""
+        if self.processes > 1:
+            self.accelerator.wait_for_everyone()
+
+
+def here(config: TrainingOptions) -> Place:
+    """This process's place: alone, or one of several that torchrun or accelerate started."""
+    import torch
+
+    dtype = getattr(torch, config.dtype)
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        device = torch.device(config.device)
+        return Place(device, dtype, Clock(device))
+    from accelerate import Accelerator
+
+    accelerator = Accelerator(cpu=config.device == "cpu")
+    return Place(
+        accelerator.device, dtype, Clock(accelerator.device), accelerator.process_index,
+        accelerator.num_processes, accelerator,
+    )  # fmt: skip
+
+
+def summed(values: torch.Tensor, place: Place) -> torch.Tensor:
+    """A float32 tensor on the CPU, summed over the processes."""
+    if place.processes == 1:
+        return values
+    return place.accelerator.reduce(values.to(place.device), "sum").cpu()
+
+
+def gathered(values: list[Any], place: Place) -> list[Any]:
+    """The lists of all processes as one, in the processes' order."""
+    if place.processes == 1:
+        return values
+    from accelerate.utils import gather_object
+
+    return gather_object(values)
+
+
+@contextlib.contextmanager
+def sole_owner(folder: Path, place: Place) -> Iterator[None]:
+    """Hold an output folder for this run.
+
+    Raises:
+        UsageError: another run that is still going on holds it.
+    """
+    if not place.first:
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / ".lock", "w") as file:
+        try:
+            import fcntl
+
+            fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UsageError(f"{folder}: another run is writing there now") from None
+        except (ImportError, OSError):  # not every system and file system has these locks
+            pass
+        yield

@@ -1,0 +1,87 @@
+"""The samples a method can train on, found before any model is loaded."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from socialcli import shards
+from socialcli.errors import SampleFailed, UsageError
+from socialcli.shards import index as indexing
+
+if TYPE_CHECKING:
+    from socialcli.running.report import Report
+    from socialcli.training.options import TrainingOptions
+    from socialcli.training.place import Place
+
+
+def usable(
+    method: Any, config: TrainingOptions, inputs: list[str], cache: Path, place: Place,
+    report: Report,
+) -> indexing.Index:  # fmt: skip
+    """The samples that have what the method reads, and of which one at least passes its check.
+
+    Args:
+        cache: folder for copies of shards that are not plain local archives.
+
+    Raises:
+        UsageError: there is none; the message says what most of them lack, and how to mend it.
+    """
+    places = shards.expand(inputs)
+    if any("-" in shards.parts(p) for p in places):
+        raise UsageError("- : training reads its samples more than once; give files, not stdin")
+    if place.first:
+        index = indexing.build(places, cache, report.info)
+    place.wait()
+    if not place.first:
+        index = indexing.build(places, cache)
+    if not len(index):
+        why = next(iter(index.unusable.values()), "there are none")
+        raise UsageError(f"{_named(places)}: no sample to train on ({why})")
+    index = _complete(method, index, _named(places), report)
+    if hasattr(method, "select"):
+        index = method.select(config, index)
+    _one_passes(method, config, index, _named(places))
+    return index
+
+
+def _named(places: list[str]) -> str:
+    return places[0] if len(places) == 1 else f"{places[0]} and {len(places) - 1} more"
+
+
+def _complete(method: Any, index: indexing.Index, where: str, report: Report) -> indexing.Index:
+    """The samples with every member in the method's READS."""
+    lacking: Counter[str] = Counter()
+    kept = []
+    for number, entry in enumerate(index.entries):
+        missing = [suffix for suffix in method.READS if not entry.has(suffix)]
+        lacking.update(missing)
+        if not missing:
+            kept.append(number)
+    if not kept:
+        suffix, count = lacking.most_common(1)[0]
+        writer = indexing.WRITERS.get(suffix)
+        mend = f": run `socialcli {writer}` first" if writer else ""
+        raise UsageError(f"{where}: {count} of {len(index)} samples have no {suffix}{mend}")
+    if len(kept) < len(index):
+        left = len(index) - len(kept)
+        report.warn(f"{left} of {len(index)} samples are left out: no {', '.join(lacking)}")
+    return index.select(kept)
+
+
+def _one_passes(method: Any, config: TrainingOptions, index: indexing.Index, where: str) -> None:
+    from socialcli import images
+
+    reasons: Counter[str] = Counter()
+    for number in range(len(index)):
+        sample = index.read(number)
+        try:
+            images.facts(sample.picture())
+            if hasattr(method, "check"):
+                method.check(config, sample)
+            return
+        except SampleFailed as error:
+            reasons[str(error)] += 1
+    why, count = reasons.most_common(1)[0]
+    raise UsageError(f"{where}: none of {len(index)} samples can be used ({count}: {why})")

@@ -1,0 +1,48 @@
+"""Grids of validation pictures, each with its caption."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from PIL.Image import Image
+
+LINE = 14  # pixels of a line of caption
+SMALLEST = 128  # pixels a side at least, so that a miniature's picture can be looked at
+
+
+def grid(pictures: list[tuple[str, Image]], columns: int = 4) -> Image:
+    """Captioned pictures in rows, each scaled to the largest.
+
+    Small ones are enlarged by a whole number without smoothing, so that what one sees is what
+    the model drew.
+    """
+    from PIL import Image, ImageDraw
+    from PIL.Image import Resampling
+
+    side = max(max(p.size) for _, p in pictures)
+    side *= max(1, math.ceil(SMALLEST / side))
+    columns = min(columns, len(pictures))
+    rows = -(-len(pictures) // columns)
+    sheet = Image.new("RGB", (columns * (side + 2), rows * (side + 2 * LINE + 2)), "white")
+    pen = ImageDraw.Draw(sheet)
+    for number, (caption, picture) in enumerate(pictures):
+        left, top = number % columns * (side + 2), number // columns * (side + 2 * LINE + 2)
+        sheet.paste(picture.convert("RGB").resize((side, side), Resampling.NEAREST), (left, top))
+        width = max(side // 6, 1)  # characters, as the built-in font has them
+        for row in range(2):
+            text = caption[row * width : (row + 1) * width]
+            place = (left + 2, top + side + row * LINE)
+            pen.text(place, text.encode("latin-1", "replace").decode("latin-1"), fill="black")
+    return sheet
+
+
+def write(picture: Image, file: Path) -> None:
+    """A PNG that appears whole or not at all."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    temporary = file.with_name(f".{file.name}")
+    picture.save(temporary, "PNG")
+    temporary.replace(file)

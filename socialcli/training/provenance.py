@@ -1,0 +1,98 @@
+"""Where a result comes from: what goes into ``run.json`` and the header of what is saved."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from socialcli.running.plan import versions
+
+if TYPE_CHECKING:
+    from socialcli.shards.index import Index
+    from socialcli.training.options import TrainingOptions
+
+PACKAGES = ("diffusers", "accelerate", "safetensors")
+
+
+def identity(command: str, name: str, method: Any, config: TrainingOptions, index: Index) -> dict:
+    """Everything the result depends on: what two runs must agree on for one to resume the other.
+
+    Without decay the learning rate does not know how long the run is: then ``steps`` may grow.
+    """
+    facts: dict[str, Any] = {
+        "command": command,
+        "method": name,
+        "version": method.VERSION,
+        "data": index.fingerprint(),
+        "samples": len(index),
+    }
+    for f in dataclasses.fields(config):
+        free = f.name == "steps" and config.schedule == "constant"
+        if f.metadata.get("affects_result", True) and not free:
+            facts[f"--{f.name.strip('_').replace('_', '-')}"] = getattr(config, f.name)
+    return facts
+
+
+def describe(
+    command: str, name: str, method: Any, config: TrainingOptions, index: Index
+) -> dict[str, Any]:
+    """The whole record: command, options, data, models, versions, commit."""
+    models = getattr(method, "models", None)
+    return {
+        "command": command,
+        "method": name,
+        "config": dataclasses.asdict(config),
+        "seed": config.seed,
+        "data": {
+            "shards": index.shards,
+            "samples": len(index),
+            "fingerprint": index.fingerprint(),
+        },
+        "models": [dataclasses.asdict(spec) for spec in models(config)] if models else [],
+        "versions": {**versions(), **_packages()},
+        "commit": commit(),
+    }
+
+
+def metadata(record: dict[str, Any], step: int) -> dict[str, str]:
+    """A record as the header of a safetensors file: strings under ``socialcli.`` names.
+
+    No time stands in it, so that the same training gives the same bytes.
+    """
+    found = {"format": "pt", "socialcli.step": str(step)}
+    for name, value in record.items():
+        if value is not None:
+            text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+            found[f"socialcli.{name}"] = text
+    return found
+
+
+@functools.cache
+def commit() -> str | None:
+    """The commit of this program's own checkout, with ``-dirty`` if files differ; None if it is
+    installed otherwise."""
+    root = Path(__file__).parents[2]
+    if not (root / ".git").exists():
+        return None
+    line = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40"]
+    try:
+        done = subprocess.run(line, capture_output=True, text=True, timeout=20, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None if done.returncode == 0 else None
+
+
+def _packages() -> dict[str, str]:
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = {}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
