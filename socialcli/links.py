@@ -25,6 +25,7 @@ _WRITERS = {
     "masks.json": "segment",
     "people.json": "annotate-pose",
     "interactions.json": "annotate-pose --with interaction",
+    "generated.json": "generate",
     records.IDENTITY: "annotate-pose --with identity",
 }
 

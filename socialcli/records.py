@@ -27,6 +27,7 @@ A sample ``KEY`` may have these members (`docs/records.md` shows one of each):
     ``KEY.people.json``           `People`: face, head, keypoints, gaze of each person
     ``KEY.identity.npy``          face embeddings: structured array, see `identity_array`
     ``KEY.interactions.json``     `Interactions`: who does what to whom
+    ``KEY.generated.json``        `Generated`: of a picture that `socialcli generate` made
     ============================= ==========================================================
 """
 
@@ -273,6 +274,42 @@ class Interactions:
     model: Model | None = None
 
 
+@dataclass
+class Shown:
+    """A reference picture that a generated one was made from.
+
+    ``key`` is the key of its sample, or its file's name; ``query`` the words that say what in it
+    was meant ("" where the method asks for none).
+    """
+
+    key: str
+    query: str = ""
+    scale: float = 1.0
+
+
+@dataclass
+class Generated:
+    """``KEY.generated.json``: all that a picture was made with.
+
+    ``plain_prompt`` is the prompt in ordinary words where ``prompt`` has pseudo-words;
+    ``models`` maps a role (ssr, embedding, ...) to what was used besides ``model``.
+    """
+
+    prompt: str
+    seed: int
+    method: str
+    model: Model
+    scheduler: str
+    steps: int
+    guidance: float
+    size: tuple[int, int]  # width, height
+    negative: str = ""
+    source_key: str | None = None  # of the sample whose caption the prompt is
+    references: list[Shown] = field(default_factory=list)
+    plain_prompt: str | None = None
+    models: dict[str, Model] = field(default_factory=dict)
+
+
 # Member suffix -> record type; the one list of what this schema version knows.
 MEMBERS: dict[str, type] = {
     "meta.json": Meta,
@@ -282,6 +319,7 @@ MEMBERS: dict[str, type] = {
     "masks.json": Masks,
     "people.json": People,
     "interactions.json": Interactions,
+    "generated.json": Generated,
 }
 IDENTITY = "identity.npy"
 IMAGE_SUFFIXES = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "ppm", "avif")
@@ -352,6 +390,9 @@ _NESTED: dict[tuple[type, str], type] = {
     (Person, "gaze"): Gaze,
     (Interactions, "model"): Model,
     (Interactions, "interactions"): Interaction,
+    (Generated, "model"): Model,
+    (Generated, "models"): Model,
+    (Generated, "references"): Shown,
 }
 
 

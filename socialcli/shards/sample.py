@@ -75,6 +75,7 @@ _WRITER = {
     "masks.json": "segment",
     "people.json": "annotate-pose",
     "interactions.json": "annotate-pose --with interaction",
+    "generated.json": "generate",
 }
 
 
