@@ -171,7 +171,12 @@ def _cached_commit(model: str, revision: str | None) -> str | None:
     from huggingface_hub.errors import HFValidationError
 
     try:
-        for file in ("config.json", "preprocessor_config.json", "tokenizer_config.json"):
+        for file in (
+            "config.json",
+            "preprocessor_config.json",
+            "tokenizer_config.json",
+            "model_index.json",
+        ):
             found = try_to_load_from_cache(
                 model, file, revision=revision or "main", cache_dir=constants.HF_HUB_CACHE
             )

@@ -147,3 +147,33 @@ class ClipEmbedder(Role, Protocol):
 
     def pixels(self, pictures: torch.Tensor) -> torch.Tensor:
         """(B, 3, H, W) in [0, 1] -> what the image tower takes; differentiable."""
+
+
+class Diffusion(Role, Protocol):
+    tokenizer: Any
+    text_encoder: Any
+    vae: Any
+    unet: Any
+    scheduler: Any  # UniPC with the checkpoint's noise schedule; others by ``from_config``
+    picture_size: int  # pixels
+
+    def prompts(self, texts: list[str]) -> torch.Tensor:
+        """(N, L, D) text states, as the UNet reads them."""
+
+    def encode(self, pixels: torch.Tensor) -> torch.Tensor:
+        """(B, 3, H, W) in [-1, 1] -> scaled latents (B, C, h, w)."""
+
+    def decode(self, latents: torch.Tensor) -> torch.Tensor:
+        """Scaled latents -> (B, 3, H, W), about [-1, 1], not clamped; differentiable."""
+
+
+class SubjectEncoder(Role, Protocol):
+    encoder: Any  # models.ssr_encoder.SSREncoder
+    vision: Any  # transformers' CLIPVisionModel
+    processor: Any
+
+    def features(self, pictures: list[Image]) -> torch.Tensor:
+        """(N, scales * T, C) for ``encoder.subject_tokens``."""
+
+    def nothing(self, count: int) -> torch.Tensor:
+        """The same of zeros, for the unconditional branch of guidance."""

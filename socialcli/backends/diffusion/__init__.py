@@ -1,0 +1,1 @@
+"""Diffusion models: what draws pictures from text states, part by part."""

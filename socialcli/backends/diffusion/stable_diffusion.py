@@ -1,0 +1,161 @@
+"""Stable Diffusion 1.x and 2.x through diffusers, its parts frozen and in reach."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from socialcli.backends import BackendInfo, ModelSpec
+from socialcli.errors import ModelMissing, UsageError
+
+if TYPE_CHECKING:
+    import torch
+
+INFO = BackendInfo(
+    summary="Stable Diffusion 1.x and 2.x: a diffusers folder, a hub id or one .safetensors file",
+    licence="CreativeML OpenRAIL-M",
+    model="stable-diffusion-v1-5/stable-diffusion-v1-5",
+    get="hf download stable-diffusion-v1-5/stable-diffusion-v1-5 --exclude '*.ckpt' '*.bin'",
+    size="5.5 GB",
+    packages=("torch", "diffusers", "transformers"),
+)
+
+
+def load(spec: ModelSpec) -> StableDiffusion:
+    """Load ``spec.model``: a diffusers folder, a hub id, or a single ``.safetensors`` file.
+
+    A single file holds weights only; configuration and tokenizer come from ``options["config"]``,
+    a diffusers folder or hub id that is here (default: the default checkpoint's).
+
+    Raises:
+        ModelMissing: it is not here. UsageError: it is no Stable Diffusion, or lacks weights.
+    """
+    return StableDiffusion(spec)
+
+
+class StableDiffusion:
+    """A `roles.Diffusion`: tokenizer, text encoder, autoencoder, UNet and scheduler."""
+
+    tokenizer: Any
+    text_encoder: Any
+    vae: Any
+    unet: Any
+    scheduler: Any
+
+    def __init__(self, spec: ModelSpec) -> None:
+        from socialcli.backends import checkpoints
+
+        if spec.model.endswith((".safetensors", ".ckpt")):
+            self._from_file(spec)
+        else:
+            self._from_folder(spec)
+        for network in self.networks:
+            network.requires_grad_(False).eval().to(spec.device)
+        self.device, self.dtype = spec.device, checkpoints.dtype(spec.dtype)
+        self.model = checkpoints.describe(spec, INFO.model, {})
+
+    def _from_folder(self, spec: ModelSpec) -> None:
+        import diffusers
+
+        from socialcli.backends import checkpoints
+
+        def part(cls: Any, folder: str) -> Any:
+            return checkpoints.pretrained(cls, spec, INFO.model, INFO.get, subfolder=folder)
+
+        self.unet = part(diffusers.UNet2DConditionModel, "unet")
+        self.scheduler = part(diffusers.UniPCMultistepScheduler, "scheduler")
+        self.tokenizer = part("CLIPTokenizer", "tokenizer")
+        self.text_encoder = part("CLIPTextModel", "text_encoder")
+        self.vae = part(diffusers.AutoencoderKL, "vae")
+
+    def _from_file(self, spec: ModelSpec) -> None:
+        import diffusers
+
+        from socialcli import backends
+        from socialcli.backends import checkpoints
+
+        file = Path(spec.model).expanduser()
+        if file.suffix == ".ckpt":
+            raise UsageError(f"{spec.model}: a .ckpt is a pickle, use its .safetensors")
+        if not file.is_file():
+            raise ModelMissing(f"no checkpoint at '{spec.model}'. Get one with: {INFO.get}")
+        config = str(spec.options.get("config") or INFO.model)
+        place = backends.where(config)
+        if place is None:
+            raise ModelMissing(
+                f"{spec.model} is weights only; their configuration, {config}, is not here. "
+                f"Get it with: hf download {config} --include '*.json' '*.txt'"
+            )
+        try:
+            pipe = diffusers.StableDiffusionPipeline.from_single_file(
+                str(file), config=place, local_files_only=True, safety_checker=None,
+                torch_dtype=checkpoints.dtype(spec.dtype),
+            )  # fmt: skip
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError, NotImplementedError) as why:
+            line = " ".join(str(why).split())[:160]
+            raise UsageError(f"{spec.model} is no Stable Diffusion for {config} ({line})") from None
+        self.unet, self.vae, self.text_encoder = pipe.unet, pipe.vae, pipe.text_encoder
+        self.tokenizer = pipe.tokenizer
+        self.scheduler = diffusers.UniPCMultistepScheduler.from_config(pipe.scheduler.config)
+
+    @property
+    def networks(self) -> tuple[Any, Any, Any]:
+        """UNet, autoencoder and text encoder."""
+        return self.unet, self.vae, self.text_encoder
+
+    @property
+    def factor(self) -> int:
+        """Pixels along one side of a latent: 8 of Stable Diffusion."""
+        return 2 ** (len(self.vae.config.block_out_channels) - 1)
+
+    @property
+    def picture_size(self) -> int:
+        """Side in pixels of the square pictures the UNet was trained on."""
+        return self.unet.config.sample_size * self.factor
+
+    def latent_shape(self, height: int, width: int) -> tuple[int, int, int]:
+        """(C, h, w) of a picture of height x width pixels.
+
+        Raises:
+            UsageError: a size the autoencoder or the UNet cannot halve often enough.
+        """
+        whole = self.factor * 2 ** (len(self.unet.config.block_out_channels) - 1)
+        if height % whole or width % whole or min(height, width) < whole:
+            raise UsageError(f"{width}x{height} pixels: this model draws multiples of {whole}")
+        return self.unet.config.in_channels, height // self.factor, width // self.factor
+
+    def prompts(self, texts: list[str]) -> torch.Tensor:
+        """(N, L, D): the text encoder's last hidden state; longer texts are cut, shorter padded."""
+        ids = self.tokenizer(
+            texts,
+            padding="max_length",
+            max_length=self.tokenizer.model_max_length,
+            truncation=True,
+            return_tensors="pt",
+        ).input_ids
+        return self.text_encoder(ids.to(self.device)).last_hidden_state
+
+    def encode(
+        self, pixels: torch.Tensor, generator: torch.Generator | None = None
+    ) -> torch.Tensor:
+        """Latents of pictures, scaled as the UNet takes them.
+
+        Args:
+            pixels: (B, 3, H, W) in [-1, 1].
+            generator: draws from the posterior, as training does; None takes its mode.
+
+        Returns:
+            (B, C, H / factor, W / factor), about normal with deviation 1.
+        """
+        found = self.vae.encode(pixels.to(self.device, self.vae.dtype)).latent_dist
+        latents = found.mode() if generator is None else found.sample(generator)
+        return (latents - self._shift) * self.vae.config.scaling_factor
+
+    def decode(self, latents: torch.Tensor) -> torch.Tensor:
+        """Pictures (B, 3, H, W) of scaled latents, about [-1, 1], not clamped; differentiable."""
+        latents = latents.to(self.device, self.vae.dtype)
+        return self.vae.decode(latents / self.vae.config.scaling_factor + self._shift).sample
+
+    @property
+    def _shift(self) -> float:
+        return getattr(self.vae.config, "shift_factor", None) or 0.0

@@ -1,0 +1,1 @@
+"""Subject encoders: subjects of reference pictures as tokens that a UNet reads."""
