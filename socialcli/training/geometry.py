@@ -60,7 +60,7 @@ class Frame:
         end = ((self.left + self.size) * scale_x, (self.top + self.size) * scale_y)
         end = (min(end[0], image.width), min(end[1], image.height))  # rounding may overstep
         square = image.resize((self.size, self.size), Resampling.BILINEAR, box=(*part, *end))
-        pixels = numpy.asarray(square)
+        pixels = numpy.array(square)  # a copy: Pillow's own is read-only
         return numpy.ascontiguousarray(pixels[:, ::-1] if self.flip else pixels)
 
     def mask(self, mask: numpy.ndarray) -> numpy.ndarray:

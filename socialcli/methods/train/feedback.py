@@ -1,0 +1,285 @@
+"""Social context feedback: detectors correct an SSR-Encoder while it learns to denoise.
+
+000_742de2d20f4a0d3a.txt, section 3. A sample's picture is both reference and target. Its query (the
+subjects' names) and CLIP features become subject tokens; the UNet, itself frozen, reads them
+through the trained layers. Where a gate is open at the timestep drawn, the estimate of the picture
+(Eq. 1) is decoded, and the frozen detectors of `_feedback_watch` say how far faces, gazes, poses,
+interactions and outlines are from those of the original (Eqs. 2 to 6). What the paper leaves open
+was decided in ``docs/feedback.md``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from socialcli.errors import SampleFailed, UsageError
+from socialcli.methods.train import _feedback_scene as scenes
+from socialcli.methods.train._feedback_networks import State, load
+from socialcli.methods.train._feedback_options import (
+    Config,
+    check_options,
+    models,
+    wanted,
+    weights,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from PIL.Image import Image
+    from torch import Tensor
+
+    from socialcli.shards import Sample
+    from socialcli.shards.index import Index
+    from socialcli.training.draw import Draw, Variant
+
+__all__ = ["Config", "check_options", "load", "models", "weights"]
+
+VERSION = 1
+READS = ("caption.json",)
+LOOKED_AT = 300  # samples that are searched for faces, people and so on before models are loaded
+
+# --- samples --------------------------------------------------------------------------------------
+
+
+def select(config: Config, index: Index) -> Index:
+    """All samples, once it is certain that every feedback finds something to watch among them.
+
+    Raises:
+        UsageError: the shards lack a member, or none of the samples looked at has a face, a
+            person, an interaction.
+    """
+    names = wanted(config)
+    for name in names:
+        member, stage = scenes.MEMBERS[name]
+        if not any(entry.has(member) for entry in index.entries):
+            raise UsageError(
+                f"no sample has {member}, which {name} feedback needs: run `socialcli {stage}` "
+                f"first, or name other feedbacks with --feedback"
+            )
+    mute, looked, failed = set(names), 0, ""
+    step = max(1, len(index) // LOOKED_AT)
+    for number in range(0, len(index), step):
+        if not mute:
+            break
+        looked += 1
+        try:
+            scene = _look(config, index.read(number))
+        except SampleFailed as error:
+            failed = str(error)
+            continue
+        mute -= {name for name in mute if scene.speaks(name)}
+    if mute:
+        name = next(n for n in names if n in mute)
+        raise UsageError(
+            f"{name} feedback would never speak: {scenes.LACKS[name]} in the {looked} samples "
+            f"looked at{f' (one failed: {failed})' if failed else ''}; name other feedbacks with "
+            "--feedback, or annotate more"
+        )
+    return index
+
+
+def check(config: Config, sample: Sample) -> None:
+    """Whether a sample can be trained on at all: a caption, a subject, a readable picture header.
+
+    Raises:
+        SampleFailed: it cannot.
+    """
+    _look(config, sample)
+
+
+def _look(config: Config, sample: Sample) -> scenes.Scene:
+    frame = scenes.whole(sample, config.size)
+    return scenes.read(sample, frame, config.query, wanted(config), config.least_face)
+
+
+def prepare(state: State, sample: Sample, variant: Variant) -> dict[str, Any]:
+    """One sample in one of its squares.
+
+    Returns:
+        ``picture`` (3, size, size) uint8; ``reference`` (3, S, S) as CLIP's vision tower wants it;
+        ``caption`` and ``query``; and what `_feedback_scene.tensors` says for the feedbacks.
+
+    Raises:
+        SampleFailed: it cannot be decoded, or lacks caption or subjects.
+    """
+    import torch
+    from PIL import Image
+
+    from socialcli.training import geometry
+
+    config = state.config
+    image = scenes.decode(sample)
+    rng = variant.random
+    frame = geometry.choose(image.width, image.height, config.size, rng, config.crop, config.flip)
+    scene = scenes.read(sample, frame, config.query, state.names, config.least_face)
+    pixels = frame.picture(image)
+    seen = image if config.reference == "whole" else Image.fromarray(pixels)
+    return {
+        "picture": torch.from_numpy(pixels).permute(2, 0, 1).contiguous(),
+        "reference": state.processor(images=seen, return_tensors="pt")["pixel_values"][0],
+        "caption": scene.caption,
+        "query": scene.query,
+        **scenes.tensors(scene, state.names),
+    }
+
+
+def features(state: State, examples: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What no step changes: latents, texts, CLIP features, and what the detectors see of x0.
+
+    Returns:
+        Per sample ``latents`` (2, 4, h, w), mean and deviation, unscaled; ``text`` and ``named``
+        (T, D), states of caption and query; ``image``, CLIP features of all depths; ``reference``
+        again if validation draws pictures; and each feedback's tensors with its targets.
+    """
+    import torch
+
+    from socialcli.models.ssr_encoder import image_features
+
+    config, place = state.config, state.place
+    with torch.no_grad(), state.exact():
+        pictures = torch.stack([e["picture"] for e in examples]).to(place.device) / 127.5 - 1
+        posterior = state.vae.encode(pictures.to(place.dtype)).latent_dist
+        spread = torch.stack([posterior.mean, posterior.std], 1).float()
+        texts = state.texts([e["caption"] for e in examples] + [e["query"] for e in examples])
+        text, named = texts.to(place.dtype).cpu().chunk(2)
+        reference = torch.stack([e["reference"] for e in examples])
+        seen = image_features(
+            state.vision, reference.to(place.device, place.dtype), state.encoder.scales
+        ).cpu()
+        if config.originals == "reconstruction":
+            pictures = state.decode(spread[:, 0] * state.factor)
+        made = []
+        for number, example in enumerate(examples):
+            known = {n: v for n, v in example.items() if n not in ("picture", "reference")}
+            if config.validate_every:
+                known["reference"] = example["reference"]
+            made.append(
+                {
+                    **known,
+                    "latents": spread[number].cpu(),
+                    "text": text[number].clone(),
+                    "named": named[number].clone(),
+                    "image": seen[number].clone(),
+                }
+            )
+        for name, watch in state.watch.items():
+            rows = [n for n, e in enumerate(examples) if speaks(e, name)]
+            if rows:
+                found = watch.targets(pictures[rows], [examples[n] for n in rows])
+                for row, targets in zip(rows, found, strict=True):
+                    made[row].update(targets)
+    return made
+
+
+def speaks(example: dict[str, Any], name: str) -> bool:
+    """Whether a feedback has something to watch in an example (see `_feedback_scene.tensors`)."""
+    return any(part.startswith(f"{name}_") for part in example)
+
+
+def collate(state: State, examples: list[dict[str, Any]]) -> dict[str, Any]:
+    """What all samples have is stacked and moved; what feedback watches stays with its sample."""
+    import torch
+
+    if state.config.validate_every and len(state.shown) < state.config.validation_pictures:
+        room = state.config.validation_pictures - len(state.shown)
+        names = ("reference", "caption", "query")
+        state.shown += [{name: e[name] for name in names} for e in examples[:room]]
+    batch: dict[str, Any] = {"examples": examples}
+    for name in ("latents", "text", "named", "image"):
+        batch[name] = torch.stack([e[name] for e in examples]).to(
+            state.place.device, non_blocking=True
+        )
+    return batch
+
+
+def losses(state: State, batch: dict[str, Any], draw: Draw) -> dict[str, Tensor]:
+    """Eq. 7's terms for each sample, (B,); a feedback's is 0 where its gate is closed."""
+    import torch
+
+    from socialcli.losses import denoise, regularisation
+    from socialcli.training import prediction, timesteps
+
+    config, device, clock = state.config, state.place.device, state.place.clock
+    mean, spread = batch["latents"].float().unbind(1)
+    latents = (mean + spread * draw.normal("posterior", *mean.shape[1:]).to(device)) * state.factor
+    noise = draw.normal("noise", *mean.shape[1:]).to(device)
+    steps = timesteps.piecewise(
+        draw.uniform("timestep"), len(state.alphas), config.likely_below, config.likely_ratio
+    )
+    told = (draw.uniform("caption") >= config.caption_drop).to(device)
+    text = torch.where(told[:, None, None], batch["text"], state.nothing)
+    there = steps.to(device)
+    noisy = prediction.noisy(latents, noise, there, state.alphas)
+    with clock("unet"), state.mixed():
+        subject = state.encoder.subject_tokens(batch["image"], batch["named"])
+        condition = state.encoder.condition(text, [subject], [1.0])
+        said = state.unet(noisy.to(state.place.dtype), there, **condition).sample.float()
+    goal = prediction.target(latents, noise, there, state.alphas, state.prediction)
+    scales = subject.unflatten(1, (state.encoder.scales, -1))
+    found = {
+        "denoise": denoise.loss(said, goal),
+        "regularisation": regularisation.loss(scales, batch["named"], config.regularisation),
+    }
+    estimate = prediction.estimate(noisy, said, there, state.alphas, state.prediction)
+    return {**found, **_feedback(state, batch["examples"], estimate, steps)}
+
+
+def _feedback(
+    state: State, examples: list[dict[str, Any]], estimate: Tensor, steps: Tensor
+) -> dict[str, Tensor]:
+    """Every feedback's (B,) for estimated latents; only samples that an open gate asks for, and
+    that have something to be watched, are decoded."""
+    import torch
+
+    clock = state.place.clock
+    asked = {}
+    for name, gate in state.gates.items():
+        has = torch.tensor([speaks(example, name) for example in examples])
+        asked[name] = gate.open(steps) & has
+    found = {name: torch.zeros(len(examples), device=estimate.device) for name in asked}
+    rows = torch.stack([*asked.values(), torch.zeros(len(examples), dtype=torch.bool)]).any(0)
+    shown = rows.nonzero()[:, 0]
+    if len(shown) == 0:
+        return found
+    with clock("decode"), state.exact():
+        pictures = state.decode(estimate[shown.to(estimate.device)])
+    place = {int(sample): at for at, sample in enumerate(shown)}
+    for name, open_ in asked.items():
+        mine = open_.nonzero()[:, 0].tolist()
+        if not mine:
+            continue
+        with clock(name), state.exact():
+            at = torch.tensor([place[sample] for sample in mine], device=pictures.device)
+            values = state.watch[name].values(pictures[at], [examples[n] for n in mine])
+        state.remember(name, steps[mine], values)
+        scale = state.gates[name].weights(steps[mine], len(state.alphas)).to(values.device)
+        index = torch.tensor(mine, device=values.device)
+        found[name] = found[name].index_put((index,), values.float() * scale)
+    return found
+
+
+def trainable(state: State) -> Any:
+    return state.encoder
+
+
+def groups(state: State) -> list[dict[str, Any]]:
+    """The aligner learns slower than the UNet's layers (section 4.1)."""
+    config = state.config
+    return [
+        {"params": list(state.encoder.layers.parameters()), "lr": config.learning_rate},
+        {"params": list(state.encoder.aligner.parameters()), "lr": config.aligner_learning_rate},
+    ]
+
+
+def save(state: State, folder: Path, metadata: dict[str, str]) -> None:
+    """The encoder's two files, in the official layout; the curves where they were asked for."""
+    from socialcli.models import ssr_layouts
+
+    ssr_layouts.save(state.encoder, folder, metadata)
+    state.write_curves()
+
+
+def validate(state: State) -> list[tuple[str, Image]]:
+    """Pictures of the first samples the run saw, by their captions and references."""
+    return state.pictures()

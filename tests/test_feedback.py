@@ -1,0 +1,488 @@
+"""The feedback method on tiny networks: what is decoded, who is asked, and what it refuses."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from types import SimpleNamespace
+
+import pytest
+import scenes
+import torch
+from tiny import diffusion, people
+
+from socialcli import records, shards
+from socialcli.errors import ModelMissing, SampleFailed, UsageError
+from socialcli.methods.train import _feedback_watch as watching
+from socialcli.methods.train import feedback
+from socialcli.shards import Sample
+from socialcli.shards import index as indexing
+from socialcli.training.draw import Draw, Variant
+from socialcli.training.place import Clock, Place
+
+SIZE = 64
+VERBS = ("hold", "walk", "ride")
+
+
+class FakeRecogniser:
+    """Three verbs; how much each applies is how red, green or blue the human is."""
+
+    def __init__(self):
+        self.network = torch.nn.Identity()
+
+    def labels(self, objects, verbs):
+        hot = [[float(v in mine) for v in VERBS] for mine in verbs]
+        possible = [[1.0, 1.0, float(name == "horse")] for name in objects]
+        return torch.tensor(hot).reshape(-1, 3), torch.tensor(possible).reshape(-1, 3)
+
+    def logits(self, pixels, pairs, objects):
+        from socialcli.faces import crop_boxes_torch
+
+        return [
+            crop_boxes_torch(one[None].expand(len(p), -1, -1, -1), p[:, 0], (4, 4)).mean((-1, -2))
+            for one, p in zip(pixels, pairs, strict=True)
+        ]
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    """Folders of every model, tiny and of random weights."""
+    from transformers import CLIPVisionConfig, CLIPVisionModel
+    from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+
+    place = tmp_path_factory.mktemp("models")
+    diffusion.stable_diffusion(place / "base")
+    torch.manual_seed(1)
+    vision = CLIPVisionModel(
+        CLIPVisionConfig(
+            hidden_size=24, intermediate_size=32, num_hidden_layers=6, num_attention_heads=2,
+            image_size=28, patch_size=14, projection_dim=16,
+        )
+    )  # fmt: skip
+    vision.save_pretrained(place / "clip")
+    square = {"height": 28, "width": 28}
+    CLIPImageProcessorPil(size={"shortest_edge": 28}, crop_size=square).save_pretrained(
+        place / "clip"
+    )
+    people.backbone(place / "backbone.pth")
+    people.sharingan(place / "gaze.pt")
+    people.vitpose(place / "pose")
+    return place
+
+
+def config(models, **options) -> feedback.Config:
+    defaults = {
+        "model": str(models / "base"), "clip_model": str(models / "clip"), "ssr_model": "new",
+        "identity_model": str(models / "backbone.pth"), "gaze_model": str(models / "gaze.pt"),
+        "pose_model": str(models / "pose"), "size": SIZE, "least_face": 2.0,
+        "pose_least_score": -9.0, "device": "cpu", "dtype": "float32",
+    }  # fmt: skip
+    return feedback.Config(**{**defaults, **options})
+
+
+@pytest.fixture(autouse=True)
+def recogniser(monkeypatch):
+    """There is no tiny interaction backend: the fake one takes its place."""
+    real = watching.backends.load
+
+    def load(spec):
+        return FakeRecogniser() if spec.role == "interaction" else real(spec)
+
+    monkeypatch.setattr(watching.backends, "load", load)
+
+
+def load(models, **options) -> feedback.State:
+    made = config(models, **options)
+    feedback.check_options(made)
+    device = torch.device("cpu")
+    return feedback.load(made, Place(device, torch.float32, Clock(device)))
+
+
+def sample(number: int = 0, without: tuple[str, ...] = (), **changed) -> Sample:
+    made = {**scenes.all_records((SIZE, SIZE)), **changed}
+    members = {s: records.dump(r) for s, r in made.items() if s not in without}
+    return Sample(f"s{number}", {"jpg": scenes.picture(number, size=(SIZE, SIZE)), **members})
+
+
+def batch(state, count: int = 4, first: int = 0, given=None):
+    """(collated batch, its keys) of ``count`` samples, as the loop makes them."""
+    given = given or [sample(first + n) for n in range(count)]
+    examples = [feedback.prepare(state, s, Variant(0, s.key, 0)) for s in given]
+    made = [feedback.features(state, [e])[0] for e in examples]
+    return feedback.collate(state, made), [s.key for s in given]
+
+
+class At(Draw):
+    """A draw whose timesteps are given."""
+
+    def uniform(self, name, *shape):
+        steps = getattr(self, "steps_given", None)
+        if name == "timestep" and steps is not None:
+            step = torch.tensor(steps, dtype=torch.float64)
+            low = step < 500
+            return torch.where(low, (step + 0.5) * 2, step + 0.5 + 500) / 1500
+        return super().uniform(name, *shape)
+
+
+def draw(keys, steps=None, first: int = 0) -> At:
+    made = At(0, 3, list(range(first, first + len(keys))), keys)
+    object.__setattr__(made, "steps_given", steps)
+    return made
+
+
+def run(state, steps=None, count=4, first=0, given=None):
+    made, keys = batch(state, count, first, given)
+    return feedback.losses(state, made, draw(keys, steps, first))
+
+
+# --- gates and cost -------------------------------------------------------------------------------
+
+
+def test_each_feedback_speaks_where_its_gate_is_open(models):
+    state = load(models)
+    steps = [0, 200, 201, 400, 401, 500, 501, 700, 701, 999]
+    values = run(state, steps, len(steps))
+    assert set(values) == {"denoise", "regularisation", *feedback_names()}
+    for name, value in values.items():
+        last = {"gaze": 200, "identity": 400, "interaction": 500, "pose": 700}.get(name, 999)
+        assert value.shape == (10,) and torch.isfinite(value).all()
+        assert (value > 0).tolist() == [step <= last for step in steps], name
+    assert set(feedback.weights(state.config).values()) == {1.0, 0.01}
+
+
+def feedback_names():
+    return ("boundary", "identity", "gaze", "pose", "interaction")
+
+
+def watched(state, monkeypatch):
+    """Record how many pictures are decoded, and how many each detector is shown."""
+    seen: dict[str, list[int]] = {"decode": []}
+    decode = type(state).decode
+
+    def counted(self, latents):
+        seen["decode"].append(len(latents))
+        return decode(self, latents)
+
+    monkeypatch.setattr(type(state), "decode", counted)
+    for name, one in state.watch.items():
+        seen[name] = []
+
+        def values(pictures, examples, one=one, name=name, real=one.values):
+            seen[name].append(len(pictures))
+            return real(pictures, examples)
+
+        monkeypatch.setattr(one, "values", values)
+    return seen
+
+
+def test_only_what_an_open_gate_asks_for_is_decoded_and_shown(models, monkeypatch):
+    state = load(models, feedback="identity,gaze,pose,interaction")
+    made, keys = batch(state, 5)
+    seen = watched(state, monkeypatch)
+    feedback.losses(state, made, draw(keys, [100, 300, 450, 600, 900]))
+    assert seen == {"decode": [4], "identity": [2], "gaze": [1], "pose": [4], "interaction": [3]}
+    feedback.losses(state, made, draw(keys, [800, 900, 950, 999, 701]))
+    assert seen["decode"] == [4] and seen["pose"] == [4]
+
+
+def test_samples_with_nothing_to_watch_are_neither_decoded_nor_shown(models, monkeypatch):
+    state = load(models, feedback="identity,interaction")
+    nobody = records.People(SIZE, SIZE, [])
+    given = [sample(0), sample(1, without=("interactions.json",), **{"people.json": nobody})]
+    made, keys = batch(state, given=given)
+    seen = watched(state, monkeypatch)
+    values = feedback.losses(state, made, draw(keys, [10, 10]))
+    assert seen == {"decode": [1], "identity": [1], "interaction": [1]}
+    assert values["identity"][1] == 0 and values["interaction"][1] == 0
+    assert (values["denoise"] > 0).all()
+
+
+def test_without_feedback_nothing_is_decoded(models, monkeypatch):
+    state = load(models, feedback="none")
+    made, keys = batch(state)
+    seen = watched(state, monkeypatch)
+    assert set(feedback.losses(state, made, draw(keys))) == {"denoise", "regularisation"}
+    assert seen == {"decode": []}
+
+
+def test_micro_batches_agree_with_one_batch(models):
+    state = load(models)
+    steps = [10, 150, 350, 650]
+    whole = run(state, steps, 4)
+    parts = [run(state, steps[:1], 1, 0), run(state, steps[1:], 3, 1)]
+    for name, value in whole.items():
+        joined = torch.cat([part[name] for part in parts])
+        assert torch.allclose(joined, value, rtol=1e-4, atol=1e-6), name
+
+
+# --- what is computed -----------------------------------------------------------------------------
+
+
+def test_feedback_is_nothing_for_a_perfect_prediction(models, monkeypatch):
+    """A UNet that says the true noise: the estimate is the reconstruction of the original."""
+    options = {"originals": "reconstruction", "gaze_targets": "detector"}
+    state = load(models, feedback="boundary,identity,gaze,pose", **options)
+    made, keys = batch(state)
+    made["latents"][:, 1] = 0  # no sampling from the posterior
+    mine = draw(keys, [10, 100, 200, 50])
+    noise = mine.normal("noise", *made["latents"].shape[2:])
+    real = state.unet
+
+    def perfect(noisy, *rest, **more):
+        return SimpleNamespace(sample=noise + 0 * real(noisy, *rest, **more).sample)
+
+    wrong = feedback.losses(state, made, mine)
+    monkeypatch.setattr(state, "unet", perfect)
+    right = feedback.losses(state, made, mine)
+    assert right["denoise"].max() < 1e-10
+    for name in state.names:
+        assert right[name].max() < min(1e-6, wrong[name].min() / 20), name
+
+
+def test_gradients_reach_the_encoder_and_nothing_else(models):
+    state = load(models)
+    values = run(state, [10, 20], 2)
+    for name in feedback_names():
+        state.encoder.zero_grad()
+        values[name].sum().backward(retain_graph=True)
+        for part, parameter in state.encoder.named_parameters():
+            assert parameter.grad is not None and parameter.grad.abs().max() > 0, (name, part)
+    frozen = (state.unet, state.vae, state.text_encoder, state.vision)
+    assert all(p.grad is None for network in frozen for p in network.parameters())
+    assert feedback.trainable(state) is state.encoder
+    groups = feedback.groups(state)
+    assert [g["lr"] for g in groups] == [5e-5, 5e-7]
+    assert sum(len(g["params"]) for g in groups) == len(list(state.encoder.parameters()))
+
+
+def test_checkpointed_activations_give_the_same_gradients(models):
+    found = []
+    for saving in (False, True):
+        state = load(models, gradient_checkpointing=saving, feedback="boundary,identity")
+        values = run(state, [10, 20], 2)
+        sum(v.sum() for v in values.values()).backward()
+        found.append(torch.cat([p.grad.flatten() for p in state.encoder.parameters()]))
+    assert torch.allclose(*found, rtol=1e-4, atol=1e-6) and found[0].abs().max() > 0
+
+
+def test_a_few_steps_bring_every_term_down(models):
+    """The same samples, noise and timesteps again and again: descent must descend."""
+    state = load(models, caption_drop=1.0, feedback="boundary,identity,pose")
+    made, keys = batch(state, 2)
+    mine = draw(keys, [20, 180])
+    optimiser = torch.optim.Adam(state.encoder.parameters(), 2e-3)
+    factors = dict.fromkeys(feedback.weights(state.config), 1.0)
+    first = last = None
+    for _ in range(6):
+        optimiser.zero_grad()
+        values = feedback.losses(state, made, mine)
+        total = sum(factors[name] * value.mean() for name, value in values.items())
+        total.backward()
+        optimiser.step()
+        first, last = first if first is not None else total.item(), total.item()
+    assert last < first
+
+
+def test_the_caption_is_dropped_as_often_as_asked(models, monkeypatch):
+    for chance, expected in ((1.0, 0), (0.0, 8), (0.5, 4)):
+        state = load(models, feedback="none", caption_drop=chance)
+        made, keys = batch(state, 8)
+        told = []
+        real = state.encoder.condition
+
+        def condition(text, *rest, real=real, told=told, nothing=state.nothing):
+            told.extend((row - nothing).abs().max().item() > 1e-6 for row in text)
+            return real(text, *rest)
+
+        monkeypatch.setattr(state.encoder, "condition", condition)
+        feedback.losses(state, made, draw(keys))
+        assert abs(sum(told) - expected) <= (3 if chance == 0.5 else 0)
+
+
+def test_features_come_back_from_the_cache_as_they_were(models, tmp_path):
+    from socialcli.training.features import Features
+
+    state = load(models)
+    made, keys = batch(state, 2)
+    kept = Features(tmp_path, 0.0, 1.0)
+    for number, example in enumerate(made["examples"]):
+        kept.put(keys[number], 0, example)
+    again = feedback.collate(state, [Features(tmp_path, 0.0, 1.0).get(k, 0) for k in keys])
+    mine = draw(keys, [10, 20])
+    one, other = feedback.losses(state, made, mine), feedback.losses(state, again, mine)
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_annotated_targets_where_they_are_asked_for(models):
+    state = load(models, feedback="gaze,pose", pose_targets="shards", gaze_term="heatmap")
+    made, _ = batch(state, 1)
+    example = made["examples"][0]
+    assert "gaze_maps" not in example
+    heads, points = example["gaze_heads"], example["gaze_points"]
+    assert len(heads) == len(points) and torch.isfinite(points).any()
+    assert set(example["pose_weights"].flatten().tolist()) <= {0.0, 1.0}
+    both = load(models, feedback="gaze", gaze_targets="detector", gaze_term="heatmap")
+    example = batch(both, 1)[0]["examples"][0]
+    assert example["gaze_maps"].shape == (len(example["gaze_heads"]), 64, 64)
+
+
+def test_queries_name_the_subjects(models):
+    asked = {}
+    for query in ("nouns", "phrases", "caption"):
+        state = load(models, feedback="none", query=query)
+        asked[query] = feedback.prepare(state, sample(), Variant(0, "s0", 0))["query"]
+    assert asked["caption"] == scenes.TEXT
+    assert asked["nouns"].split(", ")[0] == "woman" and len(asked["nouns"]) < len(asked["phrases"])
+
+
+def test_inverse_weights_open_every_gate(models, tmp_path):
+    file = tmp_path / "curves.json"
+    curves = {name: [1.0, 3.0] for name in feedback_names()}
+    file.write_text(json.dumps(curves))
+    plain = load(models, feedback="gaze", gate_gaze="all")
+    inverse = load(models, feedback="gaze", weighting="inverse", curves=str(file))
+    steps = [100, 300, 700, 900]
+    values, shifted = run(plain, steps)["gaze"], run(inverse, steps)["gaze"]
+    assert (values > 0).all()
+    assert torch.allclose(shifted / values, torch.tensor([1.5, 1.5, 0.5, 0.5]), rtol=1e-4)
+    file.write_text(json.dumps({"pose": [1.0]}))
+    with pytest.raises(UsageError, match="no curve of gaze"):
+        load(models, feedback="gaze", weighting="inverse", curves=str(file))
+
+
+def test_curves_are_measured_at_all_timesteps_without_training(models, tmp_path):
+    file = tmp_path / "curves.json"
+    state = load(models, feedback="pose,gaze", write_curves=str(file))
+    assert set(feedback.weights(state.config).values()) == {0.0}
+    first = run(state, [10, 300, 600, 990])
+    run(state, [20, 300, 640, 990])
+    feedback.save(state, tmp_path / "out", {})
+    from socialcli.training import timesteps
+
+    found = timesteps.read_curves(str(file))
+    assert set(found) == {"pose", "gaze"} and len(found["pose"]) == 20
+    assert found["pose"][6] > 0 and found["pose"][-1] > 0
+    assert first["gaze"].min() > 0  # no gate closed
+
+
+def test_validation_draws_the_first_samples(models):
+    state = load(models, feedback="none", validate_every=5, validation_steps=2)
+    run(state, [10] * 6, 6)
+    drawn = feedback.validate(state)
+    assert [caption for caption, _ in drawn] == [scenes.TEXT] * 4
+    assert all(p.size == (SIZE, SIZE) for _, p in drawn)
+    again = feedback.validate(state)
+    assert [p.tobytes() for _, p in drawn] == [p.tobytes() for _, p in again]
+
+
+def test_what_is_saved_is_loaded_again(models, tmp_path):
+    state = load(models, feedback="none")
+    with torch.no_grad():
+        for parameter in state.encoder.parameters():
+            parameter.add_(torch.randn_like(parameter))
+    feedback.save(state, tmp_path / "out", {"step": "3"})
+    again = load(models, feedback="none", ssr_model=str(tmp_path / "out"))
+    mine, theirs = state.encoder.state_dict(), again.encoder.state_dict()
+    assert all(torch.equal(mine[name], theirs[name]) for name in mine)
+
+
+# --- what it refuses ------------------------------------------------------------------------------
+
+
+def indexed(tmp_path, given):
+    file = tmp_path / "some.tar"
+    shards.write(file, [(s.key, s.members) for s in given])
+    return indexing.build([str(file)], tmp_path / "cache")
+
+
+def refused(tmp_path, models, given, **options):
+    with pytest.raises(UsageError) as caught:
+        feedback.select(config(models, **options), indexed(tmp_path, given))
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def test_shards_without_masks(models, tmp_path):
+    given = [sample(n, without=("masks.json",)) for n in range(3)]
+    message = refused(tmp_path, models, given)
+    assert "masks.json" in message and "socialcli segment" in message and "--feedback" in message
+    rest = config(models, feedback="identity,gaze,pose,interaction")
+    assert len(feedback.select(rest, indexed(tmp_path, given))) == 3
+
+
+def test_shards_without_faces(models, tmp_path):
+    crowd = scenes.all_records()["people.json"]
+    faceless = dataclasses.replace(
+        crowd, people=[dataclasses.replace(p, face=None) for p in crowd.people]
+    )
+    given = [sample(n, **{"people.json": faceless}) for n in range(3)]
+    message = refused(tmp_path, models, given)
+    assert "identity feedback would never speak" in message and "no face" in message
+    assert "3 samples" in message
+
+
+def test_one_good_sample_is_enough(models, tmp_path):
+    crowd = records.People(SIZE, SIZE, [])
+    given = [sample(n, **{"people.json": crowd}) for n in range(3)] + [sample(3)]
+    assert len(feedback.select(config(models), indexed(tmp_path, given))) == 4
+
+
+def test_an_empty_entity_list(models, tmp_path):
+    empty = sample(0, **{"entities.json": records.Entities()})
+    with pytest.raises(SampleFailed, match="entity list is empty"):
+        feedback.check(config(models), empty)
+    message = refused(tmp_path, models, [empty])
+    assert "entity list is empty" in message
+    feedback.check(config(models, query="caption"), empty)
+
+
+def test_bad_samples_are_refused_one_by_one(models):
+    state = load(models, feedback="none")
+    broken = sample()
+    broken.members["jpg"] = broken.members["jpg"][:200]
+    silent = sample(**{"caption.json": records.Caption(" ")})
+    for one in (broken, silent, sample(without=("caption.json",))):
+        with pytest.raises(SampleFailed):
+            feedback.prepare(state, one, Variant(0, "x", 0))
+
+
+def test_checkpoints_of_the_wrong_shape(models, tmp_path):
+    other = diffusion.stable_diffusion(tmp_path / "base", width=48)
+    state = load(models, feedback="none")
+    feedback.save(state, tmp_path / "ssr", {})
+    with pytest.raises(UsageError, match="wide"):
+        load(models, feedback="none", ssr_model=str(tmp_path / "ssr"), model=str(other))
+    with pytest.raises(ModelMissing, match="no SSR-Encoder"):
+        load(models, feedback="none", ssr_model=str(tmp_path / "nothing"))
+    with pytest.raises(UsageError, match="not an iresnet"):
+        load(models, feedback="identity", identity_model=str(tmp_path / "ssr/model.safetensors"))
+
+
+def test_backends_without_gradients(models, monkeypatch):
+    monkeypatch.setattr(watching.backends, "load", lambda spec: SimpleNamespace(network=None))
+    with pytest.raises(UsageError, match="--gaze-backend mediapipe cannot give feedback"):
+        load(models, feedback="gaze", gaze_backend="mediapipe")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"feedback": "smile"}, "--feedback: 'smile'"),
+        ({"gate_gaze": "200-0"}, "--gate-gaze"),
+        ({"gaze_term": "argmax"}, "--gaze-term"),
+        ({"ssr_model": ""}, "--ssr-model"),
+        ({"size": 100}, "--size"),
+        ({"flip": 2.0}, "--flip"),
+        ({"weighting": "inverse"}, "--curves"),
+        ({"boundary_thickness": 4}, "--boundary-thickness"),
+    ],
+)
+def test_options_that_make_no_sense(models, options, message):
+    with pytest.raises(UsageError, match=message):
+        feedback.check_options(config(models, **options))
+
+
+def test_a_weight_of_zero_leaves_the_feedback_out(models):
+    state = load(models, weight_gaze=0.0, feedback="gaze,pose", gaze_model="nowhere.pt")
+    assert state.names == ("pose",) and "gaze" not in feedback.weights(state.config)
