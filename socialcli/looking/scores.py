@@ -65,7 +65,7 @@ class Shown:
 
 
 def shown(made: Score) -> list[Shown]:
-    """What to show of a score: for each figure that single pictures have, the best and the worst.
+    """What to show of a score: the best and the worst pictures by each metric's first figure.
 
     Each picture's bytes are read again from where it is, once, whatever it is shown for.
     """
@@ -73,10 +73,10 @@ def shown(made: Score) -> list[Shown]:
 
     found: list[Shown] = []
     wanted: dict[int, list[Shot]] = {}
-    for name, values in made.pictures.items():
-        column = made.columns.get(name)
+    for name in (module.COLUMNS[0].name for module in made.modules.values()):
+        values, column = made.pictures.get(name, numpy.zeros(0)), made.columns[name]
         there = [int(i) for i in numpy.flatnonzero(numpy.isfinite(values))]
-        if column is None or not there:
+        if not there:
             continue
         sign = -1 if column["better"] == "lower" else 1
         order = sorted(there, key=lambda i: (-sign * values[i], made.cases[i].key))

@@ -45,7 +45,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Needs:
-    """What a metric looks at; features are named in `socialcli.scoring.features`."""
+    """What a metric looks at; features are named in `socialcli.scoring.seeing`."""
 
     generated: tuple[str, ...] = ()  # features of the generated picture
     references: tuple[str, ...] = ()  # features of its reference pictures

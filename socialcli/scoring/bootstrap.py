@@ -27,6 +27,13 @@ class Interval:
     high: float | None
     resamples: int  # that had a value
 
+    def within(self, least: float, most: float) -> Interval:
+        """The part that a figure can have: a basic interval may reach below zero."""
+        if self.low is None or self.high is None:
+            return self
+        low, high = (min(max(v, least), most) for v in (self.low, self.high))
+        return Interval(low, high, self.resamples)
+
 
 @dataclass(frozen=True)
 class Difference:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from socialcli import metrics, shards
 from socialcli.errors import UsageError
+from socialcli.metrics import Column
 from socialcli.scoring import bootstrap, run, tables, writing
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def compare(
         for column in module.COLUMNS:
             columns[column.name] = {"metric": metric, **run._plain(column)}
             for number, method in enumerate(methods):
-                cells[method][column.name] = _cell(column.name, number, values, drawn, kind)
+                cells[method][column.name] = _cell(column, number, values, drawn, kind)
     result = {
         "baseline": methods[0],
         "folders": folders,
@@ -124,7 +125,7 @@ def _units(all_rows: list[dict[str, numpy.ndarray]]) -> dict[str, int]:
 
 
 def _cell(
-    column: str,
+    column: Column,
     number: int,
     values: list[dict[str, float]],
     drawn: list[dict[str, numpy.ndarray]],
@@ -133,11 +134,11 @@ def _cell(
     """One method's figure, and its difference from the first method's."""
     import numpy
 
-    value = values[number][column]
-    nothing = numpy.zeros(0)
-    mine, first = drawn[number].get(column, nothing), drawn[0].get(column, nothing)
-    span = bootstrap.interval(mine, value, kind)
-    apart = bootstrap.difference(first, mine, value - values[0][column], kind)
+    name, nothing = column.name, numpy.zeros(0)
+    value = values[number][name]
+    mine, first = drawn[number].get(name, nothing), drawn[0].get(name, nothing)
+    span = bootstrap.interval(mine, value, kind).within(column.low, column.high)
+    apart = bootstrap.difference(first, mine, value - values[0][name], kind)
     there = number > 0 and apart.p is not None
     return {
         "value": value if numpy.isfinite(value) else None,

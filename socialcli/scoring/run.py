@@ -82,6 +82,7 @@ def score(inputs: list[str], output: str, config: settings.Config, options: Opti
     modules = settings.chosen(config)
     needs = {name: module.needs(config) for name, module in modules.items()}
     _check(options)
+    seen = _seen(needs, config, Path(options.features or Path(output) / "features"))
     generated = samples.locations(inputs)
     asked = options.reference or (inputs if options.real else [])
     reference = samples.locations(asked) if asked else []
@@ -94,11 +95,12 @@ def score(inputs: list[str], output: str, config: settings.Config, options: Opti
         raise UsageError(f"{where[0]}: no sample has a prompt, which clip-t compares with")
     classes = _classes(modules, joined, config)
     everything = {name for need in needs.values() for name in need.everything}
-    root = Path(options.features or Path(output) / "features")
-    found = _see(joined, theirs, needs, config, classes, root, report)
-    cases = [_case(one, needs, found.seen, classes) for one in joined]
+    unseen = features.compute(
+        seen, _wants(joined, theirs, needs, classes), config.batch_size, report
+    )
+    cases = [_case(one, needs, seen, classes) for one in joined]
     every = [
-        Picture(one.key, {name: found.seen.value(name, one.digest) or {} for name in everything})
+        Picture(one.key, {name: seen.value(name, one.digest) or {} for name in everything})
         for one in (theirs.values() if everything else ())
     ]
     context = Context(config, every, classes)
@@ -106,8 +108,8 @@ def score(inputs: list[str], output: str, config: settings.Config, options: Opti
     made = Score(
         options.title or shards.parts(inputs[0])[0].rstrip("/").rpartition("/")[2],
         inputs, asked, dataclasses.asdict(config), modules, cases, joined, rows,
-        models={name: store.models for name, store in found.seen.stores.items()},
-        lost=[*lost, *unread, *unjoined, *found.lost], options=options,
+        models={name: store.models for name, store in seen.stores.items()},
+        lost=_distinct([*lost, *unread, *unjoined, *unseen]), options=options,
     )  # fmt: skip
     _measure(made, report)
     from socialcli.scoring import writing
@@ -136,26 +138,26 @@ def _classes(modules: dict[str, Any], joined: list[Joined], config: settings.Con
     return modules["hoi"].classes(config.hoi_classes, found)
 
 
-@dataclass
-class _Found:
-    seen: Seen
-    lost: list[Lost]
+def _distinct(lost: list[Lost]) -> list[Lost]:
+    """Each complaint once: a reference of several pictures is wanted several times."""
+    return list({(one.key, one.location, one.reason): one for one in lost}.values())
 
 
-def _see(
-    joined: list[Joined],
-    references: dict[str, Known],
-    needs: dict[str, Needs],
-    config: settings.Config,
-    classes: Any,
-    root: Path,
-    report: Report,
-) -> _Found:
-    """Have every picture seen by every model that some metric asks for."""
+def _seen(needs: dict[str, Needs], config: settings.Config, root: Path) -> Seen:
+    """The features that some metric asks for, with what is known of them."""
+    names: set[str] = set()
+    for need in needs.values():
+        names |= {*need.generated, *need.references, *need.text, *need.everything}
     known = seeing.features(config)
-    names = {n for need in needs.values() for n in (*need.generated, *need.references, *need.text)}
-    names |= {n for need in needs.values() for n in need.everything}
     seen = Seen(root, [known[name] for name in sorted(names)])
+    seen.check()
+    return seen
+
+
+def _wants(
+    joined: list[Joined], references: dict[str, Known], needs: dict[str, Needs], classes: Any
+) -> list[Want]:
+    """Every picture and text with the features that some metric asks of it."""
     mine = sorted({name for need in needs.values() for name in need.generated})
     texts = sorted({name for need in needs.values() for name in need.text})
     theirs = sorted({name for need in needs.values() for name in need.references})
@@ -174,9 +176,7 @@ def _see(
     for sample in references.values() if every else ():
         jobs = [(name, None) for name in every]
         wants.append(Want(sample.key, sample.digest, jobs, sample.location))
-    lost = features.compute(seen, [w for w in wants if w.jobs], config.batch_size, report)
-    distinct = {(one.key, one.location, one.reason): one for one in lost}
-    return _Found(seen, list(distinct.values()))
+    return [want for want in wants if want.jobs]
 
 
 def _references(one: Joined) -> list[tuple[Known, joining.Boxes]]:
@@ -242,7 +242,7 @@ def _measure(made: Score, report: Report) -> None:
             kind = getattr(module, "INTERVAL", "percentile")
             value = plain[column.name]
             values = drawn.get(column.name, numpy.zeros(0))
-            span = bootstrap.interval(values, value, kind)
+            span = bootstrap.interval(values, value, kind).within(column.low, column.high)
             made.columns[column.name] = {
                 "value": value if numpy.isfinite(value) else None,
                 "low": span.low,

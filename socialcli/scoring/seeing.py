@@ -20,7 +20,7 @@ from socialcli import people as who
 from socialcli import records
 from socialcli.backends import ModelSpec
 from socialcli.errors import ModelMissing, SampleFailed, UsageError
-from socialcli.scoring.features import Feature, Look, Value, file_facts
+from socialcli.scoring.store import Feature, Look, Value, file_facts
 from socialcli.stages.ground import kind_of
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def features(config: Config) -> dict[str, Feature]:
 
         return Feature(name, ground, run, limits, asks=True)
 
-    faces = Feature("faces", tuple(face), _faces)
+    faces = Feature("faces", tuple(face), _faces, check=_can_see_faces)
     hoi_objects, subjects = objects("hoi-objects"), objects("subject-objects")
     file = config.inception_model
     facts = {"model": file, "files": file_facts(file)}
@@ -131,16 +131,20 @@ def _crops(models: list[Any], looks: list[Look]) -> list[Value | SampleFailed]:
     return [{"vector": mine} for mine in numpy.split(rows, ends)]
 
 
+def _can_see_faces(models: list[Any]) -> None:
+    """Raises UsageError where the backends chosen do not detect or do not embed."""
+    if not hasattr(models[0], "detect"):
+        raise UsageError("the face backend finds no faces, it only embeds them: see --face-backend")
+    if not getattr(models[-1], "embeds", hasattr(models[-1], "embed")):
+        raise UsageError("the face backend has no identity embedding: give --identity-backend")
+
+
 def _faces(models: list[Any], looks: list[Look]) -> list[Value | SampleFailed]:
     import numpy
 
     from socialcli import faces
 
     detector, embedder = models[0], models[-1]
-    if not hasattr(detector, "detect"):
-        raise UsageError("the face backend finds no faces; it only embeds them: --face-backend")
-    if not getattr(embedder, "embeds", hasattr(embedder, "embed")):
-        raise UsageError("the face backend has no identity embedding; give --identity-backend")
     pictures = [look.image for look in looks]
     found = detector.detect(pictures)
     usable = []
@@ -263,6 +267,7 @@ class Inception:
         Raises:
             ModelMissing: no file was named, or it is not there. UsageError: it is another thing.
         """
+        import warnings
         from pathlib import Path
 
         import torch
@@ -275,7 +280,9 @@ class Inception:
                 "--inception-model inception-2015-12-05.pt"
             )
         try:
-            self.network = torch.jit.load(str(path), map_location=device).eval()
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # TorchScript is old, and so is this file
+                self.network = torch.jit.load(str(path), map_location=device).eval()
         except RuntimeError as error:
             told = str(error).splitlines()[0][:200]
             raise UsageError(f"{file}: not a TorchScript file ({told})") from None
