@@ -7,6 +7,7 @@ heads that read the identity's attributes. Published twice, as the official form
 
 from __future__ import annotations
 
+import functools
 import random
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,9 @@ from socialcli.world.identity import HAIRS, IRISES, POPULATION, SKINS, Identity
 from socialcli.world.vocabulary import number_in
 from socialcli.zoo import data, training
 
-STEPS, BATCH, RATE = 2000, 64, 5e-3
-BLOCKS, WIDTHS, EMBEDDING = (1, 1, 1, 1), (8, 16, 32, 64, 128), 128
+STEPS, BATCH, RATE = 1600, 64, 4e-3
+BLOCKS, WIDTHS, EMBEDDING = (1, 1, 1, 1), (8, 16, 32, 64, 64), 128
+SCENES = 44  # drawn a step; they show 64 faces and a few more
 SCALE, MARGIN = 24.0, 0.3
 TEST = 700
 ONNX, TORCH = "w_mini.onnx", "backbone.pth"
@@ -42,11 +44,36 @@ def network() -> Any:
     class Trained(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.backbone = IResNet(BLOCKS, WIDTHS, EMBEDDING)
+            self.backbone = quick(IResNet(BLOCKS, WIDTHS, EMBEDDING))
             self.centres = nn.Parameter(torch.randn(POPULATION["train"], EMBEDDING) * 0.1)
             self.read = nn.Linear(EMBEDDING, sum(ATTRIBUTES.values()))
 
     return Trained()
+
+
+def quick(backbone: Any) -> Any:
+    """Let two layers compute the same by other operations, for training in bfloat16 on CPUs.
+
+    torch 2.13 has no fast bfloat16 PReLU there, and the backward of a strided 1x1 convolution
+    writes past its buffer. Names, weights and results stay.
+    """
+    from torch import nn
+    from torch.nn import functional
+
+    def prelu(layer: Any, x: Any) -> Any:
+        slope = layer.weight.to(x.dtype).view(1, -1, 1, 1)
+        return functional.relu(x) - slope * functional.relu(-x)
+
+    def strided(layer: Any, x: Any) -> Any:
+        down, along = layer.stride
+        return functional.conv2d(x[:, :, ::down, ::along], layer.weight)
+
+    for layer in backbone.modules():
+        if isinstance(layer, nn.PReLU):
+            layer.forward = functools.partial(prelu, layer)  # type: ignore[method-assign]
+        elif isinstance(layer, nn.Conv2d) and layer.kernel_size == (1, 1):
+            layer.forward = functools.partial(strided, layer)  # type: ignore[method-assign]
+    return backbone
 
 
 def attributes(who: Identity) -> list[int]:
@@ -73,7 +100,7 @@ def _batch(step: int) -> tuple[Any, ...]:
     from socialcli import faces
 
     rng = random.Random(f"identity {step}")
-    owners = _faces(data.train_scenes(step, BATCH))
+    owners = _faces(data.train_scenes(step, SCENES))
     owners = rng.sample(owners, min(BATCH, len(owners)))
     crops = []
     for scene, person in owners:
@@ -94,9 +121,9 @@ def _loss(model: Any, batch: tuple[Any, ...], step: int) -> Any:
 
     device = next(model.parameters()).device
     pictures, who, facts = (part.to(device) for part in batch)
-    # No autocast: bfloat16 PReLU ends the process on CPUs (torch 2.13).
-    embedding = model.backbone(pictures)
-    unit = functional.normalize(embedding)
+    with torch.autocast(device.type, torch.bfloat16):
+        embedding = model.backbone(pictures)
+    unit = functional.normalize(embedding.float())
     cosine = (unit @ functional.normalize(model.centres).T).clamp(-1 + 1e-6, 1 - 1e-6)
     # The margin grows over the first third: from nothing, a full margin is out of reach.
     margin = MARGIN * min(1.0, step / (STEPS / 3))
@@ -118,12 +145,15 @@ def train(work: Path, steps: int, minutes: float | None, device: str) -> trainin
 
 
 def export(model: Any, folder: Path) -> None:
-    """Write ``backbone.pth`` (a state dict, readable without unpickling) and the ONNX file."""
+    """Write ``backbone.pth`` (a state dict in fp16, readable without unpickling) and the ONNX."""
     import torch
 
+    from socialcli.models import iresnet
+
     folder.mkdir(parents=True, exist_ok=True)
-    model = model.float().cpu().eval()
-    torch.save(model.state_dict(), folder / TORCH)
+    state = {k: v.half() if v.is_floating_point() else v for k, v in model.state_dict().items()}
+    torch.save(state, folder / TORCH)
+    model = iresnet.load(folder / TORCH)
     torch.onnx.export(
         model, (torch.zeros(2, 3, 112, 112),), str(folder / ONNX), dynamo=False,
         input_names=["input.1"], output_names=["embedding"],
@@ -137,7 +167,7 @@ def _xyxy(box: tuple[float, float, float, float], size: int) -> tuple[float, flo
 
 
 def measure(folder: Path) -> dict[str, float]:
-    """TAR at FAR 1 % over pairs of the test split's faces: people that training never saw.
+    """TAR at FAR 1 % and 0.1 % over pairs of the test split's faces: people never trained on.
 
     Crops are aligned by the true landmarks; ``onnx_differs_by`` compares the two published files.
     """
@@ -175,9 +205,10 @@ def measure(folder: Path) -> dict[str, float]:
     upper = numpy.triu_indices(len(names), 1)
     scores = (vectors @ vectors.T)[upper]
     same = numpy.equal.outer(names, names)[upper]
-    limit = numpy.quantile(scores[~same], 0.99)
+    loose, strict = numpy.quantile(scores[~same], (0.99, 0.999))
     return {
-        "tar_at_far_1": round(float((scores[same] > limit).mean()), 4),
+        "tar_at_far_1": round(float((scores[same] > loose).mean()), 4),
+        "tar_at_far_01": round(float((scores[same] > strict).mean()), 4),
         "onnx_differs_by": round(apart, 2),
         "pairs": int(same.sum()),
         "people": len(set(names)),
