@@ -16,8 +16,7 @@ from socialcli.stages import option
 from socialcli.training.options import TrainingOptions
 
 NAMES = ("boundary", "identity", "gaze", "pose", "interaction")
-BASE = "stable-diffusion-v1-5/stable-diffusion-v1-5"
-BASE_GET = f"hf download {BASE}"
+NEW = "new"  # as --ssr-model: begin with an encoder that knows nothing
 CLIP = "openai/clip-vit-large-patch14"
 CLIP_GET = f"hf download {CLIP}"
 SSR_GET = (
@@ -40,7 +39,8 @@ class Config(TrainingOptions):
     likely_below: int = option(500, "Timesteps below this are more likely than those above.")
     likely_ratio: float = option(2.0, "How many times more likely; 1: all alike.")
     # models
-    model: str = option(BASE, "Diffusion model: hub id or folder in diffusers' layout.")
+    backend: str = option("stable-diffusion", "Which diffusion backend.")
+    model: str = option("", "Its model: hub id, folder in diffusers' layout, or one file.")
     revision: str | None = option(None, "Its commit or tag on the hub.")
     ssr_model: str = option("", "SSR-Encoder to start from: a folder with its two files, or new.")
     clip_model: str = option(CLIP, "CLIP whose vision tower SSR-Encoder reads: hub id or folder.")
@@ -106,7 +106,7 @@ class Config(TrainingOptions):
 
 
 def wanted(config: Config) -> tuple[str, ...]:
-    """The feedbacks that ``--feedback`` names and a weight keeps, in `NAMES`' order.
+    """The feedbacks that ``--feedback`` names, in `NAMES`' order.
 
     Raises:
         UsageError: it names another.
@@ -121,11 +121,12 @@ def wanted(config: Config) -> tuple[str, ...]:
             f"--feedback: '{', '.join(unknown)}' is unknown; there are {', '.join(NAMES)}, "
             "divided by commas, all and none"
         )
-    return tuple(n for n in NAMES if n in named and getattr(config, f"weight_{n}") > 0)
+    return tuple(name for name in NAMES if name in named)
 
 
 def gates(config: Config) -> dict[str, Any]:
-    """`timesteps.Gate` of each wanted feedback; their weights are 1, `weights` has the real ones.
+    """`timesteps.Gate` of each wanted feedback, of weight 1 (`weights` has the real ones), or 0
+    where nothing would come of asking.
 
     Raises:
         UsageError: a gate or a curve that cannot be read.
@@ -134,13 +135,20 @@ def gates(config: Config) -> dict[str, Any]:
 
     if config.weighting == "gates" and not config.write_curves:
         spans = {n: timesteps.parse(n, getattr(config, f"gate_{n}")) for n in wanted(config)}
-        return {name: timesteps.Gate(*span, 1.0) for name, span in spans.items()}
+        return {n: timesteps.Gate(*span, _counts(config, n)) for n, span in spans.items()}
     curves = timesteps.read_curves(config.curves) if config.weighting == "inverse" else {}
     missing = [n for n in wanted(config) if curves and n not in curves]
     if missing:
         raise UsageError(f"--curves {config.curves}: no curve of {', '.join(missing)}")
     everywhere = timesteps.parse("", "all")
-    return {n: timesteps.Gate(*everywhere, 1.0, curves.get(n, ())) for n in wanted(config)}
+    return {
+        n: timesteps.Gate(*everywhere, _counts(config, n), curves.get(n, ()))
+        for n in wanted(config)
+    }
+
+
+def _counts(config: Config, name: str) -> float:
+    return float(getattr(config, f"weight_{name}") > 0)
 
 
 CHOICES = {
@@ -168,6 +176,9 @@ def check_options(config: Config) -> None:
         if getattr(config, name) not in allowed:
             flag = name.replace("_", "-")
             raise UsageError(f"--{flag} {getattr(config, name)}: choose {', '.join(allowed)}")
+    for name in ("regularisation", *NAMES):
+        if getattr(config, f"weight_{name}") < 0:
+            raise UsageError(f"--weight-{name} must be at least 0")
     for name in ("flip", "caption_drop"):
         if not 0 <= getattr(config, name) <= 1:
             raise UsageError(f"--{name.replace('_', '-')} must lie between 0 and 1")
@@ -182,12 +193,17 @@ def check_options(config: Config) -> None:
     gates(config)
 
 
+def base_spec(config: Config, device: str, dtype: str) -> ModelSpec:
+    """The diffusion model."""
+    return ModelSpec("diffusion", config.backend, config.model, config.revision, device, dtype)
+
+
 def models(config: Config) -> list[ModelSpec]:
     """Every model that `load` would load."""
     from socialcli.methods.train import _feedback_watch
 
     base = [
-        ModelSpec("diffusion", "diffusers", config.model, config.revision),
+        base_spec(config, config.device, config.dtype),
         ModelSpec("clip", "clip", config.clip_model),
         ModelSpec("ssr", "ssr-encoder", config.ssr_model),
     ]

@@ -10,6 +10,7 @@ was decided in ``docs/feedback.md``.
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 from socialcli.errors import SampleFailed, UsageError
@@ -22,6 +23,7 @@ from socialcli.methods.train._feedback_options import (
     wanted,
     weights,
 )
+from socialcli.training.draw import Variant
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,12 +33,19 @@ if TYPE_CHECKING:
 
     from socialcli.shards import Sample
     from socialcli.shards.index import Index
-    from socialcli.training.draw import Draw, Variant
+    from socialcli.training.draw import Draw
 
 __all__ = ["Config", "check_options", "load", "models", "weights"]
 
 VERSION = 1
 READS = ("caption.json",)
+# What `features` depends on besides the data: runs that agree in these may share a cache.
+FEATURES = (
+    "backend", "model", "revision", "clip_model", "size", "crop", "flip", "query", "reference",
+    "originals", "feedback", "identity_backend", "identity_model", "identity_aligned",
+    "least_face", "gaze_backend", "gaze_model", "gaze_term", "gaze_targets", "pose_backend",
+    "pose_model", "pose_targets", "pose_least_score", "interaction_backend", "interaction_model",
+)  # fmt: skip
 LOOKED_AT = 300  # samples that are searched for faces, people and so on before models are loaded
 
 # --- samples --------------------------------------------------------------------------------------
@@ -128,9 +137,9 @@ def features(state: State, examples: list[dict[str, Any]]) -> list[dict[str, Any
     """What no step changes: latents, texts, CLIP features, and what the detectors see of x0.
 
     Returns:
-        Per sample ``latents`` (2, 4, h, w), mean and deviation, unscaled; ``text`` and ``named``
-        (T, D), states of caption and query; ``image``, CLIP features of all depths; ``reference``
-        again if validation draws pictures; and each feedback's tensors with its targets.
+        Per sample ``latents`` (2, C, h, w), mean and deviation, scaled for the UNet; ``text`` and
+        ``named`` (T, D), states of caption and query; ``image``, CLIP features of all depths; and
+        each feedback's tensors with its targets.
     """
     import torch
 
@@ -139,21 +148,22 @@ def features(state: State, examples: list[dict[str, Any]]) -> list[dict[str, Any
     config, place = state.config, state.place
     with torch.no_grad(), state.exact():
         pictures = torch.stack([e["picture"] for e in examples]).to(place.device) / 127.5 - 1
-        posterior = state.vae.encode(pictures.to(place.dtype)).latent_dist
-        spread = torch.stack([posterior.mean, posterior.std], 1).float()
-        texts = state.texts([e["caption"] for e in examples] + [e["query"] for e in examples])
-        text, named = texts.to(place.dtype).cpu().chunk(2)
+        vae = state.base.vae
+        posterior = vae.encode(pictures.to(vae.dtype)).latent_dist
+        shift = getattr(vae.config, "shift_factor", None) or 0.0
+        spread = torch.stack([posterior.mean - shift, posterior.std], 1).float()
+        spread = spread * vae.config.scaling_factor
+        words = [e["caption"] for e in examples] + [e["query"] for e in examples]
+        text, named = state.base.prompts(words).cpu().chunk(2)
         reference = torch.stack([e["reference"] for e in examples])
         seen = image_features(
             state.vision, reference.to(place.device, place.dtype), state.encoder.scales
         ).cpu()
         if config.originals == "reconstruction":
-            pictures = state.decode(spread[:, 0] * state.factor)
+            pictures = state.decode(spread[:, 0])
         made = []
         for number, example in enumerate(examples):
             known = {n: v for n, v in example.items() if n not in ("picture", "reference")}
-            if config.validate_every:
-                known["reference"] = example["reference"]
             made.append(
                 {
                     **known,
@@ -181,10 +191,6 @@ def collate(state: State, examples: list[dict[str, Any]]) -> dict[str, Any]:
     """What all samples have is stacked and moved; what feedback watches stays with its sample."""
     import torch
 
-    if state.config.validate_every and len(state.shown) < state.config.validation_pictures:
-        room = state.config.validation_pictures - len(state.shown)
-        names = ("reference", "caption", "query")
-        state.shown += [{name: e[name] for name in names} for e in examples[:room]]
     batch: dict[str, Any] = {"examples": examples}
     for name in ("latents", "text", "named", "image"):
         batch[name] = torch.stack([e[name] for e in examples]).to(
@@ -202,7 +208,7 @@ def losses(state: State, batch: dict[str, Any], draw: Draw) -> dict[str, Tensor]
 
     config, device, clock = state.config, state.place.device, state.place.clock
     mean, spread = batch["latents"].float().unbind(1)
-    latents = (mean + spread * draw.normal("posterior", *mean.shape[1:]).to(device)) * state.factor
+    latents = mean + spread * draw.normal("posterior", *mean.shape[1:]).to(device)
     noise = draw.normal("noise", *mean.shape[1:]).to(device)
     steps = timesteps.piecewise(
         draw.uniform("timestep"), len(state.alphas), config.likely_below, config.likely_ratio
@@ -214,7 +220,7 @@ def losses(state: State, batch: dict[str, Any], draw: Draw) -> dict[str, Tensor]
     with clock("unet"), state.mixed():
         subject = state.encoder.subject_tokens(batch["image"], batch["named"])
         condition = state.encoder.condition(text, [subject], [1.0])
-        said = state.unet(noisy.to(state.place.dtype), there, **condition).sample.float()
+        said = state.base.unet(noisy.to(state.place.dtype), there, **condition).sample.float()
     goal = prediction.target(latents, noise, there, state.alphas, state.prediction)
     scales = subject.unflatten(1, (state.encoder.scales, -1))
     found = {
@@ -264,11 +270,12 @@ def trainable(state: State) -> Any:
 
 
 def groups(state: State) -> list[dict[str, Any]]:
-    """The aligner learns slower than the UNet's layers (section 4.1)."""
-    config = state.config
+    """The aligner learns slower than the UNet's layers (section 4.1): the loop gives each group
+    the run's rate times its ``scale``."""
+    slower = state.config.aligner_learning_rate / state.config.learning_rate
     return [
-        {"params": list(state.encoder.layers.parameters()), "lr": config.learning_rate},
-        {"params": list(state.encoder.aligner.parameters()), "lr": config.aligner_learning_rate},
+        {"params": list(state.encoder.layers.parameters())},
+        {"params": list(state.encoder.aligner.parameters()), "scale": slower},
     ]
 
 
@@ -281,5 +288,14 @@ def save(state: State, folder: Path, metadata: dict[str, str]) -> None:
 
 
 def validate(state: State) -> list[tuple[str, Image]]:
-    """Pictures of the first samples the run saw, by their captions and references."""
-    return state.pictures()
+    """Pictures by the captions and references of the data's first samples."""
+    index = state.place.index
+    samples: list[dict[str, Any]] = []
+    for number in range(len(index)):
+        if len(samples) == state.config.validation_pictures:
+            break
+        sample = index.read(number)
+        with contextlib.suppress(SampleFailed):
+            samples.append(prepare(state, sample, Variant(state.config.seed, sample.key, 0)))
+    drawn = state.draw(samples) if samples else []
+    return list(zip((s["caption"] for s in samples), drawn, strict=True))
