@@ -98,10 +98,14 @@ def weight(scene: Any) -> Any:
 
 
 def mark(vae: Path) -> str:
-    """What tells one autoencoder's latents from another's: part of its weights' hash."""
-    return hashlib.sha256((vae / "diffusion_pytorch_model.safetensors").read_bytes()).hexdigest()[
-        :8
-    ]
+    """What tells one encoder's latents from another's: part of a hash over its weights."""
+    from safetensors.torch import load_file
+
+    digest = hashlib.sha256()
+    for name, weight in sorted(load_file(vae / "diffusion_pytorch_model.safetensors").items()):
+        if name.startswith(("encoder.", "quant_conv.")):
+            digest.update(name.encode() + weight.numpy().tobytes())
+    return digest.hexdigest()[:8]
 
 
 def autoencoder(folder: Path) -> Any:

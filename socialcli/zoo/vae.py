@@ -3,7 +3,8 @@
 Eyes are three pixels wide and decide identity and gaze: the truth says where they are, so the loss
 weighs them. Four channels a patch have room for its colour and for its edges, but an autoencoder
 left alone spends them all on edges first, and shirts come back grey. So at first three channels
-are asked to be the patch's colour; what else they carry they learn later.
+are asked to be the patch's colour; what else they carry they learn later. The decoder, by far the
+harder half, goes on alone: latents that diffusion models have learnt from stay what they are.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from socialcli.zoo import data, training
 
 STEPS, BATCH, RATE = 3200, 8, 2e-3
 CROPPED, CROP = 2200, 64  # steps on crops of so many pixels, twice as fast; then whole pictures
+AFTER = 3000  # steps of the decoder alone
+NOISE = 0.05  # deviation added to latents then: drawn ones are never exact
 GUIDED = 800  # steps until three channels are free to be more than a colour
 CHANNELS = (16, 32, 64)
 LATENT = 4  # channels
@@ -44,16 +47,17 @@ def network() -> Any:
     )
 
 
-def weights(scenes: list[Any]) -> Any:
-    """(N, 1, size, size) float32: how much each pixel counts; 1, heads 3, eyes 8."""
+def weights(scenes: list[Any], figures: float = 2.0, heads: float = 4.0) -> Any:
+    """(N, 1, size, size) float32: what each pixel counts; the place 1, eyes 8."""
     import torch
 
     size = scenes[0].size
     found = torch.ones(len(scenes), 1, size, size)
     for at, scene in enumerate(scenes):
+        found[at, 0][torch.from_numpy(scene.instances > 0)] = figures
         for person in scene.people:
             x0, y0, x1, y1 = (round(v) for v in person.head)
-            found[at, 0, y0:y1, x0:x1] = 3.0
+            found[at, 0, y0:y1, x0:x1] = heads
         for person in scene.people:
             if person.face is not None:
                 reach = 0.13 * (person.head[2] - person.head[0])
@@ -66,7 +70,7 @@ def weights(scenes: list[Any]) -> Any:
 
 def _batch(step: int) -> tuple[Any, Any]:
     scenes = data.train_scenes(step, BATCH)
-    pixels, weight = data.pixels(scenes, HALF), weights(scenes)
+    pixels, weight = data.pixels(scenes, HALF), weights(scenes, 1.0, 3.0)
     if step >= CROPPED:
         return pixels, weight
     rng = random.Random(f"vae {step}")
@@ -84,7 +88,19 @@ def _loss(model: Any, batch: tuple[Any, Any], step: int) -> Any:
     with torch.autocast(device.type, torch.bfloat16):
         posterior = model.encode(pixels).latent_dist
         drawn = model.decode(posterior.sample()).sample
-    wrong = drawn.float() - pixels
+    value = _unlike(drawn.float(), pixels, weight)
+    mean, log = posterior.mean.float(), posterior.logvar.float()
+    if step < GUIDED:
+        colour = 2 * functional.avg_pool2d(pixels, 4)
+        value = value + (1 - step / GUIDED) * (mean[:, :3] - colour).abs().mean()
+    return value + KL * 0.5 * (mean**2 + log.exp() - 1 - log).mean()
+
+
+def _unlike(drawn: Any, pixels: Any, weight: Any) -> Any:
+    """How far pictures are from what they should be: pixels, edges, coarser pictures."""
+    from torch.nn import functional
+
+    wrong = drawn - pixels
     value = (weight * (wrong.abs() + wrong.square())).mean() / weight.mean()
     # Edges are what is seen of a drawing: differences of neighbours, and of coarser pictures.
     across = (wrong[..., 1:] - wrong[..., :-1]).abs() * weight[..., 1:]
@@ -93,20 +109,45 @@ def _loss(model: Any, batch: tuple[Any, Any], step: int) -> Any:
     for scale in (2, 4):
         coarse = functional.avg_pool2d(wrong, scale).abs() * functional.avg_pool2d(weight, scale)
         value = value + coarse.mean() / weight.mean()
-    mean, log = posterior.mean.float(), posterior.logvar.float()
-    if step < GUIDED:
-        colour = 2 * functional.avg_pool2d(pixels, 4)
-        value = value + (1 - step / GUIDED) * (mean[:, :3] - colour).abs().mean()
-    return value + KL * 0.5 * (mean**2 + log.exp() - 1 - log).mean()
+    return value
+
+
+def _decoder_batch(step: int) -> tuple[Any, Any]:
+    scenes = data.train_scenes(step, BATCH)
+    return data.pixels(scenes, HALF), weights(scenes)
+
+
+def _decoder_loss(model: Any, batch: tuple[Any, Any], step: int) -> Any:
+    import torch
+
+    device = next(model.parameters()).device
+    pixels, weight = (part.to(device) for part in batch)
+    with torch.autocast(device.type, torch.bfloat16):
+        with torch.no_grad():
+            latents = model.encode(pixels).latent_dist.mode()
+        noise = torch.randn_like(latents) * NOISE / model.config.scaling_factor
+        drawn = model.decode(latents + noise).sample
+    return _unlike(drawn.float(), pixels, weight)
 
 
 def train(work: Path, steps: int, minutes: float | None, device: str) -> training.Run:
-    """Train, or go on training."""
+    """Train, or go on training: both halves for ``steps``, then the decoder for `AFTER`."""
     model = network().to(device).train()
-    return training.fit(
+    first = training.fit(
         model, _batch, _loss, work, steps, rate=RATE, decay=0.0, warm=100, average=0.995,
         minutes=minutes,
     )  # fmt: skip
+    if not first.finished:
+        return first
+    model = centre(first.model).train()
+    model.encoder.requires_grad_(False)
+    model.quant_conv.requires_grad_(False)
+    run = training.fit(
+        model, _decoder_batch, _decoder_loss, work / "decoder", AFTER, rate=RATE, decay=0.0,
+        warm=100, average=0.995, minutes=minutes,
+    )  # fmt: skip
+    run.step, run.seconds = run.step + steps, run.seconds + first.seconds
+    return run
 
 
 def centre(model: Any, count: int = 256) -> Any:
@@ -137,7 +178,7 @@ def centre(model: Any, count: int = 256) -> Any:
 
 def export(model: Any, folder: Path) -> None:
     """Write ``vae/`` of the Stable Diffusion folder: fp16 weights and configuration."""
-    centre(model).half().save_pretrained(folder / "vae")
+    model.half().save_pretrained(folder / "vae")
 
 
 def measure(folder: Path) -> dict[str, float]:
@@ -157,6 +198,6 @@ def measure(folder: Path) -> dict[str, float]:
             squares.append(((drawn - pixels) / 2).square().mean(1))
             spread = torch.cat([spread, latents.flatten() * model.config.scaling_factor])
     error, weight = torch.cat(squares), weights(scenes)[:, 0]
-    parts = {"psnr": weight > 0, "psnr_heads": weight >= 3, "psnr_eyes": weight >= 8}
+    parts = {"psnr": weight > 0, "psnr_heads": weight >= 4, "psnr_eyes": weight >= 8}
     found = {k: round(float(-10 * error[part].mean().log10()), 2) for k, part in parts.items()}
     return {**found, "latent_std": round(float(spread.std()), 3)}

@@ -1,0 +1,261 @@
+"""SSR-Encoder in miniature, on the small Stable Diffusion and the small CLIP's vision tower.
+
+It learns from pairs of different scenes with the same person and thing (see `subjects`): one is
+looked at through the subject's name, the other is denoised. Unlike the reference implementation,
+whose reference is the target itself, nothing can be copied but what the subject is.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from socialcli.zoo import cards, latents, subjects, training
+
+STEPS, BATCH, RATE = 1200, 32, 2e-3
+CHUNKS, GROUPS, SCENES = 10, 250, 4  # files of so many groups of so many scenes
+SCALES, HEADS, HEAD = 6, 4, 32
+SILENT = 0.5  # captions left out, so that the subject cannot be read in them (reference: 0.8)
+DROP = 0.1  # neither caption nor subject: the branch that guidance leads away from
+REGULAR = 0.01  # weight of the regularisation, as 000_742de2d20f4a0d3a.txt has it
+TEST = 64
+SCALE, GUIDANCE, SAMPLING = 1.0, 4.0, 30
+
+
+def models() -> tuple[Any, Any, Any]:
+    """The published diffusion model, vision tower and its processor, frozen."""
+    from socialcli import backends
+    from socialcli.backends import ModelSpec, checkpoints
+
+    base = backends.load(ModelSpec("diffusion", "stable-diffusion", str(cards.folder("diffusion"))))
+    clip = ModelSpec("clip", "clip", str(cards.folder("clip")))
+    vision = checkpoints.pretrained("CLIPVisionModel", clip, "", "").requires_grad_(False)
+    return base, vision, checkpoints.pretrained("CLIPImageProcessorPil", clip, "", "")
+
+
+def network(base: Any, vision: Any) -> Any:
+    """A fresh encoder for the published models, attached to the UNet."""
+    import torch
+
+    from socialcli.models.ssr_encoder import SSREncoder
+
+    torch.manual_seed(0)
+    width = base.unet.config.cross_attention_dim
+    encoder = SSREncoder.create(base.unet, vision.config, width, SCALES, HEADS, HEAD)
+    encoder.attach(base.unet)
+    return encoder
+
+
+def chunk(folder: Path, number: int, vae: Any, mark: str) -> dict[str, Any]:
+    """A file of groups: everything a step needs of their scenes.
+
+    Returns:
+        ``latents`` (n, 4, 4, 24, 24) float16; ``pixels`` (n, 4, 96, 96, 3) uint8; ``ids``
+        (n, 4, 4, 40) int16, tokens of four captions; ``weight`` (n, 4, 24, 24) uint8 in
+        fiftieths; ``queries`` (n, 3, 40) int16, person, thing, both; ``thing`` (n,) bool, whether
+        there is one; ``clear`` (n, 4) bool, whether nobody else goes by the person's noun.
+    """
+    import numpy
+
+    file = folder / f"groups-{mark}-{number:03d}.npz"
+    if file.exists():
+        return dict(numpy.load(file))
+    tokenizer = latents.tokenizer()
+    groups = [subjects.group("train", number * GROUPS + i, SCENES) for i in range(GROUPS)]
+    flat = [scene for group in groups for scene in group]
+    rows = {
+        "latents": latents.encode(vae, flat).reshape(
+            GROUPS, SCENES, -1, latents.SIDE, latents.SIDE
+        ),
+        "pixels": numpy.stack([numpy.asarray(s.image) for s in flat]),
+        "ids": numpy.stack([latents.tokens(tokenizer, s)[0] for s in flat]),
+        "weight": numpy.stack([weight(s) for s in flat]),
+        "clear": numpy.array([is_clear(s) for s in flat]),
+    }
+    found = {k: v.reshape(GROUPS, SCENES, *v.shape[1:]) for k, v in rows.items() if k != "latents"}
+    found["latents"] = rows["latents"]
+    names = [query_words(group) for group in groups]
+    texts = [[who, thing or who, f"{who}, {thing}" if thing else who] for who, thing in names]
+    found["queries"] = numpy.array(
+        [tokenizer(t, padding="max_length", max_length=latents.LENGTH)["input_ids"] for t in texts],
+        numpy.int16,
+    )
+    found["thing"] = numpy.array([bool(thing) for _, thing in names])
+    folder.mkdir(parents=True, exist_ok=True)
+    part = file.with_suffix(".part.npz")
+    numpy.savez(part, **found)
+    part.replace(file)
+    return found
+
+
+def query_words(group: list[Any]) -> tuple[str, str]:
+    """The nouns of a group's person and thing; "" where it is about people only."""
+    relation = next((s.relations[0] for s in group if s.relations), None)
+    if relation is None:
+        return "person", ""
+    scene = next(s for s in group if s.relations)
+    who = next(p.who.noun for p in scene.people if p.id == relation.subject)
+    return who, "" if relation.pair.object == "person" else relation.pair.object
+
+
+def is_clear(scene: Any) -> bool:
+    """Whether the first relation's subject shows a face and nobody else is called the same."""
+    if not scene.relations:
+        return False
+    subject = next(p for p in scene.people if p.id == scene.relations[0].subject)
+    alike = sum(p.who.noun == subject.who.noun for p in scene.people)
+    return subject.face is not None and alike == 1
+
+
+def weight(scene: Any) -> Any:
+    """(24, 24) uint8 in fiftieths: the subject's head counts 4, its thing 2.5, all else 1."""
+    import numpy
+
+    step = scene.size // latents.SIDE
+    worth = numpy.ones((scene.size, scene.size))
+    if scene.relations:
+        relation = scene.relations[0]
+        worth[scene.instances == relation.object] = 2.5
+        subject = next(p for p in scene.people if p.id == relation.subject)
+        x0, y0, x1, y1 = (round(v) for v in subject.head)
+        part = worth[y0:y1, x0:x1]
+        part[scene.instances[y0:y1, x0:x1] == subject.id] = 4.0
+    coarse = worth.reshape(latents.SIDE, step, latents.SIDE, step).mean((1, 3))
+    return (50 * coarse).round().astype(numpy.uint8)
+
+
+def batches(cache: dict[str, Any], processor: Any) -> Any:
+    """step -> clean, ids, queries, pixels, shown, weight, noise, timesteps."""
+    import torch
+
+    nothing = torch.tensor(
+        latents.tokenizer()("", padding="max_length", max_length=latents.LENGTH)["input_ids"]
+    )
+    mean, std = (
+        torch.tensor(v).view(1, 3, 1, 1) for v in (processor.image_mean, processor.image_std)
+    )
+
+    def batch(step: int) -> tuple[Any, ...]:
+        rng = torch.Generator().manual_seed(step)
+
+        def rand(*shape: int) -> Any:
+            return torch.rand(shape, generator=rng)
+
+        groups = torch.randint(len(cache["latents"]), (BATCH,), generator=rng)
+        # The reference: a clear scene where there is one; the target: any other.
+        first = (rand(BATCH, SCENES) + cache["clear"][groups].float()).argmax(1)
+        other = (first + 1 + (rand(BATCH) * (SCENES - 1)).long()) % SCENES
+        which = (rand(BATCH) * latents.TEXTS).long()
+        ids = cache["ids"][groups, other, which].long()
+        roll = rand(BATCH)
+        kind = torch.where(roll < 0.4, 0, torch.where(roll < 0.55, 1, 2))
+        query = cache["queries"][groups, kind].long()
+        drop = rand(BATCH) < DROP
+        ids[(rand(BATCH) < SILENT) | drop] = nothing
+        query[drop] = nothing
+        pixels = cache["pixels"][groups, first].permute(0, 3, 1, 2).float() / 255
+        pixels = (pixels - mean) / std
+        pixels[drop] = 0
+        clean = cache["latents"][groups, other].float()
+        noise = torch.randn(clean.shape, generator=rng)
+        t = ((torch.arange(BATCH) + rand(BATCH)) / BATCH * 1000).long()
+        share = cache["weight"][groups, other].float()[:, None]
+        share[drop] = 50
+        return clean, ids, query, pixels, share / 50, noise, t
+
+    return batch
+
+
+def losses(base: Any, vision: Any) -> Any:
+    """(encoder, batch, step) -> scalar: noise prediction and regularisation."""
+    import torch
+
+    from socialcli.models.ssr_encoder import image_features
+    from socialcli.zoo import diffusion
+
+    alphas = diffusion.alphas()
+
+    def loss(encoder: Any, batch: tuple[Any, ...], step: int) -> Any:
+        from socialcli.losses import regularisation
+
+        device = next(encoder.parameters()).device
+        clean, ids, query, pixels, share, noise, t = (part.to(device) for part in batch)
+        alpha = alphas.to(device)[t].view(-1, 1, 1, 1)
+        noisy = alpha.sqrt() * clean + (1 - alpha).sqrt() * noise
+        with torch.autocast(device.type, torch.bfloat16):
+            with torch.no_grad():
+                text = base.text_encoder(ids).last_hidden_state
+                asked = base.text_encoder(query).last_hidden_state
+                seen = image_features(vision, pixels, SCALES)
+            tokens = encoder.subject_tokens(seen, asked)
+            guess = base.unet(noisy, t, **encoder.condition(text, [tokens], [1.0])).sample
+        snr = alpha / (1 - alpha)
+        share = share / share.mean() * (snr.clamp(max=diffusion.GAMMA) / snr)
+        value = (share * (guess.float() - noise).square()).mean()
+        depths = tokens.float().unflatten(1, (SCALES, -1))
+        return value + REGULAR * regularisation.loss(depths, asked.float(), "paper").mean()
+
+    return loss
+
+
+def train(work: Path, steps: int, minutes: float | None, device: str) -> training.Run:
+    """Train, or go on training; the first call draws and encodes the groups."""
+    import numpy
+    import torch
+
+    base, vision, processor = models()
+    mark = latents.mark(cards.folder("vae") / "vae")
+    parts = [chunk(work / "cache", i, base.vae, mark) for i in range(CHUNKS)]
+    cache = {k: torch.from_numpy(numpy.concatenate([p[k] for p in parts])) for k in parts[0]}
+    for part in (*base.networks, vision):
+        part.to(device)
+    encoder = network(base, vision).to(device).train()
+    return training.fit(
+        encoder, batches(cache, processor), losses(base, vision), work, steps, rate=RATE,
+        decay=1e-2, average=0.998, minutes=minutes,
+    )  # fmt: skip
+
+
+def export(model: Any, folder: Path) -> None:
+    """Write the official pair of files in fp16."""
+    import torch
+
+    from socialcli.models import ssr_layouts
+
+    ssr_layouts.save(model, folder, {"trained_on": "socialcli.world"}, torch.float16)
+
+
+def draw(
+    base: Any, ssr: Any, prompts: list[str], queries: list[str], references: list[Any],
+    scale: float = SCALE, seed: int = 0,
+) -> list[Any]:  # fmt: skip
+    """One picture a prompt with the queried subject of its reference; RGB pictures."""
+    import numpy
+    import torch
+    from diffusers import UniPCMultistepScheduler
+    from PIL import Image
+
+    pictures: list[Any] = []
+    shape = base.latent_shape(base.picture_size, base.picture_size)
+    with torch.inference_mode():
+        for start in range(0, len(prompts), 16):
+            part = slice(start, start + 16)
+            count = len(prompts[part])
+            features = torch.cat([ssr.nothing(count), ssr.features(references[part])])
+            asked = base.prompts([""] * count + queries[part])
+            tokens = ssr.encoder.subject_tokens(features, asked)
+            text = base.prompts([""] * count + prompts[part])
+            given = ssr.encoder.condition(text, [tokens], [scale])
+            state = torch.stack([
+                torch.randn(shape, generator=torch.Generator().manual_seed(seed * 100_000 + i))
+                for i in range(start, start + count)
+            ])  # fmt: skip
+            scheduler = UniPCMultistepScheduler.from_config(base.scheduler.config)
+            scheduler.set_timesteps(SAMPLING)
+            for t in scheduler.timesteps:
+                free, told = base.unet(torch.cat([state] * 2), t, **given).sample.chunk(2)
+                state = scheduler.step(free + GUIDANCE * (told - free), t, state).prev_sample
+            light = (base.decode(state).clamp(-1, 1) * 127.5 + 127.5).round()
+            rows = light.permute(0, 2, 3, 1).numpy().astype(numpy.uint8)
+            pictures += [Image.fromarray(row) for row in rows]
+    return pictures
