@@ -6,9 +6,13 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import pytest
+import torch
+
 from socialcli.world import scene
 from socialcli.world.captions import captions
-from socialcli.zoo import words
+from socialcli.world.vocabulary import VERBS
+from socialcli.zoo import caption, cards, clip, data, interaction, labels, words
 
 
 def test_every_word_is_one_token_of_clip(tmp_path):
@@ -29,3 +33,129 @@ def test_every_word_is_one_token_of_clip(tmp_path):
     assert made("zebra")["input_ids"][-1] == made.eos_token_id
     assert made.decode(made("a zebra, 42")["input_ids"], skip_special_tokens=True).startswith("a z")
     assert read.model_max_length == 40 and read.pad_token_id == read.eos_token_id
+
+
+def test_every_word_is_one_token_of_the_writer(tmp_path):
+    from transformers import AutoTokenizer
+
+    words.writing_tokenizer(tmp_path)
+    made = AutoTokenizer.from_pretrained(tmp_path)
+    assert made("")["input_ids"] == [made.bos_token_id]  # what BLIP-2 begins with
+    for i in range(60):
+        for written in captions(scene(8, i, 48, ("train", "val", "test")[i % 3])):
+            ids = made(written.text)["input_ids"]
+            text = made.decode(ids, skip_special_tokens=True)
+            assert text.strip() == written.text  # as the caption stage strips it
+            pieces = len(written.text.replace(",", " ,").replace("-", " - ").split())
+            assert len(ids) == 1 + pieces
+    image = made.convert_tokens_to_ids("<image>")
+    assert made.decode([image, *made("a man")["input_ids"]], skip_special_tokens=True) == " a man"
+
+
+def test_a_caption_is_read_as_what_the_world_says_it_says():
+    for i in range(150):
+        drawn = scene(5, i, 32, ("train", "test")[i % 2])
+        if not drawn.relations:
+            continue
+        names = {p.id: p.who.noun for p in drawn.people}
+        names |= {t.id: t.look.kind for t in drawn.things}
+        for written in captions(drawn):
+            subject, verb, target, _, _ = written.triples[0]
+            assert caption.parse(written.text) == (names[subject], verb, names[target])
+            assert caption.parse(written.text) in caption.truths(drawn)
+    assert caption.parse("a cup is being held by a girl") == ("girl", "hold", "cup")
+    assert caption.parse("a man is standing in the park") is None
+    assert caption.parse("") is None
+    assert caption.parse("holding a cup") is None
+
+
+def test_mutual_acts_may_be_told_from_either_side():
+    told = next(
+        s
+        for s in (scene(0, i, 32) for i in range(300))
+        if s.relations and s.relations[0].pair.verb == "dance with"
+    )
+    (subject, verb, target), *_ = [t for t in caption.truths(told) if t[1] == "dance with"]
+    assert (target, verb, subject) in caption.truths(told)
+    ridden = next(
+        s
+        for s in (scene(0, i, 32) for i in range(300))
+        if len(s.relations) == 1 and s.relations[0].pair.verb == "ride"
+    )
+    assert len(caption.truths(ridden)) == 1
+
+
+@pytest.fixture(scope="module")
+def small_clip():
+    return clip.network(width=32, layers=2).eval()
+
+
+def test_blip2_begins_with_what_clip_sees(small_clip):
+    blip = caption.network(width=32, layers=2).eval()
+    pixels = data.pixels([scene(0, i, 96) for i in range(4)], clip.CLIP)
+    with torch.no_grad():
+        seen = small_clip.vision_model(pixel_values=pixels).last_hidden_state
+        before = blip.vision_model.encoder(
+            inputs_embeds=blip.vision_model.embeddings(pixels)
+        ).last_hidden_state
+        caption.adopt(blip, small_clip)
+        after = blip.vision_model.encoder(
+            inputs_embeds=blip.vision_model.embeddings(pixels)
+        ).last_hidden_state
+    alike = torch.nn.functional.cosine_similarity
+    assert alike(seen, after, dim=-1).mean() > 0.8 > 0.4 > alike(seen, before, dim=-1).mean()
+
+
+def test_an_untrained_captioner_goes_through_the_backend(tmp_path, monkeypatch):
+    caption.export(caption.network(width=32, layers=2), tmp_path)
+    monkeypatch.setattr(caption, "TEST", 6)
+    found = caption.measure(tmp_path)
+    assert found["scenes"] == 6 and found["triples"] <= 0.5
+
+
+def test_an_untrained_clip_goes_through_the_backend(tmp_path, monkeypatch, small_clip):
+    clip.export(clip.network(width=32, layers=2), tmp_path)
+    monkeypatch.setattr(clip, "TEST", 30)
+    monkeypatch.setattr(clip, "ROUND", 12)
+    found = clip.measure(tmp_path)
+    assert found["captions"] == 24 and found["r1"] < 0.5
+
+
+def test_a_round_never_has_a_caption_twice(monkeypatch):
+    monkeypatch.setattr(clip, "ROUND", 3)
+    a, b = scene(0, 1, 32), scene(0, 2, 32)
+    for group in clip._rounds([a, a, b, b, a, scene(0, 3, 32), scene(0, 4, 32), scene(0, 5, 32)]):
+        assert len({text for _, text in group}) == len(group) == 3
+
+
+def test_patches_know_what_they_show():
+    drawn = scene(0, 11, 96)
+    facts = labels.patches(drawn, 8).reshape(12, 12, 3)
+    for row in range(12):
+        for column in range(12):
+            instance = drawn.instances[row * 8 + 4, column * 8 + 4]
+            one = next((o for o in drawn.everything if o.id == instance), None)
+            kind = labels.KINDS[facts[row, column, 0]]
+            if one is None:
+                assert kind == ""
+            else:
+                assert kind == (one.who.noun if hasattr(one, "who") else one.look.kind)
+    first = drawn.relations[0]
+    table = labels.instances(drawn)
+    assert labels.ROLES[table[first.subject, 2]] == first.pair.verb
+    assert labels.ROLES[table[first.object, 2]] == f"{first.pair.verb} (object)"
+    verb, _, target = labels.acts(drawn)
+    assert list(VERBS)[verb] == first.pair.verb
+    assert labels.KINDS[target] == first.pair.object or first.pair.object == "person"
+
+
+# What a few test scenes must reach, below the cards: these networks are trained ones.
+FLOORS = {"clip": ("r1", 0.4), "caption": ("triples", 0.5), "interaction": ("map_full", 0.6)}
+
+
+@pytest.mark.parametrize("role", [r for r in FLOORS if cards.card(r).exists()])
+def test_a_published_miniature_works_through_the_backend(role, monkeypatch):
+    module = {"clip": clip, "caption": caption, "interaction": interaction}[role]
+    monkeypatch.setattr(module, "TEST", {"clip": 110, "caption": 32, "interaction": 150}[role])
+    name, floor = FLOORS[role]
+    assert module.measure(cards.folder(role))[name] >= floor

@@ -16,10 +16,13 @@ if TYPE_CHECKING:
     import numpy
 
     from socialcli.world import Scene
+    from socialcli.world.scenes import ScenePerson, SceneThing
 
 KINDS = ("", "man", "woman", "boy", "girl", *ANIMALS, *THINGS)
 HUES = ("", *dict.fromkeys([*COLOURS, *COATS]))
 ROLES = ("", *VERBS, *(f"{verb} (object)" for verb in VERBS))
+# Both people do it alike: the record names as subject whoever the scene was built around.
+MUTUAL = ("shake hands with", "hug", "dance with", "high-five", "hold hands with")
 PATCH_FACTS = (len(KINDS), len(HUES), len(ROLES))
 _KIND, _HUE, _ROLE = ({name: i for i, name in enumerate(t)} for t in (KINDS, HUES, ROLES))
 _PLACE, _LIGHT = ({name: i for i, name in enumerate(t)} for t in (PLACES, LIGHTS))
@@ -47,19 +50,13 @@ def instances(scene: Scene) -> numpy.ndarray:
 
 
 def patches(scene: Scene, patch: int) -> numpy.ndarray:
-    """(patches, 3) int64: the facts of the instance that fills most of each patch, row by row."""
+    """(patches, 3) int64: the facts of the instance in the middle of each patch, row by row."""
     import numpy
 
     table = instances(scene)
-    ids = scene.instances
-    side = ids.shape[0] // patch
+    ids = scene.instances[patch // 2 :: patch, patch // 2 :: patch].ravel()
     # Instances not listed are hidden but for a few pixels.
-    ids = numpy.where(ids < len(table), ids, 0)
-    blocks = ids.reshape(side, patch, side, patch).transpose(0, 2, 1, 3).reshape(side * side, -1)
-    counts = numpy.zeros((side * side, len(table)), numpy.int32)
-    rows = numpy.repeat(numpy.arange(side * side), blocks.shape[1])
-    numpy.add.at(counts, (rows, blocks.ravel()), 1)
-    return table[counts.argmax(1)]
+    return table[numpy.where(ids < len(table), ids, 0)]
 
 
 def places(scene: Scene) -> tuple[int, int]:
@@ -74,3 +71,19 @@ def acts(scene: Scene) -> tuple[int, int, int]:
     first = scene.relations[0]
     table = instances(scene)
     return _VERB[first.pair.verb], int(table[first.subject, 0]), int(table[first.object, 0])
+
+
+def relations(scene: Scene) -> set[tuple[int, str, int]]:
+    """(subject id, verb, object id) of all that is true of a scene, `MUTUAL` acts both ways."""
+    people = {p.id for p in scene.people}
+    found = set()
+    for one in scene.relations:
+        found.add((one.subject, one.pair.verb, one.object))
+        if one.pair.verb in MUTUAL and one.object in people:
+            found.add((one.object, one.pair.verb, one.subject))
+    return found
+
+
+def noun(one: ScenePerson | SceneThing) -> str:
+    """The object class of whatever is visible: "person", or what a thing or animal is."""
+    return getattr(getattr(one, "look", None), "kind", "person")

@@ -1,6 +1,6 @@
 """The miniatures' vocabularies: every word of the world, and letters for all others.
 
-WordPiece for those that read with BERT, byte pairs for those that read with CLIP. The ids of
+WordPiece for those that read with BERT, byte pairs for CLIP and for those that write. The ids of
 ``[PAD] [UNK] [CLS] [SEP] [MASK] . ?`` are BERT's, which GroundingDINO assumes.
 """
 
@@ -18,6 +18,7 @@ from socialcli.world.vocabulary import ANIMALS, COLOURS, PLACES, THINGS, VERBS
 FIXED = {0: "[PAD]", 100: "[UNK]", 101: "[CLS]", 102: "[SEP]", 103: "[MASK]", 1012: ".", 1029: "?"}
 FIRST = 1030
 END = "</w>"  # how CLIP marks a word's last piece
+SPACE = "Ġ"  # how byte-level vocabularies write the space before a word
 _MORE = (
     "a an another the his her with in on at of to is being by who there and while standing nearby "
     "wearing shirt dress glasses beard hat hair arms man woman boy girl person people animal "
@@ -56,13 +57,11 @@ def tokenizer(folder: Path | None = None):
     return made
 
 
-@cache
-def clip_merges() -> tuple[tuple[str, str], ...]:
-    """Byte-pair merges, best first, that make one token of every word; learnt from the words.
+def _merges(split: list[list[str]]) -> tuple[tuple[str, str], ...]:
+    """Byte-pair merges, best first, that make one piece of each of these lists of pieces.
 
-    The commonest neighbours among all words (each word once) are joined, until none is left.
+    The commonest neighbours among all of them are joined, until none is left.
     """
-    split = [[*w[:-1], w[-1] + END] for w in words()]
     merges: list[tuple[str, str]] = []
     while True:
         counts: dict[tuple[str, str], int] = {}
@@ -79,6 +78,12 @@ def clip_merges() -> tuple[tuple[str, str], ...]:
                 if (parts[at], parts[at + 1]) == best:
                     parts[at : at + 2] = [parts[at] + parts[at + 1]]
                 at += 1
+
+
+@cache
+def clip_merges() -> tuple[tuple[str, str], ...]:
+    """CLIP's merges: words end in ``</w>``."""
+    return _merges([[*w[:-1], w[-1] + END] for w in words()])
 
 
 def clip_vocabulary() -> dict[str, int]:
@@ -107,4 +112,33 @@ def clip_tokenizer(folder: Path | None = None, length: int = 77):
     if folder is not None:
         made.save_pretrained(folder)
         made.backend_tokenizer.model.save(str(folder))
+    return made
+
+
+def writing_tokenizer(folder: Path | None = None):
+    """A byte-level tokenizer as OPT has it, words beginning with their space, one token each.
+
+    ``</s>`` begins and ends a text, ``<image>`` stands where BLIP-2 puts what it sees.
+    """
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
+    from tokenizers.pre_tokenizers import ByteLevel
+    from transformers import PreTrainedTokenizerFast
+
+    after_hyphen = ("five", "fives", "fiving")
+    merges = _merges([[SPACE, *w] for w in words()] + [list(w) for w in after_hyphen])
+    named = ["<s>", "<pad>", "</s>", "<unk>"]
+    tokens = [*named, *sorted(ByteLevel.alphabet()), *(a + b for a, b in merges), "<image>"]
+    table = {token: i for i, token in enumerate(dict.fromkeys(tokens))}
+    raw = Tokenizer(models.BPE(vocab=table, merges=list(merges)))
+    raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    raw.decoder = decoders.ByteLevel()
+    raw.post_processor = processors.TemplateProcessing(
+        single="</s> $A", special_tokens=[("</s>", table["</s>"])]
+    )
+    made = PreTrainedTokenizerFast(
+        tokenizer_object=raw, bos_token="</s>", eos_token="</s>", pad_token="<pad>"
+    )
+    made.add_special_tokens({"additional_special_tokens": ["<image>"]})
+    if folder is not None:
+        made.save_pretrained(folder)
     return made

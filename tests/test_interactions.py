@@ -1,0 +1,231 @@
+"""The interaction recogniser: pairs in, differentiable class logits and records out."""
+
+from __future__ import annotations
+
+import json
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy
+import pytest
+import torch
+from PIL import Image
+
+from socialcli import backends, records
+from socialcli.backends import ModelSpec
+from socialcli.backends.interaction import pairwise
+from socialcli.errors import ModelMissing, UsageError
+from socialcli.models import interactions
+from socialcli.world import scene
+from socialcli.world.ground_truth import members
+from socialcli.world.vocabulary import PAIRS
+from socialcli.zoo import clip as zoo_clip
+from socialcli.zoo import interaction as zoo
+from socialcli.zoo import labels
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    place = tmp_path_factory.mktemp("interaction")
+    zoo.export(zoo.network(zoo_clip.network(width=32, layers=2)), place)
+    return place
+
+
+@pytest.fixture(scope="module")
+def finder(folder):
+    return backends.load(ModelSpec("interaction", "pairwise", str(folder)))
+
+
+def by_hand(features, box, side):
+    """Bilinear samples, one in the middle of each bin, edges repeated."""
+    depth, high, wide = features.shape
+    out = numpy.zeros((side * side, depth))
+    for row in range(side):
+        for column in range(side):
+            x = (box[0] + (column + 0.5) / side * (box[2] - box[0])) * wide - 0.5
+            y = (box[1] + (row + 0.5) / side * (box[3] - box[1])) * high - 0.5
+            x, y = min(max(x, 0), wide - 1), min(max(y, 0), high - 1)
+            x0, y0 = int(x), int(y)
+            x1, y1 = min(x0 + 1, wide - 1), min(y0 + 1, high - 1)
+            fx, fy = x - x0, y - y0
+            top = features[:, y0, x0] * (1 - fx) + features[:, y0, x1] * fx
+            bottom = features[:, y1, x0] * (1 - fx) + features[:, y1, x1] * fx
+            out[row * side + column] = top * (1 - fy) + bottom * fy
+    return out
+
+
+def test_features_are_cut_where_the_boxes_are():
+    generator = torch.Generator().manual_seed(1)
+    maps = torch.rand(2, 3, 5, 7, generator=generator, dtype=torch.float64)
+    boxes = torch.tensor([[0.1, 0.2, 0.5, 0.9], [0.0, 0.0, 1.0, 1.0], [0.6, 0.55, 0.62, 0.6]])
+    owners = torch.tensor([1, 0, 1])
+    found = interactions.cut(maps, owners, boxes.double(), 4)
+    for number, owner in enumerate(owners):
+        expected = by_hand(maps[owner].numpy(), boxes[number].tolist(), 4)
+        assert numpy.allclose(found[number].numpy(), expected, atol=1e-6)
+
+
+def test_how_two_boxes_lie():
+    pair = torch.tensor([[0.1, 0.2, 0.3, 0.8, 0.2, 0.5, 0.6, 0.8]])
+    facts = interactions.spatial(pair)[0].tolist()
+    assert len(facts) == interactions.FACTS
+    assert facts[:4] == pytest.approx([0.2, 0.5, 0.4, 0.65])
+    assert facts[8:10] == pytest.approx([1.0, 0.25])  # apart, in sizes of the human
+    assert facts[14:17] == pytest.approx([0.03 / 0.12, 0.03 / 0.12, 0.03 / 0.21])
+    assert torch.isfinite(interactions.spatial(torch.zeros(1, 8))).all()
+
+
+def pictures(count=2, size=(80, 120)):
+    return torch.rand(count, 3, *size, generator=torch.Generator().manual_seed(3))
+
+
+PAIR = [[0.1, 0.1, 0.4, 0.9, 0.5, 0.4, 0.8, 0.9]]
+
+
+def test_only_the_classes_of_the_object_are_possible(finder):
+    found = finder.logits(pictures(1), [torch.tensor(PAIR * 3)], [["horse", "woman", "submarine"]])
+    assert len(found) == 1 and found[0].shape == (3, len(PAIRS))
+    for row, name in zip(found[0], ("horse", "person", None), strict=True):
+        for one, value in zip(finder.classes, row.tolist(), strict=True):
+            assert (value == interactions.IMPOSSIBLE) == (one.object != name)
+    assert [(c.hoi, c.verb, c.object) for c in finder.classes] == [
+        (p.hoi, p.verb, p.object) for p in PAIRS
+    ]
+
+
+def test_a_phrase_names_the_object_it_begins_with(finder):
+    names = ["a red ball", "a woman in a red dress", "Dog", "a thing", ""]
+    rows = finder.network.object_rows(names).tolist()
+    wanted = [finder.network.objects.index(n) for n in ("ball", "person", "dog")]
+    assert rows == [*wanted, len(finder.network.objects), len(finder.network.objects)]
+
+
+def test_pairs_do_not_depend_on_their_neighbours(finder):
+    both = pictures(2)
+    boxes = [torch.tensor(PAIR), torch.tensor([PAIR[0], [0.2, 0.1, 0.6, 0.7, 0.0, 0.0, 0.3, 0.3]])]
+    names = [["dog"], ["person", "cup"]]
+    together = finder.logits(both, boxes, names)
+    assert [len(f) for f in together] == [1, 2]
+    alone = finder.logits(both[1:], [boxes[1][1:]], [["cup"]])[0]
+    assert torch.allclose(together[1][1:], alone, atol=1e-4)
+    as_two_boxes = finder.logits(both, [b.reshape(-1, 2, 4) for b in boxes], names)
+    assert torch.equal(as_two_boxes[1], together[1])
+    nothing = finder.logits(both, [torch.zeros(0, 8)] * 2, [[], []])
+    assert [f.shape for f in nothing] == [(0, len(PAIRS))] * 2
+    some = finder.logits(both, [torch.zeros(0, 8), boxes[1]], [[], names[1]])
+    assert torch.allclose(some[1], together[1], atol=1e-4) and len(some[0]) == 0
+
+
+def test_gradients_reach_the_picture(finder):
+    image = pictures(1, (100, 70)).requires_grad_()
+    logits = finder.logits(image, [torch.tensor(PAIR)], [["ball"]])[0]
+    logits.max().backward()
+    assert torch.isfinite(image.grad).all() and (image.grad.abs().sum(1) > 0).float().mean() > 0.9
+    assert all(not p.requires_grad for p in finder.network.parameters())
+
+
+def test_targets_of_annotated_pairs(finder):
+    labels, prior = finder.labels(
+        ["ball", "man", "submarine"], [["kick", "hold"], ["hug"], ["ride"]]
+    )
+    names = [(c.verb, c.object) for c in finder.classes]
+    assert labels.shape == prior.shape == (3, len(names))
+    stated = [[names[i] for i in row.nonzero().flatten()] for row in labels]
+    assert sorted(stated[0]) == [("hold", "ball"), ("kick", "ball")]
+    assert stated[1:] == [[("hug", "person")], []]
+    for row, name in zip(prior, ("ball", "person", ""), strict=True):
+        assert [bool(v) for v in row] == [n[1] == name for n in names]
+
+
+def test_interactions_are_found_between_people_and_everything_else(finder, folder):
+    drawn = scene(0, 3, 96, "test")
+    parts = members(drawn)
+    people = records.load(records.People, parts["people.json"])
+    boxes = records.load(records.Boxes, parts["boxes.json"])
+    sure = backends.load(
+        ModelSpec("interaction", "pairwise", str(folder), options={"threshold": 0})
+    )
+    asked = ([drawn.image.resize((150, 90))], [people], [boxes], [None])
+    [found] = sure.interact(*asked)
+    scores = [i.score for i in found.interactions]
+    assert scores == sorted(scores, reverse=True) and scores[0] <= 1
+    assert [i.id for i in found.interactions] == list(range(1, len(scores) + 1))
+    persons = {p.id for p in people.people}
+    label = {b.id: b.label for b in boxes.boxes}
+    pairs = {(i.subject, i.object) for i in found.interactions}
+    assert pairs == {(p, b) for p in persons for b in label if p != b}
+    for one in found.interactions:
+        assert one.subject_box == one.subject and (one.object_person == one.object) == (
+            one.object in persons
+        )
+        real = "person" if one.object in persons else label[one.object]
+        possible = [c for c in finder.classes if c.hoi == one.hoi]
+        assert (one.verb, one.object_label) == (possible[0].verb, possible[0].object)
+        if one.score > 1e-6:
+            assert one.object_label == real
+    records.load(records.Interactions, records.dump(found))
+    limit = scores[2]
+    some = backends.load(
+        ModelSpec("interaction", "pairwise", str(folder), options={"threshold": limit})
+    )
+    assert len(some.interact(*asked)[0].interactions) >= 3
+    assert all(i.score >= limit for i in some.interact(*asked)[0].interactions)
+
+
+def test_pictures_without_pairs_have_no_interactions(finder):
+    image = Image.new("RGB", (40, 30))
+    nobody = records.People(40, 30, [])
+    alone = records.People(40, 30, [records.Person(1, xyxy=(0.1, 0.1, 0.5, 0.9))])
+    cup = records.Boxes(40, 30, [records.Box(4, (0.5, 0.5, 0.7, 0.7), "cup", None, 0.5)])
+    found = finder.interact([image] * 3, [nobody, alone, alone], [cup, None, cup], [None] * 3)
+    assert [f.interactions for f in found[:2]] == [[], []]
+    [one] = pairwise.candidates(alone, cup)
+    assert one["sure"] == 0.5 and one["links"] == {
+        "subject": 1, "subject_box": None, "object": 4, "object_person": None,
+    }  # fmt: skip
+    two = records.People(40, 30, [*alone.people, records.Person(2, xyxy=(0.5, 0.1, 0.9, 0.9))])
+    assert [c["links"]["object_person"] for c in pairwise.candidates(two, None)] == [2, 1]
+
+
+def test_wrong_folders_are_named(tmp_path, folder):
+    with pytest.raises(ModelMissing, match=r"python -m socialcli\.zoo interaction"):
+        backends.load(ModelSpec("interaction", "pairwise", str(tmp_path)))
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "clip"}))
+    with pytest.raises(UsageError, match="not an interaction recogniser"):
+        backends.load(ModelSpec("interaction", "pairwise", str(tmp_path)))
+    (tmp_path / "config.json").write_text((folder / "config.json").read_text())
+    with pytest.raises(ModelMissing):
+        backends.load(ModelSpec("interaction", "pairwise", str(tmp_path)))
+
+
+def test_held_out_pairs_are_not_learnt_as_wrong(finder):
+    learnt = zoo._learnt(finder.network)
+    for pair in PAIRS:
+        row, column = (
+            finder.network.objects.index(pair.object),
+            finder.network.verbs.index(pair.verb),
+        )
+        assert bool(learnt[row, column]) == (pair.tier in "cmr")
+
+
+def test_average_precision_at_eleven_recalls_by_hand():
+    rows = [(0.9, True), (0.8, False), (0.7, True), (0.1, False)]
+    # Recall 0 to 0.5 at precision 1, 0.6 to 1 at 2/3.
+    assert zoo.eleven_points(rows) == pytest.approx((6 + 5 * 2 / 3) / 11)
+    assert zoo.eleven_points([(0.1, True), (0.9, False)]) == pytest.approx(0.5)
+    assert zoo.eleven_points([(0.5, False)]) == 0
+
+
+def test_mutual_acts_are_true_both_ways():
+    seen = set()
+    for i in range(120):
+        drawn = scene(0, i, 48)
+        true = labels.relations(drawn)
+        for one in drawn.relations:
+            assert (one.subject, one.pair.verb, one.object) in true
+            back = (one.object, one.pair.verb, one.subject) in true
+            both = one.pair.verb in labels.MUTUAL and one.pair.object == "person"
+            assert back == both
+            seen.add(both)
+    assert seen == {True, False}
