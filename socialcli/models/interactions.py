@@ -113,6 +113,11 @@ class InteractionNetwork(nn.Module):
             and ``aliases`` (other names of object classes: {"woman": "person"}).
     """
 
+    image_mean: Tensor
+    image_std: Tensor
+    verb_of: Tensor  # (C,) int64: the verb of each class
+    possible: Tensor  # (objects + 1, C) bool: the classes of each object; last row: an unknown one
+
     def __init__(self, config: dict[str, Any]) -> None:
         from transformers import CLIPVisionConfig, CLIPVisionModel
 
@@ -141,7 +146,7 @@ class InteractionNetwork(nn.Module):
         table = torch.zeros(len(self.objects) + 1, len(self.classes), dtype=torch.bool)
         for number, one in enumerate(self.classes):
             table[self.objects.index(one.object), number] = True
-        self.register_buffer("possible", table, persistent=False)  # last row: an unknown object
+        self.register_buffer("possible", table, persistent=False)
 
     def prepared(self, pictures: Tensor) -> Tensor:
         """(B, 3, H, W) in [0, 1], any size -> (B, 3, S, S) as the tower wants it; squashed, as

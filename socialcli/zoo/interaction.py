@@ -61,9 +61,9 @@ def _trained() -> Any:
             super().__init__()
             self.network = network(clip)
             self.network.trunk.set_attn_implementation("eager")  # twice as fast on CPUs
-            self.patches = nn.Linear(clip.config.vision_config.hidden_size, PATCHES)
+            self.patches = nn.Linear(self.network.map.in_features, PATCHES)
 
-    clip = CLIPModel.from_pretrained(cards.folder("clip"), dtype=torch.float32)
+    clip: Any = CLIPModel.from_pretrained(cards.folder("clip"), dtype=torch.float32)
     return Trained()
 
 

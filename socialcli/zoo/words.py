@@ -107,7 +107,9 @@ def clip_tokenizer(folder: Path | None = None, length: int = 77):
     from transformers import CLIPTokenizer
 
     made = CLIPTokenizer(
-        vocab=clip_vocabulary(), merges=list(clip_merges()), model_max_length=length
+        vocab=clip_vocabulary(),
+        merges=list(clip_merges()),  # type: ignore[arg-type]
+        model_max_length=length,
     )
     if folder is not None:
         made.save_pretrained(folder)
