@@ -12,15 +12,21 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from socialcli.world.captions import captions
 from socialcli.zoo import cards, data, labels, latents, training
 
-STEPS, BATCH, RATE = 4500, 32, 1e-3
+STEPS, BATCH, RATE = 3800, 32, 1e-3
 CHUNKS = 24  # of 2500 scenes
 CHANNELS, HEADS = (48, 80, 160), (1, 1, 2)
 TEXT, TEXT_LAYERS = 192, 3
 DROP = 0.1  # captions left out, for classifier-free guidance
 GAMMA = 5.0  # of min-SNR
 GUIDANCE, SAMPLING = 4.0, 30
+TEST = 128
+FILES = ("model_index.json", "scheduler/scheduler_config.json",
+         "text_encoder/config.json", "text_encoder/model.safetensors",
+         "tokenizer/tokenizer.json", "tokenizer/tokenizer_config.json",
+         "unet/config.json", "unet/diffusion_pytorch_model.safetensors")  # fmt: skip
 
 
 def schedule() -> dict[str, Any]:
@@ -109,7 +115,8 @@ def alphas() -> Any:
     """(1000,) cumulative products of the schedule."""
     from diffusers import DDPMScheduler
 
-    return DDPMScheduler(**schedule()).alphas_cumprod
+    made: Any = DDPMScheduler(**schedule())
+    return made.alphas_cumprod
 
 
 def batches(cache: dict[str, Any]) -> Any:
@@ -221,3 +228,81 @@ def draw(pipe: Any, prompts: list[str], seed: int = 0, guidance: float = GUIDANC
             ],
         ).images
     return pictures
+
+
+def measure(folder: Path) -> dict[str, float]:
+    """What pictures drawn from test captions show, as far as published miniatures can read it.
+
+    ``triples``: the captioner, looking at the picture, says first who does what to what as the
+    caption did (of mutual acts either may be the subject); ``seen_pairs`` are those of verbs and
+    objects that training showed together. ``clothes``: somebody the caption's noun fits wears the
+    colour it says, see `seeing`.
+    """
+    from diffusers import StableDiffusionPipeline
+
+    scenes = [s for s in data.test_scenes(2 * TEST) if s.relations][:TEST]
+    pipe = StableDiffusionPipeline.from_pretrained(folder, safety_checker=None)
+    prompts = [captions(s)[0] for s in scenes]
+    pictures = draw(pipe, [p.text for p in prompts])
+    found: dict[str, float] = {"pictures": len(pictures)}
+    return found | _triples(scenes, prompts, pictures) | _clothes(scenes, prompts, pictures)
+
+
+def _triples(scenes: list[Any], prompts: list[Any], pictures: list[Any]) -> dict[str, float]:
+    from socialcli.backends.roles import Generation
+    from socialcli.zoo import caption, seeing
+
+    captioner = seeing.backend("caption", "blip2")
+    if captioner is None:
+        return {}
+    said = captioner.caption(pictures, Generation(), [0] * len(pictures))
+    wanted = [caption.parse(p.text) for p in prompts]
+    right = []
+    for want, text in zip(wanted, said, strict=True):
+        got = caption.parse(text)
+        turned = want is not None and want[1] in labels.MUTUAL and got == want[::-1]
+        right.append(got is not None and (got == want or turned))
+    seen = [r for r, s in zip(right, scenes, strict=True) if s.relations[0].pair.tier in "cm"]
+    return {
+        "triples": round(sum(right) / len(right), 4),
+        "seen_pairs": round(sum(seen) / max(1, len(seen)), 4),
+    }
+
+
+def _clothes(scenes: list[Any], prompts: list[Any], pictures: list[Any]) -> dict[str, float]:
+    from socialcli.zoo import seeing
+
+    grounder, poser = seeing.backend("ground", "grounding-dino"), seeing.backend("pose", "vitpose")
+    if grounder is None or poser is None:
+        return {}
+    right = []
+    for scene, prompt, picture in zip(scenes, prompts, pictures, strict=True):
+        for mention in prompt.mentions:
+            worn = next((p.wear.top for p in scene.people if p.id == mention.instance), "")
+            told = f" in {worn}", f" {worn} shirt", f" {worn} dress"
+            if worn and any(words in mention.phrase for words in told):
+                right.append(seeing.wears(picture, mention.head, worn, grounder, poser))
+    return {"clothes": round(sum(right) / max(1, len(right)), 4), "clothes_said": len(right)}
+
+
+def sheet(folder: Path, file: Path, side: int = 8, cell: int = 160) -> None:
+    """Write a sheet of scenes drawn from test captions, each above its caption."""
+    import textwrap
+
+    from diffusers import StableDiffusionPipeline
+    from PIL import Image, ImageDraw
+
+    pipe = StableDiffusionPipeline.from_pretrained(folder, safety_checker=None)
+    texts = [captions(s)[0].text for s in data.test_scenes(side * side)]
+    pictures = draw(pipe, texts)
+    high = cell + 44
+    page = Image.new("RGB", (side * (cell + 8) + 8, side * high + 8), "white")
+    pen = ImageDraw.Draw(page)
+    for i, (picture, text) in enumerate(zip(pictures, texts, strict=True)):
+        x, y = 8 + i % side * (cell + 8), 8 + i // side * high
+        page.paste(picture.resize((cell, cell), Image.Resampling.BICUBIC), (x, y))
+        pen.multiline_text(
+            (x, y + cell + 2), "\n".join(textwrap.wrap(text, 32)[:4]), "black", spacing=0,
+            font_size=9.5,
+        )  # fmt: skip
+    page.quantize(256).save(file, optimize=True)

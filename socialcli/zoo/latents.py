@@ -51,7 +51,8 @@ def facts(folder: Path, chunk: int) -> dict[str, Any]:
     found = {name: numpy.stack(values) for name, values in rows.items()}
     folder.mkdir(parents=True, exist_ok=True)
     part = file.with_suffix(".part.npz")
-    numpy.savez(part, **found)
+    with part.open("wb") as out:
+        numpy.savez(out, allow_pickle=False, **found)
     part.replace(file)
     return found
 

@@ -83,7 +83,8 @@ def chunk(folder: Path, number: int, vae: Any, mark: str) -> dict[str, Any]:
     found["thing"] = numpy.array([bool(thing) for _, thing in names])
     folder.mkdir(parents=True, exist_ok=True)
     part = file.with_suffix(".part.npz")
-    numpy.savez(part, **found)
+    with part.open("wb") as out:
+        numpy.savez(out, allow_pickle=False, **found)
     part.replace(file)
     return found
 
