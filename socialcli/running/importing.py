@@ -62,7 +62,14 @@ class ImportStage:
     def load(self, config: Any) -> Any:
         return None
 
-    def samples(self, config: Any, source: str) -> Iterator[Sample]:
+    def count(self, config: Any) -> int:
+        """How many entries there are."""
+        count = getattr(self.importer, "count", None)
+        return count(config) if count else sum(1 for _ in self.importer.entries(config))
+
+    def samples(
+        self, config: Any, source: str, checksums: list[Any] | None = None
+    ) -> Iterator[Sample]:
         """Samples number ``first:last`` of the import, not made yet."""
         first, last = (int(n) for n in source.split(":"))
         for entry in _standing(self.importer, config, first).up_to(last):

@@ -34,14 +34,15 @@ class Task:
     """One output shard: what goes in, where it comes out, and at most how many samples."""
 
     index: int
-    source: str  # a location; for an importer "first:last" entry numbers
+    source: str  # a location; where entries are numbered, "first:last"
     target: str  # a location, "-" for stdout
     limit: int | None = None
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A whole run. ``kind`` is "stages" or "importers": the package ``name`` is a module of."""
+    """A whole run. ``kind`` says what ``name`` is: a module of "stages" or "importers", or a
+    method of "generate"."""
 
     kind: str
     name: str
@@ -62,7 +63,16 @@ class Plan:
     def command(self) -> str:
         """The subcommand as typed: ``extract-entities``."""
         word = self.name.replace("_", "-")
+        if self.kind == "generate":
+            return self.kind
         return f"import {word}" if self.kind == "importers" else word
+
+    @property
+    def numbered(self) -> bool:
+        """Whether tasks are ranges of numbered entries (pictures, prompts), and not shards."""
+        if self.kind == "generate":
+            return bool(self.config["prompt"] or self.config["prompts"])
+        return self.kind == "importers"
 
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), indent=1)
@@ -75,7 +85,11 @@ class Plan:
 
 
 def module(plan: Plan) -> Any:
-    """The stage module the plan names (an importer is wrapped to look like one)."""
+    """The stage module the plan names (what is none is wrapped to look like one)."""
+    if plan.kind == "generate":
+        from socialcli.running.generating import GenerateStage
+
+        return GenerateStage(plan.name)
     found = importlib.import_module(f"socialcli.{plan.kind}.{plan.name}")
     if plan.kind == "importers":
         from socialcli.running.importing import ImportStage
@@ -98,11 +112,12 @@ def identity(plan: Plan, task: Task | None = None) -> dict[str, Any]:
         if f.metadata.get("affects_result", True):
             values[f.name] = plan.config.get(f.name)
             if f.metadata.get("file") and values[f.name]:
-                content = shards.read_bytes(str(values[f.name]))
-                if content is not None:
-                    values[f.name] = f"{values[f.name]} (crc32 {zlib.crc32(content):08x})"
+                named = values[f.name]
+                named = named if isinstance(named, list) else [named]
+                values[f.name] = ", ".join(str(name) + _held(str(name)) for name in named)
     facts: dict[str, Any] = {
         "command": plan.command,
+        **({"method": plan.name} if plan.kind == "generate" else {}),
         "version": stage.VERSION,
         "schema": records.SCHEMA_VERSION,
         "seed": plan.seed,
@@ -110,9 +125,11 @@ def identity(plan: Plan, task: Task | None = None) -> dict[str, Any]:
         "on_error": plan.on_error,
         **{f"option {name}": value for name, value in values.items()},
     }
+    if plan.kind == "generate":
+        facts |= stage.facts(config(plan))
     if task is not None:
         facts["limit"] = task.limit
-        if plan.kind == "importers":
+        if plan.numbered:
             facts["entries"] = task.source
         else:
             names = [PurePosixPath(part).name for part in shards.parts(task.source)]
@@ -120,9 +137,14 @@ def identity(plan: Plan, task: Task | None = None) -> dict[str, Any]:
     return facts
 
 
+def _held(location: str) -> str:
+    """What a file holds, in a word; "" where there is none."""
+    return _content(location, shards.size(location), shards.modified(location))
+
+
 @functools.cache
 def _content(location: str, size: int | None, modified: int | None) -> str:
-    """What a file holds, in a word; read once as long as its size and time stay the same."""
+    """Read once as long as the file's size and time stay the same."""
     content = shards.read_bytes(location)
     return "" if content is None else f" (crc32 {zlib.crc32(content):08x})"
 
@@ -149,7 +171,7 @@ def errors_location(target: str) -> str:
 
 
 def _stem(target: str) -> str:
-    return target.removesuffix(".tar")
+    return target.removesuffix(".tar").removesuffix(".jsonl")
 
 
 def targets(sources: list[str], output: str) -> list[str]:
@@ -223,8 +245,9 @@ def input_name(source: str) -> str:
     return name
 
 
-def limited(tasks: list[Task], limit: int | None) -> list[Task]:
-    """The tasks cut to the first ``limit`` samples of the run, whatever the engine or order."""
+def limited(tasks: list[Task], limit: int | None, each: int = 1) -> list[Task]:
+    """The tasks cut to the first ``limit`` samples of the run, whatever the engine or order;
+    ``each`` is how many are made of one that is read."""
     if limit is None:
         return tasks
     kept = []
@@ -237,7 +260,7 @@ def limited(tasks: list[Task], limit: int | None) -> list[Task]:
             break
         count = 0
         for _ in shards.scan(task.source):
-            count += 1
+            count += each
             if count > left:
                 break
         cut = left if count > left else None
@@ -337,9 +360,10 @@ def expected(plan: Plan, tasks: list[Task]) -> int | None:
     program wrote, or by reading the shards' headers while they are small.
     """
     total = 0
+    each = plan.config.get("per_prompt", 1)
     allowed = SCANNED
     for task in tasks:
-        if plan.kind == "importers":
+        if plan.numbered:
             first, last = task.source.split(":")
             total += int(last) - int(first)
             continue
@@ -348,12 +372,12 @@ def expected(plan: Plan, tasks: list[Task]) -> int | None:
         if task.limit is not None:
             total += task.limit
         elif stats is not None:
-            total += stats["counts"]["total"] - stats["counts"]["filtered"]
+            total += each * (stats["counts"]["total"] - stats["counts"]["filtered"])
         else:
             allowed -= shards.size(source) or SCANNED
             if allowed < 0:
                 return None
-            total += sum(1 for _ in shards.scan(source))
+            total += each * sum(1 for _ in shards.scan(source))
     return total
 
 

@@ -43,7 +43,7 @@ def finished(plan: Plan, task: Task) -> Stats | None:
             f"{task.target} was made by another run ({named}); give --overwrite to replace it "
             "or another --output"
         )
-    if plan.kind == "stages":
+    if not plan.numbered:
         for part, known in zip(shards.parts(task.source), body.get("input", []), strict=False):
             changed = _changed(part, known, task.limit is None)
             if changed:
@@ -91,22 +91,26 @@ def make(plan: Plan, task: Task, loaded: Any, report: Report) -> Callable[[], St
     config = planning.config(plan)
     earlier = _earlier_results(plan, task)
     checksums: list[shards.Checksum] = []
-    inputs = [] if plan.kind == "importers" else shards.parts(task.source)
+    inputs = [] if plan.numbered else shards.parts(task.source)
     before = [{"file_bytes": shards.size(p), "modified": shards.modified(p)} for p in inputs]
     samples: Iterator[shards.Sample | shards.Damage]
-    if plan.kind == "importers":
-        samples = stage.samples(config, task.source)
-    else:
+    if plan.kind == "stages":
         samples = shards.read_all(task.source, checksums)
+    else:
+        samples = stage.samples(config, task.source, checksums)
     if task.limit is not None:
         samples = _first(samples, task.limit)
-    where = one_line(task.source if plan.kind == "stages" else task.target)
+    where = one_line(task.target if plan.numbered else task.source)
     counts = Stats().counts
     problems: list[dict[str, Any]] = []
-    known = domain.limited(describe_models(plan))
+    known = domain.limited(describe_models(plan)) if plan.kind == "stages" else {}
     with contextlib.ExitStack() as stack:
         stream = stack.enter_context(output_stream(task.target))
-        writer = shards.Writer(stream)
+        writer = (
+            stage.writer(config, task.target, stream)
+            if plan.kind == "generate"
+            else shards.Writer(stream)
+        )
         for outcome in outcomes(
             samples,
             stage,
@@ -236,7 +240,7 @@ def _publish_stats(
     if task.target == "-":
         return
     identity = planning.identity(plan, task)
-    archives = [] if plan.kind == "importers" else shards.parts(task.source)
+    archives = [] if plan.numbered else shards.parts(task.source)
     body = {
         "schema": records.SCHEMA_VERSION,
         "command": plan.command,

@@ -46,18 +46,46 @@ def run_stage(
     options: RunOptions,
     shard_size: int = 1000,
 ) -> Stats:
-    """Plan and run a stage or an importer.
+    """Plan and run a stage, an importer or a method of generate (see `planned`, `carry_out`)."""
+    plan = planned(kind, name, config, sources, output, options, shard_size)
+    return carry_out(plan, options)
 
-    Args:
-        kind: "stages" or "importers". name: the module's name in that package.
-        config: the configuration's values (see `profiles.values`).
-        sources: input locations; unused by importers.
-        output: folder, pattern, remote prefix or ``-``.
-        shard_size: samples per shard of an import.
+
+def carry_out(plan: Plan, options: RunOptions) -> Stats:
+    """Run a plan, or print it where that is all that was asked for.
 
     Raises:
-        UsageError: the request makes no sense. SocialcliError: it could not be carried out, or
-            more samples failed than ``max_error_rate`` allows.
+        SocialcliError: it could not be carried out, or more samples failed than
+            ``max_error_rate`` allows.
+    """
+    if options.dry_run:
+        _print_plan(plan)
+        return Stats()
+    report = Report(options.log_json, options.quiet)
+    return execute(plan, options.engine, _pairs(options.engine_option), report)
+
+
+def planned(
+    kind: str,
+    name: str,
+    config: dict[str, Any],
+    sources: list[str],
+    output: str,
+    options: RunOptions,
+    shard_size: int = 1000,
+) -> Plan:
+    """The plan of a run.
+
+    Args:
+        kind: "stages", "importers" or "generate". name: the module's name in that package, or
+            the method.
+        config: the configuration's values (see `profiles.values`).
+        sources: input locations; unused where entries are numbered.
+        output: folder, pattern, remote prefix or ``-``.
+        shard_size: samples per shard where entries are numbered.
+
+    Raises:
+        UsageError: the request makes no sense.
     """
     if options.on_error not in ("keep", "drop"):
         raise UsageError(f"--on-error {options.on_error}: choose keep or drop")
@@ -69,7 +97,6 @@ def run_stage(
         raise UsageError(f"--max-error-rate {options.max_error_rate}: a share between 0 and 1")
     if output == "-" and sys.stdout.isatty() and not options.dry_run:
         raise UsageError("-o - writes an archive to stdout; pipe it on, or give a folder")
-    report = Report(options.log_json, options.quiet)
     plan = Plan(
         kind=kind,
         name=name,
@@ -81,11 +108,7 @@ def run_stage(
             if f.name in {p.name for p in dataclasses.fields(Plan)}
         },
     )
-    plan = dataclasses.replace(plan, tasks=_tasks(plan, sources, output, options, shard_size))
-    if options.dry_run:
-        _print_plan(plan)
-        return Stats()
-    return execute(plan, options.engine, _pairs(options.engine_option), report)
+    return dataclasses.replace(plan, tasks=_tasks(plan, sources, output, options, shard_size))
 
 
 def execute(plan: Plan, engine: str, engine_options: dict[str, str], report: Report) -> Stats:
@@ -129,12 +152,13 @@ def execute(plan: Plan, engine: str, engine_options: dict[str, str], report: Rep
 def _tasks(
     plan: Plan, sources: list[str], output: str, options: RunOptions, shard_size: int
 ) -> tuple[Task, ...]:
-    if plan.kind == "importers":
-        return planning.sliced(_import_tasks(plan, output, options, shard_size), options.slice)
+    if plan.numbered:
+        return planning.sliced(_entry_tasks(plan, output, options, shard_size), options.slice)
     expanded = shards.expand(sources)
     targets = planning.targets(expanded, output)
     whole = [Task(i, s, t) for i, (s, t) in enumerate(zip(expanded, targets, strict=True))]
-    tasks = planning.sliced(tuple(planning.limited(whole, options.limit)), options.slice)
+    kept = planning.limited(whole, options.limit, plan.config.get("per_prompt", 1))
+    tasks = planning.sliced(tuple(kept), options.slice)
     for task in tasks:
         for part in shards.parts(task.source):
             if part != "-" and not shards.is_url(part) and shards.size(part) is None:
@@ -142,13 +166,8 @@ def _tasks(
     return tasks
 
 
-def _import_tasks(
-    plan: Plan, output: str, options: RunOptions, shard_size: int
-) -> tuple[Task, ...]:
-    stage = planning.module(plan)
-    config = planning.config(plan)
-    count = getattr(stage.importer, "count", None)
-    number = count(config) if count else sum(1 for _ in stage.importer.entries(config))
+def _entry_tasks(plan: Plan, output: str, options: RunOptions, shard_size: int) -> tuple[Task, ...]:
+    number = planning.module(plan).count(planning.config(plan))
     if options.limit is not None:
         number = min(number, options.limit)
     if number == 0:

@@ -1,0 +1,179 @@
+"""From noise to latents: noise that belongs to a key, the loop, schedulers by name.
+
+Nothing here knows a method: what a picture is conditioned on comes as a `Conditioning`.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from socialcli.errors import UsageError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+# Small UNets on a CPU see this many pictures at once, never more or fewer, see `drawing.part`.
+TOGETHER = 4
+
+
+@dataclass
+class Conditioning:
+    """What N pictures are conditioned on.
+
+    Attributes:
+        arguments: keyword arguments of the UNet with the rows that `rows` makes; or a function of
+            (number of the step, timestep) that gives them.
+        predict: takes the place of `guided`: a function of (latents (N, C, h, w), timestep, number
+            of the step, arguments of that step) that gives the noise (N, C, h, w).
+        after: called with (number of the step, timestep, latents (N, C, h, w)) after each step;
+            gives the latents to go on with.
+    """
+
+    arguments: dict[str, Any] | Callable[[int, Tensor], dict[str, Any]]
+    predict: Callable[[Tensor, Tensor, int, dict[str, Any]], Tensor] | None = None
+    after: Callable[[int, Tensor, Tensor], Tensor] | None = None
+
+
+def generator(seed: int) -> torch.Generator:
+    """The random numbers of one picture. They are drawn on the CPU whatever the device, so that a
+    GPU draws the same picture."""
+    import torch
+
+    return torch.Generator().manual_seed(seed)
+
+
+def noise(generators: list[torch.Generator], shape: tuple[int, int, int]) -> Tensor:
+    """(N, C, h, w) normal numbers, each picture's from its own generator; float32, on the CPU."""
+    import torch
+
+    return torch.stack([torch.randn(shape, generator=g) for g in generators])
+
+
+def rows(guidance: float, without: list[Tensor], of: list[Tensor]) -> Tensor:
+    """N tensors each as the rows of a UNet argument: (2N, ...) with the unconditional ones first;
+    only the N others where there is no guidance."""
+    import torch
+
+    return torch.stack(of if guidance == 1 else [*without, *of])
+
+
+def guided(
+    unet: Any, scheduler: Any, latents: Tensor, t: Tensor, arguments: dict[str, Any], scale: float
+) -> Tensor:
+    """Classifier-free guidance, both halves in one call of the UNet.
+
+    Args:
+        latents: (N, C, h, w). arguments: for 2N rows, unconditional ones first; for N if scale
+            is 1.
+
+    Returns:
+        (N, C, h, w): unconditional + scale * (conditional - unconditional).
+    """
+    import torch
+
+    if scale == 1:
+        rows = scheduler.scale_model_input(latents, t).to(unet.dtype)
+        return unet(rows, t, **arguments).sample.to(latents.dtype)
+    rows = scheduler.scale_model_input(torch.cat([latents, latents]), t).to(unet.dtype)
+    without, of = unet(rows, t, **arguments).sample.to(latents.dtype).chunk(2)
+    return without + scale * (of - without)
+
+
+def denoise(
+    unet: Any,
+    scheduler: Any,
+    generators: list[torch.Generator],
+    shape: tuple[int, int, int],
+    conditioning: Conditioning,
+    steps: int,
+    guidance: float,
+) -> Tensor:
+    """N pictures' latents, from each one's noise.
+
+    Args:
+        scheduler: of diffusers; its state is this call's, so give each call a fresh one.
+        generators: one a picture; what noise the scheduler adds on the way is theirs too.
+        shape: (C, h, w) of a picture's latents.
+
+    Returns:
+        (N, C, h, w) float32 scaled latents on the UNet's device.
+
+    Raises:
+        UsageError: the scheduler cannot take so many steps.
+    """
+    device = unet.device
+    latents = noise(generators, shape).to(device)
+    try:
+        scheduler.set_timesteps(steps, device=device)
+    except (ValueError, IndexError) as error:
+        line = " ".join(str(error).split())[:160]
+        raise UsageError(f"{type(scheduler).__name__} cannot take {steps} steps: {line}") from None
+    latents = latents * scheduler.init_noise_sigma
+    takes = inspect.signature(scheduler.step).parameters
+    random = {"generator": generators} if "generator" in takes else {}
+    for number, t in enumerate(scheduler.timesteps):
+        arguments = conditioning.arguments
+        if callable(arguments):
+            arguments = arguments(number, t)
+        if conditioning.predict is not None:
+            predicted = conditioning.predict(latents, t, number, arguments)
+        else:
+            predicted = guided(unet, scheduler, latents, t, arguments, guidance)
+        latents = scheduler.step(predicted, t, latents, **random, return_dict=False)[0]
+        if conditioning.after is not None:
+            latents = conditioning.after(number, t, latents)
+    return latents
+
+
+def scheduler(name: str, like: Any) -> Any:
+    """A fresh scheduler of diffusers with another's noise schedule.
+
+    Args:
+        name: its class; its beginning, in any case, where that fits only one ("unipc").
+        like: the model's own scheduler.
+
+    Raises:
+        UsageError: no such scheduler, or none that fits the model; near names are listed.
+    """
+    import diffusers
+
+    fitting = {cls.__name__ for cls in like.compatibles} | {type(like).__name__}
+    found = _named(name, fitting)
+    if found is None:
+        near = _near(name, fitting)
+        known = hasattr(diffusers, name) and name.endswith("Scheduler")
+        what = "does not fit this model" if known else "is not a scheduler of diffusers"
+        raise UsageError(f"--scheduler {name} {what}. There are: {', '.join(near)}")
+    try:
+        return getattr(diffusers, found).from_config(like.config)
+    except (ImportError, ValueError, NotImplementedError, TypeError) as error:
+        line = " ".join(str(error).split())[:160]
+        raise UsageError(f"--scheduler {found} cannot be used here ({line})") from None
+
+
+def _named(name: str, names: set[str]) -> str | None:
+    if name in names:
+        return name
+    low = name.lower()
+    for spelling in (low, f"{low}scheduler", f"{low}discretescheduler"):
+        same = [n for n in names if n.lower() == spelling]
+        if same:
+            return same[0]
+    begins = [n for n in names if n.lower().startswith(low)]
+    return begins[0] if len(begins) == 1 else None
+
+
+def _near(name: str, names: set[str]) -> list[str]:
+    """The names most like one, or all where none is."""
+    import difflib
+
+    by_low = {n.lower(): n for n in names}
+    wanted = name.lower().removesuffix("scheduler")
+    parts = {n.removesuffix("scheduler"): n for n in by_low}
+    found = difflib.get_close_matches(wanted, parts, n=5, cutoff=0.4)
+    found += [p for p in sorted(parts) if wanted and wanted in p and p not in found]
+    return [by_low[parts[p]] for p in found[:6]] or sorted(names)

@@ -1,0 +1,43 @@
+"""Pictures and their JSON side by side in a folder, with a list of them as the shard."""
+
+from __future__ import annotations
+
+import json
+from typing import BinaryIO
+
+from socialcli import records, shards
+from socialcli.shards import Sample
+
+GENERATED = "generated.json"
+
+
+class FolderWriter:
+    """Stands in for `shards.Writer`: writes ``KEY.png`` and ``KEY.json``, and to the stream one
+    line a picture.
+
+    The stream is published last, so a list that is there has all its pictures; killed before, the
+    same command writes them again, the same.
+    """
+
+    def __init__(self, folder: str, prefix: str, stream: BinaryIO) -> None:
+        self.folder, self.prefix, self.stream = folder, prefix, stream
+        self.bytes = 0
+
+    def added(self, key: str, new: dict[str, bytes]) -> None:
+        """One picture's files, each whole or not there."""
+        image = next(s for s in records.IMAGE_SUFFIXES if s in new)
+        name = f"{self.prefix}{key}.{image}"
+        shards.write_bytes(f"{self.folder}/{name}", new[image])
+        shards.write_bytes(f"{self.folder}/{self.prefix}{key}.json", new[GENERATED])
+        body = {"file_name": name, **json.loads(new[GENERATED])}
+        line = (json.dumps(body, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace")
+        self.stream.write(line)
+        self.bytes += len(line)
+
+    def passed(self, sample: Sample, new: dict[str, bytes]) -> None:
+        """All samples are new: they have nothing but their new members."""
+        if new:
+            self.added(sample.key, new)
+
+    def close(self) -> None:
+        """There is no end mark."""

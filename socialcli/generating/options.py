@@ -1,0 +1,114 @@
+"""The options every method of generate has; a method's Config inherits them and adds its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from socialcli.errors import UsageError
+from socialcli.stages import ModelOptions, option
+
+FORMATS = ("shards", "files")
+MATCHES = ("own", "key", "identity")
+QUERIES = ("nouns", "phrases", "caption")
+
+
+@dataclass
+class GenerateOptions(ModelOptions):
+    """What pictures are made of, by which model, and where they go."""
+
+    prompt: list[str] = option([], "A prompt. Repeatable.")
+    prompts: list[str] = option(
+        [], "A .txt, .csv or .jsonl file of prompts (may be given as input too). Repeatable.",
+        file=True,
+    )  # fmt: skip
+    caption: int = option(0, "Of shards: which caption is the prompt; 0 first, 1... the others.")
+    negative: str = option("", "What guidance leads away from.")
+    per_prompt: int = option(1, "Pictures of each prompt.")
+    steps: int = option(30, "Denoising steps.")
+    guidance: float = option(5.0, "Scale of classifier-free guidance; 1: none.")
+    scheduler: str = option("UniPCMultistepScheduler", "Class name in diffusers.")
+    size: str | None = option(None, "Pixels, 512 or 768x512 (width x height); default: model's.")
+    backend: str = option("stable-diffusion", "Diffusion backend.")
+    model: str = option("", "Diffusion checkpoint: folder, hub id or .safetensors file.")
+    revision: str | None = option(None, "Branch, tag or commit of a hub checkpoint.")
+    format: str = option("shards", "shards, or files: PNG and JSON side by side in a folder.")
+    shard_size: int = option(1000, "Pictures per shard, where prompts are not from shards.")
+    provenance: bool = option(
+        True, "Say in each PNG that it is generated, by which model, from what."
+    )
+    grid: str | None = option(
+        None, "Also write a contact sheet with prompts to this .png.", affects_result=False
+    )
+
+
+@dataclass
+class ReferenceOptions(GenerateOptions):
+    """Where the subjects' pictures come from; rows of a prompt file may name their own."""
+
+    reference: list[str] = option(
+        [], "A reference picture: a file, or a key or subject of --references. Repeatable."
+    )
+    query: list[str] = option(
+        [], "What in it is meant: words, or nouns, phrases, caption of its sample (default: "
+        "nouns). One for all references, or one each.",
+    )  # fmt: skip
+    scale: list[float] = option(
+        [], "How much a reference weighs. One for all, or one each; default: the method's."
+    )
+    references: list[str] = option([], "Shards with reference pictures. Repeatable.")
+    match: str | None = option(
+        None, "Of shards: whose picture is the reference. own (default), key: the same key in "
+        "--references (default with it), identity: another picture of the same person.",
+    )  # fmt: skip
+    per_subject: bool = option(
+        False, "Of shards: one reference for each subject, instead of one for all of them."
+    )
+
+
+def check(config: Any) -> None:
+    """Refuse values that make no sense, before any model is loaded.
+
+    Raises:
+        UsageError: one line that names the option.
+    """
+    for name, least in (("per_prompt", 1), ("steps", 1), ("shard_size", 1), ("caption", 0)):
+        if getattr(config, name) < least:
+            raise UsageError(f"--{name.replace('_', '-')} must be at least {least}")
+    if not config.guidance >= 1:
+        raise UsageError(f"--guidance {config.guidance}: at least 1 (1 = none; usual are 3 to 8)")
+    if config.format not in FORMATS:
+        raise UsageError(f"--format {config.format}: choose {' or '.join(FORMATS)}")
+    if config.grid is not None and not config.grid.lower().endswith(".png"):
+        raise UsageError(f"--grid {config.grid}: the name of a .png")
+    size(config)
+    if any(not text.strip() for text in config.prompt):
+        raise UsageError("--prompt is empty: say what the picture shall show")
+    if not isinstance(config, ReferenceOptions):
+        return
+    if config.match is not None and config.match not in MATCHES:
+        raise UsageError(f"--match {config.match}: choose {', '.join(MATCHES)}")
+    if config.match in ("key", "identity") and not config.references:
+        raise UsageError(f"--match {config.match} looks into --references: name those shards")
+    for name in ("query", "scale"):
+        count = len(getattr(config, name))
+        wanted = len(config.reference)
+        if count > 1 and not config.per_subject and count != wanted:
+            raise UsageError(
+                f"--{name} is there {count} times and --reference {wanted} times: give one for "
+                "all, or one each"
+            )
+
+
+def size(config: Any) -> tuple[int, int] | None:
+    """(width, height) asked for, None for the model's own.
+
+    Raises:
+        UsageError: not a size.
+    """
+    if config.size is None:
+        return None
+    parts = str(config.size).lower().split("x")
+    if len(parts) > 2 or not all(p.strip().isdigit() and 8 <= int(p) <= 8192 for p in parts):
+        raise UsageError(f"--size {config.size}: pixels as 512 or 768x512 (width x height)")
+    return int(parts[0]), int(parts[-1])

@@ -1,0 +1,214 @@
+"""Reference pictures: files, samples by key or subject, other pictures of the same person."""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+import zlib
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from socialcli import records, shards
+from socialcli.errors import SampleFailed
+from socialcli.generating.options import QUERIES
+from socialcli.generating.prompts import Wanted, caption
+from socialcli.shards import Sample
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from socialcli.shards.index import Index
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A reference picture, ready for a method: upright RGB, its words and its weight."""
+
+    key: str
+    image: Image
+    query: str
+    scale: float | None
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One subject of a sample, as its caption names it."""
+
+    noun: str
+    phrase: str
+    identity: str | None
+
+
+def subjects(sample: Sample) -> list[Subject]:
+    """The subjects of a sample in the order its caption names them: entities that have a box or a
+    person, all of them where none has.
+
+    Raises:
+        SampleFailed: no entities.json, or one that cannot be read.
+    """
+    entities = sample.record(records.Entities).entities
+    boxes = sample.record(records.Boxes).boxes if sample.has("boxes.json") else []
+    people = sample.record(records.People).people if sample.has("people.json") else []
+    entity_of = {box.id: box.entity for box in boxes}
+    names = {
+        p.entity if p.entity is not None else entity_of.get(p.box or 0): p.identity for p in people
+    }
+    shown = {box.entity for box in boxes} | set(names)
+    chosen = [e for e in entities if e.id in shown] or entities
+    return [Subject(e.head.strip(), e.text.strip(), names.get(e.id)) for e in chosen]
+
+
+def words(sample: Sample, query: str, number: int = 0) -> str:
+    """A query in words: what ``nouns``, ``phrases`` and ``caption`` mean of a sample.
+
+    ``nouns`` are the subjects' head nouns with commas between them, as SSR-Encoder is trained;
+    a subject's class where its data set names one.
+
+    Raises:
+        SampleFailed: the sample does not say.
+    """
+    if query not in QUERIES:
+        return query
+    if query == "caption":
+        return caption(sample, number)
+    if sample.has("entities.json"):
+        found = subjects(sample)
+        named = [s.noun if query == "nouns" else s.phrase for s in found]
+        text = ", ".join(dict.fromkeys(name for name in named if name))
+        if text:
+            return text
+    extra = sample.record(records.Meta).extra if sample.has("meta.json") else {}
+    if isinstance(extra.get("class"), str):
+        return str(extra["class"])
+    raise SampleFailed(
+        "nothing names its subjects: run `socialcli extract-entities` first, or give --query WORDS"
+    )
+
+
+@dataclass
+class Library:
+    """The samples of ``--references``, found by key, by subject or by who is in them."""
+
+    index: Index
+    keys: dict[str, int]
+    people: dict[str, list[str]] = field(default_factory=dict)  # identity -> keys
+    topics: dict[str, list[str]] = field(default_factory=dict)  # subject -> keys
+    folder: Any = None  # of copies, as long as this lives
+
+    def sample(self, key: str) -> Sample:
+        return self.index.read(self.keys[key])
+
+
+@cache
+def library(locations: tuple[str, ...]) -> Library:
+    """The reference shards, indexed once a process.
+
+    Raises:
+        UsageError: no such shards. SocialcliError: they cannot be read.
+    """
+    from socialcli.shards import index
+
+    copies = tempfile.TemporaryDirectory(prefix="socialcli-references-")
+    whole = index.build(shards.expand(list(locations)), Path(copies.name))
+    keys = {entry.key: number for number, entry in enumerate(whole.entries)}
+    found = Library(whole, keys, folder=copies)
+    wanted = ("people.json", "meta.json")
+    # The same index without the pictures: who is in a sample is all that is read of it.
+    light = dataclasses.replace(
+        whole,
+        entries=[
+            dataclasses.replace(
+                entry,
+                parts=[(f, {s: v for s, v in m.items() if s in wanted}) for f, m in entry.parts],
+            )
+            for entry in whole.entries
+        ],
+    )
+    for number, entry in enumerate(light.entries):
+        sample = light.read(number)
+        try:
+            if sample.has("people.json"):
+                for person in sample.record(records.People).people:
+                    if person.identity is not None:
+                        found.people.setdefault(person.identity, []).append(entry.key)
+            topic = _topic(sample)
+        except SampleFailed:
+            continue  # it is of no use as somebody's picture; named by its key it fails with why
+        found.topics.setdefault(topic, []).append(entry.key)
+    return found
+
+
+def _topic(sample: Sample) -> str:
+    """What a sample shows, as its importer wrote it; else its key's folder."""
+    extra = sample.record(records.Meta).extra if sample.has("meta.json") else {}
+    for name in ("subject", "concept"):
+        if isinstance(extra.get(name), str):
+            return str(extra[name])
+    return sample.key.rpartition("/")[0] or sample.key
+
+
+def find(wanted: Wanted, locations: tuple[str, ...], key: str, prompt: str) -> Reference:
+    """The picture that is asked for.
+
+    Args:
+        locations: of ``--references``.
+        key: of the picture to be made: it decides which of several pictures is taken.
+        prompt: what ``caption`` means where the reference is a file.
+
+    Raises:
+        SampleFailed: there is none, or it cannot be read.
+    """
+    from socialcli import images
+
+    if wanted.own is not None:
+        return Reference(wanted.name, images.decode(wanted.own), wanted.query or "", wanted.scale)
+    if wanted.identity is not None:
+        sample = _other(wanted, locations, key)
+        return _of(sample, wanted)
+    for folder in (wanted.beside, ""):
+        file = Path(folder, wanted.name).expanduser()
+        if file.is_file():
+            query = prompt if wanted.query == "caption" else wanted.query or ""
+            if query in QUERIES:
+                raise SampleFailed(
+                    f"the reference {wanted.name} is a file: give the words that name its subject "
+                    "as --query, or in a column 'query'"
+                )
+            return Reference(file.name, images.decode(_bytes(file)), query, wanted.scale)
+    there = library(locations) if locations else None
+    if there and wanted.name in there.keys:
+        return _of(there.sample(wanted.name), wanted)
+    if there and wanted.name in there.topics:
+        return _of(there.sample(_pick(there.topics[wanted.name], key)), wanted)
+    where = ", no file and no key or subject of --references" if locations else ": no such file"
+    raise SampleFailed(f"the reference picture '{wanted.name}' is not there{where}")
+
+
+def _of(sample: Sample, wanted: Wanted) -> Reference:
+    from socialcli import images
+
+    query = words(sample, wanted.query) if wanted.query else ""
+    return Reference(sample.key, images.decode(sample.picture()), query, wanted.scale)
+
+
+def _other(wanted: Wanted, locations: tuple[str, ...], key: str) -> Sample:
+    there = library(locations)
+    assert wanted.identity is not None
+    keys = [k for k in there.people.get(wanted.identity, []) if k != wanted.name]
+    if not keys:
+        raise SampleFailed(f"no other picture of '{wanted.identity}' among the references")
+    return there.sample(_pick(keys, key))
+
+
+def _pick(keys: list[str], key: str) -> str:
+    """One of several, the same for the same key whatever the order of the shards."""
+    return sorted(keys)[zlib.crc32(key.encode("utf-8", "surrogateescape")) % len(keys)]
+
+
+def _bytes(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise SampleFailed(f"{file}: cannot be read ({error.strerror})") from None
