@@ -209,6 +209,16 @@ def export(model: Any, folder: Path) -> None:
         shutil.copytree(place, folder, dirs_exist_ok=True)
 
 
+def published(folder: Path) -> Any:
+    """The pipeline out of its folder, in float32 throughout."""
+    import torch
+    from diffusers import StableDiffusionPipeline
+
+    return StableDiffusionPipeline.from_pretrained(
+        folder, safety_checker=None, torch_dtype=torch.float32
+    )
+
+
 def draw(pipe: Any, prompts: list[str], seed: int = 0, guidance: float = GUIDANCE) -> list[Any]:
     """One picture a prompt; picture i of a seed is the same whatever the others are."""
     import torch
@@ -238,10 +248,8 @@ def measure(folder: Path) -> dict[str, float]:
     objects that training showed together. ``clothes``: somebody the caption's noun fits wears the
     colour it says, see `seeing`.
     """
-    from diffusers import StableDiffusionPipeline
-
     scenes = [s for s in data.test_scenes(2 * TEST) if s.relations][:TEST]
-    pipe = StableDiffusionPipeline.from_pretrained(folder, safety_checker=None)
+    pipe = published(folder)
     prompts = [captions(s)[0] for s in scenes]
     pictures = draw(pipe, [p.text for p in prompts])
     found: dict[str, float] = {"pictures": len(pictures)}
@@ -289,10 +297,9 @@ def sheet(folder: Path, file: Path, side: int = 8, cell: int = 160) -> None:
     """Write a sheet of scenes drawn from test captions, each above its caption."""
     import textwrap
 
-    from diffusers import StableDiffusionPipeline
     from PIL import Image, ImageDraw
 
-    pipe = StableDiffusionPipeline.from_pretrained(folder, safety_checker=None)
+    pipe = published(folder)
     texts = [captions(s)[0].text for s in data.test_scenes(side * side)]
     pictures = draw(pipe, texts)
     high = cell + 44

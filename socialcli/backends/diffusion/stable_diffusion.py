@@ -70,6 +70,7 @@ class StableDiffusion:
 
     def _from_file(self, spec: ModelSpec) -> None:
         import diffusers
+        from diffusers.loaders.single_file_utils import SingleFileComponentError
 
         from socialcli import backends
         from socialcli.backends import checkpoints
@@ -91,7 +92,8 @@ class StableDiffusion:
                 str(file), config=place, local_files_only=True, safety_checker=None,
                 torch_dtype=checkpoints.dtype(spec.dtype),
             )  # fmt: skip
-        except (OSError, ValueError, KeyError, TypeError, RuntimeError, NotImplementedError) as why:
+        except (SingleFileComponentError, OSError, ValueError, KeyError, TypeError,
+                RuntimeError) as why:  # fmt: skip
             line = " ".join(str(why).split())[:160]
             raise UsageError(f"{spec.model} is no Stable Diffusion for {config} ({line})") from None
         self.unet, self.vae, self.text_encoder = pipe.unet, pipe.vae, pipe.text_encoder
