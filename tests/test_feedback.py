@@ -15,33 +15,14 @@ from socialcli import records, shards
 from socialcli.errors import ModelMissing, SampleFailed, UsageError
 from socialcli.methods.train import _feedback_watch as watching
 from socialcli.methods.train import feedback
+from socialcli.models import interactions
 from socialcli.shards import Sample
 from socialcli.shards import index as indexing
 from socialcli.training.draw import Draw, Variant
 from socialcli.training.place import Clock, Place
 
 SIZE = 64
-VERBS = ("hold", "walk", "ride")
-
-
-class FakeRecogniser:
-    """Three verbs; how much each applies is how red, green or blue the human is."""
-
-    def __init__(self):
-        self.network = torch.nn.Identity()
-
-    def labels(self, objects, verbs):
-        hot = [[float(v in mine) for v in VERBS] for mine in verbs]
-        possible = [[1.0, 1.0, float(name == "horse")] for name in objects]
-        return torch.tensor(hot).reshape(-1, 3), torch.tensor(possible).reshape(-1, 3)
-
-    def logits(self, pixels, pairs, objects):
-        from socialcli.faces import crop_boxes_torch
-
-        return [
-            crop_boxes_torch(one[None].expand(len(p), -1, -1, -1), p[:, 0], (4, 4)).mean((-1, -2))
-            for one, p in zip(pixels, pairs, strict=True)
-        ]
+CLASSES = (("hold", "dog"), ("walk", "dog"), ("ride", "horse"))
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +48,21 @@ def models(tmp_path_factory):
     people.backbone(place / "backbone.pth")
     people.sharingan(place / "gaze.pt")
     people.vitpose(place / "pose")
+    trunk = {
+        "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "image_size": 32,
+        "num_attention_heads": 2, "patch_size": 8,
+    }  # fmt: skip
+    classes = [
+        {"hoi": n, "verb": verb, "object": thing, "rare": False}
+        for n, (verb, thing) in enumerate(CLASSES)
+    ]
+    network = interactions.InteractionNetwork(
+        {
+            "trunk": trunk, "image_mean": [0.5] * 3, "image_std": [0.5] * 3, "layers": 1,
+            "heads": 2, "classes": classes,
+        }
+    )  # fmt: skip
+    interactions.save(network, place / "interaction")
     return place
 
 
@@ -74,21 +70,10 @@ def config(models, **options) -> feedback.Config:
     defaults = {
         "model": str(models / "base"), "clip_model": str(models / "clip"), "ssr_model": "new",
         "identity_model": str(models / "backbone.pth"), "gaze_model": str(models / "gaze.pt"),
-        "pose_model": str(models / "pose"), "size": SIZE, "least_face": 2.0,
-        "pose_least_score": -9.0, "device": "cpu", "dtype": "float32",
+        "pose_model": str(models / "pose"), "interaction_model": str(models / "interaction"),
+        "size": SIZE, "least_face": 2.0, "pose_least_score": -9.0, "device": "cpu", "dtype": "float32",
     }  # fmt: skip
     return feedback.Config(**{**defaults, **options})
-
-
-@pytest.fixture(autouse=True)
-def recogniser(monkeypatch):
-    """There is no tiny interaction backend: the fake one takes its place."""
-    real = watching.backends.load
-
-    def load(spec):
-        return FakeRecogniser() if spec.role == "interaction" else real(spec)
-
-    monkeypatch.setattr(watching.backends, "load", load)
 
 
 def load(models, **options) -> feedback.State:
@@ -325,6 +310,19 @@ def test_annotated_targets_where_they_are_asked_for(models):
     both = load(models, feedback="gaze", gaze_targets="detector", gaze_term="heatmap")
     example = batch(both, 1)[0]["examples"][0]
     assert example["gaze_maps"].shape == (len(example["gaze_heads"]), 64, 64)
+
+
+def test_interactions_are_those_the_object_allows(models):
+    state = load(models, feedback="interaction")
+    example = batch(state, 1)[0]["examples"][0]
+    assert example["interaction_objects"] == ["dog"] and example["interaction_verbs"] == [["hold"]]
+    assert example["interaction_labels"].tolist() == [[1, 0, 0]]
+    assert example["interaction_prior"].tolist() == [[1, 1, 0]]
+    unknown = scenes.all_records((SIZE, SIZE))["interactions.json"]
+    unknown.interactions[0].object_label = "zeppelin"
+    given = [sample(0), sample(1, **{"interactions.json": unknown})]
+    values = run(state, [10, 10], given=given)["interaction"]
+    assert values[0] > 0 and values[1] == 0
 
 
 def test_queries_name_the_subjects(models):

@@ -37,7 +37,7 @@ def loss(
         prior: (P, C) in [0, 1]: how sure pair and object are, 0 for impossible classes. With
             annotated pairs it is a mask of 0 and 1.
         owners: (P,) int64, the picture of each pair, of ``count`` pictures.
-        alpha: weight of a negative; a positive has 1 - alpha. gamma: focus on what is wrong.
+        alpha: weight of a positive; a negative has 1 - alpha. gamma: focus on what is wrong.
 
     Returns:
         (count,): the sum over a picture's pairs and possible classes, divided by its annotated and

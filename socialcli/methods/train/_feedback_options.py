@@ -50,8 +50,8 @@ class Config(TrainingOptions):
     gaze_model: str = option("", "Its model: a checkpoint file for sharingan.")
     pose_backend: str = option("vitpose", "Which keypoint estimator gives feedback.")
     pose_model: str = option("", "Its model: hub id or folder.")
-    interaction_backend: str = option("cmmp", "Which interaction recogniser gives feedback.")
-    interaction_model: str = option("", "Its model.")
+    interaction_backend: str = option("pairwise", "Which interaction recogniser gives feedback.")
+    interaction_model: str = option("", "Its model: a folder; default: the package's own.")
     # words and references
     query: str = option("nouns", "What names the subjects: nouns, phrases, or the whole caption.")
     caption_drop: float = option(0.8, "Probability that the UNet is not told the caption.")
@@ -96,7 +96,7 @@ class Config(TrainingOptions):
     gaze_targets: str = option("shards", "Where people look: as the shards say, or the detector.")
     pose_targets: str = option("detector", "Where keypoints are: as the detector says, or shards.")
     pose_least_score: float = option(0.3, "Keypoints of x0 scored below this are not asked for.")
-    focal_alpha: float = option(0.5, "Weight of negatives in the focal loss; 1 - it of positives.")
+    focal_alpha: float = option(0.5, "Weight of positives in the focal loss; 1 - it of negatives.")
     focal_gamma: float = option(0.2, "Focus of the focal loss on what is wrong.")
     # validation
     validation_pictures: int = option(4, "Pictures of a grid.", affects_result=False)
