@@ -251,7 +251,9 @@ def test_a_picture_folder_is_as_good_as_shards(data, world, tmp_path: Path) -> N
             suffix = ".json" if number % 2 else ".generated.json"
             target.with_suffix(suffix).write_bytes(sample.members["generated.json"])
     first = score(gen, tmp_path / "a", ref, "clip-t,clip-i,face")
+    (folder / "grid.png").write_bytes(png(BLUE))  # a contact sheet, with no JSON beside it
     second = score(folder, tmp_path / "b", ref, "clip-t,clip-i,face")
+    assert not second.lost
     assert values(first) == values(second)
     assert second.cases[0].key == "sub/s0"
 
@@ -301,7 +303,7 @@ def subjects(tmp_path: Path) -> tuple[Path, Path]:
         ("cat/0", picture(BLUE, "cat")),
     ]
     shards.write(tmp_path / "ref.tar", real)
-    given = [{"key": "dog/0", "query": "the dog"}, {"key": "cat/0", "query": "cat"}]
+    given = [{"key": "dog/0.png", "query": "the dog"}, {"key": "cat/0", "query": "cat"}]
     made = made_from(None, RED, references=given)
     shards.write(tmp_path / "gen.tar", [("0", made)])
     return tmp_path / "gen.tar", tmp_path / "ref.tar"
@@ -459,7 +461,7 @@ def test_a_source_that_is_not_there(data, world, tmp_path: Path) -> None:
     shards.write(gen / "002.tar", [("lost", made_from("s99", RED)), ("free", made_from(None, RED))])
     made = score(gen, tmp_path / "out", ref, "clip-i", {"max_error_rate": 0.5})
     reasons = {one.key: one.reason for one in made.lost}
-    assert "'s99' is not in the reference shards" in reasons["lost"]
+    assert "its source 's99' is not in the reference shards" in reasons["lost"]
     assert "neither source_key nor references" in reasons["free"]
     assert len(made.cases) == 6
 

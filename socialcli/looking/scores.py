@@ -26,11 +26,13 @@ SIDE = 256  # longest side of an embedded picture in pixels
 QUALITY = 82
 BINS = 24
 _STYLE = """
-.scale { display: block; width: 100%; min-width: 260px; height: 26px; }
+.scale { display: block; width: 100%; min-width: 240px; }
+main h3 { margin: 20px 0 10px; }
+.panel h3 { margin-top: 0; }
 .scale .track { stroke: var(--line); stroke-width: 2; }
 .scale .span { stroke: var(--bar2); stroke-width: 7; stroke-linecap: round; }
 .scale .at { fill: var(--bar); }
-.strip { display: grid; grid-template-columns: repeat(auto-fill, minmax(230px, 1fr)); gap: 14px; }
+.strip { display: grid; grid-template-columns: repeat(auto-fill, minmax(205px, 1fr)); gap: 14px; }
 .pair { margin: 0; background: var(--card); border: 1px solid var(--line); }
 .pair { border-radius: 10px; overflow: hidden; }
 .pair .shots { display: flex; background: #2a2b2d; }
@@ -208,7 +210,7 @@ def interval(column: dict[str, Any]) -> str:
     if low is not None and high is not None:
         span = f'<line class="span" x1="{at(low):.1f}" x2="{at(high):.1f}" y1="13" y2="13"/>'
     return (
-        f'<svg class="scale" viewBox="0 0 300 26" preserveAspectRatio="none" role="img">'
+        f'<svg class="scale" viewBox="0 0 300 26" role="img">'
         f"<title>from {left:g} to {right:g}</title>"
         f'<line class="track" x1="8" x2="292" y1="13" y2="13"/>{span}'
         f'<circle class="at" cx="{at(value):.1f}" cy="13" r="4.5"/></svg>'

@@ -215,7 +215,7 @@ def average_precision(
         total = numpy.zeros(len(result))
         for step in range(points):
             # Compared as whole numbers: 3 of 10 found is a recall of 0.3, whatever floats say.
-            first = (hits * (points - 1) < step * safe - 1e-6).sum(1)
+            first = (hits * (points - 1) < step * safe).sum(1)
             there = first < best.shape[1]
             at = numpy.minimum(first, best.shape[1] - 1)
             total += numpy.where(there, best[numpy.arange(len(best)), at], 0.0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from socialcli import records
+from socialcli import records, shards
 from socialcli.errors import UsageError
 from socialcli.metrics import Needs
 from socialcli.scoring.samples import Known, Lost
@@ -30,9 +30,14 @@ class Joined:
 
 
 def wanted(samples: list[Known]) -> set[str]:
-    """Keys of all reference samples that are named."""
+    """Keys of all reference samples that are named; a file's name stands for its key."""
     named = {sample.source for sample in samples if sample.source}
-    return named | {key for sample in samples for key, _ in sample.references}
+    given = {key for sample in samples for key, _ in sample.references}
+    return named | given | {shards.safe_key(key) for key in given}
+
+
+def _named(key: str, references: dict[str, Known]) -> Known | None:
+    return references.get(key) or references.get(shards.safe_key(key))
 
 
 def join(
@@ -70,17 +75,11 @@ def join(
     joined: list[Joined] = []
     lost: list[Lost] = []
     for sample in samples:
-        named = [*([sample.source] if sample.source else []), *(k for k, _ in sample.references)]
-        absent = [key for key in named if key not in references]
-        if not named or absent:
-            what = (
-                f"'{absent[0]}' is not in the reference shards"
-                if absent
-                else "its generated.json names neither source_key nor references"
-            )
-            lost.append(Lost(sample.key, sample.location, what))
-            continue
-        joined.append(_with_references(sample, references, by_subject, against))
+        made = _with_references(sample, references, by_subject, against)
+        if isinstance(made, Joined):
+            joined.append(made)
+        else:
+            lost.append(Lost(sample.key, sample.location, made))
     if not joined:
         raise UsageError(
             f"no picture of {where[0]} joins with {where[1]}: first {lost[0].key}: "
@@ -92,22 +91,26 @@ def join(
 
 def _with_references(
     sample: Known, references: dict[str, Known], by_subject: dict[str, list[Known]], against: str
-) -> Joined:
+) -> Joined | str:
+    """A sample with what it is compared with, or why there is nothing."""
     queries = _queries([query for _, query in sample.references])
-    source = references[sample.source] if sample.source else None
-    made = Joined(sample, source, queries=queries)
-    if source is not None and against in ("auto", "source"):
-        made.subjects = [[(source, boxes_of(source, queries))]]
-    elif against == "references":
-        made.subjects = [
-            [(references[key], boxes_of(references[key], _queries([query])))]
-            for key, query in sample.references
-        ]
-    elif against in ("auto", "subject"):
-        for key, query in sample.references:
-            same = by_subject[references[key].subject]
-            made.subjects.append([(one, boxes_of(one, _queries([query]))) for one in same])
-    return made
+    made = Joined(sample, queries=queries)
+    if sample.source:
+        made.source = references.get(sample.source)
+        if made.source is None:
+            return f"its source '{sample.source}' is not in the reference shards"
+        if against in ("auto", "source"):
+            made.subjects = [[(made.source, boxes_of(made.source, queries))]]
+            return made
+    for key, query in sample.references:
+        found = _named(key, references)
+        if found is None:
+            return f"its reference '{key}' is not in the reference shards"
+        same = [found] if against == "references" else by_subject[found.subject]
+        made.subjects.append([(one, boxes_of(one, _queries([query]))) for one in same])
+    if made.subjects or made.source is not None:
+        return made
+    return "its generated.json names neither source_key nor references"
 
 
 def _queries(texts: list[str]) -> list[str]:

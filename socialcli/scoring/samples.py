@@ -122,9 +122,13 @@ def generated(found: list[str], limit: int | None, real: bool) -> tuple[list[Kno
     """
     samples: list[Known] = []
     lost: list[Lost] = []
+    bare: list[Lost] = []  # pictures of a folder that nothing is said about: a contact sheet
     for location, item in _items(found, limit):
         if isinstance(item, Damage):
             lost.append(Lost("", location, item.reason))
+            continue
+        if not real and not item.has(RECORD) and Path(location).is_dir():
+            bare.append(Lost(item.key, location, f"no {RECORD} or .json beside it; see --real"))
             continue
         try:
             picture = _picture(item)
@@ -133,6 +137,7 @@ def generated(found: list[str], limit: int | None, real: bool) -> tuple[list[Kno
         except SampleFailed as error:
             lost.append(Lost(item.key, location, str(error)))
     if not samples:
+        lost = [*lost, *bare]
         if not lost:
             raise UsageError(f"{', '.join(found)}: no samples")
         raise UsageError(f"{lost[0].location}: {lost[0].key}: {lost[0].reason}")

@@ -50,7 +50,8 @@ def features(config: Config) -> dict[str, Feature]:
         face.append(spec("face", backend, config.identity_model))
     gaze = (spec("gaze", config.gaze_backend, config.gaze_model),)
     ground = (spec("ground", config.ground_backend, config.ground_model),)
-    acts = (spec("interaction", config.interaction_backend, config.interaction_model),)
+    # Average precision ranks every pair, so that almost none may be cut off.
+    acts = spec("interaction", config.interaction_backend, config.interaction_model, threshold=1e-3)
     limits = {"box_threshold": config.box_threshold, "text_threshold": config.text_threshold}
 
     def objects(name: str) -> Feature:
@@ -74,7 +75,7 @@ def features(config: Config) -> dict[str, Feature]:
         Feature("inception", (), _vectors, facts, load=lambda: Inception(file, config.device)),
         faces, Feature("gaze", gaze, _gaze, after=(faces,)), objects("gaze-objects"),
         hoi_objects, subjects,
-        Feature("interactions", acts, _interactions, after=(faces, hoi_objects), asks=True),
+        Feature("interactions", (acts,), _interactions, after=(faces, hoi_objects), asks=True),
     ]  # fmt: skip
     return {feature.name: feature for feature in made}
 
