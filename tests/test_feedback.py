@@ -71,7 +71,8 @@ def config(models, **options) -> feedback.Config:
         "model": str(models / "base"), "clip_model": str(models / "clip"), "ssr_model": "new",
         "identity_model": str(models / "backbone.pth"), "gaze_model": str(models / "gaze.pt"),
         "pose_model": str(models / "pose"), "interaction_model": str(models / "interaction"),
-        "size": SIZE, "least_face": 2.0, "pose_least_score": -9.0, "device": "cpu", "dtype": "float32",
+        "size": SIZE, "least_face": 2.0, "pose_least_score": -9.0, "device": "cpu",
+        "dtype": "float32",
     }  # fmt: skip
     return feedback.Config(**{**defaults, **options})
 
