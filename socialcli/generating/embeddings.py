@@ -1,0 +1,126 @@
+"""Learnt pseudo-words out of the files that trainers write, nothing unpickled.
+
+``{token: vectors}`` is what `socialcli invert` and diffusers write, ``{"emb_params": vectors}``
+what AUTOMATIC1111's web UI and its relatives write as safetensors, and ``{"string_to_param":
+{"*": vectors}, "name": ...}`` the older .pt.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from socialcli.errors import ModelMissing, UsageError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth")
+_A1111 = "emb_params"
+
+
+@dataclass
+class Learned:
+    """One pseudo-word: its token, (N, D) float32 vectors, and an ordinary word for it or ""."""
+
+    token: str
+    vectors: Tensor
+    plain: str = ""
+
+
+def split(given: str) -> tuple[str, str | None]:
+    """``FILE`` or ``FILE:TOKEN`` in two."""
+    if Path(given).expanduser().is_file():
+        return given, None
+    file, colon, token = given.rpartition(":")
+    return (file, token) if colon and token and file else (given, None)
+
+
+def read(given: str) -> list[Learned]:
+    """The pseudo-words of ``FILE`` or ``FILE:TOKEN``.
+
+    Raises:
+        ModelMissing: no such file. UsageError: it holds no embeddings, or several where one token
+            is to name them.
+    """
+    name, token = split(given)
+    file = Path(name).expanduser()
+    if file.is_dir():
+        inside = [p for s in _SUFFIXES for p in sorted(file.glob(f"learned_embeds*{s}"))]
+        if not inside:
+            raise UsageError(f"{name}: no learned_embeds file in this folder")
+        file = inside[0]
+    if not file.is_file():
+        raise ModelMissing(f"no embedding at '{name}'. `socialcli invert` makes one")
+    state, notes = _state(file)
+    found = _words(file, state)
+    if token is not None:
+        if len(found) > 1 and token in found:
+            found = {token: found[token]}
+        elif len(found) == 1:
+            found = {token: next(iter(found.values()))}
+        else:
+            raise UsageError(f"{file}: it holds {', '.join(found)}; there is no {token}")
+    plain = _plain(notes)
+    return [Learned(t, _vectors(file, t, v), plain.get(t, "")) for t, v in found.items()]
+
+
+def _state(file: Path) -> tuple[dict[str, Any], dict[str, str]]:
+    """What the file holds, and its header's notes."""
+    import torch
+    from safetensors import safe_open
+
+    if file.suffix not in _SUFFIXES:
+        raise UsageError(f"{file}: expected an embedding as {', '.join(_SUFFIXES)}")
+    try:
+        if file.suffix == ".safetensors":
+            with safe_open(file, framework="pt") as opened:
+                names = opened.keys()
+                return {n: opened.get_tensor(n) for n in names}, dict(opened.metadata() or {})
+        state = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch and safetensors have a dozen kinds
+        raise UsageError(
+            f"{file} cannot be read as a learnt embedding ({type(error).__name__})"
+        ) from None
+    if not isinstance(state, dict):
+        raise UsageError(f"{file}: not a learnt embedding")
+    return state, {}
+
+
+def _words(file: Path, state: dict[str, Any]) -> dict[str, Any]:
+    """Token -> vectors, whichever layout it is."""
+    import torch
+
+    if "clip_l" in state or "clip_g" in state:
+        raise UsageError(f"{file}: an embedding for Stable Diffusion XL, which has two encoders")
+    if isinstance(state.get("string_to_param"), dict):
+        vectors = next(iter(state["string_to_param"].values()), None)
+        return {str(state.get("name") or file.stem): vectors}
+    if set(state) == {_A1111}:
+        return {file.stem: state[_A1111]}
+    found = {str(name): value for name, value in state.items() if torch.is_tensor(value)}
+    if not found or len(found) != len(state):
+        raise UsageError(f"{file}: not a learnt embedding ({', '.join(map(str, state))[:80]})")
+    return found
+
+
+def _vectors(file: Path, token: str, value: Any) -> Tensor:
+    import torch
+
+    if not torch.is_tensor(value) or value.ndim not in (1, 2) or not value.is_floating_point():
+        raise UsageError(f"{file}: '{token}' is no vector or list of vectors")
+    vectors = value.detach().float().reshape(-1, value.shape[-1])
+    if not torch.isfinite(vectors).all():
+        raise UsageError(f"{file}: '{token}' has values that are not finite")
+    return vectors
+
+
+def _plain(notes: dict[str, str]) -> dict[str, str]:
+    """Token -> its initial word, where the header says so (`socialcli invert` writes it)."""
+    try:
+        found = json.loads(notes.get("initial_words", "{}"))
+    except ValueError:
+        return {}
+    return {str(k): str(v) for k, v in found.items()} if isinstance(found, dict) else {}

@@ -1,0 +1,133 @@
+"""SSR-Encoder: subjects of reference pictures, named by words, several with a weight each."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from socialcli import backends
+from socialcli.backends import ModelSpec
+from socialcli.errors import SampleFailed
+from socialcli.generating import denoise, drawing
+from socialcli.generating.options import ReferenceOptions
+from socialcli.stages import option
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from socialcli.generating.denoise import Conditioning
+    from socialcli.generating.drawing import Studio
+
+VERSION = 1
+REFERENCES = True
+SCALE = 0.65  # what the reference implementation recommends (0.5 to 0.8)
+KEPT = 32  # pictures whose features are kept: one subject often serves many prompts
+
+
+@dataclass
+class Config(ReferenceOptions):
+    """Options of `socialcli generate --method ssr`."""
+
+    ssr_model: str = option("", "SSR-Encoder: a folder with its two files.")
+    clip_model: str = option(
+        "", "CLIP whose vision tower it looks through: hub id or folder (default: the backend's)."
+    )
+    compat: bool = option(
+        False, "Weigh several subjects as the reference implementation does: all like the first."
+    )
+
+
+@dataclass
+class State:
+    """The studio's models, the encoder, and the features of pictures that were just seen."""
+
+    studio: Studio
+    ssr: Any
+    features: OrderedDict[str, Tensor] = field(default_factory=OrderedDict)
+    nothing: Any = None  # (scales * L, D): the tokens of no picture and no words
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.studio, name)
+
+
+def models(config: Config) -> list[ModelSpec]:
+    return [drawing.spec(config), _spec(config)]
+
+
+def _spec(config: Config) -> ModelSpec:
+    return ModelSpec(
+        "ssr",
+        "ssr-encoder",
+        model=config.ssr_model,
+        device=config.device,
+        dtype=config.dtype,
+        options={"clip": config.clip_model} if config.clip_model else {},
+    )
+
+
+def load(config: Config) -> State:
+    """The diffusion model with the encoder attached to its UNet.
+
+    Raises:
+        ModelMissing: weights that are not here. UsageError: weights that do not fit each other.
+    """
+    import torch
+
+    ssr = backends.load(_spec(config))
+    studio = drawing.studio(config)
+    ssr.encoder.compat = config.compat
+    ssr.encoder.attach(studio.diffusion.unet)
+    studio.models["ssr"] = ssr.model
+    state = State(studio, ssr)
+    with torch.inference_mode():
+        empty = studio.text("")[None]
+        state.nothing = ssr.encoder.subject_tokens(ssr.nothing(1).to(empty), empty)[0]
+    return state
+
+
+def embed(config: Config, state: State, request: Any) -> Any:
+    """(negative text states, text states, [tokens of each subject], [weight of each]).
+
+    Raises:
+        SampleFailed: a reference that no words go with.
+    """
+    import torch
+
+    subjects = []
+    for reference in request.references:
+        if not reference.query.strip():
+            raise SampleFailed(
+                f"what is meant in the reference {reference.key}? Give --query WORDS, or a column "
+                "'query'"
+            )
+        query = state.studio.text(reference.query)[None]
+        with torch.inference_mode():
+            seen = _features(state, reference.image).to(query)
+            subjects.append(state.ssr.encoder.subject_tokens(seen, query)[0])
+    scales = [SCALE if r.scale is None else r.scale for r in request.references]
+    texts = state.studio.text(request.negative), state.studio.text(request.prompt)
+    return *texts, subjects, scales
+
+
+def condition(config: Config, state: State, embedded: list[Any]) -> Conditioning:
+    """Attention to the text and, beside it, to the tokens of all subjects."""
+    without, of, subjects, scales = zip(*embedded, strict=True)
+    text = denoise.rows(config.guidance, list(without), list(of))
+    tokens = [
+        denoise.rows(config.guidance, [state.nothing] * len(of), list(nth))
+        for nth in zip(*subjects, strict=True)
+    ]
+    return denoise.Conditioning(state.ssr.encoder.condition(text, tokens, scales[0]))
+
+
+def _features(state: State, image: Any) -> Tensor:
+    """(1, scales * T, C), kept for a while."""
+    name = hashlib.sha256(image.tobytes() + repr(image.size).encode()).hexdigest()
+    found = state.features.get(name)
+    if found is None:
+        found = state.features[name] = state.ssr.features([image])
+        while len(state.features) > KEPT:
+            state.features.popitem(last=False)
+    return found

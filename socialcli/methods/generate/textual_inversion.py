@@ -1,0 +1,185 @@
+"""Textual inversion: pseudo-words that `socialcli invert` (or another trainer) has learnt."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from socialcli.errors import SampleFailed, UsageError
+from socialcli.generating import denoise, drawing
+from socialcli.generating.embeddings import Learned, read, split
+from socialcli.generating.options import GenerateOptions
+from socialcli.stages import option
+
+if TYPE_CHECKING:
+    from socialcli.backends import ModelSpec
+    from socialcli.generating.denoise import Conditioning
+    from socialcli.generating.drawing import Studio
+
+VERSION = 1
+REFERENCES = False
+
+_PSEUDO = re.compile(r"<[^<>\s]+>")
+
+
+@dataclass
+class Config(GenerateOptions):
+    """Options of `socialcli generate --method textual-inversion`."""
+
+    embedding: list[str] = option(
+        [], "Learnt embeddings as FILE or FILE:TOKEN (its name in prompts). Repeatable."
+    )
+    plain_word: list[str] = option(
+        [], "What a token stands for in plain words, as TOKEN=WORD, for `socialcli score`. "
+        "Repeatable.",
+    )  # fmt: skip
+
+
+@dataclass
+class State:
+    """The studio's models, and the words that were added.
+
+    Attributes:
+        words: token as prompts write it -> the tokenizer's words that stand for it, one a vector.
+        plain: token -> the ordinary word for it.
+    """
+
+    studio: Studio
+    words: dict[str, list[str]] = field(default_factory=dict)
+    plain: dict[str, str] = field(default_factory=dict)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.studio, name)
+
+
+def models(config: Config) -> list[ModelSpec]:
+    from socialcli.backends import ModelSpec
+
+    files = [ModelSpec("embedding", "file", model=split(one)[0]) for one in config.embedding]
+    return [drawing.spec(config), *files]
+
+
+def check_options(config: Config) -> None:
+    """Refuse a run without embeddings, and words for tokens that are written wrongly."""
+    if not config.embedding:
+        raise UsageError("--method textual-inversion needs --embedding FILE (see socialcli invert)")
+    for pair in config.plain_word:
+        if not all(pair.partition("=")[::2]):
+            raise UsageError(f"--plain-word {pair}: expected TOKEN=WORD")
+
+
+def load(config: Config) -> State:
+    """The diffusion model whose text encoder knows the words.
+
+    Raises:
+        ModelMissing: a file that is not there. UsageError: one that cannot be read, vectors of
+            another width, or one token twice.
+    """
+    from socialcli.records import Model
+
+    learnt: dict[str, tuple[str, Learned]] = {}
+    for one in config.embedding:
+        for found in read(one):
+            if found.token in learnt:
+                raise UsageError(
+                    f"{one}: the token {found.token} is in {learnt[found.token][0]} too; rename "
+                    "one with --embedding FILE:TOKEN"
+                )
+            learnt[found.token] = (one, found)
+    studio = drawing.studio(config)
+    state = State(studio)
+    for token, (file, found) in learnt.items():
+        state.words[token] = add(studio.diffusion, found, file)
+        if found.plain:
+            state.plain[token] = found.plain
+    for pair in config.plain_word:
+        token, _, word = pair.partition("=")
+        if token not in state.words:
+            raise UsageError(f"--plain-word {pair}: there are {', '.join(state.words)}")
+        state.plain[token] = word
+    files = ", ".join(split(one)[0] for one in config.embedding)
+    options = {"tokens": {t: len(w) for t, w in state.words.items()}}
+    studio.models["embedding"] = Model(
+        "textual-inversion", files, role="embedding", options=options
+    )
+    return state
+
+
+def add(diffusion: Any, found: Learned, file: str) -> list[str]:
+    """Give tokenizer and text encoder one word for each vector; returns the words.
+
+    The first is the token itself and the others are numbered after it, as diffusers names them.
+
+    Raises:
+        UsageError: vectors of another width, or a token that is an ordinary word already.
+    """
+    import torch
+
+    tokenizer, encoder = diffusion.tokenizer, diffusion.text_encoder
+    table = encoder.get_input_embeddings().weight
+    if found.vectors.shape[1] != table.shape[1]:
+        raise UsageError(
+            f"{file}: vectors {found.vectors.shape[1]} wide, this model's text encoder has "
+            f"{table.shape[1]}; they were learnt for another model"
+        )
+    count = len(found.vectors)
+    words = [found.token, *(f"{found.token}_{n}" for n in range(1, count))]
+    if tokenizer.add_tokens(words) != count:
+        raise UsageError(
+            f"{file}: '{found.token}' is a word of this model already; give another name: "
+            f"--embedding {split(file)[0]}:<{found.token.strip('<>')}>"
+        )
+    encoder.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    table = encoder.get_input_embeddings().weight
+    with torch.no_grad():
+        for word, vector in zip(words, found.vectors, strict=True):
+            table[tokenizer.convert_tokens_to_ids(word)] = vector.to(table)
+    return words
+
+
+def expand(state: State, text: str) -> str:
+    """A text with each token written out as all its words.
+
+    Raises:
+        SampleFailed: it has a pseudo-word that nobody has learnt.
+    """
+    known = sorted(state.words, key=len, reverse=True)
+    unknown = [word for word in _PSEUDO.findall(text) if word not in state.words]
+    if unknown:
+        raise SampleFailed(
+            f"unknown token {unknown[0]}: the embeddings have {', '.join(state.words)}"
+        )
+    pattern = "|".join(re.escape(token) for token in known)
+    return re.sub(pattern, lambda match: " ".join(state.words[match[0]]), text)
+
+
+def plain(config: Config, state: State, prompt: str) -> str | None:
+    """The prompt with ordinary words for the tokens; None where one of them has no such word."""
+    used = [token for token in state.words if token in prompt]
+    if any(token not in state.plain for token in used):
+        return None
+    for token in sorted(used, key=len, reverse=True):
+        prompt = prompt.replace(token, state.plain[token])
+    return prompt
+
+
+def embed(config: Config, state: State, request: Any) -> Any:
+    """(text states of the negative prompt, of the prompt), each (L, D).
+
+    Raises:
+        SampleFailed: a prompt without any of the tokens, or with an unknown one.
+    """
+    texts = expand(state, request.negative), expand(state, request.prompt)
+    if not any(token in request.prompt for token in state.words):
+        raise SampleFailed(
+            f"the prompt has none of {', '.join(state.words)}: write it where its subject stands"
+        )
+    return state.studio.text(texts[0]), state.studio.text(texts[1])
+
+
+def condition(config: Config, state: State, embedded: list[Any]) -> Conditioning:
+    """Cross-attention to the text states."""
+    without, of = zip(*embedded, strict=True)
+    text = denoise.rows(config.guidance, list(without), list(of))
+    return denoise.Conditioning({"encoder_hidden_states": text})
