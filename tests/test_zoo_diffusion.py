@@ -1,0 +1,218 @@
+"""The generative miniatures' training: what they learn from means what it says."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy
+import pytest
+import torch
+
+from socialcli.world import scene
+from socialcli.world.captions import captions
+from socialcli.zoo import cards, data, diffusion, labels, latents, seeing, ssr, subjects, vae
+
+
+def test_a_group_is_the_same_person_and_thing_elsewhere():
+    for number in range(6):
+        group = subjects.group("test", number)
+        seen, acts = set(), set()
+        for one in group:
+            if not one.relations:
+                continue
+            first = one.relations[0]
+            person = next(p for p in one.people if p.id == first.subject)
+            thing = next((t.look.name for t in one.things if t.id == first.object), None)
+            seen.add((person.who.number, thing))
+            acts.add((one.place, person.wear))
+            assert person.who.number % 10 == 0  # of the test split
+        assert len({who for who, _ in seen}) == 1
+        assert len({thing for _, thing in seen if thing}) <= 1
+        assert len(acts) > 1
+    again = subjects.group("test", 5)
+    assert [a.image.tobytes() for a in again] == [b.image.tobytes() for b in group]
+
+
+def test_scenes_are_not_changed_by_recasting():
+    before = scene(1, 3, 96, "train").image.tobytes()
+    subjects.group("train", 0)
+    assert scene(1, 3, 96, "train").image.tobytes() == before
+
+
+def test_tokens_know_whom_they_speak_of():
+    tokenizer = latents.tokenizer()
+    for index in range(30):
+        one = scene(0, index)
+        ids, said = latents.tokens(tokenizer, one)
+        table = labels.instances(one)
+        for row, written in enumerate(captions(one, latents.TEXTS)):
+            for mention in written.mentions:
+                kind = table[mention.instance, 0]
+                words = tokenizer(mention.phrase, add_special_tokens=False)["input_ids"]
+                at = next(
+                    i for i in range(latents.LENGTH) if list(ids[row, i : i + len(words)]) == words
+                )
+                assert (said[row, at : at + len(words), 0] == kind).any()
+            spoken = {m.instance for m in written.mentions}
+            kinds = {int(table[i, 0]) for i in spoken} | {0}
+            assert set(said[row, :, 0].tolist()) <= kinds
+            hues = {labels.HUES[h] for h in said[row, :, 1].tolist()} - {""}
+            assert all(hue in written.text.split() for hue in hues)
+
+
+def test_heads_weigh_most():
+    one = next(s for s in map(scene, [0] * 20, range(20)) if s.people and s.people[0].face)
+    found = latents.weight(one)
+    x, y = (
+        round(sum(v) / 2 / 4)
+        for v in zip(one.people[0].head[:2], one.people[0].head[2:], strict=True)
+    )
+    assert found.shape == (24, 24) and found.min() == 100
+    assert found[y, x] > 200
+
+
+def test_centring_latents_leaves_pictures_alone():
+    model = vae.network()
+    with torch.no_grad():
+        model.quant_conv.bias[:4] += torch.tensor([0.0, 3.0, -1.0, 0.2])
+        model.quant_conv.weight[2] *= 4
+    pixels = data.pixels(data.train_scenes(0, 4), vae.HALF)
+    with torch.no_grad():
+        before = model.decode(model.encode(pixels).latent_dist.mode()).sample
+        vae.centre(model, 32)
+        found = model.encode(data.pixels(data.train_scenes(0, 32), vae.HALF)).latent_dist
+        after = model.decode(model.encode(pixels).latent_dist.mode()).sample
+    assert torch.allclose(before, after, atol=1e-4)
+    spread = found.mean.std((0, 2, 3))
+    assert found.mean.mean((0, 2, 3)).abs().max() < 1e-3 * spread.max()
+    assert torch.allclose(spread, spread.mean().expand(4), rtol=1e-2)
+    assert float(found.mean.std()) * model.config.scaling_factor == pytest.approx(1, abs=1e-2)
+
+
+def test_another_decoder_keeps_latents_and_another_encoder_does_not(tmp_path):
+    model = vae.network()
+    marks = []
+    for part in (None, "decoder", "encoder"):
+        if part:
+            with torch.no_grad():
+                getattr(model, part).conv_in.weight.add_(1.0)
+        model.save_pretrained(tmp_path)
+        marks.append(latents.mark(tmp_path))
+    assert marks[0] == marks[1] != marks[2]
+
+
+def cache(count=64):
+    rng = torch.Generator().manual_seed(0)
+    length = latents.LENGTH
+    return {
+        "latents": torch.randn(count, 4, 24, 24, generator=rng).half(),
+        "ids": torch.randint(3, 300, (count, 4, length), generator=rng).short(),
+        "said": torch.ones(count, 4, length, 3, dtype=torch.uint8),
+        "patches": torch.zeros(count, 144, 3, dtype=torch.uint8),
+        "weight": torch.full((count, 24, 24), 100, dtype=torch.uint8),
+    }
+
+
+def test_a_diffusion_batch_is_a_function_of_its_step():
+    batch = diffusion.batches(cache())
+    for one, two in zip(batch(7), batch(7), strict=True):
+        assert torch.equal(one, two)
+    ids, said, t = batch(7)[1], batch(7)[2], batch(7)[-1]
+    empty = torch.tensor(
+        latents.tokenizer()("", padding="max_length", max_length=latents.LENGTH)["input_ids"]
+    )
+    dropped = [(batch(s)[1] == empty).all(1) for s in range(40)]
+    assert torch.stack(dropped).float().mean() == pytest.approx(diffusion.DROP, abs=0.04)
+    assert (said[(ids == empty).all(1)] == 0).all()
+    # Timesteps cover the schedule evenly: one in each thirty-second.
+    assert (t.sort().values // (1000 / 32) == torch.arange(32)).all()
+
+
+def test_a_reference_is_never_its_target():
+    count = 16
+    groups = {
+        "latents": torch.arange(count * 4).view(count, 4, 1, 1, 1).expand(-1, -1, 4, 24, 24),
+        "pixels": torch.arange(count * 4, dtype=torch.uint8).view(count, 4, 1, 1, 1)
+        .expand(-1, -1, 96, 96, 3),
+        "ids": torch.ones(count, 4, 4, 40, dtype=torch.int16),
+        "weight": torch.full((count, 4, 24, 24), 50, dtype=torch.uint8),
+        "queries": torch.arange(3).view(1, 3, 1).expand(count, 3, 40).short() + 5,
+        "clear": torch.tensor([[True, False, False, False]] * count),
+    }  # fmt: skip
+
+    class Plain:
+        image_mean, image_std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+
+    batch = ssr.batches(groups, Plain)
+    nothing = latents.tokenizer()("", padding="max_length", max_length=40)["input_ids"]
+    empty, total = 0, 0
+    for step in range(20):
+        clean, ids, query, pixels, _, _, _ = batch(step)
+        target = clean[:, 0, 0, 0].int()
+        shown = (pixels[:, 0, 0, 0] * 255).round().int()
+        asked = ~(query == torch.tensor(nothing)).all(1)
+        assert (target // 4 == shown // 4)[asked].all() and (target != shown)[asked].all()
+        assert (shown[asked] % 4 == 0).all()  # the clear scene
+        assert (pixels[~asked] == 0).all()
+        assert (ids[~asked] == torch.tensor(nothing)).all()
+        empty, total = empty + int((~asked).sum()), total + len(asked)
+    assert empty / total == pytest.approx(ssr.DROP, abs=0.05)
+
+
+def test_colours_of_shirts_are_read_off_pixels():
+    right, wrong, people = 0, 0, 0
+    for one in data.test_scenes(60):
+        for person in one.people:
+            if person.face is None:
+                continue
+            points = [(x / one.size, y / one.size) for x, y, _ in person.keypoints]
+            found = seeing.shares(seeing.torso(one.image, points))
+            assert sum(found.values()) == pytest.approx(1)
+            people += 1
+            right += found[person.wear.top] >= seeing.SHARE
+            wrong += found["pink" if person.wear.top != "pink" else "green"] >= seeing.SHARE
+    assert people > 60 and right / people > 0.9 and wrong / people < 0.06
+
+
+def test_cards_know_what_lies_in_sub_folders(tmp_path, monkeypatch):
+    monkeypatch.setattr(cards, "folder", lambda role: tmp_path)
+    (tmp_path / "unet").mkdir()
+    (tmp_path / "unet" / "config.json").write_text("{}")
+    (tmp_path / "model_index.json").write_text("{}")
+    (tmp_path / "vae.card.json").write_text("{}")
+    assert [p.relative_to(tmp_path).as_posix() for p in cards.weights("diffusion")] == [
+        "model_index.json",
+        "unet/config.json",
+    ]
+    assert cards.weights("diffusion", ("unet/config.json",)) == [tmp_path / "unet/config.json"]
+
+
+def test_the_networks_are_small_enough_to_be_committed():
+    model = diffusion.network()
+    sizes = {n: sum(p.numel() for p in getattr(model, n).parameters()) for n in ("unet", "text")}
+    assert sizes["unet"] * 2 <= 14 * 2**20 and sizes["text"] * 2 <= 3 * 2**20
+    assert sum(p.numel() for p in vae.network().parameters()) * 2 <= 2 * 2**20
+
+
+PUBLISHED = cards.card("diffusion").exists()
+
+
+@pytest.mark.skipif(not PUBLISHED, reason="no published diffusion weights")
+def test_published_pictures_follow_their_captions():
+    pipe = diffusion.published(cards.folder("diffusion"))
+    texts = ["a man in a red shirt on the beach", "a woman in a blue shirt in the snow"]
+    first, second = (
+        numpy.asarray(p, float)
+        for p in diffusion.draw(
+            pipe, ["a man standing in the desert", "a man standing in the snow"]
+        )
+    )
+    # Sand is warm, snow is not.
+    assert (first[70:, :, 0] - first[70:, :, 2]).mean() > 40 + (
+        second[70:, :, 0] - second[70:, :, 2]
+    ).mean()
+    alone = numpy.asarray(diffusion.draw(pipe, texts[:1])[0], float)
+    together = numpy.asarray(diffusion.draw(pipe, texts)[0], float)
+    assert numpy.abs(alone - together).mean() < 1
