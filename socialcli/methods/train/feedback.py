@@ -66,7 +66,7 @@ def select(config: Config, index: Index) -> Index:
                 f"no sample has {member}, which {name} feedback needs: run `socialcli {stage}` "
                 f"first, or name other feedbacks with --feedback"
             )
-    mute, looked, failed = set(names), 0, ""
+    mute, looked, failed = set(names), 0, [""]
     step = max(1, len(index) // LOOKED_AT)
     for number in range(0, len(index), step):
         if not mute:
@@ -75,15 +75,16 @@ def select(config: Config, index: Index) -> Index:
         try:
             scene = _look(config, index.read(number))
         except SampleFailed as error:
-            failed = str(error)
+            failed.append(str(error))
             continue
         mute -= {name for name in mute if scene.speaks(name)}
+    if mute and len(failed) > looked:
+        raise UsageError(f"none of the {looked} samples looked at can be used: {failed[-1]}")
     if mute:
         name = next(n for n in names if n in mute)
         raise UsageError(
             f"{name} feedback would never speak: {scenes.LACKS[name]} in the {looked} samples "
-            f"looked at{f' (one failed: {failed})' if failed else ''}; name other feedbacks with "
-            "--feedback, or annotate more"
+            "looked at; name other feedbacks with --feedback, or annotate more"
         )
     return index
 
