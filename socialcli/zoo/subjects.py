@@ -40,6 +40,25 @@ def group(split: str, number: int, count: int = 4) -> list[Scene]:
     return [paint(one, data.SIZE) for one in plans]
 
 
+def query_words(group: list[Any]) -> tuple[str, str]:
+    """The nouns of a group's person and thing; "" where it is about people only."""
+    relation = next((s.relations[0] for s in group if s.relations), None)
+    if relation is None:
+        return "person", ""
+    scene = next(s for s in group if s.relations)
+    who = next(p.who.noun for p in scene.people if p.id == relation.subject)
+    return who, "" if relation.pair.object == "person" else relation.pair.object
+
+
+def is_clear(scene: Any) -> bool:
+    """Whether the first relation's subject shows a face and nobody else is called the same."""
+    if not scene.relations:
+        return False
+    subject = next(p for p in scene.people if p.id == scene.relations[0].subject)
+    alike = sum(p.who.noun == subject.who.noun for p in scene.people)
+    return subject.face is not None and alike == 1
+
+
 @cache
 def _pools(split: str) -> dict[tuple[str, bool], list[int]]:
     """Plan numbers by the kind of object and whether a child acts; kinds met four times."""
