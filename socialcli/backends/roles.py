@@ -149,6 +149,20 @@ class ClipEmbedder(Role, Protocol):
         """(B, 3, H, W) in [0, 1] -> what the image tower takes; differentiable."""
 
 
+class PictureEmbedder(Role, Protocol):
+    network: Any  # transformers' ViTModel or Dinov2Model, eval mode
+    processor: Any
+
+    def images(self, images: list[Image]) -> numpy.ndarray:
+        """(N, D) float32 class tokens of length 1."""
+
+    def embed(self, values: torch.Tensor) -> torch.Tensor:
+        """What `pixels` gives -> (B, D) class tokens of any length; differentiable."""
+
+    def pixels(self, pictures: torch.Tensor) -> torch.Tensor:
+        """(B, 3, H, W) in [0, 1] -> what the network takes; differentiable."""
+
+
 class Diffusion(Role, Protocol):
     tokenizer: Any
     text_encoder: Any

@@ -29,7 +29,7 @@ def network() -> Any:
     # The decoder draws masks with an eighth of its width in channels: 8 were too few (IoU 0.57).
     side, patch, width = data.SIZE, 4, 128
     model = SamModel(
-        SamConfig(
+        SamConfig(  # type: ignore[call-arg]
             vision_config={
                 "hidden_size": 96, "num_hidden_layers": 4, "num_attention_heads": 2,
                 "image_size": side, "patch_size": patch, "output_channels": width,
@@ -57,12 +57,14 @@ def network() -> Any:
         frequencies.div_(frequencies.std())
         # And the learnt tokens fifty times too small: beside the positions' sines, a box's two
         # corners look alike, and so do the three masks.
+        weight: Any
         for name, weight in model.named_parameters():
             if name.endswith(("tokens.weight", "token.weight", "point_embed.weight")) or (
                 ".point_embed." in name
             ):
                 weight.normal_()
-        model.vision_encoder.pos_embed.normal_(std=0.3)
+        positions: Any = model.vision_encoder.pos_embed
+        positions.normal_(std=0.3)
     model.add_module("auxiliary", nn.Linear(width, patch * patch * DENSE))
     return model
 
@@ -94,9 +96,9 @@ def _batch(step: int) -> tuple[Any, ...]:
         dense.append(facts[scene.instances])
     corners = torch.tensor(boxes, dtype=torch.float32).reshape(BATCH, PROMPTS, 4)
     truth = torch.from_numpy(numpy.stack(masks)).float().reshape(BATCH, PROMPTS, 1, data.SIZE, -1)
-    facts = torch.from_numpy(numpy.stack(dense))
-    facts[..., 2:] /= data.SIZE
-    return data.pixels(scenes), corners, truth, facts
+    told = torch.from_numpy(numpy.stack(dense))
+    told[..., 2:] /= data.SIZE
+    return data.pixels(scenes), corners, truth, told
 
 
 def _loss(model: Any, batch: tuple[Any, ...], step: int) -> Any:
