@@ -456,6 +456,26 @@ def test_a_model_that_fails_on_one_picture_fails_on_that_one(data, world, tmp_pa
     assert {(one.key, one.reason) for one in made.lost} == {("s2", "clip: ValueError: too blue")}
 
 
+def test_hostile_json_harms_nobody(data, world, tmp_path: Path) -> None:
+    gen, ref = data
+    odd = [
+        b"[" * 100_000,
+        b'{"prompt": ["x"], "source_key": 7, "references": [1, {"key": {}}, "s0"]}',
+        b'{"prompt": "a red \\ud800 \\u202e|*x*", "seed": NaN, "method": {}, "source_key": "s0"}',
+        b"[]",
+    ]
+    made = [(f"odd{n}", {"png": png(RED), "generated.json": data}) for n, data in enumerate(odd)]
+    shards.write(gen / "002.tar", made)
+    found = score(gen, tmp_path / "out", ref, "clip-t,clip-i", {"max_error_rate": 1})
+    reasons = {one.key: one.reason for one in found.lost}
+    assert set(reasons) == {"odd0", "odd1", "odd3"}
+    assert all(one.location.endswith("002.tar") for one in found.lost)
+    assert "not valid JSON" in reasons["odd0"] and "expected a JSON object" in reasons["odd3"]
+    assert found.cases[-1].key == "odd2" and found.pictures["clip_i"][-1] == pytest.approx(1)
+    page = (tmp_path / "out" / "index.html").read_text()
+    assert "\u202e" not in page
+
+
 def test_a_source_that_is_not_there(data, world, tmp_path: Path) -> None:
     gen, ref = data
     shards.write(gen / "002.tar", [("lost", made_from("s99", RED)), ("free", made_from(None, RED))])
@@ -647,12 +667,15 @@ def test_comparisons_that_make_no_sense(two, world, tmp_path: Path) -> None:
     shards.write(tmp_path / "xref.tar", [("x", source(RED))])
     world.name = ""
     score(tmp_path / "x.tar", tmp_path / "fifth", tmp_path / "xref.tar", "clip-i")
+    score(tmp_path / "second.tar", tmp_path / "sixth", tmp_path / "real.tar", "clip-i",
+          against="source")  # fmt: skip
     for folders, says in (
         ([first], "two or more"),
         ([first, str(tmp_path)], "no score.json here: run `socialcli score"),
         ([first, str(tmp_path / "third")], "different models (clip)"),
         ([first, str(tmp_path / "fourth")], "no metric in common"),
         ([first, str(tmp_path / "fifth")], "no source in common"),
+        ([first, str(tmp_path / "sixth")], "different --against"),
     ):
         with pytest.raises(UsageError) as error:
             compare.compare(folders, resamples=10)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import numpy
 
 SOURCE = "000_742de2d20f4a0d3a.txt, section 4.2; Custom Diffusion's evaluation (ViT-B/32)"
+OPTIONS = ("against", "crops")
 COLUMNS = (
     Column("clip_i", "CLIP-I", "higher", -1, 1, "cosine",
            "cosine of generated and reference pictures in CLIP, mean over pictures"),

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import numpy
 
 SOURCE = "000_742de2d20f4a0d3a.txt, section 4.2; DreamBooth (ViT-S/16, class token)"
+OPTIONS = ("against", "crops")
 COLUMNS = (
     Column("dino", "DINO", "higher", -1, 1, "cosine",
            "cosine of generated and reference pictures in DINO, mean over pictures"),

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import numpy
 
 SOURCE = "Heusel et al., GANs trained by a two time-scale update rule, 2017; torchmetrics"
+OPTIONS = ("fid_features",)
 COLUMNS = (
     Column("fid", "FID", "lower", 0, float("inf"), "distance",
            "Fréchet distance of generated and reference features", digits=3),

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from socialcli.records import Interaction
 
 SOURCE = "000_742de2d20f4a0d3a.txt, section 4.2; HICO-DET's evaluation as in UPT and CMMP"
+OPTIONS = ("hoi_ap", "hoi_classes")
 _KINDS = {"": "all classes", "_rare": "rare classes", "_nonrare": "classes that are not rare"}
 COLUMNS = tuple(
     Column(f"{name}{part}", f"{title}{word}", "higher", 0, 100, "%", f"{about}; {classes}", 2)

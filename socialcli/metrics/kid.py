@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import numpy
 
 SOURCE = "Binkowski et al., Demystifying MMD GANs, 2018; torchmetrics"
+OPTIONS = ("fid_features",)
 COLUMNS = (
     Column("kid", "KID", "lower", float("-inf"), float("inf"), "distance",
            "squared kernel distance of generated and reference features", digits=5),

@@ -102,7 +102,7 @@ def _check_models(folders: list[str], scores: list[dict[str, Any]], common: list
                     f"{folders[0]} and {folder} were scored with different models ({feature}); "
                     "score both with the same profile"
                 )
-        for name in ("against", "crops", "hoi_ap", "hoi_classes", "fid_features"):
+        for name in (n for m in common for n in getattr(metrics.load(m), "OPTIONS", ())):
             if first["config"].get(name) != other["config"].get(name):
                 raise UsageError(
                     f"{folders[0]} and {folder} were scored with different "

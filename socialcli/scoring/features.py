@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Want:
-    """One picture (or text, without a location) to be seen: (feature, what it looks for)."""
+    """One picture (or its ``text``) to be seen: (feature, what it looks for) pairs."""
 
     key: str
     digest: str
@@ -165,11 +165,11 @@ def compute(seen: Seen, wants: list[Want], batch_size: int, report: Report) -> l
     lost: list[Lost] = []
     by_picture: dict[str, Want] = {}
     for want, _ in todo:
-        if want.location:
+        if not want.text:
             first = by_picture.setdefault(want.digest, dataclasses.replace(want, jobs=[]))
             first.jobs += want.jobs
     try:
-        _texts(seen, [want for want, _ in todo if not want.location], batch_size)
+        _texts(seen, [want for want, _ in todo if want.text], batch_size)
         report.start("score", len(by_picture) if report.has_bar else None)
         for location in dict.fromkeys(want.location for want in by_picture.values()):
             lost += _pictures(seen, location, by_picture, batch_size, report)

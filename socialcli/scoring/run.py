@@ -169,7 +169,7 @@ def _wants(
         wants.append(Want(made.key, made.digest, jobs, made.location))
         if made.prompt and texts:
             jobs = [(name, None) for name in texts]
-            wants.append(Want(made.key, _text_digest(made), jobs, text=made.prompt))
+            wants.append(Want(made.key, _text_digest(made), jobs, made.location, made.prompt))
         for sample, boxes in _references(one):
             jobs = [(n, boxes if n.endswith("-subjects") else None) for n in theirs]
             wants.append(Want(sample.key, sample.digest, jobs, sample.location))

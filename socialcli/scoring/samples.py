@@ -169,7 +169,7 @@ def _info(sample: Sample) -> dict[str, Any]:
         )
     try:
         body = json.loads(sample.members[RECORD])
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise SampleFailed(f"{RECORD}: not valid JSON ({error})") from None
     if not isinstance(body, dict):
         raise SampleFailed(f"{RECORD}: expected a JSON object")

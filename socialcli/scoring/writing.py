@@ -82,6 +82,7 @@ def _samples(made: Score) -> Iterator[dict[str, Any]]:
             "unit": joined.unit,
             "shard": joined.generated.location,
             "prompt": joined.generated.prompt,
-            **{name: info[name] for name in ("seed", "method") if name in info},
+            "seed": info["seed"] if isinstance(info.get("seed"), int) else None,
+            "method": str(info.get("method", "")),
             **own,
         }
