@@ -16,8 +16,9 @@ A method is one file, ``socialcli/methods/generate/NAME.py``, with
     ``condition(config, studio, embedded)``
                                  a `denoise.Conditioning` for a list of what ``embed`` gave
 
-and, if it wants to, ``check_options(config)`` (UsageError before any model is loaded) and
-``plain(config, studio, prompt)`` (the prompt in ordinary words, where it has others).
+and, if it wants to, ``check_options(config)`` (UsageError before any model is loaded),
+``files(config)`` (further files the pictures depend on) and ``plain(config, studio, prompt)`` (the
+prompt in ordinary words, where it has others).
 
 ``embed`` sees one request at a time, so that a picture cannot depend on its neighbours; what it
 makes can be kept by the studio (`drawing.Studio.text`). ``condition`` puts a batch together: the

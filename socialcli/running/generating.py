@@ -79,10 +79,10 @@ class GenerateStage:
 
     def facts(self, config: Any) -> dict[str, Any]:
         """What pictures depend on besides the options: which weights lie where models are."""
-        return {f"weights of {spec.role}": _weights(spec.model) for spec in self.models(config)} | {
-            f"reference {location}": _weights(location)
-            for location in getattr(config, "references", [])
-        }
+        files = self.method.files(config) if hasattr(self.method, "files") else []
+        places = {f"weights of {spec.role}": spec.model for spec in self.models(config)}
+        places |= {file: file for file in [*files, *getattr(config, "references", [])]}
+        return {name: _weights(place) for name, place in places.items()}
 
     def samples(self, config: Any, source: str, checksums: list[Any]) -> Iterator[Sample | Damage]:
         """The requests numbered ``first:last``, or those that a shard's samples are."""

@@ -54,10 +54,12 @@ class State:
 
 
 def models(config: Config) -> list[ModelSpec]:
-    from socialcli.backends import ModelSpec
+    return [drawing.spec(config)]
 
-    files = [ModelSpec("embedding", "file", model=split(one)[0]) for one in config.embedding]
-    return [drawing.spec(config), *files]
+
+def files(config: Config) -> list[str]:
+    """The embeddings' files."""
+    return [split(one)[0] for one in config.embedding]
 
 
 def check_options(config: Config) -> None:
@@ -98,10 +100,10 @@ def load(config: Config) -> State:
         if token not in state.words:
             raise UsageError(f"--plain-word {pair}: there are {', '.join(state.words)}")
         state.plain[token] = word
-    files = ", ".join(split(one)[0] for one in config.embedding)
+    names = ", ".join(files(config))
     options = {"tokens": {t: len(w) for t, w in state.words.items()}}
     studio.models["embedding"] = Model(
-        "textual-inversion", files, role="embedding", options=options
+        "textual-inversion", names, role="embedding", options=options
     )
     return state
 

@@ -1,0 +1,647 @@
+"""Pictures from prompts, samples, subjects and learnt words; the same ones whatever the run."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+from xml.etree import ElementTree
+
+import conftest
+import numpy
+import pytest
+import scenes
+import torch
+from PIL import Image
+from tiny import diffusion as tiny
+
+from socialcli import profiles, records, shards
+from socialcli.commands import generate
+from socialcli.errors import SampleFailed, SocialcliError, UsageError
+from socialcli.generating import denoise, embeddings, grid, prompts, provenance, references
+from socialcli.methods import load as load_method
+from socialcli.running.start import RunOptions
+
+STEPS = 4  # enough to see that two ways of computing agree
+IPTC = "{http://iptc.org/std/Iptc4xmpExt/2008-02-29/}"
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    """Folders of tiny models with random weights: sd, vision (CLIP's tower), ssr, adapter."""
+    from transformers import (
+        CLIPImageProcessorPil,
+        CLIPVisionConfig,
+        CLIPVisionModel,
+        CLIPVisionModelWithProjection,
+    )
+
+    from socialcli.models import ssr_layouts
+    from socialcli.models.ssr_encoder import SSREncoder
+
+    place = tmp_path_factory.mktemp("models")
+    tiny.stable_diffusion(place / "sd")
+    torch.manual_seed(1)
+    _, _, unet, _ = tiny.networks()
+    config = CLIPVisionConfig(
+        hidden_size=16, intermediate_size=16, num_hidden_layers=6, num_attention_heads=2,
+        image_size=32, patch_size=8, projection_dim=12,
+    )  # fmt: skip
+    CLIPVisionModel(config).save_pretrained(place / "vision")
+    CLIPVisionModelWithProjection(config).save_pretrained(place / "encoder")
+    processor = CLIPImageProcessorPil(
+        size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}
+    )
+    processor.save_pretrained(place / "vision")
+    processor.save_pretrained(place / "encoder")
+    encoder = SSREncoder.create(unet, config, tiny.WIDTH, heads=2, dim_head=8)
+    with torch.no_grad():
+        for parameter in encoder.parameters():
+            parameter.normal_(std=0.3)
+    ssr_layouts.save(encoder, place / "ssr")
+    _adapter(unet, place)
+    return place
+
+
+def _adapter(unet, place):
+    """An IP-Adapter in the official layout, as .bin and as .safetensors."""
+    from safetensors.torch import save_file
+
+    width, tokens = tiny.WIDTH, 4
+    parts = {
+        "image_proj": {
+            "proj.weight": torch.randn(tokens * width, 12),
+            "proj.bias": torch.zeros(tokens * width),
+            "norm.weight": torch.ones(width),
+            "norm.bias": torch.zeros(width),
+        },
+        "ip_adapter": {},
+    }
+    for number, name in enumerate(unet.attn_processors):
+        if name.endswith("attn2.processor"):
+            layer = unet.get_submodule(name.removesuffix(".processor"))
+            for kind in ("k", "v"):
+                shape = (layer.to_k.out_features, width)
+                parts["ip_adapter"][f"{number}.to_{kind}_ip.weight"] = torch.randn(shape) * 0.3
+    torch.save(parts, place / "adapter.bin")
+    flat = {f"{part}.{name}": t for part, named in parts.items() for name, t in named.items()}
+    save_file(flat, place / "adapter.safetensors")
+
+
+def run(models, out, *inputs, method="text", **options):
+    """The command without a process of its own; returns key -> members."""
+    config = load_method("generate", method).Config
+    running = {k: options.pop(k) for k in list(options) if k in RunOptions.__dataclass_fields__}
+    given = {"model": str(models / "sd"), "steps": STEPS, "device": "cpu", **options}
+    values = profiles.values(None, "generate", config, given, method)
+    if method == "ssr":
+        values |= {"ssr_model": str(models / "ssr"), "clip_model": str(models / "vision")}
+    if method == "ip-adapter":
+        values["image_encoder_model"] = str(models / "encoder")
+        values["adapter_model"] = values["adapter_model"] or str(models / "adapter.safetensors")
+    generate.run(
+        method, values, [str(i) for i in inputs], str(out), RunOptions(quiet=True, **running)
+    )
+    return conftest.members(out) if values["format"] == "shards" else {}
+
+
+def record(members) -> records.Generated:
+    return records.load(records.Generated, members["generated.json"])
+
+
+def pixels(png: bytes) -> numpy.ndarray:
+    return numpy.asarray(Image.open(io.BytesIO(png))).astype(int)
+
+
+# ------------------------------------------------------------- the same picture every time
+
+
+TEXTS = ["a woman holds a dog", "a man walks", "a dog", "two men and a cat", "a red ball"]
+
+
+def test_a_key_gives_the_same_bytes_whatever_the_batch_and_the_shards(models, tmp_path):
+    one = run(models, tmp_path / "1", prompt=TEXTS, batch_size=1, shard_size=2)
+    many = run(models, tmp_path / "4", prompt=TEXTS, batch_size=4)
+    assert list(one) == list(many) == [f"{n:05d}" for n in range(5)]
+    assert one == many
+    assert len({m["png"] for m in one.values()}) == 5
+    # Alone, after others, in another file under the same key: still the same.
+    (tmp_path / "two.jsonl").write_text(
+        json.dumps({"prompt": "another"}) + "\n" + json.dumps({"prompt": "a dog", "key": "00002"})
+    )
+    again = run(models, tmp_path / "j", tmp_path / "two.jsonl")
+    assert again["00002"]["png"] == one["00002"]["png"]
+    other = run(models, tmp_path / "s", prompt=TEXTS, seed=1, limit=3)
+    assert list(other) == list(one)[:3] and other["00002"]["png"] != one["00002"]["png"]
+
+
+def test_a_killed_run_goes_on_and_workers_change_nothing(models, tmp_path):
+    whole = run(models, tmp_path / "whole", prompt=TEXTS * 2, shard_size=2)
+    command = [
+        *conftest.COMMAND, "generate", *[w for t in TEXTS * 2 for w in ("--prompt", t)],
+        "--model", models / "sd", "--steps", STEPS, "--shard-size", 2, "--device", "cpu",
+        "-o", tmp_path / "out",
+    ]  # fmt: skip
+    environment = {**os.environ, **conftest.ENVIRONMENT}
+    started = subprocess.Popen(list(map(str, command)), env=environment, stderr=subprocess.PIPE)
+    deadline = time.time() + 120
+    while not list((tmp_path / "out").glob("*.stats.json")) and time.time() < deadline:
+        time.sleep(0.01)
+    started.send_signal(signal.SIGKILL)
+    started.wait()
+    done = len(list((tmp_path / "out").glob("*.stats.json")))
+    assert 1 <= done < 5, "it was not killed on its way"
+    ended = subprocess.run(
+        [*map(str, command), "--workers", "2"], env=environment, capture_output=True, timeout=200
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert b"of 5 shards are finished already" in ended.stderr
+    assert conftest.members(tmp_path / "out") == whole
+    assert conftest.tars(tmp_path / "out") == conftest.tars(tmp_path / "whole")
+
+
+def test_other_weights_in_the_same_folder_are_another_run(models, tmp_path):
+    shutil.copytree(models / "sd", tmp_path / "sd")
+    run(models, tmp_path / "out", prompt=["a dog"], model=str(tmp_path / "sd"))
+    run(models, tmp_path / "out", prompt=["a dog"], model=str(tmp_path / "sd"))
+    file = tmp_path / "sd/unet/diffusion_pytorch_model.safetensors"
+    data = bytearray(file.read_bytes())
+    data[-2000] ^= 1
+    file.write_bytes(data)
+    with pytest.raises(UsageError, match="weights of diffusion was 'crc32"):
+        run(models, tmp_path / "out", prompt=["a dog"], model=str(tmp_path / "sd"))
+
+
+# ------------------------------------------------------------- against diffusers' own pipelines
+
+
+def pipeline(models, **more):
+    from diffusers import StableDiffusionPipeline, UniPCMultistepScheduler
+
+    made = StableDiffusionPipeline.from_pretrained(models / "sd", safety_checker=None, **more)
+    made.scheduler = UniPCMultistepScheduler.from_config(made.scheduler.config)
+    made.set_progress_bar_config(disable=True)
+    return made
+
+
+def drawn(made, seed: int, prompt: str, **more) -> numpy.ndarray:
+    latents = torch.randn((4, 8, 8), generator=torch.Generator().manual_seed(seed))[None]
+    result = made(
+        prompt, num_inference_steps=STEPS, guidance_scale=5.0, latents=latents, **more
+    ).images[0]
+    return numpy.asarray(result).astype(int)
+
+
+def test_text_draws_what_a_diffusers_pipeline_draws(models, tmp_path):
+    found = run(models, tmp_path, prompt=["a woman holds a dog"], negative="a cat")["00000"]
+    expected = drawn(
+        pipeline(models), record(found).seed, "a woman holds a dog", negative_prompt="a cat"
+    )
+    assert numpy.abs(pixels(found["png"]) - expected).max() <= 1
+    without = run(models, tmp_path / "n", prompt=["a woman holds a dog"])["00000"]
+    assert numpy.abs(pixels(without["png"]) - expected).max() > 5
+
+
+@pytest.mark.parametrize("suffix", ["bin", "safetensors"])
+def test_ip_adapter_draws_what_a_diffusers_pipeline_draws(models, tmp_path, suffix):
+    from transformers import CLIPImageProcessorPil, CLIPVisionModelWithProjection
+
+    picture = tmp_path / "dog.png"
+    Image.effect_mandelbrot((50, 40), (-2, -1, 1, 1), 20).convert("RGB").save(picture)
+    found = run(
+        models, tmp_path / "out", method="ip-adapter", prompt=["a dog"], scale=[0.8],
+        reference=[str(picture)], adapter_model=str(models / f"adapter.{suffix}"),
+    )["00000"]  # fmt: skip
+    made = pipeline(
+        models,
+        image_encoder=CLIPVisionModelWithProjection.from_pretrained(models / "encoder"),
+        feature_extractor=CLIPImageProcessorPil.from_pretrained(models / "encoder"),
+    )
+    name = f"adapter.{suffix}"
+    made.load_ip_adapter(str(models), subfolder="", weight_name=name, image_encoder_folder=None)
+    made.set_ip_adapter_scale(0.8)
+    image = Image.open(picture)
+    expected = drawn(made, record(found).seed, "a dog", ip_adapter_image=image)
+    assert numpy.abs(pixels(found["png"]) - expected).max() <= 1
+    assert record(found).references == [records.Shown("dog.png", "", 0.8)]
+    made.set_ip_adapter_scale(0.0)
+    other = drawn(made, record(found).seed, "a dog", ip_adapter_image=image)
+    assert numpy.abs(other - expected).max() > 5
+
+
+def test_textual_inversion_draws_what_a_diffusers_pipeline_draws(models, tmp_path):
+    from safetensors.torch import save_file
+
+    torch.manual_seed(5)
+    vectors = torch.randn(3, tiny.WIDTH)
+    save_file({"<gnome>": vectors}, tmp_path / "learned_embeds.safetensors")
+    save_file({"emb_params": vectors[:1]}, tmp_path / "hat.safetensors")
+    found = run(
+        models, tmp_path / "out", method="textual-inversion",
+        prompt=["a <gnome> holds a <hat>"], plain_word=["<gnome>=toy", "<hat>=hat"],
+        embedding=[f"{tmp_path}/learned_embeds.safetensors", f"{tmp_path}/hat.safetensors:<hat>"],
+    )["00000"]  # fmt: skip
+    made = pipeline(models)
+    made.load_textual_inversion(str(tmp_path / "learned_embeds.safetensors"))
+    made.load_textual_inversion(str(tmp_path / "hat.safetensors"), token="<hat>")
+    expected = drawn(made, record(found).seed, "a <gnome> holds a <hat>")
+    assert numpy.abs(pixels(found["png"]) - expected).max() <= 1
+    assert record(found).plain_prompt == "a toy holds a hat"
+    assert json.loads(found["caption.json"])["text"] == "a toy holds a hat"
+    assert record(found).models["embedding"].options == {"tokens": {"<gnome>": 3, "<hat>": 1}}
+
+
+def test_ssr_draws_what_its_parts_draw_one_by_one(models, tmp_path):
+    """Two subjects with a scale each, against a loop written out here over the two halves."""
+    from diffusers import UniPCMultistepScheduler
+    from transformers import CLIPImageProcessorPil, CLIPVisionModel
+
+    from socialcli.models import ssr_layouts
+    from socialcli.models.ssr_encoder import image_features
+
+    names, scales = ["woman", "dog"], [0.9, 0.3]
+    images = [Image.new("RGB", (40, 30), c) for c in ("red", "green")]
+    for name, image in zip(names, images, strict=True):
+        image.save(tmp_path / f"{name}.png")
+    found = run(
+        models, tmp_path / "out", method="ssr", prompt=["a man walks"], query=names, scale=scales,
+        reference=[f"{tmp_path}/{n}.png" for n in names],
+    )["00000"]  # fmt: skip
+    made = pipeline(models)
+    encoder = ssr_layouts.load(models / "ssr")
+    encoder.attach(made.unet)
+    vision = CLIPVisionModel.from_pretrained(models / "vision").eval()
+    processor = CLIPImageProcessorPil.from_pretrained(models / "vision")
+
+    def text(words):
+        ids = made.tokenizer(words, padding="max_length", max_length=16, return_tensors="pt")
+        return made.text_encoder(ids.input_ids)[0]
+
+    def tokens(words, image):
+        shown = processor(images=[image], return_tensors="pt").pixel_values
+        shown = shown if words else torch.zeros_like(shown)
+        return encoder.subject_tokens(image_features(vision, shown), text(words))
+
+    with torch.inference_mode():
+        halves = [
+            encoder.condition(text(""), [tokens("", images[0])] * 2, scales),
+            encoder.condition(
+                text("a man walks"), [tokens(*p) for p in zip(names, images, strict=True)], scales
+            ),
+        ]
+        generator = torch.Generator().manual_seed(record(found).seed)
+        latents = torch.randn((4, 8, 8), generator=generator)[None]
+        scheduler = UniPCMultistepScheduler.from_config(made.scheduler.config)
+        scheduler.set_timesteps(STEPS)
+        for t in scheduler.timesteps:
+            without, of = (made.unet(latents, t, **half).sample for half in halves)
+            latents = scheduler.step(without + 5 * (of - without), t, latents).prev_sample
+        expected = made.vae.decode(latents / made.vae.config.scaling_factor).sample[0]
+    expected = ((expected.clamp(-1, 1) + 1) * 127.5).round().permute(1, 2, 0).numpy()
+    assert numpy.abs(pixels(found["png"]) - expected).max() <= 1
+    assert record(found).references == [
+        records.Shown("woman.png", "woman", 0.9), records.Shown("dog.png", "dog", 0.3),
+    ]  # fmt: skip
+    assert record(found).models["ssr"].backend == "ssr-encoder"
+
+
+# ------------------------------------------------------------- the loop
+
+
+class Linear(torch.nn.Module):
+    """A UNet that multiplies: what it was called with can be read off what it gives."""
+
+    dtype, device = torch.float32, torch.device("cpu")
+
+    def forward(self, x, t, encoder_hidden_states):
+        from types import SimpleNamespace
+
+        return SimpleNamespace(sample=x * encoder_hidden_states.mean((1, 2))[:, None, None, None])
+
+
+def loop(conditioning, guidance=3.0, steps=2, name="DDIMScheduler"):
+    _, _, _, scheduler = tiny.networks()
+    return denoise.denoise(
+        Linear(), denoise.scheduler(name, scheduler), [denoise.generator(s) for s in (1, 2)],
+        (4, 8, 8), conditioning, steps, guidance,
+    )  # fmt: skip
+
+
+def states(*values):
+    return {"encoder_hidden_states": torch.tensor(values)[:, None, None].float()}
+
+
+def test_guidance_leads_from_the_first_half_to_the_second():
+    same = loop(denoise.Conditioning(states(0.2, 0.1, 0.2, 0.1)))
+    alone = loop(denoise.Conditioning(states(0.2, 0.1)), guidance=1)
+    assert torch.allclose(same, alone)
+    # 0.1 + 3 (0.2 - 0.1) = 0.4
+    guided = loop(denoise.Conditioning(states(0.1, 0.1, 0.2, 0.2)))
+    assert torch.allclose(guided, loop(denoise.Conditioning(states(0.4, 0.4)), guidance=1))
+
+
+def test_a_method_can_change_every_step():
+    seen = []
+
+    def arguments(number, t):
+        seen.append((number, int(t)))
+        return states(0.1 * number, 0.1 * number)
+
+    def after(number, t, latents):
+        return latents * 0 + number
+
+    last = loop(denoise.Conditioning(arguments, after=after), guidance=1, steps=3)
+    assert [n for n, _ in seen] == [0, 1, 2] and seen[0][1] > seen[2][1]
+    assert torch.equal(last, torch.full_like(last, 2))
+
+    def predict(latents, t, number, arguments):
+        return latents * arguments["encoder_hidden_states"].mean()
+
+    own = loop(denoise.Conditioning(states(0.4), predict=predict))
+    assert torch.allclose(own, loop(denoise.Conditioning(states(0.4, 0.4)), guidance=1))
+
+
+@pytest.mark.parametrize(
+    "name", ["UniPCMultistepScheduler", "EulerAncestralDiscreteScheduler", "DDPMScheduler",
+             "DPMSolverMultistepScheduler", "LMSDiscreteScheduler", "ddim"]
+)  # fmt: skip
+def test_schedulers_by_name_and_their_noise_by_key(name):
+    both = loop(denoise.Conditioning(states(0.2, 0.2)), guidance=1, steps=5, name=name)
+    torch.rand(3)
+    again = loop(denoise.Conditioning(states(0.2, 0.2)), guidance=1, steps=5, name=name)
+    assert torch.isfinite(both).all() and torch.equal(both, again)
+
+
+def test_an_unknown_scheduler_is_told_with_names_near_it(models, tmp_path):
+    for name, near in (("UniPC3", "UniPCMultistepScheduler"), ("EulerScheduler", "EulerDiscrete")):
+        with pytest.raises(UsageError, match=rf"--scheduler {name} is not .*{near}"):
+            run(models, tmp_path, prompt=["x"], scheduler=name)
+    with pytest.raises(UsageError, match="FlowMatchEulerDiscreteScheduler does not fit this"):
+        run(models, tmp_path, prompt=["x"], scheduler="FlowMatchEulerDiscreteScheduler")
+
+
+# ------------------------------------------------------------- what a picture says of itself
+
+
+def test_every_picture_says_that_it_is_generated(models, tmp_path):
+    found = run(models, tmp_path / "a", prompt=["a <man> & a dog"], negative="snow")["00000"]
+    info = Image.open(io.BytesIO(found["png"])).info
+    root = ElementTree.fromstring(info["XML:com.adobe.xmp"].split("?>", 1)[1].rsplit("<?", 1)[0])
+    said = {e.tag.removeprefix(IPTC): e.text for e in root.iter() if e.text and e.text.strip()}
+    assert said["DigitalSourceType"] == (
+        "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
+    )
+    assert said["AIPromptInformation"] == "a <man> & a dog; not: snow"
+    assert said["AISystemUsed"] == "sd"
+    made = record(found)
+    assert f"Seed: {made.seed}, Size: 32x32" in info["parameters"]
+    assert info["parameters"].startswith("a <man> & a dog\nNegative prompt: snow\nSteps: 4, ")
+    assert json.loads(info["socialcli"])["seed"] == made.seed
+    assert str(models) not in str(info)  # nobody's folders
+    assert made.model.model == str(models / "sd")
+    plain = run(models, tmp_path / "b", prompt=["a <man> & a dog"], negative="snow",
+                provenance=False)["00000"]  # fmt: skip
+    assert not Image.open(io.BytesIO(plain["png"])).info
+    assert numpy.array_equal(pixels(plain["png"]), pixels(found["png"]))
+
+
+def test_what_is_written_is_valid_and_can_be_read_from_a_folder(models, tmp_path, run_cli):
+    (tmp_path / "p.csv").write_text('prompt,key,seed\n"a man, a dog",a/b.c,7\na cat,,\n')
+    sheet = tmp_path / "sheet.png"
+    run(models, tmp_path / "files", tmp_path / "p.csv", format="files", per_prompt=2,
+        grid=str(sheet))  # fmt: skip
+    names = sorted(p.relative_to(tmp_path / "files").as_posix()
+                   for p in (tmp_path / "files").rglob("*.png"))  # fmt: skip
+    assert names == ["00001-0.png", "00001-1.png", "a/b_c-0.png", "a/b_c-1.png"]
+    seeds = [json.loads((tmp_path / f"files/a/b_c-{n}.json").read_text())["seed"] for n in (0, 1)]
+    assert seeds == [7, 8]
+    listed = [json.loads(x) for x in (tmp_path / "files/000000.jsonl").read_text().splitlines()]
+    assert [x["file_name"] for x in listed] == names[2:] + names[:2]
+    from socialcli.scoring import samples
+
+    known, lost = samples.generated([str(tmp_path / "files")], None, False)
+    assert len(known) == 4 and not lost
+    made = run(models, tmp_path / "shards", tmp_path / "p.csv", per_prompt=2)
+    for key, members in made.items():
+        assert members["png"] == (tmp_path / f"files/{key}.png").read_bytes()
+    run_cli("validate", tmp_path / "shards")
+    assert Image.open(sheet).width > 4 * 128
+    assert [key for key, _, _ in grid.pictures([str(tmp_path / "files/000000.jsonl")])] == list(
+        made
+    )
+    # Finished is finished, and nothing that was there is overwritten by another run.
+    run(models, tmp_path / "files", tmp_path / "p.csv", format="files", per_prompt=2)
+    with pytest.raises(UsageError, match="steps was 4, now 5"):
+        run(models, tmp_path / "files", tmp_path / "p.csv", format="files", per_prompt=2, steps=5)
+
+
+# ------------------------------------------------------------- samples and references
+
+
+@pytest.fixture
+def people(tmp_path):
+    """A shard: Ada in a, b and c, Bob in d; e has no caption."""
+    body = scenes.all_records()["people.json"]
+    bob = records.People(body.width, body.height, [*body.people])
+    bob.people = [records.Person(1, 1, 1, identity="Bob")]
+    rows = [(key, scenes.members(n)) for n, key in enumerate("abc")]
+    rows += [("d", scenes.members(4, {"people.json": bob}))]
+    rows += [("e", scenes.members(5, {"caption.json": None}))]
+    shards.write(tmp_path / "people.tar", rows)
+    return tmp_path / "people.tar"
+
+
+def request(people, config, key):
+    sample = next(s for s in shards.read(str(people)) if s.key == key)
+    return prompts.of_sample(config, sample)
+
+
+def config(method="ssr", **values):
+    kind = load_method("generate", method).Config
+    return kind(**profiles.values(None, "generate", kind, values, method))
+
+
+def test_captions_of_samples_are_prompts(models, tmp_path, people):
+    made = run(models, tmp_path / "out", people, per_prompt=2, max_error_rate=0.5)
+    assert list(made) == [f"{k}-{n}" for k in "abcd" for n in (0, 1)]
+    assert record(made["b-1"]).source_key == "b" and record(made["b-1"]).prompt == scenes.TEXT
+    line = json.loads((tmp_path / "out/people.errors.jsonl").read_text())
+    assert line["key"] == "e" and line["reason"].startswith("no caption.json: run `socialcli cap")
+    with pytest.raises(SampleFailed, match=r"no caption 9: caption.json has \d, counted from 0"):
+        request(people, config("text", caption=9), "a")
+    stats = json.loads((tmp_path / "out/people.stats.json").read_text())
+    assert stats["input"][0]["checksum"].startswith("crc32:")
+
+
+def test_references_of_samples(people):
+    there = (str(people),)
+    own = request(people, config(), "a").references
+    assert [(w.name, w.query, w.scale) for w in own] == [("a", "woman, dog, man", None)]
+    assert references.find(own[0], (), "a", "").image.size == (120, 80)
+    each = request(people, config(per_subject=True, query=["phrases"], scale=[0.5]), "a").references
+    assert [w.query for w in each] == ["A woman in red", "a small dog", "a man"]
+    assert [w.scale for w in each] == [0.5] * 3
+    key = request(people, config(references=list(there), query=["caption"]), "b").references[0]
+    assert (key.own, key.name, key.query) == (None, "b", scenes.TEXT)
+    assert references.find(key, there, "b", "").key == "b"
+    wanted = config(references=list(there), match="identity")
+    for sample, others in (("a", "bc"), ("b", "ac"), ("c", "ab")):
+        found = request(people, wanted, sample).references
+        assert [(w.query, w.identity) for w in found] == [("woman", "Ada")]
+        assert references.find(found[0], there, sample, "").key in others
+    with pytest.raises(SampleFailed, match="no other picture of 'Bob' among the references"):
+        references.find(request(people, wanted, "d").references[0], there, "d", "")
+    with pytest.raises(UsageError, match="--match identity looks into --references"):
+        from socialcli.generating import options
+
+        options.check(config(match="identity"))
+
+
+def test_rows_name_references_beside_them(models, tmp_path, people):
+    (tmp_path / "sub").mkdir()
+    Image.new("RGB", (20, 20), "red").save(tmp_path / "sub/hat.png")
+    rows = [
+        {"prompt": "a man", "reference": "hat.png", "query": "hat"},
+        {"prompt": "a man", "references": [{"key": "b", "query": "nouns", "scale": 0.2}]},
+        {"prompt": "a man", "reference": "nowhere.png", "query": "hat"},
+        {"prompt": "a man", "reference": "hat.png"},
+        {"prompt": "a man"},
+        {"prompt": " ", "reference": "hat.png", "query": "hat"},
+    ]
+    (tmp_path / "sub/p.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    made = run(
+        models, tmp_path / "out", tmp_path / "sub/p.jsonl", method="ssr",
+        references=[str(people)], max_error_rate=1.0,
+    )  # fmt: skip
+    assert {k: record(m).references for k, m in made.items()} == {
+        "00000": [records.Shown("hat.png", "hat", 0.65)],
+        "00001": [records.Shown("b", "woman, dog, man", 0.2)],
+    }
+    lines = (tmp_path / "out/000000.errors.jsonl").read_text().splitlines()
+    assert [json.loads(line)["reason"] for line in lines] == [
+        "the reference picture 'nowhere.png' is not there, no file and no key or subject of "
+        "--references",
+        "what is meant in the reference hat.png? Give --query WORDS, or a column 'query'",
+        "no reference picture: give --reference, or a column 'reference'",
+        "the prompt is empty",
+    ]
+
+
+# ------------------------------------------------------------- bad input, one line each
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "line"),
+    [
+        ("a.csv", "key,text2\n1,x\n", "no column 'prompt'; its first line names key, text2"),
+        ("a.csv", "prompt\nx,y\n", "line 2: more cells than the first line has"),
+        ("a.csv", "prompt,seed\nx,-1\n", "line 2: 'seed' is '-1', expected a number"),
+        ("a.csv", "prompt,key\nx,k\ny,k\n", "line 3: the key 'k' is there twice"),
+        ("a.txt", "\n \n", "no prompts in it"),
+        ("a.jsonl", '{"prompt": 3}', "line 1: the prompt is no text"),
+        ("a.jsonl", "[1]", "line 1: expected an object with a prompt"),
+        ("a.jsonl", '{"prompt": "x", "references": "y"}', "'references' is a list"),
+    ],
+)
+def test_a_prompt_file_that_cannot_be_used(tmp_path, name, text, line):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(UsageError, match=line):
+        prompts.entries(config(prompts=[str(tmp_path / name)]))
+
+
+@pytest.mark.parametrize(
+    ("given", "line"),
+    [
+        ((), "no prompt: give --prompt TEXT"),
+        (("--prompt", " "), "--prompt is empty"),
+        (("--prompt", "x", "shards/"), "not both"),
+        (("--prompt", "x", "--guidance", "0.5"), "--guidance 0.5: at least 1"),
+        (("--prompt", "x", "--size", "big"), "--size big: pixels as 512 or 768x512"),
+        (("--prompt", "x", "--format", "jpeg"), "--format jpeg: choose shards or files"),
+        (("--prompt", "x", "--sidecar"), "there is nothing to join"),
+        (("--prompt", "x", "--method", "magic"), "has no method 'magic'. There are: ip-adapter"),
+        (("--prompt", "x", "--method", "textual-inversion"), "needs --embedding FILE"),
+    ],
+)
+def test_a_request_that_makes_no_sense(given, line, capsys, tmp_path):
+    from socialcli import cli
+
+    with pytest.raises(SystemExit) as ended:
+        cli.app(["generate", *given, "-o", str(tmp_path / "out")])
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert line in said and said.count("\n") == 1, said
+    assert not (tmp_path / "out").exists()
+
+
+def test_models_that_are_not_there_or_do_not_fit(models, tmp_path):
+    with pytest.raises(SocialcliError, match="no such folder"):
+        run(models, tmp_path, prompt=["x"], model=str(tmp_path / "none"))
+    with pytest.raises(UsageError, match="33x32 pixels: this model draws multiples of"):
+        run(models, tmp_path, prompt=["x"], size="33x32")
+    wide = tiny.stable_diffusion(tmp_path / "wide", width=24)
+    with pytest.raises(UsageError, match="these SSR-Encoder weights are for a UNet"):
+        run(models, tmp_path, method="ssr", prompt=["x"], model=str(wide))
+    with pytest.raises(UsageError, match="does not fit this diffusion model"):
+        run(models, tmp_path, method="ip-adapter", prompt=["x"], model=str(wide))
+    torch.save({"a": 1}, tmp_path / "x.bin")
+    with pytest.raises(UsageError, match=r"x.bin: not an IP-Adapter"):
+        run(models, tmp_path, method="ip-adapter", prompt=["x"],
+            adapter_model=str(tmp_path / "x.bin"))  # fmt: skip
+
+
+def test_embeddings_that_cannot_be_used(models, tmp_path):
+    from safetensors.torch import save_file
+
+    def learnt(*files, prompt="a <x>"):
+        return run(models, tmp_path / "out", method="textual-inversion", prompt=[prompt],
+                   embedding=[str(f) for f in files], max_error_rate=1.0)  # fmt: skip
+
+    good = tmp_path / "x.safetensors"
+    save_file({"<x>": torch.zeros(tiny.WIDTH)}, good)
+    save_file({"<x>": torch.zeros(7)}, tmp_path / "w.safetensors")
+    save_file({"dog": torch.zeros(tiny.WIDTH)}, tmp_path / "dog.safetensors")
+    (tmp_path / "bad.safetensors").write_bytes(b"no")
+    for file, line in (
+        (tmp_path / "none.bin", "no embedding at"),
+        (tmp_path / "bad.safetensors", "cannot be read as a learnt embedding"),
+        (tmp_path / "w.safetensors", "vectors 7 wide, this model's text encoder has 32"),
+        (tmp_path / "dog.safetensors", "'dog' is a word of this model already"),
+    ):
+        with pytest.raises(SocialcliError, match=line):
+            learnt(file)
+    with pytest.raises(UsageError, match=r"the token <x> is in .* too"):
+        learnt(good, good)
+    learnt(good, prompt="a <y> and a <x>")
+    line = json.loads((tmp_path / "out/000000.errors.jsonl").read_text())
+    assert line["reason"] == "unknown token <y>: the embeddings have <x>"
+    shutil.rmtree(tmp_path / "out")
+    learnt(good, prompt="a dog")
+    line = json.loads((tmp_path / "out/000000.errors.jsonl").read_text())
+    assert line["reason"].startswith("the prompt has none of <x>")
+
+
+def test_layouts_of_learnt_words(tmp_path):
+    vectors = torch.randn(2, 8)
+    torch.save({"<a>": vectors}, tmp_path / "learned_embeds.bin")
+    torch.save({"string_to_param": {"*": vectors}, "name": "old"}, tmp_path / "o.pt")
+    for given, token in (
+        (tmp_path, "<a>"),
+        (tmp_path / "o.pt", "old"),
+        (f"{tmp_path}/o.pt:<z>", "<z>"),
+    ):
+        found = embeddings.read(str(given))
+        assert [w.token for w in found] == [token]
+        assert torch.equal(found[0].vectors, vectors)
+
+
+def test_names_of_models_in_pictures():
+    for model, name in (
+        ("/home/me/run 7", "run 7"), ("./sd/", "sd"), ("owner/name", "owner/name"),
+        ("C:/x/y.safetensors", "y.safetensors"), ("", "b"),
+    ):  # fmt: skip
+        assert provenance.named(records.Model("b", model)) == name
