@@ -1,0 +1,67 @@
+# Tables 1 and 2 of 000_742de2d20f4a0d3a.txt in miniature: the SSR-Encoder that comes with the
+# package, fine-tuned on rendered scenes with denoising and regularisation alone, with each loss,
+# with all of them and with inverse weighting; pictures of unseen people; scores with intervals.
+#   make -f pipelines/table1-mini.mk -j2          a night on two cores; goes on where it was
+#   make -f pipelines/table1-mini.mk SEEDS=0 STEPS=20 TEST=48      a first look
+# Ends with OUT/results.md: the paper's columns, beside the paper's numbers.
+SOCIALCLI ?= socialcli
+PYTHON ?= python
+PROFILE ?= mini
+OUT ?= runs/table1-mini
+SEEDS ?= 0 1 2
+STEPS ?= 100
+BATCH ?= 64
+TRAIN ?= 4000
+TEST ?= 200
+RATES ?= --learning-rate 2e-4 --aligner-learning-rate 2e-6
+METRICS ?= hoi,face,gaze,clip-t,clip-i,dino
+LOSSES := boundary identity gaze pose interaction
+TUNED := plain $(LOSSES) all inverse
+ALL := ssr $(TUNED)
+
+.PHONY: all
+all: $(OUT)/results.md
+	@echo "table: $(abspath $<)"
+.SECONDARY:
+
+$(OUT)/train/.done:
+	$(SOCIALCLI) import world train --scenes $(TRAIN) -o $(OUT)/train && touch $@
+$(OUT)/test/.done:
+	$(SOCIALCLI) import world test --scenes $(TEST) -o $(OUT)/test && touch $@
+
+# What makes a row: the losses it is tuned with (Table 1, rows 3 to 10).
+feedback_plain := --feedback none
+feedback_all := --feedback all
+$(foreach loss,$(LOSSES),$(eval feedback_$(loss) := --feedback $(loss)))
+feedback_inverse = --feedback all --weighting inverse --curves $(OUT)/curves.json
+FIT = $(SOCIALCLI) train --method feedback $(OUT)/train --profile $(PROFILE) \
+    --batch-size $(BATCH) --variants 1 $(RATES) --cache $(OUT)/features
+
+$(OUT)/curves.json: $(OUT)/train/.done
+	$(FIT) -o $(OUT)/curves --steps 40 --feedback all --write-curves $@
+
+# $(call row,VARIANT,SEED)
+define row
+$(OUT)/models/$(1)-$(2)/.done: $(OUT)/train/.done $(if $(filter inverse,$(1)),$(OUT)/curves.json)
+	$$(FIT) -o $(OUT)/models/$(1)-$(2) --steps $(STEPS) --seed $(2) $$(feedback_$(1)) && touch $$@
+$(OUT)/pictures/$(1)-$(2)/.done: $(OUT)/models/$(1)-$(2)/.done $(OUT)/test/.done
+	$(SOCIALCLI) generate $(OUT)/test -o $(OUT)/pictures/$(1)-$(2) --method ssr \
+	    --profile $(PROFILE) --ssr-model $(OUT)/models/$(1)-$(2) --seed $(2) && touch $$@
+endef
+$(foreach v,$(TUNED),$(foreach s,$(SEEDS),$(eval $(call row,$(v),$(s)))))
+$(OUT)/pictures/ssr-%/.done: $(OUT)/test/.done
+	$(SOCIALCLI) generate $(OUT)/test -o $(OUT)/pictures/ssr-$* --method ssr \
+	    --profile $(PROFILE) --seed $* && touch $@
+
+# One score a row over the pictures of all seeds; a source counts once in the bootstrap.
+define scored
+$(OUT)/scores/$(1)/score.json: $(foreach s,$(SEEDS),$(OUT)/pictures/$(1)-$(s)/.done)
+	$(SOCIALCLI) score $(foreach s,$(SEEDS),$(OUT)/pictures/$(1)-$(s)) --reference $(OUT)/test \
+	    --profile $(PROFILE) --metrics $(METRICS) --title $(1) -o $(OUT)/scores/$(1)
+endef
+$(foreach v,$(ALL),$(eval $(call scored,$(v))))
+
+$(OUT)/results.md: $(foreach v,$(ALL),$(OUT)/scores/$(v)/score.json)
+	$(SOCIALCLI) score --compare $(foreach v,plain $(filter-out plain,$(ALL)),$(OUT)/scores/$(v)) \
+	    -o $(OUT)/compared
+	$(PYTHON) -m socialcli.benchmarks.table1 $(OUT)/compared > $@.tmp && mv $@.tmp $@
