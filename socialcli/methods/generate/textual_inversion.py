@@ -127,11 +127,13 @@ def add(diffusion: Any, found: Learned, file: str) -> list[str]:
         )
     count = len(found.vectors)
     words = [found.token, *(f"{found.token}_{n}" for n in range(1, count))]
-    if tokenizer.add_tokens(words) != count:
+    vocabulary = tokenizer.get_vocab()
+    if {w + end for w in words for end in ("", "</w>")} & set(vocabulary):
         raise UsageError(
             f"{file}: '{found.token}' is a word of this model already; give another name: "
             f"--embedding {split(file)[0]}:<{found.token.strip('<>')}>"
         )
+    tokenizer.add_tokens(words)
     encoder.resize_token_embeddings(len(tokenizer), mean_resizing=False)
     table = encoder.get_input_embeddings().weight
     with torch.no_grad():
