@@ -45,23 +45,26 @@ def features(config: Config) -> dict[str, Feature]:
     clip = (spec("clip", config.clip_backend, config.clip_model),)
     dino = (spec("dino", config.dino_backend, config.dino_model),)
     face = [spec("face", config.face_backend, config.face_model, threshold=config.face_threshold)]
-    if config.identity_backend or config.identity_model:
-        backend = config.identity_backend or config.face_backend
-        face.append(spec("face", backend, config.identity_model))
+    backend = config.identity_backend or config.face_backend
+    model = config.identity_model or (config.face_model if not config.identity_backend else "")
+    if (backend, model) != (config.face_backend, config.face_model):  # else one object does both
+        face.append(spec("face", backend, model))
     gaze = (spec("gaze", config.gaze_backend, config.gaze_model),)
     ground = (spec("ground", config.ground_backend, config.ground_model),)
     # Average precision ranks every pair, so that almost none may be cut off.
     acts = spec("interaction", config.interaction_backend, config.interaction_model, threshold=1e-3)
-    limits = {"box_threshold": config.box_threshold, "text_threshold": config.text_threshold}
 
-    def objects(name: str) -> Feature:
+    def objects(name: str, least: float = config.box_threshold) -> Feature:
+        limits = {"box_threshold": least, "text_threshold": min(least, config.text_threshold)}
+
         def run(models: list[Any], looks: list[Look]) -> list[Value | SampleFailed]:
-            return _objects(models[0], looks, config.box_threshold, config.text_threshold)
+            return _objects(models[0], looks, **limits)
 
         return Feature(name, ground, run, limits, asks=True)
 
     faces = Feature("faces", tuple(face), _faces, check=_can_see_faces)
-    hoi_objects, subjects = objects("hoi-objects"), objects("subject-objects")
+    hoi_objects = objects("hoi-objects", config.hoi_box_threshold)
+    subjects = objects("subject-objects")
     file = config.inception_model
     facts = {"model": file, "files": file_facts(file)}
     made = [

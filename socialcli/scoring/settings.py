@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from socialcli import metrics
 from socialcli.errors import UsageError
+from socialcli.metrics import available as metrics_there
+from socialcli.metrics import load as metric
 from socialcli.stages import ModelOptions, option
 
 AGAINST = ("auto", "source", "references", "subject")
@@ -18,7 +19,7 @@ FID_FEATURES = ("clip", "dino", "inception")
 class Config(ModelOptions):
     metrics: str = option(
         "clip-t,clip-i,dino,face",
-        "Divided by commas: clip-t, clip-i, dino, face, gaze, hoi, fid, kid.",
+        f"What to measure, divided by commas: {', '.join(metrics_there())}.",
     )
     against: str = option(
         "auto",
@@ -52,6 +53,9 @@ class Config(ModelOptions):
     hoi_classes: str = option(
         "auto", "Classes of hoi: hico-det, world, a JSON file, or auto (from the references)."
     )
+    hoi_box_threshold: float = option(
+        0.2, "Objects of hoi score at least this: low, since precision ranks them (CMMP's: 0.2)."
+    )
     hoi_ap: str = option("11", "Recalls at which precision is taken: 11, or all.")
     fid_features: str = option("clip", "Features of fid and kid: clip, dino or inception.")
     inception_model: str = option(
@@ -67,7 +71,7 @@ def chosen(config: Config) -> dict[str, Any]:
     """
     names = [name.strip() for name in config.metrics.split(",") if name.strip()]
     if not names:
-        raise UsageError(f"--metrics is empty. There are: {', '.join(metrics.available())}")
+        raise UsageError(f"--metrics is empty. There are: {', '.join(metrics_there())}")
     from socialcli.metrics import hoi
 
     for name, allowed in (
@@ -80,10 +84,10 @@ def chosen(config: Config) -> dict[str, Any]:
             flag = name.replace("_", "-")
             there = ", ".join(allowed)
             raise UsageError(f"--{flag} {getattr(config, name)}: expected one of {there}")
-    for name in ("face_threshold", "box_threshold", "text_threshold"):
+    for name in ("face_threshold", "box_threshold", "text_threshold", "hoi_box_threshold"):
         if not 0 <= getattr(config, name) <= 1:
             flag = name.replace("_", "-")
             raise UsageError(f"--{flag} {getattr(config, name)}: expected a number from 0 to 1")
     if config.batch_size < 1:
         raise UsageError("--batch-size must be at least 1")
-    return {name: metrics.load(name) for name in dict.fromkeys(names)}
+    return {name: metric(name) for name in dict.fromkeys(names)}
