@@ -1,0 +1,75 @@
+"""The texts in which a pseudo-word is learnt."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from socialcli.errors import UsageError
+
+if TYPE_CHECKING:
+    from socialcli.shards import Sample
+
+# Plain statements that there is a picture of the thing, varied in what a caption may vary in:
+# medium, quality, framing, number. The count, 27, is that of the textual inversion paper.
+OBJECT = (
+    "a photo of a {}", "a picture of a {}", "the photo of a {}", "a good photo of a {}",
+    "a bad photo of a {}", "a bright photo of a {}", "a dark photo of a {}",
+    "a clean photo of a {}", "a dirty photo of a {}", "a cropped photo of a {}",
+    "a close-up photo of a {}", "a photo of one {}", "a photo of the {}", "a photo of my {}",
+    "a photo of a small {}", "a photo of a large {}", "a photo of a nice {}",
+    "a photo of a clean {}", "a photo of a weird {}", "a drawing of a {}", "a painting of a {}",
+    "an image of a {}", "an image of the {}", "a low resolution photo of a {}",
+    "a blurry photo of a {}", "a {} in a photo", "a view of a {}",
+)  # fmt: skip
+STYLE = (
+    "a painting in the style of {}", "a picture in the style of {}", "a drawing in {} style",
+    "a photo in the style of {}", "a bright painting in the style of {}",
+    "a dark painting in the style of {}", "a small painting in the style of {}",
+    "a large painting in the style of {}", "a detailed painting in the style of {}",
+    "a rough sketch in the style of {}", "a landscape in the style of {}",
+    "a portrait in the style of {}", "a still life in the style of {}",
+    "the painting, made in the style of {}", "an illustration in the style of {}",
+)  # fmt: skip
+
+
+def read(name: str) -> list[str]:
+    """The templates of a name, or of a file with one a line.
+
+    "captions" has the object templates, for samples without a caption that fits.
+
+    Raises:
+        UsageError: no such file, or a line without ``{}``.
+    """
+    if name in ("object", "captions"):
+        return list(OBJECT)
+    if name == "style":
+        return list(STYLE)
+    try:
+        lines = Path(name).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(
+            f"--templates {name}: not object, style or captions, and no readable file ({error})"
+        ) from None
+    found = [line.strip() for line in lines if line.strip()]
+    for line in found:
+        if "{}" not in line:
+            raise UsageError(f"--templates {name}: '{line}' has no {{}} where the word goes")
+    if not found:
+        raise UsageError(f"--templates {name}: the file is empty")
+    return found
+
+
+def of_sample(sample: Sample) -> str:
+    """A sample's caption, "" where it has none."""
+    from socialcli import records
+
+    return sample.record(records.Caption).text if sample.has("caption.json") else ""
+
+
+def replaced(caption: str, initial: str, word: str) -> str | None:
+    """A caption with the first mention of the initial word replaced; None if it has none."""
+    pattern = rf"(?<!\w){re.escape(initial)}(?!\w)"
+    found, count = re.subn(pattern, lambda _: word, caption, count=1, flags=re.IGNORECASE)
+    return found if count else None

@@ -1,0 +1,309 @@
+"""Textual inversion: a new word for the subject of a few pictures; all else stays as it is.
+
+Gal et al., An Image is Worth One Word (2022). A concept is a group of samples; each gets one word
+of one or more vectors, which start as an ordinary word near to it. Only these vectors train.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from socialcli.backends import ModelSpec
+from socialcli.errors import UsageError
+from socialcli.methods.invert import _concepts, _templates
+from socialcli.stages import option
+from socialcli.training.options import TrainingOptions
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from PIL.Image import Image
+    from torch import Tensor
+
+    from socialcli.methods.invert._concepts import Concept
+    from socialcli.shards import Sample
+    from socialcli.shards.index import Index
+    from socialcli.training.draw import Draw, Variant
+    from socialcli.training.place import Place
+
+VERSION = 1
+READS = ()
+
+
+@dataclass
+class Config(TrainingOptions):
+    steps: int = option(2000, "Optimiser steps of the whole run.")
+    batch_size: int = option(4, "Samples per optimiser step, over all processes.")
+    micro_batch: int = option(
+        4, "Samples that go through the networks at once; bound by memory.", affects_result=False
+    )
+    learning_rate: float = option(
+        2e-3, "Peak learning rate. Others state 5e-4 and multiply it by the batch."
+    )
+    variants: int = option(
+        2, "Augmented versions of each sample, used in turn; 0: a new one every epoch."
+    )
+    concept: list[str] = option(
+        [], "A concept as TOKEN=GLOB of its samples' keys. Repeatable; default: by --by."
+    )
+    by: str = option(
+        "auto", "What tells concepts apart: a field of meta.json's extra (subject, concept), "
+        "folder (of the key), none; auto: the first of these that there is."
+    )  # fmt: skip
+    token: str = option("<{name}>", "Pseudo-word of a concept; {name} is the concept's.")
+    initial_word: list[str] = option(
+        [], "What it starts as: WORD, or TOKEN=WORD of one concept. Repeatable; default: the "
+        "samples' class."
+    )  # fmt: skip
+    vectors: int = option(1, "Vectors of each pseudo-word.")
+    templates: str = option(
+        "object", "Texts it is learnt in: object, style, captions (the samples' own, with the "
+        "initial word replaced), or a file with a {} in each line."
+    )  # fmt: skip
+    backend: str = option("stable-diffusion", "Diffusion backend.")
+    model: str = option("", "Diffusion checkpoint: folder, hub id or .safetensors file.")
+    revision: str | None = option(None, "Branch, tag or commit of a hub checkpoint.")
+    size: int = option(0, "Side of the square that is trained on, pixels; 0: the model's own.")
+    crop: str = option("centre", "Which square, once the shortest side fits: random, centre.")
+    flip: bool = option(True, "Mirror every second version of a sample.")
+    prompt: list[str] = option(
+        [], "Drawn by --validate-every, with {} for each pseudo-word. Repeatable; default: the "
+        "first templates.", affects_result=False,
+    )  # fmt: skip
+    sampling_steps: int = option(25, "Denoising steps of these pictures.", affects_result=False)
+    guidance: float = option(5.0, "Their guidance.", affects_result=False)
+
+
+FEATURES = ("backend", "model", "revision", "size", "crop", "flip")
+
+
+@dataclass
+class State:
+    """The frozen model, and the words it is to learn."""
+
+    config: Config
+    place: Place
+    diffusion: Any
+    alphas: Tensor
+    kind: str
+    side: int  # pixels
+    concepts: list[Concept]
+    of: dict[str, list[int]]  # key -> its concepts' numbers
+    templates: list[str]
+    words: Any = None  # the `Words` that train
+    written: dict[str, str] = field(default_factory=dict)  # token -> all its words
+
+
+def check_options(config: Config) -> None:
+    from socialcli.training.geometry import CROPS
+
+    if config.crop not in CROPS:
+        raise UsageError(f"--crop {config.crop}: choose {', '.join(CROPS)}")
+    if config.vectors < 1:
+        raise UsageError("--vectors must be at least 1")
+    for prompt in config.prompt:
+        if "{}" not in prompt:
+            raise UsageError(f"--prompt '{prompt}': write {{}} where the pseudo-word goes")
+    _templates.read(config.templates)
+
+
+def models(config: Config) -> list[ModelSpec]:
+    return [ModelSpec("diffusion", config.backend, config.model, config.revision)]
+
+
+def select(config: Config, index: Index) -> Index:
+    """The samples that belong to a concept.
+
+    Raises:
+        UsageError: a concept without samples or initial word, or two of one name.
+    """
+    found = _concepts.find(config, index)
+    return index.select(sorted({n for concept in found for n in concept.samples}))
+
+
+def load(config: Config, place: Place) -> State:
+    """The model with its text encoder's table of words extended.
+
+    Raises:
+        UsageError: a token that is a word of the model already.
+    """
+    import dataclasses
+
+    from socialcli import backends
+    from socialcli.training import diffusion as common
+    from socialcli.training import prediction
+
+    (spec,) = models(config)
+    spec = dataclasses.replace(spec, device=str(place.device), dtype=config.dtype)
+    diffusion = backends.load(spec)
+    alphas, kind = prediction.schedule(diffusion.scheduler)
+    concepts = _concepts.find(config, place.index)
+    of: dict[str, list[int]] = {}
+    for number, concept in enumerate(concepts):
+        for sample in concept.samples:
+            of.setdefault(place.index.entries[sample].key, []).append(number)
+    state = State(
+        config, place, diffusion, alphas, kind, common.size(diffusion, config.size), concepts, of,
+        _templates.read(config.templates),
+    )  # fmt: skip
+    state.words, state.written = _add(state)
+    if config.gradient_checkpointing:
+        diffusion.unet.enable_gradient_checkpointing()
+        diffusion.text_encoder.gradient_checkpointing_enable()
+    return state
+
+
+def _add(state: State) -> tuple[Any, dict[str, str]]:
+    """Give the tokenizer a word for each vector, and the text encoder a table that finds them."""
+    import torch
+
+    from socialcli.models.pseudo_words import Words
+
+    tokenizer, encoder = state.diffusion.tokenizer, state.diffusion.text_encoder
+    old = encoder.get_input_embeddings()
+    names: list[str] = []
+    starts: list[Tensor] = []
+    written: dict[str, str] = {}
+    for concept in state.concepts:
+        ids = tokenizer(concept.initial, add_special_tokens=False)["input_ids"]
+        rows = old.weight.detach()[torch.tensor(ids, device=old.weight.device)].float()
+        starts.append(spread(rows, state.config.vectors))
+        parts = [concept.token]
+        parts += [f"{concept.token}_{n}" for n in range(1, state.config.vectors)]
+        if tokenizer.add_tokens(parts) != len(parts):
+            raise UsageError(f"'{concept.token}' is a word of this model; name it with --token")
+        names += parts
+        written[concept.token] = " ".join(parts)
+    ids = tokenizer.convert_tokens_to_ids(names)
+    words = Words(old, torch.cat(starts), min(ids))
+    assert ids == list(range(min(ids), min(ids) + len(ids)))
+    encoder.set_input_embeddings(words)
+    return words, written
+
+
+def spread(rows: Tensor, count: int) -> Tensor:
+    """(count, D) vectors to start from, of the (N, D) vectors of an initial word.
+
+    More tokens than vectors: means of neighbours. Fewer: they come again in turn.
+    """
+    import torch
+
+    if len(rows) >= count:
+        return torch.stack([part.mean(0) for part in rows.tensor_split(count)])
+    return rows[torch.arange(count) % len(rows)].clone()
+
+
+def trainable(state: State) -> Any:
+    return state.words
+
+
+def prepare(state: State, sample: Sample, variant: Variant) -> dict[str, Any]:
+    """``pixels`` (3, S, S) in [-1, 1], ``concepts`` (numbers), ``caption`` ("" if not asked)."""
+    from socialcli import images
+    from socialcli.training import diffusion as common
+    from socialcli.training import geometry
+
+    image = images.decode(sample.picture())
+    config = state.config
+    flip = float(config.flip and variant.number % 2 == 1)
+    frame = geometry.choose(
+        image.width, image.height, state.side, variant.random, config.crop, flip
+    )
+    caption = ""
+    if config.templates == "captions":
+        caption = _templates.of_sample(sample)
+    return {
+        "pixels": common.pixels(frame.picture(image)),
+        "concepts": state.of[sample.key],
+        "caption": caption,
+    }
+
+
+def features(state: State, examples: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """``mean`` and ``deviation`` (C, h, w) of the latents; concepts and caption as they were."""
+    import torch
+
+    from socialcli.training import diffusion as common
+
+    pictures = torch.stack([e["pixels"] for e in examples])
+    means, deviations = common.moments(state.diffusion, pictures)
+    return [
+        {"mean": m, "deviation": d, "concepts": e["concepts"], "caption": e["caption"]}
+        for m, d, e in zip(means, deviations, examples, strict=True)
+    ]
+
+
+def losses(state: State, batch: dict[str, Any], draw: Draw) -> dict[str, Tensor]:
+    """``denoise`` (B,): each sample under a text that has its concept's word."""
+    from socialcli.training import diffusion as common
+
+    texts = []
+    for at, (numbers, caption) in enumerate(zip(batch["concepts"], batch["caption"], strict=True)):
+        rng = draw.random(at, "text")
+        concept = state.concepts[rng.choice(numbers)]
+        texts.append(_text(state, concept, caption, rng.choice(state.templates)))
+    with state.place.clock("text"):
+        states = state.diffusion.prompts(texts)
+    value = common.denoising(
+        state.diffusion, state.alphas, state.kind, batch["mean"], batch["deviation"], states, draw
+    )
+    return {"denoise": value}
+
+
+def _text(state: State, concept: Concept, caption: str, template: str) -> str:
+    from socialcli.training import diffusion as common
+
+    word = state.written[concept.token]
+    if caption:
+        found = _templates.replaced(caption, concept.initial, word)
+        if found is not None:
+            return found
+    return common.fill(template, word)
+
+
+def weights(config: Config) -> dict[str, float]:
+    return {"denoise": 1.0}
+
+
+def validate(state: State) -> list[tuple[str, Image]]:
+    """Each concept's word in the prompts (or the first templates)."""
+    from socialcli.training import diffusion as common
+
+    config = state.config
+    texts, shown = [], []
+    for concept in state.concepts:
+        for prompt in config.prompt or state.templates[:2]:
+            texts.append(common.fill(prompt, state.written[concept.token]))
+            shown.append(common.fill(prompt, concept.token))
+    return common.look(
+        state.diffusion, texts, shown, state.side, config.sampling_steps, config.guidance
+    )
+
+
+def save(state: State, folder: Path, metadata: dict[str, str]) -> None:
+    """``learned_embeds.safetensors``: token -> (vectors, D), as diffusers loads one token's.
+
+    ``a1111/NAME.safetensors`` is each in the layout of AUTOMATIC1111's web UI; with several
+    concepts ``tokens/NAME.safetensors`` is each in that of diffusers, which takes one at a time.
+    The header's ``initial_words`` says what each started as.
+    """
+    import json
+
+    from safetensors.torch import save_file
+
+    vectors = state.words.new.detach().float().cpu()
+    each = vectors.split(state.config.vectors)
+    found = {c.token: v.clone() for c, v in zip(state.concepts, each, strict=True)}
+    words = json.dumps({c.token: c.initial for c in state.concepts}, ensure_ascii=False)
+    header = {**metadata, "initial_words": words}
+    save_file(found, folder / "learned_embeds.safetensors", header)
+    for concept in state.concepts:
+        name = _concepts.file_name(concept.token)
+        other = folder / "a1111" / f"{name}.safetensors"
+        other.parent.mkdir(exist_ok=True)
+        save_file({"emb_params": found[concept.token]}, other, header)
+        if len(state.concepts) > 1:
+            alone = folder / "tokens" / f"{name}.safetensors"
+            alone.parent.mkdir(exist_ok=True)
+            save_file({concept.token: found[concept.token]}, alone, header)

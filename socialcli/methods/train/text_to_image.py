@@ -1,0 +1,183 @@
+"""Plain fine-tuning: the UNet learns to denoise the pictures, given their captions.
+
+The result is a folder in diffusers' layout: the model with its UNet replaced.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from socialcli.backends import ModelSpec
+from socialcli.errors import UsageError
+from socialcli.stages import option
+from socialcli.training.options import TrainingOptions
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from PIL.Image import Image
+    from torch import Tensor
+
+    from socialcli.shards import Sample
+    from socialcli.training.draw import Draw, Variant
+    from socialcli.training.place import Place
+
+VERSION = 1
+READS = ("caption.json",)
+
+
+@dataclass
+class Config(TrainingOptions):
+    learning_rate: float = option(1e-5, "Peak learning rate.")
+    backend: str = option("stable-diffusion", "Diffusion backend.")
+    model: str = option("", "Diffusion checkpoint: folder, hub id or .safetensors file.")
+    revision: str | None = option(None, "Branch, tag or commit of a hub checkpoint.")
+    size: int = option(0, "Side of the square that is trained on, pixels; 0: the model's own.")
+    crop: str = option("random", "Which square, once the shortest side fits: random, centre.")
+    flip: float = option(0.5, "Probability of mirroring.")
+    caption_drop: float = option(0.1, "Probability that the UNet is not told the caption.")
+    prompt: list[str] = option([], "Drawn by --validate-every. Repeatable.", affects_result=False)
+    sampling_steps: int = option(25, "Denoising steps of these pictures.", affects_result=False)
+    guidance: float = option(5.0, "Their guidance.", affects_result=False)
+
+
+FEATURES = ("backend", "model", "revision", "size", "crop", "flip")
+
+
+@dataclass
+class State:
+    """The model, and what is the same for every step."""
+
+    config: Config
+    place: Place
+    diffusion: Any
+    alphas: Tensor
+    kind: str
+    side: int  # pixels
+    nothing: Tensor  # (L, D): the states of ""
+
+
+def check_options(config: Config) -> None:
+    from socialcli.training.geometry import CROPS
+
+    if config.crop not in CROPS:
+        raise UsageError(f"--crop {config.crop}: choose {', '.join(CROPS)}")
+    if not 0 <= config.caption_drop <= 1 or not 0 <= config.flip <= 1:
+        raise UsageError("--caption-drop and --flip are probabilities, between 0 and 1")
+    if config.validate_every and not config.prompt:
+        raise UsageError("--validate-every draws the texts of --prompt; there are none")
+
+
+def models(config: Config) -> list[ModelSpec]:
+    return [ModelSpec("diffusion", config.backend, config.model, config.revision)]
+
+
+def check(config: Config, sample: Sample) -> None:
+    _caption(sample)
+
+
+def _caption(sample: Sample) -> str:
+    from socialcli import records
+
+    return sample.record(records.Caption).text
+
+
+def load(config: Config, place: Place) -> State:
+    """The model, its UNet in float32, the rest in ``place.dtype``."""
+    import dataclasses
+
+    import torch
+
+    from socialcli import backends
+    from socialcli.training import diffusion as common
+    from socialcli.training import prediction
+
+    (spec,) = models(config)
+    diffusion = backends.load(dataclasses.replace(spec, device=str(place.device)))
+    for part in (diffusion.vae, diffusion.text_encoder):
+        part.to(place.dtype)
+    diffusion.unet.requires_grad_(True)
+    if config.gradient_checkpointing:
+        diffusion.unet.enable_gradient_checkpointing()
+    alphas, kind = prediction.schedule(diffusion.scheduler)
+    with torch.no_grad():
+        nothing = diffusion.prompts([""])[0].float()
+    side = common.size(diffusion, config.size)
+    return State(config, place, diffusion, alphas, kind, side, nothing)
+
+
+def trainable(state: State) -> Any:
+    return state.diffusion.unet
+
+
+def prepare(state: State, sample: Sample, variant: Variant) -> dict[str, Any]:
+    """``pixels`` (3, S, S) in [-1, 1] and ``caption``."""
+    from socialcli import images
+    from socialcli.training import diffusion as common
+    from socialcli.training import geometry
+
+    image = images.decode(sample.picture())
+    config, rng = state.config, variant.random
+    frame = geometry.choose(image.width, image.height, state.side, rng, config.crop, config.flip)
+    return {"pixels": common.pixels(frame.picture(image)), "caption": _caption(sample)}
+
+
+def features(state: State, examples: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """``mean`` and ``deviation`` (C, h, w) of the latents, ``states`` (L, D) of the caption."""
+    import torch
+
+    from socialcli.training import diffusion as common
+
+    pictures = torch.stack([e["pixels"] for e in examples])
+    means, deviations = common.moments(state.diffusion, pictures)
+    states = state.diffusion.prompts([e["caption"] for e in examples])
+    return [
+        {"mean": m, "deviation": d, "states": s}
+        for m, d, s in zip(means, deviations, states, strict=True)
+    ]
+
+
+def losses(state: State, batch: dict[str, Any], draw: Draw) -> dict[str, Tensor]:
+    """``denoise`` (B,)."""
+    import torch
+
+    from socialcli.training import diffusion as common
+
+    told = batch["states"].float()
+    dropped = draw.uniform("caption").to(told) < state.config.caption_drop
+    states = torch.where(dropped[:, None, None], state.nothing, told)
+    value = common.denoising(
+        state.diffusion, state.alphas, state.kind, batch["mean"], batch["deviation"], states, draw
+    )
+    return {"denoise": value}
+
+
+def weights(config: Config) -> dict[str, float]:
+    return {"denoise": 1.0}
+
+
+def validate(state: State) -> list[tuple[str, Image]]:
+    from socialcli.training import diffusion as common
+
+    config = state.config
+    return common.look(
+        state.diffusion, config.prompt, config.prompt, state.side, config.sampling_steps,
+        config.guidance,
+    )  # fmt: skip
+
+
+def save(state: State, folder: Path, metadata: dict[str, str]) -> None:
+    """The whole model in diffusers' layout; the record stands in the UNet's header."""
+    import diffusers
+    from safetensors.torch import load_file, save_file
+
+    found = state.diffusion
+    pipeline: Any = diffusers.StableDiffusionPipeline(
+        vae=found.vae, text_encoder=found.text_encoder, tokenizer=found.tokenizer, unet=found.unet,
+        scheduler=found.scheduler, safety_checker=None, feature_extractor=None,
+        requires_safety_checker=False,
+    )  # fmt: skip
+    pipeline.save_pretrained(folder, max_shard_size="1TB")
+    file = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    save_file(load_file(file), file, metadata)
