@@ -29,7 +29,7 @@ NAMES = {
     "inverse": "inverse weighting",
 }  # fmt: skip
 # The paper's columns -> the figures of `socialcli score` that stand for them.
-FIGURES = ("hoi_full", "hoi_rare", "hoi_nonrare", "face", "clip_t", "clip_i", "dino", "gaze")
+FIGURES = ("hoi", "hoi_rare", "hoi_nonrare", "face", "clip_t", "clip_i", "dino", "gaze")
 
 
 def main(folder: str) -> int:
