@@ -77,12 +77,12 @@ def config(models, **options) -> feedback.Config:
     return feedback.Config(**{**defaults, **options})
 
 
-def load(models, **options) -> feedback.State:
+def load(models, dtype=torch.float32, **options) -> feedback.State:
     made = config(models, **options)
     feedback.check_options(made)
     device = torch.device("cpu")
     torch.manual_seed(0)  # as the loop does
-    return feedback.load(made, Place(device, torch.float32, Clock(device)))
+    return feedback.load(made, Place(device, dtype, Clock(device)))
 
 
 def sample(number: int = 0, without: tuple[str, ...] = (), **changed) -> Sample:
@@ -250,6 +250,21 @@ def test_checkpointed_activations_give_the_same_gradients(models):
         sum(v.sum() for v in values.values()).backward()
         found.append(torch.cat([p.grad.flatten() for p in state.encoder.parameters()]))
     assert torch.allclose(*found, rtol=1e-4, atol=1e-6) and found[0].abs().max() > 0
+
+
+def test_half_precision_of_the_frozen_is_near(models):
+    """Frozen networks in bfloat16, what trains in float32, gradients in float32."""
+    steps = [10, 20]
+    whole, half = load(models), load(models, torch.bfloat16)
+    assert half.base.unet.dtype == torch.bfloat16
+    expected, found = run(whole, steps, 2), run(half, steps, 2)
+    for name, value in found.items():
+        assert value.dtype == torch.float32
+        assert torch.allclose(value, expected[name], rtol=0.1, atol=0.02), name
+    sum(v.sum() for v in found.values()).backward()
+    for parameter in half.encoder.parameters():
+        assert parameter.dtype == parameter.grad.dtype == torch.float32
+        assert torch.isfinite(parameter.grad).all()
 
 
 def test_a_few_steps_bring_every_term_down(models):

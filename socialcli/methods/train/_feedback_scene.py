@@ -47,7 +47,6 @@ class Pair:
     object: XYXY
     label: str
     verbs: list[str]
-    hois: list[int]
 
 
 @dataclass
@@ -175,11 +174,9 @@ def _pairs(
         if human is None or thing is None:
             continue
         label = one.object_label or (boxes[one.object].label if one.object in boxes else "person")
-        pair = pairs.setdefault((human, thing), Pair(human, thing, label, [], []))
+        pair = pairs.setdefault((human, thing), Pair(human, thing, label, []))
         if one.verb not in pair.verbs:
             pair.verbs.append(one.verb)
-        if one.hoi is not None and one.hoi not in pair.hois:
-            pair.hois.append(one.hoi)
     return list(pairs.values())
 
 

@@ -96,7 +96,8 @@ def load(config: Config, place: Place) -> State:
     (spec,) = models(config)
     diffusion = backends.load(dataclasses.replace(spec, device=str(place.device)))
     for part in (diffusion.vae, diffusion.text_encoder):
-        part.to(place.dtype)
+        if part.dtype != place.dtype:
+            part.to(place.dtype)
     diffusion.unet.requires_grad_(True)
     if config.gradient_checkpointing:
         diffusion.unet.enable_gradient_checkpointing()
@@ -169,11 +170,14 @@ def validate(state: State) -> list[tuple[str, Image]]:
 
 def save(state: State, folder: Path, metadata: dict[str, str]) -> None:
     """The whole model in diffusers' layout; the record stands in the UNet's header."""
-    import diffusers
     from safetensors.torch import load_file, save_file
 
+    from socialcli.backends.quiet import quiet_stderr
+
+    with quiet_stderr():  # it warns of parts that are not used here
+        from diffusers import StableDiffusionPipeline
     found = state.diffusion
-    pipeline: Any = diffusers.StableDiffusionPipeline(
+    pipeline: Any = StableDiffusionPipeline(
         vae=found.vae, text_encoder=found.text_encoder, tokenizer=found.tokenizer, unet=found.unet,
         scheduler=found.scheduler, safety_checker=None, feature_extractor=None,
         requires_safety_checker=False,
