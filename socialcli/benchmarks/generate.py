@@ -1,0 +1,101 @@
+"""Pictures a second of `socialcli generate` against a plain loop over diffusers' pipeline.
+
+Both have the same weights loaded before the clock starts, the same scheduler, steps and guidance,
+batches of 8, 96 x 96 pixels, one thread. The plain loop calls the pipeline and saves PNGs; ours is
+the whole production path: requests, noise by key, PNGs with provenance, records, a synced shard.
+The weights are the embedded miniature's, or random ones of its shape where they are not there: the
+time does not depend on them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import statistics
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from socialcli.benchmarks import in_turns, ratio, table
+from socialcli.running import shard
+from socialcli.running.plan import Plan, Task
+from socialcli.running.report import Report
+
+PICTURES, BATCH, STEPS, GUIDANCE = 16, 8, 30, 5.0
+WEIGHTS = Path(__file__).parent.parent / "weights" / "diffusion"
+
+
+def model(folder: Path) -> Path:
+    """The folder of a small Stable Diffusion."""
+    if (WEIGHTS / "model_index.json").exists() and (WEIGHTS / "unet").exists():
+        return WEIGHTS
+    from socialcli.zoo import diffusion, vae
+
+    random = vae.network()
+    random.register_to_config(scaling_factor=1.0)
+    random.half().save_pretrained(folder / "vae")
+    diffusion.export(diffusion.network(), folder)
+    return folder
+
+
+def pipeline(folder: Path) -> Any:
+    """diffusers' own, as its documentation shows."""
+    import torch
+    from diffusers import StableDiffusionPipeline, UniPCMultistepScheduler
+
+    made = StableDiffusionPipeline.from_pretrained(
+        folder, safety_checker=None, torch_dtype=torch.float32
+    )
+    made.scheduler = UniPCMultistepScheduler.from_config(made.scheduler.config)
+    made.set_progress_bar_config(disable=True)
+    return made
+
+
+def run(turns: int) -> str:
+    """A Markdown table of pictures per second."""
+    import torch
+
+    from socialcli.methods.generate import text
+    from socialcli.world import plan
+    from socialcli.world.captions import captions
+
+    torch.set_num_threads(1)
+    prompts = [captions(plan(7, n), 1)[0].text for n in range(PICTURES)]
+    with tempfile.TemporaryDirectory(prefix="socialcli-benchmark-") as temporary:
+        root, out = Path(temporary), Path(temporary) / "out"
+        weights = model(root / "model")
+        plain = pipeline(weights)
+        config = text.Config(
+            prompt=prompts, model=str(weights), steps=STEPS, guidance=GUIDANCE, batch_size=BATCH,
+            device="cpu", dtype="float32",
+        )  # fmt: skip
+        studio = text.load(config)
+
+        def loop() -> None:
+            for start in range(0, PICTURES, BATCH):
+                part = prompts[start : start + BATCH]
+                made = plain(part, num_inference_steps=STEPS, guidance_scale=GUIDANCE).images
+                for number, image in enumerate(made, start):
+                    image.save(out / f"{number:05d}.png")
+
+        def ours() -> None:
+            work = Plan("generate", "text", dataclasses.asdict(config), ())
+            task = Task(0, f"0:{PICTURES}", str(out / "0.tar"))
+            shard.run(work, task, studio, Report(quiet=True))
+
+        def fresh() -> None:
+            shutil.rmtree(out, ignore_errors=True)
+            out.mkdir()
+
+        runs = {"diffusers pipeline in a loop": loop, "socialcli generate": ours}
+        seconds = in_turns(runs, turns, before=fresh)
+    peer = "diffusers pipeline in a loop"
+    lines = [
+        [n, f"{PICTURES / statistics.median(seconds[n]):.2f}", f"{ratio(seconds, n, peer):.3f}"]
+        for n in runs
+    ]
+    head = (
+        "## Pictures from prompts\n\nThe miniature Stable Diffusion at 96 x 96 pixels, UniPC, "
+        f"{STEPS} steps, guidance {GUIDANCE:g}, batches of {BATCH}, one thread."
+    )
+    return f"{head}\n\n" + table(["", "pictures/s", "times diffusers"], lines)
