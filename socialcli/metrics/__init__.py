@@ -16,7 +16,7 @@ module has
     ``pictures(rows)``          {column: (N,)}, each picture's own figure, NaN where it has none
 
 and may have ``RESAMPLES`` (at most so many, where one costs seconds), ``INTERVAL`` ("percentile",
-or "basic" for a statistic that resampling biases), ``OPTIONS`` (fields of the configuration that
+or "centred" for a statistic that resampling biases), ``OPTIONS`` (fields of the configuration that
 change what it measures), ``count(rows)`` (pictures it is of, where `pictures` does not tell) and
 ``notes(rows)``: lines worth knowing.
 """

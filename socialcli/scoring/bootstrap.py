@@ -21,14 +21,14 @@ LEVEL = 0.95
 
 @dataclass(frozen=True)
 class Interval:
-    """A percentile (or basic) bootstrap interval; None where too few resamples had a value."""
+    """A bootstrap interval; None where too few resamples had a value."""
 
     low: float | None
     high: float | None
     resamples: int  # that had a value
 
     def within(self, least: float, most: float) -> Interval:
-        """The part that a figure can have: a basic interval may reach below zero."""
+        """The part that a figure can have: a centred interval may reach below zero."""
         if self.low is None or self.high is None:
             return self
         low, high = (min(max(v, least), most) for v in (self.low, self.high))
@@ -90,20 +90,22 @@ def spread(counts: numpy.ndarray, members: numpy.ndarray) -> numpy.ndarray:
 
 
 def interval(values: numpy.ndarray, estimate: float, kind: str = "percentile") -> Interval:
-    """The interval in which 95 % of resamples lie; "basic" mirrors it at the estimate.
+    """The interval in which 95 % of resamples lie.
 
     Args:
         values: (R,) resampled figures; NaN are left out.
         estimate: the figure itself.
+        kind: "percentile", or "centred" for a figure that resampling biases: the resamples are
+            moved so that their mean is the estimate, and only their spread speaks.
     """
     import numpy
 
     there = values[numpy.isfinite(values)]
     if len(there) < max(2, len(values) / 2) or not numpy.isfinite(estimate):
         return Interval(None, None, len(there))
+    if kind == "centred":
+        there = there - there.mean() + estimate
     low, high = numpy.percentile(there, [50 * (1 - LEVEL), 50 * (1 + LEVEL)])
-    if kind == "basic":
-        low, high = 2 * estimate - high, 2 * estimate - low
     return Interval(float(low), float(high), len(there))
 
 
@@ -125,8 +127,8 @@ def difference(
     apart = apart[numpy.isfinite(apart)]
     if len(apart) < max(2, len(first) / 2) or not numpy.isfinite(value):
         return Difference(None, None, None, None, len(apart))
-    if kind == "basic":
-        apart = 2 * value - apart
+    if kind == "centred":
+        apart = apart - apart.mean() + value
     low, high = numpy.percentile(apart, [50 * (1 - LEVEL), 50 * (1 + LEVEL)])
     beyond = min((apart <= 0).sum(), (apart >= 0).sum())
     p = min(1.0, 2 * (1 + int(beyond)) / (1 + len(apart)))
