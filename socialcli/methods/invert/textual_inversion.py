@@ -171,8 +171,12 @@ def _add(state: State) -> tuple[Any, dict[str, str]]:
         starts.append(spread(rows, state.config.vectors))
         parts = [concept.token]
         parts += [f"{concept.token}_{n}" for n in range(1, state.config.vectors)]
-        if tokenizer.add_tokens(parts) != len(parts):
-            raise UsageError(f"'{concept.token}' is a word of this model; name it with --token")
+        known = len(tokenizer.tokenize(concept.token)) == 1
+        if known or tokenizer.add_tokens(parts) != len(parts):
+            raise UsageError(
+                f"'{concept.token}' is a word of this model already; call it otherwise, as "
+                f"<{concept.token.strip('<>')}>"
+            )
         names += parts
         written[concept.token] = " ".join(parts)
     ids = tokenizer.convert_tokens_to_ids(names)
