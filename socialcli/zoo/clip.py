@@ -12,9 +12,9 @@ from typing import Any
 from socialcli.world.captions import captions
 from socialcli.zoo import data, labels, training, words
 
-STEPS, BATCH, RATE = 1600, 64, 1.5e-3
+STEPS, BATCH, RATE = 3200, 64, 1.5e-3
 WIDTH, LAYERS, PATCH = 128, 6, 8
-THIN = 0.7  # of the run sees half of the patches a step: twice as fast, and learns as much
+THIN = 1120  # first steps that see half of the patches: quicker, until parts must be put together
 LENGTH = 40  # tokens; one caption in ten thousand is longer, and cut
 TEST, ROUND = 2000, 100
 CLIP = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
@@ -120,7 +120,7 @@ def _loss(model: Any, batch: tuple[Any, ...], step: int) -> Any:
     pixels, ids, mask, facts, whole = (part.to(device) for part in batch)
     clip = model.clip
     with torch.autocast(device.type, torch.bfloat16):
-        seen, facts = _look(clip.vision_model, pixels, facts, step < THIN * STEPS)
+        seen, facts = _look(clip.vision_model, pixels, facts, step < THIN)
         read = clip.text_model(input_ids=ids, attention_mask=mask)
         pictures = clip.visual_projection(seen[:, 0])
         texts = clip.text_projection(read.pooler_output)
@@ -133,12 +133,12 @@ def _loss(model: Any, batch: tuple[Any, ...], step: int) -> Any:
     match = functional.cross_entropy(scores, own) + functional.cross_entropy(scores.T, own)
     value = match / 2
     for i, part in enumerate(dense.split(labels.PATCH_FACTS, -1)):
-        value = value + 0.5 * functional.cross_entropy(
+        value = value + 2.0 * functional.cross_entropy(
             part.float().flatten(0, 1), facts[..., i].flatten()
         )
     sizes = (*labels.ACT_FACTS, *labels.SCENE_FACTS)
     for i, part in enumerate(guess.split(sizes, -1)):
-        value = value + 0.2 * functional.cross_entropy(part, whole[:, i])
+        value = value + 0.5 * functional.cross_entropy(part, whole[:, i])
     return value
 
 
@@ -155,9 +155,19 @@ def _look(tower: Any, pixels: Any, facts: Any, thin: bool) -> tuple[Any, Any]:
     return torch.cat([tower.post_layernorm(states[:, :1]), states[:, 1:]], 1), facts
 
 
+def quicken(tower: Any) -> None:
+    """Compile a vision tower's layers where the machine can: a third less time a step."""
+    import shutil
+
+    if shutil.which("g++"):
+        for layer in tower.encoder.layers:
+            layer.compile(dynamic=False)
+
+
 def train(work: Path, steps: int, minutes: float | None, device: str) -> training.Run:
     """Train, or go on training."""
     model = _trained().to(device).train()
+    quicken(model.clip.vision_model)
     run = training.fit(
         model, _batch, _loss, work, steps, rate=RATE, decay=5e-2, warm=100, average=0.99,
         minutes=minutes,

@@ -13,9 +13,9 @@ from typing import Any
 
 from socialcli.world.vocabulary import PAIRS
 from socialcli.zoo import cards, data, labels, training
-from socialcli.zoo.clip import CLIP
+from socialcli.zoo.clip import CLIP, quicken
 
-STEPS, BATCH, RATE = 1000, 48, 1e-3
+STEPS, BATCH, RATE = 800, 48, 1.2e-3
 PATCH = 8
 JITTER = 0.04  # of a box's sides: detectors are not exact
 ALPHA, GAMMA = 0.5, 0.2  # CMMP's focal loss
@@ -139,6 +139,7 @@ def _loss(model: Any, batch: tuple[Any, ...], step: int, learnt: Any) -> Any:
 def train(work: Path, steps: int, minutes: float | None, device: str) -> training.Run:
     """Train, or go on training; CLIP's miniature must be there."""
     model = _trained().to(device).train()
+    quicken(model.network.trunk)
     learnt = _learnt(model.network)
     run = training.fit(
         model, lambda step: _batch(step, model.network),
