@@ -238,11 +238,12 @@ def test_textual_inversion_draws_what_a_diffusers_pipeline_draws(models, tmp_pat
 
     torch.manual_seed(5)
     vectors = torch.randn(3, tiny.WIDTH)
-    save_file({"<gnome>": vectors}, tmp_path / "learned_embeds.safetensors")
+    notes = {"initial_words": json.dumps({"<gnome>": "toy"})}  # as socialcli invert says it
+    save_file({"<gnome>": vectors}, tmp_path / "learned_embeds.safetensors", notes)
     save_file({"emb_params": vectors[:1]}, tmp_path / "hat.safetensors")
     found = run(
         models, tmp_path / "out", method="textual-inversion",
-        prompt=["a <gnome> holds a <hat>"], plain_word=["<gnome>=toy", "<hat>=hat"],
+        prompt=["a <gnome> holds a <hat>"], plain_word=["<hat>=hat"],
         embedding=[f"{tmp_path}/learned_embeds.safetensors", f"{tmp_path}/hat.safetensors:<hat>"],
     )["00000"]  # fmt: skip
     made = pipeline(models)
@@ -637,6 +638,18 @@ def test_layouts_of_learnt_words(tmp_path):
         found = embeddings.read(str(given))
         assert [w.token for w in found] == [token]
         assert torch.equal(found[0].vectors, vectors)
+
+
+@pytest.mark.parametrize("method", ["text", "ssr", "ip-adapter"])
+def test_half_precision_draws_nearly_the_same(models, tmp_path, method):
+    Image.new("RGB", (20, 20), "red").save(tmp_path / "hat.png")
+    options = {"prompt": ["a man"]}
+    if method != "text":
+        options |= {"reference": [str(tmp_path / "hat.png")], "query": ["hat"]}
+    whole = run(models, tmp_path / "f", method=method, **options)["00000"]
+    half = run(models, tmp_path / "h", method=method, dtype="bfloat16", **options)["00000"]
+    assert record(half).model.options["dtype"] == "bfloat16"
+    assert 0 < numpy.abs(pixels(whole["png"]) - pixels(half["png"])).mean() < 20
 
 
 def test_names_of_models_in_pictures():

@@ -64,6 +64,8 @@ def read(given: str) -> list[Learned]:
         else:
             raise UsageError(f"{file}: it holds {', '.join(found)}; there is no {token}")
     plain = _plain(notes)
+    if len(found) == len(plain) == 1:  # it may have been renamed, by its file or by hand
+        plain = dict.fromkeys(found, *plain.values())
     return [Learned(t, _vectors(file, t, v), plain.get(t, "")) for t, v in found.items()]
 
 
