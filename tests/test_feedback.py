@@ -494,7 +494,7 @@ def test_backends_without_gradients(models, monkeypatch):
         ({"gate_gaze": "200-0"}, "--gate-gaze"),
         ({"gaze_term": "argmax"}, "--gaze-term"),
         ({"ssr_model": ""}, "--ssr-model"),
-        ({"size": 100}, "--size"),
+        ({"size": -1}, "--size"),
         ({"flip": 2.0}, "--flip"),
         ({"weighting": "inverse"}, "--curves"),
         ({"boundary_thickness": 4}, "--boundary-thickness"),

@@ -42,6 +42,7 @@ class State:
     prediction: str  # what the UNet predicts, see training.prediction
     gates: dict[str, Any]  # feedback -> timesteps.Gate
     watch: dict[str, Any]  # feedback -> its detector, see _feedback_watch
+    side: int  # of the square that is trained on, pixels
     nothing: Any = None  # (T, D): the text states of ""
     curves: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
 
@@ -105,41 +106,31 @@ class State:
         Path(self.config.write_curves).write_text(text + "\n", encoding="utf-8")
 
     def draw(self, samples: list[dict[str, Any]]) -> list[Image]:
-        """UniPC from fixed noise, one picture for each of `prepare`'s samples."""
-        import diffusers
-        import numpy
+        """UniPC from fixed noise, one picture for each of `feedback.prepare`'s samples."""
         import torch
-        from PIL import Image
 
+        from socialcli.generating import denoise
         from socialcli.models.ssr_encoder import image_features
-        from socialcli.training.draw import seeded
+        from socialcli.training.diffusion import picture
 
-        config, device, dtype = self.config, self.place.device, self.place.dtype
-        count = len(samples)
-        reference = torch.stack([s["reference"] for s in samples]).to(device, dtype)
-        both = torch.cat([torch.zeros_like(reference), reference])
-        texts = [""] * count + [s["caption"] for s in samples]
-        queries = [""] * count + [s["query"] for s in samples]
-        generator = torch.Generator().manual_seed(seeded(config.seed, "validation"))
-        shape = self.base.latent_shape(config.size, config.size)
-        scheduler = diffusers.UniPCMultistepScheduler.from_config(self.base.scheduler.config)
-        scheduler.set_timesteps(config.validation_steps)
+        config, base, count = self.config, self.base, len(samples)
+        reference = torch.stack([s["reference"] for s in samples]).to(self.vision.device)
+        both = torch.cat([torch.zeros_like(reference), reference]).to(self.vision.dtype)
+        texts, queries = ([""] * count + [s[n] for s in samples] for n in ("caption", "query"))
+        generators = [denoise.generator(config.seed + number) for number in range(count)]
         with torch.no_grad(), self.mixed():
             features = image_features(self.vision, both, self.encoder.scales)
-            subject = self.encoder.subject_tokens(features, self.base.prompts(queries))
+            subject = self.encoder.subject_tokens(features, base.prompts(queries))
             condition = self.encoder.condition(
-                self.base.prompts(texts), [subject], [config.subject_scale]
+                base.prompts(texts), [subject], [config.subject_scale]
             )
-            latents = torch.randn(count, *shape, generator=generator).to(device)
-            for step in scheduler.timesteps:
-                given = torch.cat([latents] * 2).to(dtype)
-                free, told = self.base.unet(given, step, **condition).sample.float().chunk(2)
-                guided = free + config.guidance * (told - free)
-                latents = scheduler.step(guided, step, latents).prev_sample
+            latents = denoise.denoise(
+                base.unet, denoise.scheduler("UniPCMultistepScheduler", base.scheduler),
+                generators, base.latent_shape(self.side, self.side),
+                denoise.Conditioning(condition), config.validation_steps, config.guidance,
+            )  # fmt: skip
         with torch.no_grad(), self.exact():
-            light = (self.decode(latents).clamp(-1, 1) * 127.5 + 127.5).round()
-        pixels = light.permute(0, 2, 3, 1).cpu().numpy().astype(numpy.uint8)
-        return [Image.fromarray(one) for one in pixels]
+            return [picture(one) for one in self.decode(latents)]
 
 
 def load(config: Config, place: Place) -> State:
@@ -153,7 +144,7 @@ def load(config: Config, place: Place) -> State:
     from socialcli.methods.train import _feedback_watch
     from socialcli.models import ssr_layouts
     from socialcli.models.ssr_encoder import SSREncoder
-    from socialcli.training import prediction
+    from socialcli.training import diffusion, prediction
 
     dtype = str(place.dtype).removeprefix("torch.")
     clip = ModelSpec("clip", "clip", config.clip_model, None, str(place.device), dtype)
@@ -168,7 +159,7 @@ def load(config: Config, place: Place) -> State:
     if encoder.image_dim != vision.config.hidden_size:
         raise UsageError(
             f"--ssr-model {config.ssr_model} reads CLIP features {encoder.image_dim} wide, "
-            f"--clip-model {config.clip_model} gives {vision.config.hidden_size}"
+            f"{config.clip_model or CLIP} gives {vision.config.hidden_size}"
         )
     encoder.attach(base.unet)
     encoder.float().to(place.device).requires_grad_(True)
@@ -176,8 +167,10 @@ def load(config: Config, place: Place) -> State:
         base.unet.enable_gradient_checkpointing()
         base.unet.train()  # diffusers checkpoints in training mode only; there is no dropout in it
     watch = _feedback_watch.load(config, wanted(config), place)
-    schedule = prediction.schedule(base.scheduler)
+    alphas, kind = prediction.schedule(base.scheduler)
+    side = diffusion.size(base, config.size)
     nothing = base.prompts([""])[0].detach()
     return State(
-        config, place, encoder, base, vision, processor, *schedule, gates(config), watch, nothing
-    )
+        config, place, encoder, base, vision, processor, alphas, kind, gates(config), watch, side,
+        nothing,
+    )  # fmt: skip

@@ -33,7 +33,7 @@ class Config(TrainingOptions):
     learning_rate: float = option(5e-5, "Peak learning rate of the UNet's subject layers.")
     aligner_learning_rate: float = option(5e-7, "Peak learning rate of the image-text aligner.")
     max_grad_norm: float = option(0.0, "Clip the gradient's norm to this; 0 for no clipping.")
-    size: int = option(512, "Side of the square that is trained on, pixels.")
+    size: int = option(0, "Side of the square that is trained on, pixels; 0: the model's own.")
     crop: str = option("random", "Which square, once the shortest side fits: random, centre.")
     flip: float = option(0.5, "Probability of mirroring.")
     likely_below: int = option(500, "Timesteps below this are more likely than those above.")
@@ -43,7 +43,9 @@ class Config(TrainingOptions):
     model: str = option("", "Its model: hub id, folder in diffusers' layout, or one file.")
     revision: str | None = option(None, "Its commit or tag on the hub.")
     ssr_model: str = option("", "SSR-Encoder to start from: a folder with its two files, or new.")
-    clip_model: str = option(CLIP, "CLIP whose vision tower SSR-Encoder reads: hub id or folder.")
+    clip_model: str = option(
+        "", f"CLIP whose vision tower SSR-Encoder reads: hub id or folder; default: {CLIP}."
+    )
     identity_backend: str = option("iresnet", "Which face embedder gives feedback.")
     identity_model: str = option("", "Its model: a backbone.pth.")
     gaze_backend: str = option("sharingan", "Which gaze estimator gives feedback.")
@@ -184,8 +186,10 @@ def check_options(config: Config) -> None:
             raise UsageError(f"--{name.replace('_', '-')} must lie between 0 and 1")
     if config.boundary_thickness < 3 or config.boundary_thickness % 2 == 0:
         raise UsageError("--boundary-thickness must be odd and at least 3")
-    if config.size < 16 or config.size % 8:
-        raise UsageError("--size must be a multiple of 8, at least 16")
+    if config.size < 0:
+        raise UsageError("--size must be at least 1, or 0 for the model's own")
+    if config.guidance <= 1:
+        raise UsageError("--guidance must be above 1")
     if config.weighting == "inverse" and not (config.curves or config.write_curves):
         raise UsageError("--weighting inverse needs --curves FILE; --write-curves FILE makes one")
     if not config.ssr_model:
@@ -204,7 +208,7 @@ def models(config: Config) -> list[ModelSpec]:
 
     base = [
         base_spec(config, config.device, config.dtype),
-        ModelSpec("clip", "clip", config.clip_model),
+        ModelSpec("clip", "clip", config.clip_model or CLIP),
         ModelSpec("ssr", "ssr-encoder", config.ssr_model),
     ]
     return base + list(

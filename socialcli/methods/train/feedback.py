@@ -46,6 +46,7 @@ FEATURES = (
     "least_face", "gaze_backend", "gaze_model", "gaze_term", "gaze_targets", "pose_backend",
     "pose_model", "pose_targets", "pose_least_score", "interaction_backend", "interaction_model",
 )  # fmt: skip
+USUAL = 512  # pixels: Stable Diffusion's square, to look at records before a model is there
 LOOKED_AT = 300  # samples that are searched for faces, people and so on before models are loaded
 
 # --- samples --------------------------------------------------------------------------------------
@@ -99,7 +100,7 @@ def check(config: Config, sample: Sample) -> None:
 
 
 def _look(config: Config, sample: Sample) -> scenes.Scene:
-    frame = scenes.whole(sample, config.size)
+    frame = scenes.whole(sample, config.size or USUAL)
     return scenes.read(sample, frame, config.query, wanted(config), config.least_face)
 
 
@@ -121,7 +122,7 @@ def prepare(state: State, sample: Sample, variant: Variant) -> dict[str, Any]:
     config = state.config
     image = scenes.decode(sample)
     rng = variant.random
-    frame = geometry.choose(image.width, image.height, config.size, rng, config.crop, config.flip)
+    frame = geometry.choose(image.width, image.height, state.side, rng, config.crop, config.flip)
     scene = scenes.read(sample, frame, config.query, state.names, config.least_face)
     pixels = frame.picture(image)
     seen = image if config.reference == "whole" else Image.fromarray(pixels)
@@ -145,15 +146,12 @@ def features(state: State, examples: list[dict[str, Any]]) -> list[dict[str, Any
     import torch
 
     from socialcli.models.ssr_encoder import image_features
+    from socialcli.training import diffusion
 
     config, place = state.config, state.place
     with torch.no_grad(), state.exact():
         pictures = torch.stack([e["picture"] for e in examples]).to(place.device) / 127.5 - 1
-        vae = state.base.vae
-        posterior = vae.encode(pictures.to(vae.dtype)).latent_dist
-        shift = getattr(vae.config, "shift_factor", None) or 0.0
-        spread = torch.stack([posterior.mean - shift, posterior.std], 1).float()
-        spread = spread * vae.config.scaling_factor
+        spread = torch.stack(diffusion.moments(state.base, pictures), 1)
         words = [e["caption"] for e in examples] + [e["query"] for e in examples]
         text, named = state.base.prompts(words).cpu().chunk(2)
         reference = torch.stack([e["reference"] for e in examples])
