@@ -78,7 +78,7 @@ class Aligner(nn.Module):
         read = []
         for values, to_v, to_out in zip(features, self.to_v, self.to_out, strict=True):
             v = split_heads(to_v(values), self.heads)
-            found = functional.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+            found = attend(q, k, v, bias)
             read.append(to_out(join_heads(found)))
         return self.norm(torch.cat(read, dim=1))
 
@@ -185,7 +185,7 @@ class SSREncoder(nn.Module):
             {
                 name: SubjectAttention(self.subject_layers[names[name]])
                 if name in names
-                else PlainAttention()
+                else SubjectAttention()
                 for name in unet.attn_processors
             }
         )
@@ -282,9 +282,13 @@ class Subjects:
 
 
 class SubjectAttention:
-    """Attention processor of diffusers: text cross-attention plus subject cross-attention."""
+    """Attention processor of diffusers: text cross-attention plus subject cross-attention.
 
-    def __init__(self, layer: SubjectLayer) -> None:
+    Without a layer it is plain attention that takes no notice of subjects (diffusers' own would
+    warn of them): self-attention's.
+    """
+
+    def __init__(self, layer: SubjectLayer | None = None) -> None:
         self.layer = layer
 
     def __call__(
@@ -297,6 +301,7 @@ class SubjectAttention:
         subjects: Subjects | None = None,
     ) -> Tensor:
         states = hidden_states if encoder_hidden_states is None else encoder_hidden_states
+        subjects = subjects if self.layer is not None else None
         if attn.norm_cross:
             states = attn.norm_encoder_hidden_states(states)
         text = states if subjects is None else states[:, : subjects.text_tokens]
@@ -307,39 +312,19 @@ class SubjectAttention:
         q = split_heads(attn.to_q(hidden_states), attn.heads)
         k = split_heads(attn.to_k(text), attn.heads)
         v = split_heads(attn.to_v(text), attn.heads)
-        out = functional.scaled_dot_product_attention(q, k, v, attn_mask=attention_mask)
-        if subjects is not None:
+        out = attend(q, k, v, attention_mask)
+        if self.layer is not None and subjects is not None:
             tokens = states[:, subjects.text_tokens :]
             value = self.layer.to_v_SSR(tokens)
             if subjects.weights is not None:
                 value = value * subjects.weights.to(value.dtype)
             k = split_heads(self.layer.to_k_SSR(tokens), attn.heads)
             v = split_heads(value, attn.heads)
-            out = out + functional.scaled_dot_product_attention(q, k, v)
+            out = out + attend(q, k, v, None)
         joined = attn.to_out[1](attn.to_out[0](join_heads(out)))
         if attn.residual_connection:
             joined = joined + hidden_states
         return joined / attn.rescale_output_factor
-
-
-class PlainAttention:
-    """Self-attention that takes no notice of subjects (diffusers' own would warn of them)."""
-
-    def __init__(self) -> None:
-        from diffusers.models.attention_processor import AttnProcessor2_0
-
-        self.plain = AttnProcessor2_0()
-
-    def __call__(
-        self,
-        attn: Any,
-        hidden_states: Tensor,
-        encoder_hidden_states: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        temb: Tensor | None = None,
-        subjects: Subjects | None = None,
-    ) -> Tensor:
-        return self.plain(attn, hidden_states, encoder_hidden_states, attention_mask, temb)
 
 
 def cross_attentions(unet: Any) -> list[tuple[int, str, Any]]:
@@ -380,6 +365,20 @@ def mask_bias(masks: Tensor, patches: int, weight: float) -> Tensor:
     inside = small.flatten(1) * weight
     inside = torch.cat([torch.ones_like(inside[:, :1]), inside], dim=1)
     return (inside - (1 - inside) * weight)[:, None, None]
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
+    """Attention of (B, heads, T, D) with an additive bias on the logits.
+
+    The fused kernel, but for half precision on CPUs: its backward is several times slower there
+    than plain products.
+    """
+    if q.device.type != "cpu" or q.dtype == torch.float32 or q.dtype == torch.float64:
+        return functional.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+    scores = q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5
+    if bias is not None:
+        scores = scores + bias
+    return scores.softmax(-1).to(v.dtype) @ v
 
 
 def split_heads(x: Tensor, heads: int) -> Tensor:
