@@ -27,7 +27,7 @@ def spots(width: int, height: int, points: list[tuple[float, float]]) -> Image.I
     light = numpy.zeros((height, width))
     for x, y in points:
         away = (columns + 0.5 - x * width) ** 2 + (rows + 0.5 - y * height) ** 2
-        light += 255 * numpy.exp(-away / (2 * (height / 25) ** 2))
+        light += 255 * numpy.exp(-away / (2 * (min(width, height) / 25) ** 2))
     return Image.fromarray(light.clip(0, 255).astype(numpy.uint8)).convert("RGB")
 
 
@@ -45,7 +45,7 @@ def brightest(pixels: numpy.ndarray) -> tuple[float, float]:
 # --- pixels and points agree ----------------------------------------------------------------------
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40, deadline=None, derandomize=True)
 @given(
     st.integers(40, 400), st.integers(40, 400), st.booleans(), st.floats(0, 0.99),
     st.floats(0.35, 0.65), st.floats(0.35, 0.65),
@@ -62,7 +62,7 @@ def test_a_point_goes_where_its_pixel_goes(width, height, flip, place, x, y):
     assert brightest(pixels) == pytest.approx(there, abs=0.02)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30, deadline=None, derandomize=True)
 @given(st.integers(30, 300), st.integers(30, 300), st.booleans(), st.integers(0, 99))
 def test_a_mask_goes_where_its_box_goes(width, height, flip, seed):
     frame = geometry.choose(width, height, 64, random.Random(seed), flip=float(flip))
