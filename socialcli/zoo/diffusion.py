@@ -18,7 +18,7 @@ from socialcli.world.captions import captions
 from socialcli.world.vocabulary import VERBS
 from socialcli.zoo import cards, data, labels, latents, training
 
-STEPS, BATCH, RATE = 3800, 32, 1e-3
+STEPS, BATCH, RATE = 3400, 32, 1e-3
 CHUNKS = 24  # of 2500 scenes
 CHANNELS, HEADS = (48, 80, 160), (1, 1, 2)
 TEXT, TEXT_LAYERS = 192, 3
@@ -29,6 +29,7 @@ DETAILS = 1200  # steps; see above
 # The error at a timestep when half trained: what it is divided by to make all count alike.
 USUAL = ((0, 1.0), (20, 0.7), (50, 0.45), (100, 0.28), (300, 0.144), (500, 0.081), (700, 0.037),
          (900, 0.0112), (999, 0.006))  # fmt: skip
+TINTED, TINT, COARSE = 600, 0.15, 4  # from this timestep on, see `tint`
 SUMMARY = 10  # last tokens, mostly padding, that are asked about the caption's whole statement
 GUIDANCE, SAMPLING = 4.0, 30
 TEST = 128
@@ -156,6 +157,20 @@ def summarise(ids: Any, said: Any) -> Any:
     return said
 
 
+def tint(noise: Any, t: Any, rng: Any) -> Any:
+    """Noise whose broad shapes vary more than chance would have them, where t is late.
+
+    Stable Diffusion's schedule never ends in noise alone: sky and ground still show through, so a
+    UNet learns to read the place there and not in the caption, and then reads it in pure noise.
+    """
+    import torch
+    from torch.nn import functional
+
+    broad = torch.randn(*noise.shape[:2], COARSE, COARSE, generator=rng)
+    broad = functional.interpolate(broad, noise.shape[-2:], mode="bilinear")
+    return noise + TINT * broad * (t >= TINTED).view(-1, 1, 1, 1)
+
+
 def batches(cache: dict[str, Any]) -> Any:
     """step -> latents, token ids, who is spoken of, what is shown, weights, noise, timesteps."""
     import torch
@@ -177,9 +192,12 @@ def batches(cache: dict[str, Any]) -> Any:
         spread = (torch.arange(BATCH) + torch.rand(BATCH, generator=rng)) / BATCH
         if step >= DETAILS:  # every other one in the noisier half
             spread[::2] = 0.5 + spread[::2] / 2
+        t = (spread * 1000).long()
+        if step >= DETAILS:
+            noise = tint(noise, t, rng)
         weight = cache["weight"][rows].float()[:, None] / 100
         shown = cache["patches"][rows].long()
-        return clean, ids, said, shown, weight, noise, (spread * 1000).long()
+        return clean, ids, said, shown, weight, noise, t
 
     return batch
 
