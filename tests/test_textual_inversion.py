@@ -14,6 +14,7 @@ from socialcli.errors import UsageError
 from socialcli.methods.invert import _concepts, _templates
 from socialcli.methods.invert import textual_inversion as method
 from socialcli.shards import index as indexing
+from socialcli.training.draw import Draw, Variant
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +116,7 @@ def test_diffusers_loads_and_uses_what_was_learnt(tmp_path, subjects, model):
     mine = state(model, subjects, tmp_path, concept=["<ball>=red_ball/*"], vectors=3)
     with torch.no_grad():
         mine.words.new.copy_(learnt["<ball>"])
-        text = method._text(mine, mine.concepts[0], "", "a photo of a {}")
+        text = method._text(mine, mine.concepts[0], "a photo of a {}")
         states = mine.diffusion.prompts([text])
     assert (states - theirs).abs().max() < 1e-5
     initial = mine.diffusion.prompts(["a photo of a ball ball ball"])
@@ -158,14 +159,12 @@ def test_generate_takes_it(tmp_path, subjects, model, run_cli):
 def test_only_the_new_words_train(tmp_path, subjects, model):
     import torch
 
-    from socialcli.training.draw import Draw
-
     mine = state(model, subjects, tmp_path)
     parts = (mine.diffusion.unet, mine.diffusion.vae, mine.diffusion.text_encoder)
     trained = [p for part in parts for p in part.parameters() if p.requires_grad]
     assert len(trained) == 1 and trained[0] is mine.words.new
     assert [name for name, _ in method.trainable(mine).named_parameters()] == ["new"]
-    example = {"pixels": torch.rand(3, 32, 32), "concepts": [1], "caption": ""}
+    example = {"pixels": torch.rand(3, 32, 32), "concepts": [1], "texts": [""]}
     (made,) = method.features(mine, [example])
     batch = {name: [value] for name, value in made.items()}
     batch |= {name: made[name].detach()[None] for name in ("mean", "deviation")}
@@ -180,7 +179,6 @@ def test_what_is_learnt_lowers_the_loss(tmp_path, subjects, model):
     from safetensors.torch import load_file
 
     from socialcli.training import examples
-    from socialcli.training.draw import Draw, Variant
 
     invert(
         tmp_path, subjects, model, concept=["<ball>=red_ball/*"], steps=60, learning_rate=0.05,
@@ -211,7 +209,6 @@ def test_the_loss_is_diffusers_own(tmp_path, subjects, model):
     from diffusers import DDPMScheduler
 
     from socialcli.training import diffusion as common
-    from socialcli.training.draw import Draw
 
     mine = state(model, subjects, tmp_path)
     draw = Draw(4, 2, [0, 1, 2], ["a", "b", "c"])
@@ -269,8 +266,6 @@ def test_vectors_start_from_the_words_tokens():
 
 def test_every_second_version_is_mirrored(tmp_path, subjects, model):
     import torch
-
-    from socialcli.training.draw import Variant
 
     mine = state(model, subjects, tmp_path)
     first, second = (
@@ -344,15 +339,27 @@ def test_templates(tmp_path):
     for name, message in (("bad.txt", "'a thing' has no {}"), ("none.txt", "no readable file")):
         with pytest.raises(UsageError, match=message):
             _templates.read(str(tmp_path / name))
-    assert _templates.replaced("A Dog and a dog", "dog", "<x>") == "A <x> and a dog"
-    assert _templates.replaced("two dogs", "dog", "<x>") is None
 
 
 def test_captions_can_be_the_texts(tmp_path, subjects, model):
+    from socialcli import records
+
     mine = state(model, subjects, tmp_path, templates="captions", vectors=2)
-    said = method._text(mine, mine.concepts[1], "a dog on the beach", "the {}")
+    example = method.prepare(mine, mine.place.index.read(5), Variant(0, "k", 0, 2))
+    assert example["concepts"] == [1] and example["texts"] == ["a {} on the beach"]
+    said = method._text(mine, mine.concepts[1], example["texts"][0])
     assert said == "a <spot> <spot>_1 on the beach"
-    assert method._text(mine, mine.concepts[1], "two cats", "the {}") == "the <spot> <spot>_1"
+
+    def template(caption: str, **more: bytes) -> str:
+        members = {"caption.json": records.dump(records.Caption(caption)), **more}
+        return _templates.of_sample(shards.Sample("k", members), "dog")
+
+    assert template("A Dog and a dog") == "A {} and a dog"
+    assert template("two dogs") == "" and _templates.of_sample(shards.Sample("k"), "dog") == ""
+    caption = "a man walks an ugly grey dog home"
+    phrase = records.Entity(2, "an ugly grey dog", "dog", "dog", 12, 28, "animal")
+    entities = records.dump(records.Entities([phrase]))
+    assert template(caption, **{"entities.json": entities}) == "a man walks a {} home"
 
 
 @pytest.mark.parametrize(

@@ -61,15 +61,29 @@ def read(name: str) -> list[str]:
     return found
 
 
-def of_sample(sample: Sample) -> str:
-    """A sample's caption, "" where it has none."""
+def of_sample(sample: Sample, initial: str) -> str:
+    """A sample's caption as a template: ``{}`` for its first mention of a word; "" without one.
+
+    Where the sample has entities, the whole noun phrase is replaced, so that the pseudo-word
+    learns what its adjectives say: "a brown dog in a park" -> "a {} in a park".
+    """
     from socialcli import records
 
-    return sample.record(records.Caption).text if sample.has("caption.json") else ""
+    if not sample.has("caption.json"):
+        return ""
+    caption = sample.record(records.Caption).text
+    if sample.has("entities.json"):
+        for entity in sample.record(records.Entities).entities:
+            if initial.lower() in (entity.head.lower(), entity.lemma.lower()):
+                article = re.match(r"(an?|the)\s+", caption[entity.start : entity.end], re.I)
+                start = entity.start + (article.end() if article else 0)
+                return _with_article(caption[:start]) + "{}" + caption[entity.end :]
+    found, count = re.subn(
+        rf"(?<!\w){re.escape(initial)}(?!\w)", "{}", caption, count=1, flags=re.IGNORECASE
+    )
+    return found if count else ""
 
 
-def replaced(caption: str, initial: str, word: str) -> str | None:
-    """A caption with the first mention of the initial word replaced; None if it has none."""
-    pattern = rf"(?<!\w){re.escape(initial)}(?!\w)"
-    found, count = re.subn(pattern, lambda _: word, caption, count=1, flags=re.IGNORECASE)
-    return found if count else None
+def _with_article(before: str) -> str:
+    """A pseudo-word is no vowel: "an" before it becomes "a"."""
+    return re.sub(r"\b([Aa])n (?=$)", r"\1 ", before)

@@ -58,8 +58,8 @@ class Config(TrainingOptions):
     )  # fmt: skip
     vectors: int = option(1, "Vectors of each pseudo-word.")
     templates: str = option(
-        "object", "Texts it is learnt in: object, style, captions (the samples' own, with the "
-        "initial word replaced), or a file with a {} in each line."
+        "object", "Texts it is learnt in: object, style, captions (the samples' own, with what "
+        "they call by the initial word replaced), or a file with a {} in each line."
     )  # fmt: skip
     backend: str = option("stable-diffusion", "Diffusion backend.")
     model: str = option("", "Diffusion checkpoint: folder, hub id or .safetensors file.")
@@ -75,7 +75,10 @@ class Config(TrainingOptions):
     guidance: float = option(5.0, "Their guidance.", affects_result=False)
 
 
-FEATURES = ("backend", "model", "revision", "size", "crop", "flip")
+FEATURES = (
+    "backend", "model", "revision", "size", "crop", "flip", "templates", "concept", "by",
+    "initial_word",
+)  # fmt: skip
 
 
 @dataclass
@@ -203,7 +206,8 @@ def trainable(state: State) -> Any:
 
 
 def prepare(state: State, sample: Sample, variant: Variant) -> dict[str, Any]:
-    """``pixels`` (3, S, S) in [-1, 1], ``concepts`` (numbers), ``caption`` ("" if not asked)."""
+    """``pixels`` (3, S, S) in [-1, 1], ``concepts`` (numbers), ``texts``: each one's template
+    out of the caption ("" where that is not asked for, or does not mention it)."""
     from socialcli import images
     from socialcli.training import diffusion as common
     from socialcli.training import geometry
@@ -214,18 +218,16 @@ def prepare(state: State, sample: Sample, variant: Variant) -> dict[str, Any]:
     frame = geometry.choose(
         image.width, image.height, state.side, variant.random, config.crop, flip
     )
-    caption = ""
-    if config.templates == "captions":
-        caption = _templates.of_sample(sample)
-    return {
-        "pixels": common.pixels(frame.picture(image)),
-        "concepts": state.of[sample.key],
-        "caption": caption,
-    }
+    numbers = state.of[sample.key]
+    own = config.templates == "captions"
+    texts = [
+        _templates.of_sample(sample, state.concepts[n].initial) if own else "" for n in numbers
+    ]
+    return {"pixels": common.pixels(frame.picture(image)), "concepts": numbers, "texts": texts}
 
 
 def features(state: State, examples: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """``mean`` and ``deviation`` (C, h, w) of the latents; concepts and caption as they were."""
+    """``mean`` and ``deviation`` (C, h, w) of the latents; concepts and texts as they were."""
     import torch
 
     from socialcli.training import diffusion as common
@@ -233,7 +235,7 @@ def features(state: State, examples: list[dict[str, Any]]) -> list[dict[str, Any
     pictures = torch.stack([e["pixels"] for e in examples])
     means, deviations = common.moments(state.diffusion, pictures)
     return [
-        {"mean": m, "deviation": d, "concepts": e["concepts"], "caption": e["caption"]}
+        {"mean": m, "deviation": d, "concepts": e["concepts"], "texts": e["texts"]}
         for m, d, e in zip(means, deviations, examples, strict=True)
     ]
 
@@ -243,10 +245,11 @@ def losses(state: State, batch: dict[str, Any], draw: Draw) -> dict[str, Tensor]
     from socialcli.training import diffusion as common
 
     texts = []
-    for at, (numbers, caption) in enumerate(zip(batch["concepts"], batch["caption"], strict=True)):
+    for at, (numbers, own) in enumerate(zip(batch["concepts"], batch["texts"], strict=True)):
         rng = draw.random(at, "text")
-        concept = state.concepts[rng.choice(numbers)]
-        texts.append(_text(state, concept, caption, rng.choice(state.templates)))
+        chosen = rng.randrange(len(numbers))
+        template = own[chosen] or rng.choice(state.templates)
+        texts.append(_text(state, state.concepts[numbers[chosen]], template))
     with state.place.clock("text"):
         states = state.diffusion.prompts(texts)
     value = common.denoising(
@@ -255,15 +258,10 @@ def losses(state: State, batch: dict[str, Any], draw: Draw) -> dict[str, Tensor]
     return {"denoise": value}
 
 
-def _text(state: State, concept: Concept, caption: str, template: str) -> str:
+def _text(state: State, concept: Concept, template: str) -> str:
     from socialcli.training import diffusion as common
 
-    word = state.written[concept.token]
-    if caption:
-        found = _templates.replaced(caption, concept.initial, word)
-        if found is not None:
-            return found
-    return common.fill(template, word)
+    return common.fill(template, state.written[concept.token])
 
 
 def weights(config: Config) -> dict[str, float]:
