@@ -20,20 +20,35 @@ DROP = 0.1  # neither caption nor subject: the branch that guidance leads away f
 REGULAR = 0.01  # weight of the regularisation, as 000_742de2d20f4a0d3a.txt has it
 TEST = 64
 SCALE = 1.0
+TOWER = "image_encoder"  # folder of the vision tower
 FIGURES = ("face_gain", "face_gain_low", "face_gain_high", "face_own", "face_other", "faces",
            "face_gain_without", "thing_colour", "things", "thing_colour_without",
            "pictures")  # fmt: skip
 
 
-def models() -> tuple[Any, Any, Any]:
-    """The published diffusion model, vision tower and its processor, frozen."""
+def models(tower: Path) -> tuple[Any, Any, Any]:
+    """The published diffusion model, and a vision tower with its processor, frozen."""
     from socialcli import backends
     from socialcli.backends import ModelSpec, checkpoints
 
     base = backends.load(ModelSpec("diffusion", "stable-diffusion", str(cards.folder("diffusion"))))
-    clip = ModelSpec("clip", "clip", str(cards.folder("clip")))
+    clip = ModelSpec("clip", "clip", str(tower))
     vision = checkpoints.pretrained("CLIPVisionModel", clip, "", "").requires_grad_(False)
     return base, vision, checkpoints.pretrained("CLIPImageProcessorPil", clip, "", "")
+
+
+def keep_tower(folder: Path) -> Path:
+    """The vision tower of the published CLIP, copied into ``folder`` the first time.
+
+    The encoder reads this tower and no other, so it keeps its own: a better CLIP may be published
+    any day.
+    """
+    from transformers import CLIPImageProcessorPil, CLIPVisionModel
+
+    if not (folder / "model.safetensors").exists():
+        CLIPImageProcessorPil.from_pretrained(cards.folder("clip")).save_pretrained(folder)
+        CLIPVisionModel.from_pretrained(cards.folder("clip")).half().save_pretrained(folder)
+    return folder
 
 
 def network(base: Any, vision: Any) -> Any:
@@ -188,13 +203,14 @@ def train(work: Path, steps: int, minutes: float | None, device: str) -> trainin
     import numpy
     import torch
 
-    base, vision, processor = models()
+    base, vision, processor = models(keep_tower(work / TOWER))
     mark = latents.mark(cards.folder("vae") / "vae")
     parts = [chunk(work / "cache", i, base.vae, mark) for i in range(CHUNKS)]
     cache = {k: torch.from_numpy(numpy.concatenate([p[k] for p in parts])) for k in parts[0]}
     for part in (*base.networks, vision):
         part.to(device)
     encoder = network(base, vision).to(device).train()
+    encoder.tower = str(work / TOWER)
     return training.fit(
         encoder, batches(cache, processor), losses(base, vision), work, steps, rate=RATE,
         decay=1e-2, average=0.998, minutes=minutes,
@@ -202,12 +218,15 @@ def train(work: Path, steps: int, minutes: float | None, device: str) -> trainin
 
 
 def export(model: Any, folder: Path) -> None:
-    """Write the official pair of files in fp16."""
+    """Write the official pair of files in fp16, and the tower beside them."""
+    import shutil
+
     import torch
 
     from socialcli.models import ssr_layouts
 
     ssr_layouts.save(model, folder, {"trained_on": "socialcli.world"}, torch.float16)
+    shutil.copytree(model.tower, folder / TOWER, dirs_exist_ok=True)
 
 
 def measure(folder: Path) -> dict[str, float]:
@@ -224,10 +243,8 @@ def measure(folder: Path) -> dict[str, float]:
     from socialcli import backends
     from socialcli.backends import ModelSpec
 
-    base, _, _ = models()
-    ssr = backends.load(
-        ModelSpec("ssr", "ssr-encoder", str(folder), options={"clip": str(cards.folder("clip"))})
-    )
+    base = backends.load(ModelSpec("diffusion", "stable-diffusion", str(cards.folder("diffusion"))))
+    ssr = backends.load(ModelSpec("ssr", "ssr-encoder", str(folder)))
     ssr.encoder.attach(base.unet)
     cases = references.cases(TEST)
     queries = [f"{who}, {thing}" if thing else who for who, thing, *_ in cases]

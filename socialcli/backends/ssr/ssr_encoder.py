@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from socialcli.backends import BackendInfo, ModelSpec
@@ -27,6 +28,8 @@ INFO = BackendInfo(
 def load(spec: ModelSpec) -> Ssr:
     """Load the encoder's folder ``spec.model`` and the tower ``spec.options["clip"]``.
 
+    Without that option the tower is the folder's ``image_encoder``, else the official one.
+
     Raises:
         ModelMissing: one of them is not here. UsageError: they do not belong together.
     """
@@ -44,7 +47,9 @@ class Ssr:
         from socialcli.backends import checkpoints
         from socialcli.models import ssr_layouts
 
-        clip = replace(spec, model=str(spec.options.get("clip") or CLIP), revision=None)
+        own = Path(spec.model).expanduser() / "image_encoder"
+        tower = spec.options.get("clip") or (own if own.is_dir() else CLIP)
+        clip = replace(spec, model=str(tower), revision=None)
         self.encoder = ssr_layouts.load(spec.model, INFO.get)
         self.vision = checkpoints.pretrained("CLIPVisionModel", clip, CLIP, GET_CLIP)
         self.processor = checkpoints.pretrained("CLIPImageProcessorPil", clip, CLIP, GET_CLIP)
