@@ -44,6 +44,9 @@ COLUMNS = tuple(
     for (part, classes), word in zip(_KINDS.items(), ("", " rare", " non-rare"), strict=True)
 )
 INTERPOLATIONS = ("11", "all")
+# A resample has fewer different pictures to rank and so a higher average precision: of simulated
+# sets of 200 to 3,000 pictures the percentile interval held the true value in 23 of 45, this in 44.
+INTERVAL = "centred"
 
 
 def needs(config: Any) -> Needs:
