@@ -22,7 +22,7 @@ from tiny import diffusion as tiny
 from socialcli import profiles, records, shards
 from socialcli.commands import generate
 from socialcli.errors import SampleFailed, SocialcliError, UsageError
-from socialcli.generating import denoise, embeddings, grid, prompts, provenance, references
+from socialcli.generating import denoise, drawing, embeddings, grid, prompts, provenance, references
 from socialcli.methods import load as load_method
 from socialcli.running.start import RunOptions
 
@@ -137,6 +137,24 @@ def test_a_key_gives_the_same_bytes_whatever_the_batch_and_the_shards(models, tm
     assert again["00002"]["png"] == one["00002"]["png"]
     other = run(models, tmp_path / "s", prompt=TEXTS, seed=1, limit=3)
     assert list(other) == list(one)[:3] and other["00002"]["png"] != one["00002"]["png"]
+
+
+def test_not_a_bit_depends_on_the_batch(models, tmp_path, monkeypatch):
+    """Before rounding to 8 bits, where batches of other sizes do differ."""
+    seen = []
+    rounded = drawing.pictures
+
+    def pictures(pixels):
+        seen.append(pixels)
+        return rounded(pixels)
+
+    monkeypatch.setattr(drawing, "pictures", pictures)
+    run(models, tmp_path / "1", prompt=TEXTS, batch_size=1)
+    alone = torch.stack([part[0] for part in seen])
+    seen.clear()
+    run(models, tmp_path / "4", prompt=TEXTS, batch_size=4)
+    assert [len(part) for part in seen] == [4, 4]
+    assert torch.equal(alone, torch.cat(seen)[:5])
 
 
 def test_a_killed_run_goes_on_and_workers_change_nothing(models, tmp_path):
@@ -514,10 +532,12 @@ def test_rows_name_references_beside_them(models, tmp_path, people):
         {"prompt": " ", "reference": "hat.png", "query": "hat"},
     ]
     (tmp_path / "sub/p.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    made = run(
-        models, tmp_path / "out", tmp_path / "sub/p.jsonl", method="ssr",
-        references=[str(people)], max_error_rate=1.0,
-    )  # fmt: skip
+
+    def again(**more):
+        return run(models, tmp_path / "out", tmp_path / "sub/p.jsonl", method="ssr",
+                   references=[str(people)], max_error_rate=1.0, **more)  # fmt: skip
+
+    made = again()
     assert {k: record(m).references for k, m in made.items()} == {
         "00000": [records.Shown("hat.png", "hat", 0.65)],
         "00001": [records.Shown("b", "woman, dog, man", 0.2)],
@@ -530,6 +550,10 @@ def test_rows_name_references_beside_them(models, tmp_path, people):
         "no reference picture: give --reference, or a column 'reference'",
         "the prompt is empty",
     ]
+    shutil.copy(tmp_path / "sub/hat.png", tmp_path / "sub/nowhere.png")
+    retried = again(retry_failed=True)
+    assert list(retried) == ["00000", "00001", "00002"]
+    assert retried["00000"] == made["00000"]
 
 
 # ------------------------------------------------------------- bad input, one line each
