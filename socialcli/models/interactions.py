@@ -1,10 +1,11 @@
 """Who does what to whom: logits over verb-object classes for pairs of boxes, from the pixels.
 
-Own network, in the place where CMMP stands in 000_742de2d20f4a0d3a.txt (section 3E) and built as
-CMMP and UPT are: a CLIP tower reads the picture, features are cut out for human, object and their
-union, a token that knows how the boxes lie reads them, and a verb is scored only where the
-object's class allows it. A verb's logit does not depend on the object's name, so that a pair of
-verb and object that was never trained together can be scored.
+Own network, in the place where CMMP stands in 000_742de2d20f4a0d3a.txt (section 3E). Around each
+human-object pair a square window is cut out of the picture, with two more channels that say where
+the human and the object are; a small residual network and the geometry of the boxes (as UPT
+encodes it) give one logit a verb. As in CMMP a verb counts only where the object's class allows
+it; it does not depend on the object's name otherwise, so that a pair of verb and object that was
+never trained together can be scored.
 
 On disk: ``config.json`` (the shape and the table of classes) and ``model.safetensors``.
 """
@@ -26,7 +27,7 @@ from socialcli.models import weights
 
 CONFIG, WEIGHTS, KIND = "config.json", "model.safetensors", "pairwise-interactions"
 IMPOSSIBLE = -20.0  # the logit of a class whose object is another one: a probability of 2e-9
-GRID = 4  # features cut out of a box: GRID by GRID
+ROOM = 1.2  # side of the window over the larger side of the boxes' union
 FACTS = 20  # numbers that say how two boxes lie
 
 
@@ -60,57 +61,65 @@ def spatial(pairs: Tensor) -> Tensor:
     return torch.cat(facts, 1)
 
 
-def cut(features: Tensor, owners: Tensor, boxes: Tensor, side: int) -> Tensor:
-    """Features (B, D, h, w) at a ``side`` by ``side`` grid in each box, bilinear: (N, side², D).
+def windows(pairs: Tensor) -> Tensor:
+    """(N, 8) boxes -> (N, 3): middle x, y and side of the square around both, with `ROOM`."""
+    low = torch.minimum(pairs[:, :2], pairs[:, 4:6])
+    high = torch.maximum(pairs[:, 2:4], pairs[:, 6:])
+    side = ((high - low).amax(1, keepdim=True) * ROOM).clamp(min=0.05)
+    return torch.cat([(low + high) / 2, side], 1)
 
-    ``owners`` (N,) says from which picture; ``boxes`` (N, 4) are normalised xyxy. As RoIAlign with
-    one sample a bin, differentiable in the features.
+
+def cut(pictures: Tensor, owners: Tensor, pairs: Tensor, side: int) -> Tensor:
+    """The window of every pair with the places of both: (N, 5, side, side).
+
+    Args:
+        pictures: (B, 3, h, w). owners: (N,) whose pair it is. pairs: (N, 8), normalised xyxy.
+
+    Returns:
+        The picture (bilinear, 0 outside, differentiable), then 1 inside the human's box and 0
+        elsewhere, then the same for the object's.
     """
-    at = (torch.arange(side, device=boxes.device, dtype=boxes.dtype) + 0.5) / side
-    xs = boxes[:, None, 0] + at * (boxes[:, 2] - boxes[:, 0])[:, None]
-    ys = boxes[:, None, 1] + at * (boxes[:, 3] - boxes[:, 1])[:, None]
-    grid = torch.stack(
-        [xs[:, None, :].expand(-1, side, -1), ys[:, :, None].expand(-1, -1, side)], -1
-    )
-    found = F.grid_sample(
-        features[owners], grid * 2 - 1, padding_mode="border", align_corners=False
-    )
-    return found.flatten(2).transpose(1, 2)
+    at = (torch.arange(side, device=pairs.device, dtype=pairs.dtype) + 0.5) / side - 0.5
+    middle = windows(pairs)
+    xs = (middle[:, :1] + at * middle[:, 2:])[:, None, :].expand(-1, side, -1)
+    ys = (middle[:, 1:2] + at * middle[:, 2:])[:, :, None].expand(-1, -1, side)
+    grid = torch.stack([xs, ys], -1) * 2 - 1
+    seen = F.grid_sample(pictures[owners], grid.to(pictures.dtype), align_corners=False)
+    inside = [
+        (xs >= box[:, 0, None, None]) & (ys >= box[:, 1, None, None])
+        & (xs <= box[:, 2, None, None]) & (ys <= box[:, 3, None, None])
+        for box in (pairs[:, :4], pairs[:, 4:])
+    ]  # fmt: skip
+    return torch.cat([seen, torch.stack(inside, 1).to(seen.dtype)], 1)
 
 
-class Read(nn.Module):
-    """One token reads many: cross-attention, then two linear layers, each before a sum."""
+class Block(nn.Module):
+    """Two 3x3 convolutions beside a shortcut; ``stride`` 2 halves the map."""
 
-    def __init__(self, width: int, heads: int) -> None:
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
-        self.heads = heads
-        self.before, self.after = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.query, self.key, self.value, self.out = (nn.Linear(width, width) for _ in range(4))
-        self.think = nn.Sequential(
-            nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width)
-        )
+        self.body = nn.Sequential(
+            nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs),
+            nn.ReLU(), nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False), nn.BatchNorm2d(outputs),
+        )  # fmt: skip
+        self.skip: nn.Module = nn.Identity()
+        if stride != 1 or inputs != outputs:
+            self.skip = nn.Sequential(
+                nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs)
+            )
 
-    def forward(self, token: Tensor, memory: Tensor) -> Tensor:
-        """(N, D) reads (N, T, D) -> (N, D)."""
-        count, width = token.shape
-
-        def split(x: Tensor) -> Tensor:
-            return x.view(count, -1, self.heads, width // self.heads).transpose(1, 2)
-
-        query = split(self.query(self.before(token)))
-        scores = query @ split(self.key(memory)).transpose(-1, -2) / (width // self.heads) ** 0.5
-        found = scores.softmax(-1) @ split(self.value(memory))
-        token = token + self.out(found.transpose(1, 2).reshape(count, width))
-        return token + self.think(self.after(token))
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.relu(self.body(x) + self.skip(x))
 
 
 class InteractionNetwork(nn.Module):
     """Verb logits for human-object pairs.
 
     Args:
-        config: ``trunk`` (the fields of a CLIPVisionConfig), ``image_mean``, ``image_std``,
-            ``layers`` that read, ``heads``, ``classes`` ({"hoi", "verb", "object", "rare"} each)
-            and ``aliases`` (other names of object classes: {"woman": "person"}).
+        config: ``image_size`` S to which pictures are brought, ``window`` in pixels, ``widths`` of
+            the residual network's levels, ``image_mean``, ``image_std``, ``classes`` ({"hoi",
+            "verb", "object", "rare"} each) and ``aliases`` (other names of object classes:
+            {"woman": "person"}).
     """
 
     image_mean: Tensor
@@ -119,25 +128,24 @@ class InteractionNetwork(nn.Module):
     possible: Tensor  # (objects + 1, C) bool: the classes of each object; last row: an unknown one
 
     def __init__(self, config: dict[str, Any]) -> None:
-        from transformers import CLIPVisionConfig, CLIPVisionModel
-
         super().__init__()
         self.config = config
         self.classes = tuple(Class(**c) for c in config["classes"])
         self.verbs = tuple(dict.fromkeys(c.verb for c in self.classes))
         self.objects = tuple(dict.fromkeys(c.object for c in self.classes))
-        shape = CLIPVisionConfig(**config["trunk"])
-        width = shape.hidden_size
-        self.side: int = shape.image_size  # type: ignore[assignment]
-        self.trunk = CLIPVisionModel(shape)
-        self.map = nn.Linear(width, width)
-        self.lie = nn.Sequential(nn.Linear(FACTS, width), nn.GELU(), nn.Linear(width, width))
-        cells = 3 * GRID**2
-        self.cells = nn.Parameter(torch.randn(cells, width) * 0.5)
-        self.memory = nn.LayerNorm(width)
-        self.read = nn.ModuleList(Read(width, config["heads"]) for _ in range(config["layers"]))
-        self.last = nn.LayerNorm(width)
-        self.verb = nn.Linear(width, len(self.verbs))
+        self.side, self.window = int(config["image_size"]), int(config["window"])
+        first, *more = config["widths"]
+        levels: list[nn.Module] = [
+            nn.Conv2d(5, first, 3, 2, 1, bias=False), nn.BatchNorm2d(first), nn.ReLU(),
+            Block(first, first, 1),
+        ]  # fmt: skip
+        for before, width in zip(config["widths"], more, strict=False):
+            levels += [Block(before, width, 2), Block(width, width, 1)]
+        self.trunk = nn.Sequential(*levels)
+        last = config["widths"][-1]
+        self.lie = nn.Sequential(nn.Linear(FACTS, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU())
+        self.think = nn.Sequential(nn.Linear(last + 64, 2 * last), nn.ReLU())
+        self.verb = nn.Linear(2 * last, len(self.verbs))
         for name in ("image_mean", "image_std"):
             values = torch.tensor(config[name]).view(1, 3, 1, 1)
             self.register_buffer(name, values, persistent=False)
@@ -149,43 +157,34 @@ class InteractionNetwork(nn.Module):
         self.register_buffer("possible", table, persistent=False)
 
     def prepared(self, pictures: Tensor) -> Tensor:
-        """(B, 3, H, W) in [0, 1], any size -> (B, 3, S, S) as the tower wants it; squashed, as
-        normalised boxes are. Differentiable."""
+        """(B, 3, H, W) in [0, 1], any size -> (B, 3, S, S), normalised; squashed, as normalised
+        boxes are. Differentiable."""
         pictures = pictures.to(self.image_mean.device, torch.float32)
         if pictures.shape[-2:] != (self.side, self.side):
             size = (self.side, self.side)
             pictures = F.interpolate(pictures, size, mode="bilinear", antialias=True)
         return (pictures - self.image_mean) / self.image_std
 
-    def features(self, pixels: Tensor) -> Tensor:
-        """(B, 3, S, S) prepared pictures -> (B, patches, D) of the tower's last layer."""
-        return self.trunk(pixel_values=pixels.to(self.verb.weight.dtype)).last_hidden_state[:, 1:]
-
-    def forward(self, seen: Tensor, pairs: Sequence[Tensor]) -> Tensor:
+    def forward(self, pictures: Tensor, pairs: Sequence[Tensor]) -> Tensor:
         """Verb logits of every pair of every picture, one after the other.
 
         Args:
-            seen: what `features` gave. pairs: per picture (n, 8): human and object box,
+            pictures: (B, 3, S, S), `prepared`. pairs: per picture (n, 8): human and object box,
                 normalised xyxy.
 
         Returns:
             (N, V) float32.
         """
-        side = round(seen.shape[1] ** 0.5)
-        maps = self.map(seen).transpose(1, 2).unflatten(2, (side, side))
-        counts = torch.tensor([len(p) for p in pairs], device=seen.device)
-        owners = torch.repeat_interleave(torch.arange(len(pairs), device=seen.device), counts)
-        boxes = torch.cat([p.reshape(-1, 8) for p in pairs]).to(seen.device, torch.float32)
-        human, thing = boxes[:, :4], boxes[:, 4:]
-        union = torch.cat(
-            [torch.minimum(human, thing)[:, :2], torch.maximum(human, thing)[:, 2:]], 1
-        )
-        cells = [cut(maps, owners, b.to(maps.dtype), GRID) for b in (human, thing, union)]
-        memory = self.memory(torch.cat(cells, 1) + self.cells)
-        token = self.lie(spatial(boxes).to(memory.dtype))
-        for layer in self.read:
-            token = layer(token, memory)
-        return self.verb(self.last(token)).float()
+        counts = torch.tensor([len(p) for p in pairs], device=pictures.device)
+        owners = torch.repeat_interleave(torch.arange(len(pairs), device=pictures.device), counts)
+        boxes = torch.cat([p.reshape(-1, 8) for p in pairs]).to(pictures.device, torch.float32)
+        return self.judge(cut(pictures, owners, boxes, self.window), boxes)
+
+    def judge(self, seen: Tensor, boxes: Tensor) -> Tensor:
+        """(N, 5, window, window) from `cut` and their (N, 8) boxes -> (N, V) verb logits."""
+        seen = seen.contiguous(memory_format=torch.channels_last)
+        found = self.trunk(seen).mean((2, 3))
+        return self.verb(self.think(torch.cat([found, self.lie(spatial(boxes))], 1))).float()
 
     def object_rows(self, names: Sequence[str]) -> Tensor:
         """(n,) int64: which object class each name means; the number of classes for none.
@@ -213,7 +212,10 @@ def save(network: InteractionNetwork, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     body = {"model_type": KIND, **network.config}
     (folder / CONFIG).write_text(json.dumps(body, indent=1) + "\n", encoding="utf-8")
-    state = {k: v.detach().half().cpu().contiguous() for k, v in network.state_dict().items()}
+    state = {
+        k: (v.half() if v.is_floating_point() else v).cpu().contiguous()
+        for k, v in network.state_dict().items()
+    }
     save_file(state, folder / WEIGHTS, metadata={"format": "pt"})
 
 

@@ -24,7 +24,7 @@ INFO = BackendInfo(
     model="socialcli/weights/interaction",
     get="python -m socialcli.zoo interaction",
     size="3 MB, in the package",
-    packages=("torch", "transformers"),
+    packages=("torch",),
 )
 THRESHOLD = 0.1  # the least score of an interaction that is written
 PART = 32  # pictures a forward pass
@@ -82,8 +82,8 @@ class Pairwise:
         rows = self.network.object_rows([name for mine in objects for name in mine])
         if not len(rows):
             return [pictures.new_zeros(0, len(self.classes)) for _ in pairs]
-        seen = self.network.features(self.network.prepared(pictures))
-        found = self.network.class_logits(self.network(seen, pairs), rows)
+        verbs = self.network(self.network.prepared(pictures), pairs)
+        found = self.network.class_logits(verbs, rows)
         return list(torch.split(found, [len(p) for p in pairs]))
 
     def labels(
@@ -139,7 +139,7 @@ class Pairwise:
                 )  # fmt: skip
                 rows = self.network.object_rows([c["label"] for n in part for c in asked[n]])
                 pairs = [torch.tensor([c["pair"] for c in asked[n]]) for n in part]
-                verbs = self.network(self.network.features(pictures), pairs)
+                verbs = self.network(pictures, pairs)
                 scores = self.network.class_logits(verbs, rows).sigmoid().cpu()
             for number, mine in zip(part, scores.split([len(p) for p in pairs]), strict=True):
                 result[number] = Interactions(self._kept(asked[number], mine), self.model)
