@@ -63,6 +63,16 @@ def test_the_segmenter_starts_able_to_see():
     assert (corners[0, 0, 0] - corners[0, 0, 1]).abs().mean() > 0.3
 
 
+def test_all_of_the_segmenter_learns():
+    """Transformers' `get_image_embeddings` keeps no gradients: an encoder behind it never learns."""
+    model = segment.network().train()
+    segment._loss(model, segment._batch(0), 0).backward()
+    idle = {n for n, p in model.named_parameters() if p.grad is None or not p.grad.any()}
+    unused = ("mask_embed", "point_embed.0", "point_embed.1", "not_a_point", "k_proj.bias")
+    first = "output_hypernetworks_mlps.0."  # learns in other steps: one mask instead of three
+    assert not {n for n in idle if not any(part in n for part in (*unused, first))}
+
+
 def test_a_segmenting_batch_says_what_the_scenes_say():
     pixels, corners, truth, told = segment._batch(2)
     again = segment._batch(2)

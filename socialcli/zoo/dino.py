@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from socialcli.world.scenes import Scene
 
-STEPS, BATCH, RATE = 1600, 40, 1.5e-3  # a batch is so many scenes
-CROPS, WHOLE = 64, 16  # subjects' crops and whole pictures a step
+STEPS, BATCH, RATE = 900, 32, 1.5e-3  # a batch is so many scenes
+CROPS, WHOLE = 48, 8  # subjects' crops and whole pictures a step
 HEAT = 0.1  # temperature of the contrast
 TEST = 128  # subjects of the test: each fourth a person, the others of every kind in turn
 SCENES = 4  # of each of them

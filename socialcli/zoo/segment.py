@@ -112,7 +112,8 @@ def _loss(model: Any, batch: tuple[Any, ...], step: int) -> Any:
     # Sines are told apart by eight bits; the coordinates they come from were not rounded.
     sparse, dense, where = (part.bfloat16() for part in (sparse, dense, where))
     with torch.autocast(device.type, torch.bfloat16):
-        features = model.get_image_embeddings(pixels)
+        # Not `get_image_embeddings`: that one keeps no gradients, and nothing says so.
+        features = model.vision_encoder(pixels).last_hidden_state
         # Once in four steps the mask that is given when only one is asked for.
         logits, scores = model.mask_decoder(
             features, where, sparse, dense, multimask_output=step % 4 != 3
