@@ -64,7 +64,7 @@ def test_the_segmenter_starts_able_to_see():
 
 
 def test_all_of_the_segmenter_learns():
-    """Transformers' `get_image_embeddings` keeps no gradients: an encoder behind it never learns."""
+    """`get_image_embeddings` keeps no gradients: an encoder behind it never learns."""
     model = segment.network().train()
     segment._loss(model, segment._batch(0), 0).backward()
     idle = {n for n, p in model.named_parameters() if p.grad is None or not p.grad.any()}
