@@ -19,6 +19,8 @@ from typer.testing import CliRunner
 
 from socialcli import cli, records, shards
 from socialcli.checking import read_members
+from socialcli.commands import inspect
+from socialcli.errors import UsageError
 from socialcli.looking import draw, gather, marks, sheet, statistics, text
 from socialcli.looking.marks import LAYERS, Scale
 from socialcli.looking.overlay import SIDE
@@ -527,3 +529,16 @@ def test_empty_and_damaged_shards_still_give_a_report(tmp_path):
     assert done.exit_code == 0, done.output
     assert "damaged" in done.stdout
     Page((tmp_path / "report" / "index.html").read_text())
+
+
+def test_the_page_leads_to_other_pages(tmp_path):
+    shards.write(tmp_path / "a.tar", [("k", scenes.members(0))])
+    out = tmp_path / "report"
+    assert (
+        run(tmp_path / "a.tar", "--out", out, "--link", f"It={tmp_path}/s/<i>.html").exit_code == 0
+    )
+    assert '<a href="../s/&lt;i&gt;.html">It</a></nav>' in (out / "index.html").read_text()
+    with pytest.raises(UsageError, match="expected NAME=FILE"):
+        inspect._link("Scores", str(out))
+    with pytest.raises(UsageError, match="give --out"):
+        inspect._link("Scores=s.html", None)

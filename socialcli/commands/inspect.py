@@ -34,6 +34,12 @@ def command(
         bool, typer.Option("--per-shard", help="A line for each shard as well.")
     ] = False,
     title: Annotated[str | None, typer.Option(help="Heading of the page and the sheets.")] = None,
+    link: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="NAME=FILE: another page that this one leads to. Repeatable.", show_default=False
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The counts as JSON.")] = False,
 ) -> None:
     """The table goes to stdout; with --out the paths written go to stderr, the page's last.
@@ -47,6 +53,7 @@ def command(
     from socialcli.looking import gather, table
     from socialcli.running.report import one_line
 
+    links = [_link(text, out) for text in link or []]
     found = gather.look(shards.expand(inputs), sample if out is not None else 0, limit)
     if as_json:
         print(json.dumps(table.as_json(found), ensure_ascii=True, indent=1))
@@ -55,7 +62,23 @@ def command(
     sys.stdout.flush()
     if out is not None:
         for path in gather.write(found, out, title or one_line(", ".join(inputs)), columns,
-                                 page_size):  # fmt: skip
+                                 page_size, links):  # fmt: skip
             print(path, file=sys.stderr)
     for complaint in found.complaints:
         print(f"warning: {one_line(complaint)}", file=sys.stderr)
+
+
+def _link(text: str, out: str | None) -> tuple[str, str]:
+    """NAME=FILE as the name and the way there from the page."""
+    import os
+
+    from socialcli import shards
+    from socialcli.errors import UsageError
+
+    name, equals, file = text.partition("=")
+    if not (name and equals and file):
+        raise UsageError(f"--link {text}: expected NAME=FILE")
+    if out is None:
+        raise UsageError("--link leads from a page: give --out FOLDER")
+    near = shards.is_url(file) or shards.is_url(out)
+    return name, file if near else os.path.relpath(file, out).replace(os.sep, "/")

@@ -132,10 +132,18 @@ def _made(stats: dict[str, Any] | None) -> str:
     return ", ".join(part for part in parts if part)
 
 
-def write(found: Looked, out: str, title: str, columns: int, page_size: int) -> Iterator[str]:
+def write(
+    found: Looked,
+    out: str,
+    title: str,
+    columns: int,
+    page_size: int,
+    links: list[tuple[str, str]] | None = None,
+) -> Iterator[str]:
     """Write ``sheet-NNN.png`` and ``index.html`` into a folder; yields each path when it is there.
 
-    Sheets that an earlier, larger report left in the folder are removed.
+    The page leads to the ``links`` (name, where). Sheets that an earlier, larger report left in
+    the folder are removed.
     """
     from socialcli import shards
     from socialcli.looking import sheet, text
@@ -161,7 +169,7 @@ def write(found: Looked, out: str, title: str, columns: int, page_size: int) -> 
     if found.limited:
         chosen += " The shards hold more: --limit left the rest unread."
     lost = sum(found.lost_by.values())
-    report = Report(title, found.statistics, found.shards, found.lost, lost, chosen)
+    report = Report(title, found.statistics, found.shards, found.lost, lost, chosen, links or [])
     with shards.publish(str(folder / "index.html")) as stream:
         for piece in page(report, found.views):
             stream.write(piece.encode("utf-8", "replace"))

@@ -47,6 +47,7 @@ class Report:
     lost: list[dict[str, str]] = field(default_factory=list)  # key, status, stage, reason, shard
     lost_count: int = 0
     chosen: str = ""  # how the pictures shown were chosen
+    links: list[tuple[str, str]] = field(default_factory=list)  # name, where: other pages
 
 
 def page(report: Report, views: Iterable[View]) -> Iterator[str]:
@@ -74,7 +75,10 @@ def page(report: Report, views: Iterable[View]) -> Iterator[str]:
     yield '<nav><a href="#counts">What is in it</a><a href="#gallery">Pictures</a>'
     if report.lost:
         yield '<a href="#lost">Left out</a>'
-    yield '<a href="#made">How it was made</a></nav></header>\n<main>'
+    yield '<a href="#made">How it was made</a>'
+    for name, where in report.links:
+        yield f'<a href="{escape(where)}">{told(name)}</a>'
+    yield "</nav></header>\n<main>"
     yield _facts(report)
     yield '<h2 id="counts">What is in it</h2><div class="panels">'
     yield from _panels(s)
