@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-DEFAULT = "text-to-image"
+DEFAULT = "feedback"
 INPUTS = "Shards: paths, globs, folders, {000..099} ranges, URLs, a.tar+b.tar to join sidecars."
 OUTPUT = "Folder of the result, its log and its checkpoints."
 RUNNING = False

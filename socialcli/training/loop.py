@@ -43,7 +43,8 @@ and, if it wants to,
                                the picture is not even decoded again. Values: tensors or JSON
     ``collate(state, examples)``   the batch; default: tensors of equal shape are stacked and
                                moved to ``place.device``, everything else becomes a list of B
-    ``groups(state)``          AdamW parameter groups; default: one, with the options' values
+    ``groups(state)``          the optimiser's parameter groups (``scale`` multiplies a group's
+                               learning rate); default: one, with the options' values
     ``after_step(state)``      after each optimiser step (a projection)
     ``validate(state)``        list of (caption, PIL picture); must not draw from global
                                generators; the trainable module is in eval mode meanwhile

@@ -153,7 +153,6 @@ def load(config: Config, place: Place) -> State:
     state.words, state.written = _add(state)
     if config.gradient_checkpointing:
         diffusion.unet.enable_gradient_checkpointing()
-        diffusion.text_encoder.gradient_checkpointing_enable()
     return state
 
 
