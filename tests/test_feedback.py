@@ -20,6 +20,7 @@ from socialcli.shards import Sample
 from socialcli.shards import index as indexing
 from socialcli.training.draw import Draw, Variant
 from socialcli.training.place import Clock, Place
+from socialcli.zoo import interaction as zoo
 
 SIZE = 64
 CLASSES = (("hold", "dog"), ("walk", "dog"), ("ride", "horse"))
@@ -48,20 +49,15 @@ def models(tmp_path_factory):
     people.backbone(place / "backbone.pth")
     people.sharingan(place / "gaze.pt")
     people.vitpose(place / "pose")
-    trunk = {
-        "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "image_size": 32,
-        "num_attention_heads": 2, "patch_size": 8,
-    }  # fmt: skip
     classes = [
         {"hoi": n, "verb": verb, "object": thing, "rare": False}
         for n, (verb, thing) in enumerate(CLASSES)
     ]
-    network = interactions.InteractionNetwork(
-        {
-            "trunk": trunk, "image_mean": [0.5] * 3, "image_std": [0.5] * 3, "layers": 1,
-            "heads": 2, "classes": classes,
-        }
-    )  # fmt: skip
+    shape = zoo.network(window=24, widths=(8, 16)).config
+    network = interactions.InteractionNetwork({**shape, "classes": classes})
+    with torch.no_grad():  # as if it had seen pictures: no channel is switched off
+        pair = torch.tensor([[0.1, 0.1, 0.4, 0.9, 0.5, 0.4, 0.8, 0.9]])
+        network.train()(torch.randn(8, 3, 96, 96), [pair] * 8)
     interactions.save(network, place / "interaction")
     return place
 
@@ -402,6 +398,41 @@ def test_what_is_saved_is_loaded_again(models, tmp_path):
     again = load(models, feedback="none", ssr_model=str(tmp_path / "out"))
     mine, theirs = state.encoder.state_dict(), again.encoder.state_dict()
     assert all(torch.equal(mine[name], theirs[name]) for name in mine)
+
+
+def test_a_run_in_two_parts_is_the_run_in_one(models, tmp_path):
+    """Through the trainer: steps, features kept, a checkpoint, and the same bits at the end."""
+    from safetensors import safe_open
+    from safetensors.torch import load_file
+
+    from socialcli.training import loop
+
+    given = [sample(n) for n in range(5)]
+    shards.write(tmp_path / "some.tar", [(s.key, s.members) for s in given])
+
+    def run_until(steps, output):
+        options = {"steps": steps, "batch_size": 3, "micro_batch": 2, "variants": 2, "quiet": True}
+        values = dataclasses.asdict(
+            config(models, feedback="boundary,identity,interaction", threads=1, **options)
+        )
+        values |= {"mixed_precision": "no", "learning_rate": 1e-2, "gate_interaction": "all"}
+        loop.run("train", "feedback", feedback, values, [str(tmp_path / "some.tar")], str(output))
+
+    run_until(4, tmp_path / "one")
+    run_until(2, tmp_path / "two")
+    run_until(4, tmp_path / "two")
+    for name in ("model.safetensors", "model_1.safetensors"):
+        one, two = (load_file(tmp_path / run / name) for run in ("one", "two"))
+        assert set(one) == set(two) and all(torch.equal(one[n], two[n]) for n in one)
+    lines = [json.loads(line) for line in open(tmp_path / "two" / "log.jsonl")]
+    steps = [line for line in lines if "loss" in line]
+    assert [line["step"] for line in steps] == [1, 2, 3, 4]
+    assert all(line["active/interaction"] == 1 for line in steps)
+    with safe_open(tmp_path / "one" / "model.safetensors", "pt") as file:
+        notes = file.metadata()
+    assert "socialcli.data" in notes and "socialcli.config" in notes
+    again = load(models, feedback="none", ssr_model=str(tmp_path / "two"))
+    assert again.encoder.aligner.heads == 8
 
 
 # --- what it refuses ------------------------------------------------------------------------------
