@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -137,21 +139,45 @@ def read(file: Path) -> dict[str, dict[str, Tensor]]:
 
 def _attach(studio: Studio, parts: dict[str, dict[str, Tensor]], place: Path) -> bool:
     """diffusers puts the adapter into the UNet; returns whether it reads hidden states."""
-    from diffusers import StableDiffusionPipeline
     from diffusers.models.embeddings import ImageProjection
 
     model = studio.diffusion
-    pipeline: Any = StableDiffusionPipeline(
-        vae=model.vae, text_encoder=model.text_encoder, tokenizer=model.tokenizer,
-        unet=model.unet, scheduler=model.scheduler, safety_checker=None, feature_extractor=None,
-        requires_safety_checker=False,
-    )  # fmt: skip
     try:
-        pipeline.load_ip_adapter(parts, subfolder="", weight_name="", image_encoder_folder=None)
+        with _unsaid():
+            pipeline = _pipeline(model)
+            pipeline.load_ip_adapter(parts, subfolder="", weight_name="", image_encoder_folder=None)
     except (RuntimeError, KeyError, ValueError, AttributeError, IndexError) as error:
         line = " ".join(str(error).split())[:160]
         raise UsageError(f"{place}: does not fit this diffusion model ({line})") from None
     return not isinstance(model.unet.encoder_hid_proj.image_projection_layers[0], ImageProjection)
+
+
+def _pipeline(model: Any) -> Any:
+    """The model as diffusers' pipeline, which knows how adapters are loaded."""
+    from diffusers import StableDiffusionPipeline
+
+    return StableDiffusionPipeline(
+        vae=model.vae, text_encoder=model.text_encoder, tokenizer=model.tokenizer,
+        unet=model.unet, scheduler=model.scheduler, safety_checker=None, feature_extractor=None,
+        requires_safety_checker=False,
+    )  # fmt: skip
+
+
+@contextmanager
+def _unsaid() -> Iterator[None]:
+    """Without the advice that pipelines give to people who call them."""
+    import diffusers
+    import transformers
+
+    logs = diffusers.utils.logging, transformers.utils.logging
+    before = [log.get_verbosity() for log in logs]
+    try:
+        for log in logs:
+            log.set_verbosity_error()
+        yield
+    finally:
+        for log, level in zip(logs, before, strict=True):
+            log.set_verbosity(level)
 
 
 def _processor(spec: ModelSpec, encoder: Any, get: str) -> Any:
