@@ -284,6 +284,13 @@ def test_several_pictures_of_a_source_are_one_unit(data, world, tmp_path: Path) 
     made = score(tmp_path / "many.tar", tmp_path / "out", ref, "clip-i")
     assert [case.unit for case in made.cases] == ["s0", "s0", "s1", "s1"]
     assert json.loads((tmp_path / "out" / "score.json").read_text())["units"] == 2
+    plain = {"plain_prompt": "a red toy"}
+    free = [(f"{n}", made_from(None, RED, f"a red <x{n}>", **plain)) for n in range(3)]
+    shards.write(tmp_path / "free.tar", free)
+    made = score(tmp_path / "free.tar", tmp_path / "out2", None, "clip-t")
+    assert {case.unit for case in made.cases} == {"a red toy"}
+    assert made.columns["clip_t"]["value"] == pytest.approx(1)
+    assert made.columns["clip_t"]["low"] is None  # one source says nothing about others
 
 
 # ---- what is compared with what -----------------------------------------------------------------
@@ -554,6 +561,7 @@ def test_a_reference_key_with_two_pictures(data, world, tmp_path: Path) -> None:
         score(gen, tmp_path / "out", ref, "clip-i")
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_inception_needs_its_file(data, world, tmp_path: Path) -> None:
     gen, ref = data
     with pytest.raises(

@@ -79,7 +79,7 @@ class Case:
     """
 
     key: str
-    unit: str  # resampled together and paired between methods: the source's key, else its own
+    unit: str  # resampled together and paired between methods: source, else prompt, else key
     prompt: str
     generated: Picture
     text: dict[str, dict[str, Any]] = field(default_factory=dict)  # features of the prompt

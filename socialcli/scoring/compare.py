@@ -64,7 +64,7 @@ def compare(
                 "generated from the same keys"
             )
         shared = len(units)
-        count = min(resamples, getattr(module, "RESAMPLES", resamples))
+        count = min(resamples, getattr(module, "RESAMPLES", resamples)) if shared > 1 else 0
         kind = getattr(module, "INTERVAL", "percentile")
         values, drawn = [], []
         for rows in all_rows:

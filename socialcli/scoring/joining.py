@@ -26,7 +26,9 @@ class Joined:
 
     @property
     def unit(self) -> str:
-        return self.generated.source or self.generated.key
+        """What it was made from: its source, else its prompt (in plain words, so that methods
+        with and without pseudo-words pair), else only itself."""
+        return self.generated.source or self.generated.prompt or self.generated.key
 
 
 def wanted(samples: list[Known]) -> set[str]:

@@ -233,8 +233,9 @@ def _measure(made: Score, report: Report) -> None:
         rows = made.rows[name]
         plain = {k: float(v[0]) for k, v in module.estimate(rows, ones).items()}
         count = min(made.options.resamples, getattr(module, "RESAMPLES", made.options.resamples))
+        count = count if len(units) > 1 else 0  # one source says nothing about others
         if count and any(numpy.isfinite(v) for v in plain.values()):
-            report.info(f"{name}: {count:,} resamples of {len(units):,} pictures or sources")
+            report.info(f"{name}: {count:,} resamples of {len(units):,} sources")
         estimate = functools.partial(module.estimate, rows)
         drawn = bootstrap.resampled(estimate, members, len(units), count, made.options.seed)
         own = module.pictures(rows)
