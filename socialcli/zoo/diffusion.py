@@ -9,28 +9,29 @@ and the error is small anyway; so after `DETAILS` steps all noise levels count a
 
 from __future__ import annotations
 
+import functools
 import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
 
 from socialcli.world.captions import captions
-from socialcli.world.vocabulary import VERBS
+from socialcli.world.vocabulary import PLACES, VERBS
 from socialcli.zoo import cards, data, labels, latents, training
 
-STEPS, BATCH, RATE = 3400, 32, 1e-3
+STEPS, BATCH, RATE = 4800, 32, 1e-3
 CHUNKS = 24  # of 2500 scenes
 CHANNELS, HEADS = (48, 80, 160), (1, 1, 2)
 TEXT, TEXT_LAYERS = 192, 3
 DROP = 0.1  # captions left out, for classifier-free guidance
 GAMMA = 5.0  # of min-SNR
-READING, READ_BATCH = 700, 96  # steps of the text encoder alone
+READING, READ_BATCH = 1000, 96  # steps of the text encoder alone
 DETAILS = 1200  # steps; see above
 # The error at a timestep when half trained: what it is divided by to make all count alike.
 USUAL = ((0, 1.0), (20, 0.7), (50, 0.45), (100, 0.28), (300, 0.144), (500, 0.081), (700, 0.037),
          (900, 0.0112), (999, 0.006))  # fmt: skip
-TINTED, TINT, COARSE = 600, 0.15, 4  # from this timestep on, see `tint`
-SUMMARY = 10  # last tokens, mostly padding, that are asked about the caption's whole statement
+TINTS = ((600, 0.15), (850, 0.35))  # from a timestep on, so much more; see `tint`
+SUMMARY, WHERE = 10, 6  # last tokens, mostly padding, that are asked about the whole statement
 GUIDANCE, SAMPLING = 4.0, 30
 TEST = 128
 FILES = ("model_index.json", "scheduler/scheduler_config.json",
@@ -140,9 +141,10 @@ def usual() -> Any:
 
 
 def summarise(ids: Any, said: Any) -> Any:
-    """``said`` (B, L, 3) with the last padding tokens speaking of subject and object in turn.
+    """``said`` (B, L, 3) with padding speaking of the place, then of subject and object in turn.
 
-    Only they have read everything: CLIP's text encoder never looks ahead.
+    The place stands where the kind does. Only padding has read everything: CLIP's text
+    encoder never looks ahead. And most tokens are padding, so that a UNet reads it first.
     """
     import torch
 
@@ -151,10 +153,26 @@ def summarise(ids: Any, said: Any) -> Any:
     rows = torch.arange(len(said))[:, None]
     facts = said[rows, spoken.int().argmax(-1)] * spoken.any(-1, keepdim=True)  # (B, 2, 3)
     tail = facts.repeat(1, SUMMARY // 2, 1)
-    padding = ids[:, -SUMMARY:] == ids[:, -1:]
+    where = torch.zeros(len(said), WHERE, 3, dtype=said.dtype)
+    where[..., 0] = _places()[ids].max(1).values[:, None]
+    tail = torch.cat([where, tail], 1)
+    padding = ids[:, -tail.shape[1] :] == ids[:, -1:]
     said = said.clone()
-    said[:, -SUMMARY:] = torch.where(padding[..., None], tail, said[:, -SUMMARY:])
+    said[:, -tail.shape[1] :] = torch.where(padding[..., None], tail, said[:, -tail.shape[1] :])
     return said
+
+
+@functools.cache
+def _places() -> Any:
+    """(vocabulary,) int64: 1, 2, ... where a token names a place, else 0."""
+    import torch
+
+    tokenizer = latents.tokenizer()
+    table = torch.zeros(len(tokenizer), dtype=torch.int64)
+    for number, phrase in enumerate(PLACES.values()):
+        *_, token = tokenizer(phrase, add_special_tokens=False)["input_ids"]
+        table[token] = number + 1
+    return table
 
 
 def tint(noise: Any, t: Any, rng: Any) -> Any:
@@ -166,9 +184,10 @@ def tint(noise: Any, t: Any, rng: Any) -> Any:
     import torch
     from torch.nn import functional
 
-    broad = torch.randn(*noise.shape[:2], COARSE, COARSE, generator=rng)
+    broad = torch.randn(*noise.shape[:2], 4, 4, generator=rng)
     broad = functional.interpolate(broad, noise.shape[-2:], mode="bilinear")
-    return noise + TINT * broad * (t >= TINTED).view(-1, 1, 1, 1)
+    strength = sum(more * (t >= start).float() for start, more in TINTS)
+    return noise + broad * torch.as_tensor(strength).view(-1, 1, 1, 1)
 
 
 def batches(cache: dict[str, Any]) -> Any:
