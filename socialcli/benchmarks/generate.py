@@ -56,11 +56,11 @@ def run(turns: int) -> str:
     import torch
 
     from socialcli.methods.generate import text
-    from socialcli.world import plan
+    from socialcli.world import scene
     from socialcli.world.captions import captions
 
     torch.set_num_threads(1)
-    prompts = [captions(plan(7, n), 1)[0].text for n in range(PICTURES)]
+    prompts = [captions(scene(7, n, 96), 1)[0].text for n in range(PICTURES)]
     with tempfile.TemporaryDirectory(prefix="socialcli-benchmark-") as temporary:
         root, out = Path(temporary), Path(temporary) / "out"
         weights = model(root / "model")
