@@ -16,7 +16,7 @@ from socialcli.world.vocabulary import PAIRS
 from socialcli.zoo import data, labels, training
 from socialcli.zoo.clip import CLIP
 
-STEPS, BATCH, RATE = 900, 64, 3e-3
+STEPS, BATCH, RATE = 650, 64, 3e-3
 IDLE = 0.6  # of the pairs that do nothing are left out of a step
 JITTER = 0.04  # of a box's sides: detectors are not exact
 ALPHA, GAMMA = 0.5, 0.2  # CMMP's focal loss
