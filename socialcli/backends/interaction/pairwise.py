@@ -23,7 +23,7 @@ INFO = BackendInfo(
     licence="Apache-2.0",
     model="socialcli/weights/interaction",
     get="python -m socialcli.zoo interaction",
-    size="3 MB, in the package",
+    size="4 MB, in the package",
     packages=("torch",),
 )
 THRESHOLD = 0.1  # the least score of an interaction that is written
