@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from socialcli import backends, cli, profiles, records
+from socialcli import backends, cli, methods, profiles, records
+from socialcli.scoring import settings
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -50,10 +51,33 @@ def test_shipped_profiles_fit_the_stages(name: str) -> None:
 
     tables, _ = profiles.load(name)
     assert tables
-    for command in tables:
-        module = importlib.import_module(f"socialcli.stages.{command.replace('-', '_')}")
-        values = profiles.values(name, command, module.Config, {})
-        module.models(module.Config(**{**values, "device": "cpu", "dtype": "float32"}))
+    places = {"device": "cpu", "dtype": "float32"}
+    for command, table in tables.items():
+        if command == "score":
+            profiles.values(name, command, settings.Config, {})
+        elif (ROOT / "socialcli" / "methods" / command).is_dir():
+            known: set[str] = set()
+            for method in methods.available(command):
+                module = methods.load(command, method)
+                values = profiles.values(name, command, module.Config, {}, method)
+                module.models(module.Config(**{**values, **places}))
+                known |= set(values) | {method.replace("-", "_")}
+            # What [command] says in common, some method must understand.
+            assert {key.replace("-", "_") for key in table} <= known
+        else:
+            module = importlib.import_module(f"socialcli.stages.{command.replace('-', '_')}")
+            values = profiles.values(name, command, module.Config, {})
+            module.models(module.Config(**{**values, **places}))
+
+
+def test_every_model_that_mini_names_is_in_the_package() -> None:
+    tables, file = profiles.load("mini")
+    named = [t for t in tables.values()]
+    named += [inner for t in tables.values() for inner in t.values() if isinstance(inner, dict)]
+    paths = [v for t in named for k, v in t.items() if k.endswith("model")]
+    assert len(paths) > 5
+    for path in paths:
+        assert (file.parent / path).exists(), path
 
 
 def test_links_between_pages_lead_somewhere() -> None:

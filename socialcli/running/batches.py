@@ -171,7 +171,7 @@ class _BatchRunner:
             try:
                 results += self._process(part)
             except Exception as error:
-                if not _out_of_memory(error):
+                if not out_of_memory(error):
                     raise
                 _free_memory()
                 if len(part) > 1:
@@ -189,7 +189,7 @@ class _BatchRunner:
         except SocialcliError:
             raise
         except Exception as error:
-            if _out_of_memory(error):
+            if out_of_memory(error):
                 raise
             if len(items) > 1:
                 return [result for item in items for result in self.run([item])]
@@ -204,7 +204,7 @@ class _BatchRunner:
         return results
 
 
-def _out_of_memory(error: BaseException) -> bool:
+def out_of_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
     text = str(error)

@@ -110,7 +110,7 @@ class Seen:
         except (SocialcliError, MemoryError):
             raise
         except Exception as error:
-            if batches._out_of_memory(error):
+            if batches.out_of_memory(error):
                 raise
             if len(looks) > 1:
                 for look, one in zip(looks, entries, strict=True):
