@@ -16,7 +16,7 @@ from socialcli.world.captions import captions, phrases_of
 from socialcli.world.vocabulary import ANIMALS, COLOURS, THINGS
 from socialcli.zoo import data, training, words
 
-STEPS, BATCH, RATE = 6000, 20, 7e-4
+STEPS, BATCH, RATE = 4000, 20, 7e-4
 TEST = 400
 NOUNS = (*ANIMALS, *THINGS, "man", "woman", "boy", "girl", "person")
 
