@@ -132,7 +132,9 @@ def test_a_step_is_diffusers_own(tmp_path, captioned, model):
     import dataclasses
 
     config = method.Config(**values)
-    loop.run("train", "text-to-image", method, dataclasses.asdict(config), [captioned], tmp_path)
+    loop.run(
+        "train", "text-to-image", method, dataclasses.asdict(config), [captioned], str(tmp_path)
+    )
 
     vae, encoder, unet, _ = tiny.networks()
     words = tiny.tokenizer()
