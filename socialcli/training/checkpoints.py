@@ -74,9 +74,19 @@ def save(
     )
     for old in kept[:-keep]:
         _discard(old)
-    for half in folder.glob(".*"):  # of runs that were killed while they wrote
-        shutil.rmtree(half, ignore_errors=True)
     return target
+
+
+def sweep(output: Path) -> None:
+    """Remove what killed runs left half written or half removed in an output folder."""
+    for half in [
+        *output.glob("checkpoints/.*"),
+        *output.glob(".*.gone-*"),
+        *output.glob(".result.*"),
+    ]:
+        shutil.rmtree(half, ignore_errors=True)
+    for half in [*output.glob("pictures/.*"), *output.glob("cache/features/*/*/.*")]:
+        half.unlink(missing_ok=True)
 
 
 def load(checkpoint: Path, module: nn.Module, optimiser: Optimizer) -> None:

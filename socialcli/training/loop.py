@@ -138,6 +138,8 @@ class Run:
         self.place = here(config)
         self.report = Report(config.log_json, config.quiet or not self.place.first)
         with sole_owner(self.output, self.place):
+            if self.place.first:
+                checkpoints.sweep(self.output)
             cache = self.output / "cache" / "shards"
             index = data.usable(self.method, config, self.inputs, cache, self.place, self.report)
             self.place.index = index
