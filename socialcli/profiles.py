@@ -101,7 +101,9 @@ def values(
         if method is not None:
             own = table.get(method, {})
             # What [command] says is for all its methods; a method without that option ignores it.
-            table = {k: v for k, v in table.items() if _field(k) in fields} | own
+            # Its tables are the methods' own: `train` has a method and an option "feedback".
+            plain = {k: v for k, v in table.items() if not isinstance(v, dict)}
+            table = {k: v for k, v in plain.items() if _field(k) in fields} | own
         for key, value in table.items():
             field_name = key.replace("-", "_")
             if field_name + "_" in fields:  # a field that would be a Python keyword

@@ -116,3 +116,15 @@ def test_flags_override_the_profile_on_the_command_line(run_cli, make_shards, tm
     assert "--beams 4" in text and "--keep-existing False" in text
     done = run_cli("caption", folder, "-o", tmp_path / "o", "--profile", "none-such", code=2)
     assert b"no such profile" in done.stderr
+
+
+def test_a_method_has_a_table_of_its_own(tmp_path):
+    text = "[generate]\nkeep = true\nstranger = 1\n[generate.beams]\nbeams = 4\n"
+    file = write(tmp_path, text + "[generate.b]\nmodel = 'm'\n")
+    found = profiles.values(file, "generate", Config, {}, "beams")  # named like one of its options
+    assert found["beams"] == 4 and found["keep"] is True and found["model"] is None
+    other = profiles.values(file, "generate", Config, {}, "b")
+    assert other["beams"] == 5 and other["model"] == "m"
+    bad = write(tmp_path, "[generate.b]\nstranger = 1\n")
+    with pytest.raises(UsageError, match="no option 'stranger'"):
+        profiles.values(bad, "generate", Config, {}, "b")
