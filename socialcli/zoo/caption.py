@@ -19,7 +19,7 @@ from socialcli.world.vocabulary import ANIMALS, THINGS, VERBS
 from socialcli.zoo import cards, data, labels, training, words
 from socialcli.zoo.clip import CLIP, quicken
 
-STEPS, BATCH, RATE = 1200, 48, 1.5e-3
+STEPS, BATCH, RATE = 3000, 48, 1.5e-3
 WIDTH, LAYERS, PATCH, QUERIES = 128, 6, 8, 16
 TEXTS = 2  # captions of a picture in one step
 HIDDEN = 0.3  # of the words written so far, hidden while learning
