@@ -56,6 +56,7 @@ def write(role: str, module: Any, run: Any, metrics: dict[str, float]) -> None:
         "hardware": f"{torch.get_num_threads()} CPU thread(s), {platform.machine()}",
         "packages": {"torch": torch.__version__},
         "licence": "Apache-2.0",
+        **({"note": module.NOTE} if hasattr(module, "NOTE") else {}),
         "test": metrics,
         "sha256": {p.relative_to(target).as_posix(): _sha256(p) for p in files},
     }

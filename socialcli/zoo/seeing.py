@@ -15,7 +15,7 @@ from socialcli.zoo import cards
 
 SHOULDERS, HIPS = (5, 6), (11, 12)  # COCO's numbers
 SHARE = 0.25  # of the pixels
-BOX, TEXT = 0.3, 0.25  # the grounder's thresholds
+BOX, TEXT = 0.2, 0.2  # the grounder's thresholds
 
 
 def backend(role: str, name: str, file: str = "") -> Any:
@@ -75,10 +75,10 @@ def wears(picture: Any, noun: str, colour: str, grounder: Any, posers: Any) -> b
 
 
 def box_colour(picture: Any, xyxy: tuple[float, ...], names: tuple[str, ...]) -> dict[str, float]:
-    """`shares` of the middle ninth of a normalised box."""
+    """`shares` of the middle quarter of a normalised box."""
     import numpy
 
     x0, y0, x1, y1 = (v * side for v, side in zip(xyxy, picture.size * 2, strict=True))
-    rows = slice(int(y0 + (y1 - y0) / 3), int(y1 - (y1 - y0) / 3) + 1)
-    columns = slice(int(x0 + (x1 - x0) / 3), int(x1 - (x1 - x0) / 3) + 1)
+    rows = slice(int(y0 + (y1 - y0) / 4), int(y1 - (y1 - y0) / 4) + 1)
+    columns = slice(int(x0 + (x1 - x0) / 4), int(x1 - (x1 - x0) / 4) + 1)
     return shares(numpy.asarray(picture)[rows, columns].reshape(-1, 3), names)

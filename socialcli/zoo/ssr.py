@@ -12,7 +12,7 @@ from typing import Any
 
 from socialcli.zoo import cards, latents, references, subjects, training
 
-STEPS, BATCH, RATE = 1200, 32, 2e-3
+STEPS, BATCH, RATE = 600, 32, 2e-3
 CHUNKS, GROUPS, SCENES = 10, 250, 4  # files of so many groups of so many scenes
 SCALES, HEADS, HEAD = 6, 4, 32
 SILENT = 0.5  # captions left out, so that the subject cannot be read in them (reference: 0.8)
