@@ -105,6 +105,12 @@ def _where(person: records.Person, places: dict[int, XYXY]) -> XYXY:
     return body or person.head or face or (0.0, 0.0, 0.0, 0.0)
 
 
+def _places(side: Callable[[type], Any]) -> dict[int, XYXY]:
+    """Where each box of one side is."""
+    known = side(records.Boxes)
+    return {b.id: b.xyxy for b in known.boxes} if known else {}
+
+
 def _same_people(
     found: records.People, truth: records.People, mine: dict[int, XYXY], right: dict[int, XYXY]
 ) -> list[tuple[records.Person, records.Person, XYXY]]:
@@ -193,22 +199,19 @@ class Agreement:
 
         if pair := both(records.Entities):
             note("triples", triples(*pair))
-        places: list[dict[int, XYXY]] = []
-        for side in (found, truth):
-            known = side(records.Boxes)
-            places.append({b.id: b.xyxy for b in known.boxes} if known else {})
+        mine, right = _places(found), _places(truth)
         if pair := both(records.Boxes):
             note("boxes", boxes(*pair))
         if pair := both(records.Masks):
             note("masks", masks(*pair))
         same: list[Any] = []
         if pair := both(records.People):
-            same = _same_people(*pair, *places)
+            same = _same_people(*pair, mine, right)
             note("faces", faces(*pair))
             note("keypoints", keypoints(same))
             note("gaze", gazes(same, self.values))
         if pair := both(records.Interactions):
-            note("interactions", interactions(*pair, *places, same))
+            note("interactions", interactions(*pair, mine, right, same))
 
     def rates(self) -> list[tuple[str, str, float, int]]:
         """Rows (kind, measure, value, out of how many)."""

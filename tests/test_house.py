@@ -72,7 +72,7 @@ def test_shipped_profiles_fit_the_stages(name: str) -> None:
 
 def test_every_model_that_mini_names_is_in_the_package() -> None:
     tables, file = profiles.load("mini")
-    named = [t for t in tables.values()]
+    named = list(tables.values())
     named += [inner for t in tables.values() for inner in t.values() if isinstance(inner, dict)]
     paths = [v for t in named for k, v in t.items() if k.endswith("model")]
     assert len(paths) > 5
