@@ -3,7 +3,7 @@
 #   make -f pipelines/invert-mini.mk        ends with the path of a grid of pictures
 PROFILE ?= mini
 OUT ?= invert-mini
-STEPS ?= 300
+STEPS ?= 200
 SOCIALCLI ?= socialcli
 SCENES := 78 240 406 444
 PROMPTS := --prompt "a <pet> in the snow" --prompt "a man petting a <pet> in a room" \
