@@ -124,16 +124,14 @@ def test_a_card_belongs_to_its_weights(role):
         assert len(data) <= cards.LARGEST
 
 
-# What a few test scenes must reach, a little below the cards: these networks are trained ones.
-FLOORS = {
-    "ground": ("ap50", 0.75), "segment": ("mean_iou", 0.8), "face": ("recall50", 0.85),
-    "pose": ("pck", 0.85),
-}  # fmt: skip
+# A few test scenes must give about what the card says of many: these networks are trained ones.
+MEASURES = {"ground": "ap50", "segment": "mean_iou", "face": "recall50", "pose": "pck",
+            "gaze": "point_in_box"}  # fmt: skip
 
 
-@pytest.mark.parametrize("role", [r for r in PUBLISHED if r in FLOORS])
+@pytest.mark.parametrize("role", [r for r in PUBLISHED if r in MEASURES])
 def test_a_published_miniature_works_through_the_backend(role, monkeypatch):
     module = importlib.import_module(f"socialcli.zoo.{role}")
     monkeypatch.setattr(module, "TEST", 24)
-    name, floor = FLOORS[role]
-    assert module.measure(cards.folder(role))[name] >= floor
+    said = json.loads(cards.card(role).read_text())["test"][MEASURES[role]]
+    assert module.measure(cards.folder(role))[MEASURES[role]] >= said - 0.15
