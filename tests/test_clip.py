@@ -79,6 +79,14 @@ def test_tensors_are_prepared_as_the_processor_prepares_pictures(clip, size):
     assert (mine - theirs).abs().mean() < 0.5 / 255 / 0.26
 
 
+def test_bicubic_overshoot_is_cut_off_as_in_pictures(clip):
+    board = numpy.kron(numpy.indices((12, 12)).sum(0) % 2, numpy.ones((10, 10)))[..., None]
+    picture = Image.fromarray((board * 255).astype(numpy.uint8).repeat(3, 2))
+    theirs = clip.processor(images=[picture], return_tensors="pt")["pixel_values"]
+    tensor = torch.from_numpy(numpy.asarray(picture).copy()).permute(2, 0, 1)[None] / 255
+    assert (clip.pixels(tensor) - theirs).abs().max() < 1.1 / 255 / 0.26
+
+
 def test_the_gradient_of_a_similarity_reaches_every_pixel(clip):
     picture = torch.rand(1, 3, 120, 140, requires_grad=True)
     wanted = torch.from_numpy(clip.texts(["a girl"]))

@@ -12,8 +12,8 @@ from typing import Any
 from socialcli.world.captions import captions
 from socialcli.zoo import data, labels, training, words
 
-# The published weights came of three goes with `--steps` 1600, 2150 and 4000, each resuming the one
-# before at its own learning rate; up to step 1700 the heads weighed a quarter of what they do now.
+# The published weights came of two goes with `--steps` 1600 and 2150, the second resuming the first
+# at its own learning rate; up to step 1700 the heads weighed a quarter of what they do now.
 STEPS, BATCH, RATE = 4000, 64, 1.5e-3
 WIDTH, LAYERS, PATCH = 128, 6, 8
 THIN = 1120  # first steps that see half of the patches: quicker, until parts must be put together
