@@ -140,6 +140,7 @@ def test_a_reference_is_never_its_target():
         "weight": torch.full((count, 4, 24, 24), 50, dtype=torch.uint8),
         "queries": torch.arange(3).view(1, 3, 1).expand(count, 3, 40).short() + 5,
         "clear": torch.tensor([[True, False, False, False]] * count),
+        "facts": torch.zeros(count, len(ssr.sizes()), dtype=torch.int64),
     }  # fmt: skip
 
     class Plain:
@@ -149,13 +150,13 @@ def test_a_reference_is_never_its_target():
     nothing = latents.tokenizer()("", padding="max_length", max_length=40)["input_ids"]
     empty, total = 0, 0
     for step in range(20):
-        clean, ids, query, pixels, _, _, _ = batch(step)
+        clean, ids, query, pixels, *_, kind = batch(step)
         target = clean[:, 0, 0, 0].int()
         shown = (pixels[:, 0, 0, 0] * 255).round().int()
         asked = ~(query == torch.tensor(nothing)).all(1)
         assert (target // 4 == shown // 4)[asked].all() and (target != shown)[asked].all()
         assert (shown[asked] % 4 == 0).all()  # the clear scene
-        assert (pixels[~asked] == 0).all()
+        assert (pixels[~asked] == 0).all() and (kind[~asked] == -1).all()
         assert (ids[~asked] == torch.tensor(nothing)).all()
         empty, total = empty + int((~asked).sum()), total + len(asked)
     assert empty / total == pytest.approx(ssr.DROP, abs=0.05)

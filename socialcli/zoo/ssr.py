@@ -2,7 +2,9 @@
 
 It learns from pairs of different scenes with the same person and thing (see `subjects`): one is
 looked at through the subject's name, the other is denoised. Unlike the reference implementation,
-whose reference is the target itself, nothing can be copied but what the subject is.
+whose reference is the target itself, nothing can be copied but what the subject is. Like the text
+encoder's, the aligner's tokens first learn to say what they are about: heads that stay in the zoo
+read hair, skin, hat and the rest of the person, and the colour of the thing, off their mean.
 """
 
 from __future__ import annotations
@@ -10,9 +12,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from socialcli.zoo import cards, latents, references, subjects, training
+from socialcli.zoo import cards, labels, latents, references, subjects, training
 
-STEPS, BATCH, RATE = 600, 32, 2e-3
+STEPS, BATCH, RATE = 450, 32, 2e-3
+READING, READ_BATCH = 250, 64  # steps of the aligner alone
 CHUNKS, GROUPS, SCENES = 10, 250, 4  # files of so many groups of so many scenes
 SCALES, HEADS, HEAD = 6, 4, 32
 SILENT = 0.5  # captions left out, so that the subject cannot be read in them (reference: 0.8)
@@ -124,8 +127,43 @@ def weight(scene: Any) -> Any:
     return (50 * coarse).round().astype(numpy.uint8)
 
 
-def batches(cache: dict[str, Any], processor: Any) -> Any:
-    """step -> clean, ids, queries, pixels, shown, weight, noise, timesteps."""
+def facts(count: int) -> Any:
+    """(count, attributes + 1) int64: what each training group's person and thing look like."""
+    import torch
+
+    from socialcli.zoo.identity import attributes
+
+    rows = []
+    for number in range(count):
+        _, who, look = subjects.cast("train", number, SCENES)
+        hue = labels.HUES.index(look.colour) if look is not None else 0
+        rows.append([*attributes(who), hue])
+    return torch.tensor(rows)
+
+
+def misread(head: Any, tokens: Any, truth: Any, kind: Any) -> Any:
+    """Cross-entropy of what the mean token says, where the query (0 person, 1 thing, 2 both; -1
+    nothing) asked for it."""
+    from torch.nn import functional
+
+    parts = head(tokens.mean(1)).float().split(sizes(), -1)
+    value: Any = 0.0
+    for i, part in enumerate(parts):
+        asked = (kind == 1) | (kind == 2) if i == len(parts) - 1 else (kind == 0) | (kind == 2)
+        if asked.any():
+            value = value + functional.cross_entropy(part[asked], truth[asked, i])
+    return value
+
+
+def sizes() -> list[int]:
+    """Classes of each fact."""
+    from socialcli.zoo.identity import ATTRIBUTES
+
+    return [*ATTRIBUTES.values(), len(labels.HUES)]
+
+
+def batches(cache: dict[str, Any], processor: Any, size: int = BATCH) -> Any:
+    """step -> clean, ids, queries, pixels, weight, noise, timesteps, facts, kind of query."""
     import torch
 
     nothing = torch.tensor(
@@ -141,27 +179,29 @@ def batches(cache: dict[str, Any], processor: Any) -> Any:
         def rand(*shape: int) -> Any:
             return torch.rand(shape, generator=rng)
 
-        groups = torch.randint(len(cache["latents"]), (BATCH,), generator=rng)
+        groups = torch.randint(len(cache["latents"]), (size,), generator=rng)
         # The reference: a clear scene where there is one; the target: any other.
-        first = (rand(BATCH, SCENES) + cache["clear"][groups].float()).argmax(1)
-        other = (first + 1 + (rand(BATCH) * (SCENES - 1)).long()) % SCENES
-        which = (rand(BATCH) * latents.TEXTS).long()
+        first = (rand(size, SCENES) + cache["clear"][groups].float()).argmax(1)
+        other = (first + 1 + (rand(size) * (SCENES - 1)).long()) % SCENES
+        which = (rand(size) * latents.TEXTS).long()
         ids = cache["ids"][groups, other, which].long()
-        roll = rand(BATCH)
+        roll = rand(size)
         kind = torch.where(roll < 0.4, 0, torch.where(roll < 0.55, 1, 2))
         query = cache["queries"][groups, kind].long()
-        drop = rand(BATCH) < DROP
-        ids[(rand(BATCH) < SILENT) | drop] = nothing
+        drop = rand(size) < DROP
+        ids[(rand(size) < SILENT) | drop] = nothing
         query[drop] = nothing
         pixels = cache["pixels"][groups, first].permute(0, 3, 1, 2).float() / 255
         pixels = (pixels - mean) / std
         pixels[drop] = 0
         clean = cache["latents"][groups, other].float()
         noise = torch.randn(clean.shape, generator=rng)
-        t = ((torch.arange(BATCH) + rand(BATCH)) / BATCH * 1000).long()
+        t = ((torch.arange(size) + rand(size)) / size * 1000).long()
         share = cache["weight"][groups, other].float()[:, None]
         share[drop] = 50
-        return clean, ids, query, pixels, share / 50, noise, t
+        kind[drop] = -1
+        truth = cache["facts"][groups]
+        return clean, ids, query, pixels, share / 50, noise, t, truth, kind
 
     return batch
 
@@ -175,11 +215,12 @@ def losses(base: Any, vision: Any) -> Any:
 
     alphas = diffusion.alphas()
 
-    def loss(encoder: Any, batch: tuple[Any, ...], step: int) -> Any:
+    def loss(model: Any, batch: tuple[Any, ...], step: int) -> Any:
         from socialcli.losses import regularisation
 
+        encoder = model["encoder"]
         device = next(encoder.parameters()).device
-        clean, ids, query, pixels, share, noise, t = (part.to(device) for part in batch)
+        clean, ids, query, pixels, share, noise, t, truth, kind = (p.to(device) for p in batch)
         alpha = alphas.to(device)[t].view(-1, 1, 1, 1)
         noisy = alpha.sqrt() * clean + (1 - alpha).sqrt() * noise
         with torch.autocast(device.type, torch.bfloat16):
@@ -191,8 +232,10 @@ def losses(base: Any, vision: Any) -> Any:
             guess = base.unet(noisy, t, **encoder.condition(text, [tokens], [1.0])).sample
         snr = alpha / (1 - alpha)
         share = share / share.mean() * (snr.clamp(max=diffusion.GAMMA) / snr)
+        share = share * 0.15 / diffusion.usual().to(device)[t].view(-1, 1, 1, 1)
         value = (share * (guess.float() - noise).square()).mean()
         depths = tokens.float().unflatten(1, (SCALES, -1))
+        value = value + 0.05 * misread(model["head"], tokens.float(), truth, kind)
         return value + REGULAR * regularisation.loss(depths, asked.float(), "paper").mean()
 
     return loss
@@ -203,18 +246,42 @@ def train(work: Path, steps: int, minutes: float | None, device: str) -> trainin
     import numpy
     import torch
 
+    from socialcli.models.ssr_encoder import image_features
+
     base, vision, processor = models(keep_tower(work / TOWER))
     mark = latents.mark(cards.folder("vae") / "vae")
     parts = [chunk(work / "cache", i, base.vae, mark) for i in range(CHUNKS)]
     cache = {k: torch.from_numpy(numpy.concatenate([p[k] for p in parts])) for k in parts[0]}
     for part in (*base.networks, vision):
         part.to(device)
-    encoder = network(base, vision).to(device).train()
-    encoder.tower = str(work / TOWER)
-    return training.fit(
-        encoder, batches(cache, processor), losses(base, vision), work, steps, rate=RATE,
-        decay=1e-2, average=0.998, minutes=minutes,
+    cache["facts"] = facts(len(cache["latents"]))
+    encoder = network(base, vision)
+    head = torch.nn.Linear(encoder.text_dim, sum(sizes()))
+    model = torch.nn.ModuleDict({"encoder": encoder, "head": head}).to(device).train()
+
+    def read(model: Any, batch: tuple[Any, ...], step: int) -> Any:
+        _, _, query, pixels, _, _, _, truth, kind = (part.to(device) for part in batch)
+        with torch.autocast(torch.device(device).type, torch.bfloat16):
+            with torch.no_grad():
+                asked = base.text_encoder(query).last_hidden_state
+                seen = image_features(vision, pixels, SCALES)
+            tokens = model["encoder"].subject_tokens(seen, asked)
+        return misread(model["head"], tokens.float(), truth, kind)
+
+    reading = training.fit(
+        model, batches(cache, processor, READ_BATCH), read, work / "reading", READING, rate=3e-3,
+        decay=1e-2, warm=20, average=0.98, minutes=minutes,
     )  # fmt: skip
+    if not reading.finished:
+        return reading
+    run = training.fit(
+        model.train(), batches(cache, processor), losses(base, vision), work, steps, rate=RATE,
+        decay=1e-2, warm=30, average=0.99, minutes=minutes,
+    )  # fmt: skip
+    run.model = run.model["encoder"]
+    run.model.tower = str(work / TOWER)
+    run.step, run.seconds = run.step + READING, run.seconds + reading.seconds
+    return run
 
 
 def export(model: Any, folder: Path) -> None:

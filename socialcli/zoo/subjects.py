@@ -25,6 +25,11 @@ def group(split: str, number: int, count: int = 4) -> list[Scene]:
     A function of its arguments alone. In every scene the person is the subject of the first
     relation; acts, places, clothes and everybody else differ.
     """
+    return [paint(one, data.SIZE) for one in cast(split, number, count)[0]]
+
+
+def cast(split: str, number: int, count: int = 4) -> tuple[list[Plan], Any, Any]:
+    """The plans of a group, its person's identity and its thing's look (None: people only)."""
     rng = random.Random(f"subject {split} {number}")
     pools = _pools(split)
     kind, child = rng.choices(list(pools), [len(p) for p in pools.values()])[0]
@@ -37,7 +42,7 @@ def group(split: str, number: int, count: int = 4) -> list[Scene]:
         main.wear[0] = outfit(rng, who.female)
         if look is not None:
             main.act.props[0].look = look
-    return [paint(one, data.SIZE) for one in plans]
+    return plans, who, look
 
 
 def query_words(group: list[Any]) -> tuple[str, str]:
