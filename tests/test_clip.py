@@ -84,7 +84,8 @@ def test_bicubic_overshoot_is_cut_off_as_in_pictures(clip):
     picture = Image.fromarray((board * 255).astype(numpy.uint8).repeat(3, 2))
     theirs = clip.processor(images=[picture], return_tensors="pt")["pixel_values"]
     tensor = torch.from_numpy(numpy.asarray(picture).copy()).permute(2, 0, 1)[None] / 255
-    assert (clip.pixels(tensor) - theirs).abs().max() < 1.1 / 255 / 0.26
+    # PIL rounds to whole grey levels twice, after each direction.
+    assert (clip.pixels(tensor) - theirs).abs().max() < 1.6 / 255 / 0.26
 
 
 def test_the_gradient_of_a_similarity_reaches_every_pixel(clip):

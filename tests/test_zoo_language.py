@@ -92,6 +92,10 @@ def small_clip():
 
 def test_blip2_begins_with_what_clip_sees(small_clip):
     blip = caption.network(width=32, layers=2).eval()
+    with torch.no_grad():  # as after training: a normalisation that matters
+        small_clip.vision_model.pre_layrnorm.weight.copy_(torch.linspace(0.2, 2, 32))
+        small_clip.vision_model.pre_layrnorm.bias.copy_(torch.linspace(1, -1, 32))
+        small_clip.vision_model.embeddings.position_embedding.weight.add_(1.5)
     pixels = data.pixels([scene(0, i, 96) for i in range(4)], clip.CLIP)
     with torch.no_grad():
         seen = small_clip.vision_model(pixel_values=pixels).last_hidden_state
