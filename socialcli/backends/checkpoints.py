@@ -14,6 +14,8 @@ with a checkpoint is never run, and nothing is unpickled.
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,7 +73,8 @@ def pretrained(cls: str | type, spec: ModelSpec, default_model: str, get: str, *
     if is_model:
         kw = {"dtype": dtype(spec.dtype), "output_loading_info": True, **kw}
     command = _command(spec, default_model, get)
-    made = _load(cls, model, spec.revision, command, kw)
+    with _no_report():
+        made = _load(cls, model, spec.revision, command, kw)
     if not is_model:
         return made
     network, loading = made
@@ -83,6 +86,20 @@ def pretrained(cls: str | type, spec: ModelSpec, default_model: str, get: str, *
             f"A right one: {get}"
         )
     return network.to(spec.device).eval()
+
+
+@contextlib.contextmanager
+def _no_report() -> Iterator[None]:
+    """Without transformers' table of weights it did not need (CLIP's text tower, where only the
+    vision tower is wanted); what is missing is told by `pretrained`."""
+    from transformers.utils import logging
+
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
 
 
 def _load(cls: Any, model: str, revision: str | None, command: str, kw: dict[str, Any]) -> Any:
