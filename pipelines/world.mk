@@ -23,4 +23,4 @@ $(OUT)/truth/.done:
 	@touch $@
 
 $(OUT)/agreement.json: $(OUT)/annotated/.done $(OUT)/truth/.done
-	$(SOCIALCLI) compare $(OUT)/annotated $(OUT)/truth -o $@
+	$(SOCIALCLI) compare $(OUT)/annotated $(OUT)/truth -o $(OUT)/agreement.md -o $@

@@ -239,3 +239,11 @@ class Agreement:
                 middle = statistics.median(self.values[kind])
                 rows.append((kind, measure, middle, len(self.values[kind])))
         return rows
+
+
+def markdown(agreement: Agreement) -> str:
+    """`Agreement.rates` as a Markdown table."""
+    lines = [f"{agreement.samples} samples compared.", "", "| | measure | | of |",
+             "|---|---|--:|--:|"]  # fmt: skip
+    lines += [f"| {k} | {m} | {v:.3f} | {n} |" for k, m, v, n in agreement.rates()]
+    return "\n".join(lines) + "\n"

@@ -19,11 +19,11 @@ PROGRAM = f'"{sys.executable}" -m socialcli'
 
 
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What `make demo` makes, by the Makefile that makes it."""
-    out = tmp_path_factory.mktemp("demo")
+def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `make demo` makes of photographs, by the Makefile that makes it."""
+    out = tmp_path_factory.mktemp("photographs")
     done = subprocess.run(
-        ["make", "-f", "pipelines/demo.mk", f"SOCIALCLI={PROGRAM}", f"OUT={out}"],
+        ["make", "-f", "pipelines/photographs.mk", f"SOCIALCLI={PROGRAM}", f"OUT={out}"],
         cwd=ROOT, capture_output=True, text=True, timeout=600,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
@@ -31,8 +31,8 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def test_the_six_faces_and_the_skeleton(demo: Path) -> None:
-    samples = {s.key: s for s in shards.read(str(demo / "annotated" / "000000.tar"))}
+def test_the_six_faces_and_the_skeleton(photographs: Path) -> None:
+    samples = {s.key: s for s in shards.read(str(photographs / "annotated" / "000000.tar"))}
     friends = samples["six-friends"].record(records.People)
     # Where each face is, read off the photograph by eye: normalised centres.
     centres = [(0.24, 0.24), (0.09, 0.38), (0.40, 0.40), (0.61, 0.47), (0.73, 0.15), (0.92, 0.38)]
@@ -49,18 +49,18 @@ def test_the_six_faces_and_the_skeleton(demo: Path) -> None:
     assert not samples["coffee"].record(records.People).people
 
 
-def test_every_stage_ends_in_the_report(demo: Path) -> None:
-    page = (demo / "report" / "index.html").read_text()
+def test_every_stage_ends_in_the_report(photographs: Path) -> None:
+    page = (photographs / "report" / "index.html").read_text()
     for key in ("astronaut", "six-friends", "coffee"):
         assert key in page
     assert "http://" not in page.replace("http://www.w3.org", "") and "<script src" not in page
 
 
-def test_pipes_give_the_bytes_that_merged_sidecars_give(demo: Path, tmp_path: Path) -> None:
+def test_pipes_give_the_bytes_that_merged_sidecars_give(photographs: Path, tmp_path: Path) -> None:
     chain = " | ".join(f"{PROGRAM} {stage} - -o - --quiet --profile offline" for stage in STAGES)
     out = tmp_path / "piped.tar"
-    command = f'set -o pipefail; cat "{demo}/images/000000.tar" | {chain} > "{out}"'
+    command = f'set -o pipefail; cat "{photographs}/images/000000.tar" | {chain} > "{out}"'
     done = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
-    assert out.read_bytes() == (demo / "annotated" / "000000.tar").read_bytes()
+    assert out.read_bytes() == (photographs / "annotated" / "000000.tar").read_bytes()

@@ -44,9 +44,12 @@ def spoilt(truth: Path, out: Path, change) -> Path:
 
 
 def measures(found: Path, truth: Path, tmp_path: Path) -> dict[tuple[str, str], float]:
-    file = tmp_path / "figures.json"
-    socialcli("compare", str(found), str(truth), "-o", str(file))
-    return {(m["kind"], m["measure"]): m["value"] for m in json.loads(file.read_text())["measures"]}
+    file, table = tmp_path / "figures.json", tmp_path / "figures.md"
+    socialcli("compare", str(found), str(truth), "-o", str(file), "-o", str(table))
+    measured = json.loads(file.read_text())["measures"]
+    for m in measured:
+        assert f"| {m['kind']} | {m['measure']} | {m['value']:.3f} |" in table.read_text()
+    return {(m["kind"], m["measure"]): m["value"] for m in measured}
 
 
 def edit(members, kind, change) -> None:

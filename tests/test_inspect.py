@@ -542,3 +542,31 @@ def test_the_page_leads_to_other_pages(tmp_path):
         inspect._link("Scores", str(out))
     with pytest.raises(UsageError, match="give --out"):
         inspect._link("Scores=s.html", None)
+
+
+def test_the_page_shows_pictures_and_tables(tmp_path):
+    shards.write(tmp_path / "a.tar", [("k", scenes.members(0))])
+    (tmp_path / "t.md").write_text(
+        "Two <b>rows</b> [x](http://x.invalid)\n\n| a | b |\n|---|---|\n| 1 | **2** |\n"
+    )
+    picture = scenes.members(1)
+    name = next(n for n in picture if n in records.IMAGE_SUFFIXES)
+    (tmp_path / f"p.{name}").write_bytes(picture[name])
+    out = tmp_path / "report"
+    shown = ["--show", f"My <table>={tmp_path}/t.md", "--show", f"Drawn={tmp_path}/p.{name}"]
+    done = run(tmp_path / "a.tar", "--out", out, *shown)
+    assert done.exit_code == 0, done.output
+    text = (out / "index.html").read_text()
+    Page(text)
+    assert "<td>1</td>" in text and "<strong>2</strong>" in text
+    assert "&lt;b&gt;rows" in text and "<b>rows" not in text and 'href="http' not in text
+    assert base64.b64encode(picture[name]).decode() in text
+    for fragment in re.findall(r'href="#(shown-[^"]+)"', text):
+        assert f'id="{fragment}"' in text
+    assert text.count('href="#shown-') == 2
+    for wrong, why in (("It", "NAME=FILE"), ("It=gone.md", "no such file"), ("It=a.exe", ".png")):
+        done = run(tmp_path / "a.tar", "--out", out, "--show", wrong)
+        assert done.exit_code != 0 and why in done.output, done.output
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    done = run(tmp_path / "a.tar", "--out", out, "--show", f"It={tmp_path}/broken.png")
+    assert done.exit_code != 0 and "broken.png" in done.output

@@ -22,7 +22,14 @@ def command(
         str, typer.Argument(help="Reference shards with the same keys.", show_default=False)
     ],
     output: Annotated[
-        str | None, typer.Option("--output", "-o", help="Also write the figures as JSON here.")
+        list[str] | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="Also write the figures here: JSON, or a Markdown table where it ends in .md. "
+            "Repeatable.",
+            show_default=False,
+        ),
     ] = None,
     limit: Annotated[
         int | None, typer.Option(min=1, help="Stop after the first N samples.")
@@ -32,8 +39,6 @@ def command(
 
     Boxes and faces agree where they overlap by half (IoU 0.5). Exits with 1 when no key is common.
     """
-    import json
-
     from socialcli import comparing, shards
     from socialcli.errors import SampleFailed, SocialcliError
     from socialcli.running.report import one_line
@@ -62,14 +67,17 @@ def command(
     typer.echo(f"{agreement.samples} samples compared" + (f", {bad} unreadable" if bad else ""))
     for kind, measure, value, count in rows:
         typer.echo(f"{kind:14} {measure:44} {value:8.3f}  of {count}")
-    if output is not None:
-        body = {
-            "samples": agreement.samples,
-            "measures": [
-                {"kind": k, "measure": m, "value": round(v, 6), "count": n} for k, m, v, n in rows
-            ],
-        }
-        shards.write_bytes(output, (json.dumps(body, indent=1) + "\n").encode())
+    for file in output or []:
+        table = file.lower().endswith(".md")
+        text = comparing.markdown(agreement) if table else _json(agreement.samples, rows)
+        shards.write_bytes(file, text.encode())
+
+
+def _json(samples: int, rows: list[tuple[str, str, float, int]]) -> str:
+    import json
+
+    measures = [{"kind": k, "measure": m, "value": round(v, 6), "count": n} for k, m, v, n in rows]
+    return json.dumps({"samples": samples, "measures": measures}, indent=1) + "\n"
 
 
 def _reader(sample: Sample) -> Any:

@@ -40,6 +40,13 @@ def command(
             help="NAME=FILE: another page that this one leads to. Repeatable.", show_default=False
         ),
     ] = None,
+    show: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="NAME=FILE: a picture or Markdown that the page shows first. Repeatable.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The counts as JSON.")] = False,
 ) -> None:
     """The table goes to stdout; with --out the paths written go to stderr, the page's last.
@@ -54,6 +61,7 @@ def command(
     from socialcli.running.report import one_line
 
     links = [_link(text, out) for text in link or []]
+    sections = [_shown(text, out) for text in show or []]
     found = gather.look(shards.expand(inputs), sample if out is not None else 0, limit)
     if as_json:
         print(json.dumps(table.as_json(found), ensure_ascii=True, indent=1))
@@ -62,7 +70,7 @@ def command(
     sys.stdout.flush()
     if out is not None:
         for path in gather.write(found, out, title or one_line(", ".join(inputs)), columns,
-                                 page_size, links):  # fmt: skip
+                                 page_size, links, sections):  # fmt: skip
             print(path, file=sys.stderr)
     for complaint in found.complaints:
         print(f"warning: {one_line(complaint)}", file=sys.stderr)
@@ -75,10 +83,41 @@ def _link(text: str, out: str | None) -> tuple[str, str]:
     from socialcli import shards
     from socialcli.errors import UsageError
 
-    name, equals, file = text.partition("=")
-    if not (name and equals and file):
-        raise UsageError(f"--link {text}: expected NAME=FILE")
+    name, file = _named("--link", text)
     if out is None:
         raise UsageError("--link leads from a page: give --out FOLDER")
     near = shards.is_url(file) or shards.is_url(out)
     return name, file if near else os.path.relpath(file, out).replace(os.sep, "/")
+
+
+def _shown(text: str, out: str | None) -> tuple[str, str]:
+    """NAME=FILE as the name and the page's section."""
+    from pathlib import PurePosixPath
+
+    from socialcli import shards
+    from socialcli.errors import UsageError
+    from socialcli.looking import shown
+
+    name, file = _named("--show", text)
+    if out is None:
+        raise UsageError("--show is for the page: give --out FOLDER")
+    suffix = PurePosixPath(file).suffix.lower()
+    if suffix not in shown.PICTURES and suffix not in shown.TEXTS:
+        known = ", ".join((*shown.PICTURES, *shown.TEXTS))
+        raise UsageError(f"--show {text}: shown are files ending in {known}")
+    try:
+        data = shards.read_bytes(file)
+        if data is None:
+            raise UsageError(f"--show {text}: there is no such file")
+        return name, shown.section(name, suffix, data)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"--show {text}: {error}") from None
+
+
+def _named(option: str, text: str) -> tuple[str, str]:
+    from socialcli.errors import UsageError
+
+    name, equals, file = text.partition("=")
+    if not (name and equals and file):
+        raise UsageError(f"{option} {text}: expected NAME=FILE")
+    return name, file

@@ -139,10 +139,12 @@ def write(
     columns: int,
     page_size: int,
     links: list[tuple[str, str]] | None = None,
+    sections: list[tuple[str, str]] | None = None,
 ) -> Iterator[str]:
     """Write ``sheet-NNN.png`` and ``index.html`` into a folder; yields each path when it is there.
 
-    The page leads to the ``links`` (name, where). Sheets that an earlier, larger report left in
+    The page leads to the ``links`` (name, where) and contains the ``sections`` (name, HTML made by
+    `shown.section`). Sheets that an earlier, larger report left in
     the folder are removed.
     """
     from socialcli import shards
@@ -169,7 +171,8 @@ def write(
     if found.limited:
         chosen += " The shards hold more: --limit left the rest unread."
     lost = sum(found.lost_by.values())
-    report = Report(title, found.statistics, found.shards, found.lost, lost, chosen, links or [])
+    report = Report(title, found.statistics, found.shards, found.lost, lost, chosen, links or [],
+                    sections or [])  # fmt: skip
     with shards.publish(str(folder / "index.html")) as stream:
         for piece in page(report, found.views):
             stream.write(piece.encode("utf-8", "replace"))

@@ -18,6 +18,7 @@ from socialcli import records
 from socialcli.looking import charts
 from socialcli.looking.marks import LAYERS
 from socialcli.looking.overlay import card, told
+from socialcli.looking.shown import anchor
 from socialcli.looking.statistics import AREAS, Statistics, quantile, spread
 from socialcli.looking.text import clean
 from socialcli.looking.view import View
@@ -48,6 +49,7 @@ class Report:
     lost_count: int = 0
     chosen: str = ""  # how the pictures shown were chosen
     links: list[tuple[str, str]] = field(default_factory=list)  # name, where: other pages
+    shown: list[tuple[str, str]] = field(default_factory=list)  # name, section of `shown`
 
 
 def page(report: Report, views: Iterable[View]) -> Iterator[str]:
@@ -76,10 +78,14 @@ def page(report: Report, views: Iterable[View]) -> Iterator[str]:
     if report.lost:
         yield '<a href="#lost">Left out</a>'
     yield '<a href="#made">How it was made</a>'
+    for name, _ in report.shown:
+        yield f'<a href="#{escape(anchor(name))}">{told(name)}</a>'
     for name, where in report.links:
         yield f'<a href="{escape(where)}">{told(name)}</a>'
     yield "</nav></header>\n<main>"
     yield _facts(report)
+    for _, section in report.shown:
+        yield section
     yield '<h2 id="counts">What is in it</h2><div class="panels">'
     yield from _panels(s)
     yield "</div>\n"
