@@ -8,7 +8,7 @@ export OMP_NUM_THREADS ?= 1
 .PHONY: help setup demo test lint benchmark test-originals clean
 
 help:
-	@echo "make demo            set up, run the chain on real photographs, write an HTML report"
+	@echo "make demo            set up, run all nine subcommands offline, write an HTML report"
 	@echo "make test            set up, lint, type-check and run the tests"
 	@echo "make benchmark       measure throughput and start-up against named peers"
 	@echo "make test-originals  compare with the original packages in an environment of their own"
