@@ -15,6 +15,7 @@ from transformers import CLIPImageProcessorPil, CLIPVisionConfig, CLIPVisionMode
 
 from socialcli import backends
 from socialcli.backends import ModelSpec
+from socialcli.backends.ssr.ssr_encoder import tower
 from socialcli.errors import ModelMissing, UsageError
 from socialcli.models import ssr_layouts
 from socialcli.models.ssr_encoder import SSREncoder, image_features
@@ -172,3 +173,47 @@ def test_ssr_bad_input_is_a_line(subject_files, tmp_path):
     shutil.copy(subject_files / "clip/preprocessor_config.json", subject_files / "wide")
     with pytest.raises(UsageError, match=r"a tower 16 wide, .* is 24 wide"):
         ssr(subject_files, clip="wide")
+
+
+def test_the_vision_tower_must_be_the_one_of_the_training(base, subject_files, tmp_path):
+    """Another one of the same shape would not be noticed otherwise: its features fit."""
+    first = tower(ModelSpec("clip", "clip", str(subject_files / "clip")))
+    encoder = ssr_layouts.load(subject_files / "ssr")
+    assert encoder.seen_through == ""  # as in official files, which say nothing and so take any
+    first.join(encoder, "ssr")
+    ssr_layouts.save(encoder, tmp_path / "ssr")
+    for name in ("clip", "other"):
+        shutil.copytree(subject_files / "clip", tmp_path / name)
+    vision = CLIPVisionModel.from_pretrained(tmp_path / "clip")
+    with torch.no_grad():
+        vision.encoder.layers[2].mlp.fc1.weight[0, 0] += 0.01
+    vision.save_pretrained(tmp_path / "other")
+    assert ssr(tmp_path).encoder.seen_through == first.fingerprint
+    with pytest.raises(UsageError) as caught:
+        ssr(tmp_path, clip="other")
+    said = str(caught.value)
+    assert f"{tmp_path}/ssr was trained with another vision tower than {tmp_path}/other" in said
+    assert "--clip-model with the folder of that one" in said and "\n" not in said
+    ssr(subject_files, clip="../" + str((tmp_path / "other").relative_to(tmp_path.parent)))
+
+    # Beside the encoder it needs no option, and the line names it.
+    shutil.copytree(tmp_path / "clip", tmp_path / "ssr/image_encoder")
+    alone = backends.load(ModelSpec("ssr", "ssr-encoder", str(tmp_path / "ssr")))
+    assert alone.model.options["clip"] == str(tmp_path / "ssr/image_encoder")
+    with pytest.raises(UsageError, match=r"give --clip-model .*ssr/image_encoder"):
+        ssr(tmp_path, clip="other")
+
+
+def test_a_fingerprint_is_the_towers_not_its_files(subject_files, tmp_path):
+    place = subject_files / "clip"
+    vision = CLIPVisionModel.from_pretrained(place)
+    known = ssr_layouts.fingerprint(vision)
+    assert len(known) == 16
+    shutil.copytree(place, tmp_path / "half")
+    CLIPVisionModel.from_pretrained(place).half().save_pretrained(tmp_path / "half")
+    for dtype in ("float32", "bfloat16"):  # rounded only once it has been looked at
+        seen = tower(ModelSpec("clip", "clip", str(tmp_path / "half"), dtype=dtype))
+        assert seen.fingerprint == known
+        assert str(seen.network.dtype) == f"torch.{dtype}"
+    vision.config.hidden_act = "gelu"
+    assert ssr_layouts.fingerprint(vision) != known

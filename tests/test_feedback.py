@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from types import SimpleNamespace
 
 import pytest
 import scenes
 import torch
 from tiny import diffusion, people
+from transformers import CLIPVisionModel
 
 from socialcli import records, shards
 from socialcli.errors import ModelMissing, SampleFailed, UsageError
@@ -29,7 +31,7 @@ CLASSES = (("hold", "dog"), ("walk", "dog"), ("ride", "horse"))
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
     """Folders of every model, tiny and of random weights."""
-    from transformers import CLIPVisionConfig, CLIPVisionModel
+    from transformers import CLIPVisionConfig
     from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
     place = tmp_path_factory.mktemp("models")
@@ -400,6 +402,30 @@ def test_what_is_saved_is_loaded_again(models, tmp_path):
     assert all(torch.equal(mine[name], theirs[name]) for name in mine)
 
 
+def test_the_tower_beside_the_encoder_is_the_default_and_goes_along(models, tmp_path):
+    shutil.copytree(models / "clip", tmp_path / "other")
+    vision = CLIPVisionModel.from_pretrained(tmp_path / "other")
+    with torch.no_grad():
+        vision.embeddings.class_embedding += 0.1
+    vision.save_pretrained(tmp_path / "other")
+
+    first = load(models, feedback="none")
+    feedback.save(first, tmp_path / "one", {})
+    assert not (tmp_path / "one/image_encoder").exists()  # it came from elsewhere
+    one = str(tmp_path / "one")
+    with pytest.raises(UsageError, match=r"one was trained with another vision tower than .*other"):
+        load(models, feedback="none", ssr_model=one, clip_model=str(tmp_path / "other"))
+
+    shutil.copytree(models / "clip", tmp_path / "one/image_encoder")
+    state = load(models, feedback="none", ssr_model=one, clip_model="")
+    assert state.config.clip_model == f"{one}/image_encoder"
+    assert feedback.facts(state) == feedback.facts(first)
+    feedback.save(state, tmp_path / "two", {})
+    load(models, feedback="none", ssr_model=str(tmp_path / "two"), clip_model="")
+    assert (tmp_path / "two/image_encoder/model.safetensors").exists()
+    assert feedback.models(state.config)[1].model == f"{one}/image_encoder"
+
+
 def test_a_run_in_two_parts_is_the_run_in_one(models, tmp_path):
     """Through the trainer: steps, features kept, a checkpoint, and the same bits at the end."""
     from safetensors import safe_open
@@ -410,7 +436,7 @@ def test_a_run_in_two_parts_is_the_run_in_one(models, tmp_path):
     given = [sample(n) for n in range(5)]
     shards.write(tmp_path / "some.tar", [(s.key, s.members) for s in given])
 
-    def run_until(steps, output):
+    def run_until(steps, output, models=models):
         options = {"steps": steps, "batch_size": 3, "micro_batch": 2, "variants": 2, "quiet": True}
         values = dataclasses.asdict(
             config(models, feedback="boundary,identity,interaction", threads=1, **options)
@@ -433,6 +459,17 @@ def test_a_run_in_two_parts_is_the_run_in_one(models, tmp_path):
     assert "socialcli.data" in notes and "socialcli.config" in notes
     again = load(models, feedback="none", ssr_model=str(tmp_path / "two"))
     assert again.encoder.aligner.heads == 8
+
+    # Another tower in the same folder, of which no option tells.
+    other = tmp_path / "models"
+    shutil.copytree(models, other)
+    vision = CLIPVisionModel.from_pretrained(models / "clip")
+    run_until(2, tmp_path / "three", other)
+    with torch.no_grad():
+        vision.embeddings.class_embedding += 0.1
+    vision.save_pretrained(other / "clip")
+    with pytest.raises(UsageError, match="three holds a run with other models: vision tower was"):
+        run_until(4, tmp_path / "three", other)
 
 
 # --- what it refuses ------------------------------------------------------------------------------

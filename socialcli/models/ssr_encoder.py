@@ -101,6 +101,8 @@ class SSREncoder(nn.Module):
         places: where its layers stand among the UNet's attention processors, self-attention
             counted (1, 3, 5, ...): the numbers in the official files' names.
         compat: compute several subjects as the reference implementation does, see `condition`.
+        seen_through: fingerprint of the vision tower it was trained with (`ssr_layouts`), "" where
+            nobody knows.
     """
 
     def __init__(
@@ -119,6 +121,7 @@ class SSREncoder(nn.Module):
         self.places = tuple(places)
         self.scales = scales
         self.compat = False
+        self.seen_through = ""
 
     @classmethod
     def create(

@@ -4,17 +4,21 @@ Two files side by side. The aligner's holds ``aligner.to_q``, ``aligner.to_k``,
 ``aligner.processor.to_v.N``, ``aligner.processor.to_out.N`` and ``norm``; older ones call the first
 word otherwise. The layers' holds ``N.to_k_SSR`` and ``N.to_v_SSR`` (older: ``to_k_SC``), N being
 the place among all of the UNet's attention processors. Sizes are read off the tensors; of the
-heads nothing can be, so they stand in the header of our own files and are 64 wide elsewhere.
+heads nothing can be, so they stand in the header of our own files and are 64 wide elsewhere. Which
+vision tower an encoder was trained with stands there too, as a `fingerprint`: another tower of the
+same shape would give features that mean nothing to it.
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from socialcli.errors import ModelMissing, UsageError
 from socialcli.models import weights
@@ -25,6 +29,7 @@ PAIRS = (FILES, ("pytorch_model.bin", "pytorch_model_1.bin"),
          ("pytorch_model.safetensors", "pytorch_model_1.safetensors"))  # fmt: skip
 HEAD = 64  # channels of one of the aligner's heads in the official weights
 WHAT = "SSR-Encoder"
+NOTE = "vision_tower"  # the fingerprint's name in the header
 
 _ALIGNER = re.compile(r"(?:module\.)?[^.]+\.(to_[qk]|processor\.to_(?:v|out)\.\d+)\.weight")
 _NORM = re.compile(r"(?:module\.)?norm\.(weight|bias)")
@@ -57,7 +62,25 @@ def load(source: str | Path | Sequence[str | Path], get: str = "") -> SSREncoder
     with torch.device("meta"):
         encoder = SSREncoder(text_dim, image_dim, inner, hidden, places, scales, heads)
     weights.fill(encoder, own, named, WHAT)
+    encoder.seen_through = notes.get(NOTE, "")
     return encoder
+
+
+def fingerprint(vision: nn.Module) -> str:
+    """What tells a CLIP vision tower from another: 16 hexadecimal digits.
+
+    Of its parameters' shapes and values as float16, its heads and its activation; not of the
+    tensors' names or order, which differ between files of the same tower. Rounding to float16
+    forgives files in half precision, so give it a tower in float32 or float16, not in bfloat16.
+    """
+    config: Any = vision.config
+    parts = [f"{config.num_attention_heads} {config.hidden_act}".encode()]
+    for tensor in vision.parameters():
+        values = tensor.detach().to("cpu", torch.float16).contiguous().flatten()
+        digest = hashlib.sha256(repr(tuple(tensor.shape)).encode())
+        digest.update(values.view(torch.uint8).numpy().data)
+        parts.append(digest.digest())
+    return hashlib.sha256(b"".join(sorted(parts))).hexdigest()[:16]
 
 
 def save(
@@ -66,7 +89,8 @@ def save(
     metadata: Mapping[str, str] | None = None,
     dtype: torch.dtype | None = None,
 ) -> None:
-    """Write the two files in the official layout as safetensors, ``metadata`` in both headers.
+    """Write the two files in the official layout as safetensors, ``metadata`` in both headers,
+    and with it the fingerprint of the encoder's vision tower where it is known.
 
     Args:
         dtype: of the tensors in the files; None keeps the encoder's.
@@ -89,6 +113,8 @@ def save(
         # A copy: tensors of one file must not share storage.
         part[name] = tensor.detach().to("cpu", dtype or tensor.dtype, copy=True).contiguous()
     notes = {"format": "pt", **(metadata or {}), "heads": str(encoder.aligner.heads)}
+    if encoder.seen_through:
+        notes[NOTE] = encoder.seen_through
     for file, part in zip(FILES, parts, strict=True):
         temporary = folder / f".{file}.new"
         save_file(part, temporary, notes)

@@ -41,6 +41,8 @@ and, if it wants to,
                                made once per (key, variant) and then stands in for the example.
                                With ``--variants`` above 0 it is kept in memory and on disk, and
                                the picture is not even decoded again. Values: tensors or JSON
+    ``facts(state)``           str -> str: what only the loaded models tell, and a run that goes on
+                               must find as it was
     ``collate(state, examples)``   the batch; default: tensors of equal shape are stacked and
                                moved to ``place.device``, everything else becomes a list of B
     ``groups(state)``          the optimiser's parameter groups (``scale`` multiplies a group's
@@ -153,6 +155,7 @@ class Run:
                     return
             self._load()
             if found is not None:
+                self._same_models(found)
                 checkpoints.load(found, self.stepper.module, self.stepper.optimiser)
                 self.stepper.step = int(checkpoints.read_state(found)["step"])
                 self.report.info(f"going on from step {self.stepper.step} of {config.steps}")
@@ -171,6 +174,15 @@ class Run:
                 f"{planning.difference(old, self.identity)}. Use those again, or another -o"
             )
 
+    def _same_models(self, checkpoint: Path) -> None:
+        """Refuse to go on where a model's folder holds another one by now."""
+        old = checkpoints.read_state(checkpoint).get("facts", self.facts)
+        if old != self.facts:
+            raise UsageError(
+                f"{self.output} holds a run with other models: "
+                f"{planning.difference(old, self.facts)}. Use those again, or another -o"
+            )
+
     def _finished(self, checkpoint: Path) -> bool:
         known = shards.read_bytes(str(self.output / "run.json"))
         step = int(checkpoint.name[5:])
@@ -184,6 +196,7 @@ class Run:
 
         torch.manual_seed(seeded(self.config.seed, "load"))  # of weights that are drawn
         state = self.method.load(self.config, self.place)
+        self.facts = self.method.facts(state) if hasattr(self.method, "facts") else {}
         module = self.method.trainable(state)
         if not any(p.requires_grad for p in module.parameters()):
             raise UsageError(f"{self.command} --method {self.name}: nothing to train")
@@ -295,7 +308,7 @@ class Run:
         if self.place.first:
             checkpoints.save(
                 self.checkpoints, self.stepper.step, self.stepper.module, self.stepper.optimiser,
-                {"identity": self.identity}, self.config.keep,
+                {"identity": self.identity, "facts": self.facts}, self.config.keep,
             )  # fmt: skip
 
     def _save(self, folder: Path) -> None:

@@ -14,8 +14,8 @@ from typing import Any
 
 from socialcli.zoo import cards, labels, latents, references, subjects, training
 
-STEPS, BATCH, RATE = 450, 32, 2e-3
-READING, READ_BATCH = 250, 64  # steps of the aligner alone
+STEPS, BATCH, RATE = 1200, 32, 2e-3
+READING, READ_BATCH = 1000, 64  # steps of the aligner alone
 CHUNKS, GROUPS, SCENES = 10, 250, 4  # files of so many groups of so many scenes
 SCALES, HEADS, HEAD = 6, 4, 32
 SILENT = 0.5  # captions left out, so that the subject cannot be read in them (reference: 0.8)
@@ -290,8 +290,11 @@ def export(model: Any, folder: Path) -> None:
 
     import torch
 
+    from socialcli.backends import ModelSpec
+    from socialcli.backends.ssr.ssr_encoder import tower
     from socialcli.models import ssr_layouts
 
+    tower(ModelSpec("clip", "clip", str(model.tower))).join(model, "the new SSR-Encoder")
     ssr_layouts.save(model, folder, {"trained_on": "socialcli.world"}, torch.float16)
     shutil.copytree(model.tower, folder / TOWER, dirs_exist_ok=True)
 

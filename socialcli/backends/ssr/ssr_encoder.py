@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 CLIP = "openai/clip-vit-large-patch14"
 GET_CLIP = f"hf download {CLIP}"
+TOWER = "image_encoder"  # the folder, beside an encoder's files, of the tower it looks through
 INFO = BackendInfo(
     summary="SSR-Encoder (CVPR 2024): subjects of reference pictures, chosen by text or mask",
     licence="not stated by its authors",
@@ -28,7 +30,7 @@ INFO = BackendInfo(
 def load(spec: ModelSpec) -> Ssr:
     """Load the encoder's folder ``spec.model`` and the tower ``spec.options["clip"]``.
 
-    Without that option the tower is the folder's ``image_encoder``, else the official one.
+    Without that option the tower is the folder's own (`own_tower`), else the official one.
 
     Raises:
         ModelMissing: one of them is not here. UsageError: they do not belong together.
@@ -36,6 +38,69 @@ def load(spec: ModelSpec) -> Ssr:
     if not spec.model:
         raise ModelMissing(f"the ssr-encoder backend needs a folder of weights: {INFO.get}")
     return Ssr(spec)
+
+
+def own_tower(folder: str) -> str:
+    """The vision tower that lies beside an encoder's files, "" where none does."""
+    place = Path(folder).expanduser() / TOWER
+    return str(place) if folder and place.is_dir() else ""
+
+
+@dataclass
+class Tower:
+    """A CLIP vision tower, frozen, and how pictures are made ready for it.
+
+    Attributes:
+        name: the folder or hub id. fingerprint: see `models.ssr_layouts.fingerprint`.
+    """
+
+    name: str
+    network: Any
+    processor: Any
+    fingerprint: str
+
+    def join(self, encoder: Any, named: str) -> None:
+        """Let an encoder look through this tower; what is saved of it names the tower then.
+
+        Args:
+            named: the encoder's folder.
+
+        Raises:
+            UsageError: it was trained with another one.
+        """
+        width = self.network.config.hidden_size
+        if width != encoder.image_dim:
+            raise UsageError(
+                f"{named} looks through a tower {encoder.image_dim} wide, {self.name} is {width} "
+                "wide"
+            )
+        if encoder.seen_through not in ("", self.fingerprint):
+            own = own_tower(named)
+            right = own if own and own != self.name else "with the folder of that one"
+            raise UsageError(
+                f"{named} was trained with another vision tower than {self.name} (fingerprint "
+                f"{encoder.seen_through}, not {self.fingerprint}): give --clip-model {right}"
+            )
+        encoder.seen_through = self.fingerprint
+
+
+def tower(clip: ModelSpec) -> Tower:
+    """Load the vision tower ``clip.model``, the official one where that is empty.
+
+    Raises:
+        ModelMissing: it is not here. UsageError: it is no CLIP.
+    """
+    import torch
+
+    from socialcli.backends import checkpoints
+    from socialcli.models import ssr_layouts
+
+    # Full precision first: rounded to bfloat16 it would have another fingerprint.
+    vision = checkpoints.pretrained("CLIPVisionModel", clip, CLIP, GET_CLIP, dtype=torch.float32)
+    processor = checkpoints.pretrained("CLIPImageProcessorPil", clip, CLIP, GET_CLIP)
+    fingerprint = ssr_layouts.fingerprint(vision)
+    vision = vision.to(checkpoints.dtype(clip.dtype)).requires_grad_(False)
+    return Tower(clip.model or CLIP, vision, processor, fingerprint)
 
 
 class Ssr:
@@ -47,24 +112,17 @@ class Ssr:
         from socialcli.backends import checkpoints
         from socialcli.models import ssr_layouts
 
-        own = Path(spec.model).expanduser() / "image_encoder"
-        tower = spec.options.get("clip") or (own if own.is_dir() else CLIP)
-        clip = replace(spec, model=str(tower), revision=None)
+        named = spec.options.get("clip") or own_tower(spec.model) or CLIP
         self.encoder = ssr_layouts.load(spec.model, INFO.get)
-        self.vision = checkpoints.pretrained("CLIPVisionModel", clip, CLIP, GET_CLIP)
-        self.processor = checkpoints.pretrained("CLIPImageProcessorPil", clip, CLIP, GET_CLIP)
-        if self.vision.config.hidden_size != self.encoder.image_dim:
-            raise UsageError(
-                f"{spec.model} looks through a tower {self.encoder.image_dim} wide, {clip.model} "
-                f"is {self.vision.config.hidden_size} wide"
-            )
-        self.vision.requires_grad_(False)
+        seen = tower(replace(spec, model=str(named), revision=None))
+        seen.join(self.encoder, spec.model)
+        self.vision, self.processor = seen.network, seen.processor
         self.encoder.to(spec.device, checkpoints.dtype(spec.dtype)).requires_grad_(False)
         self.model = Model(
             backend=spec.backend,
             model=spec.model,
             role=spec.role,
-            options={"dtype": spec.dtype, "clip": clip.model},
+            options={"dtype": spec.dtype, "clip": seen.name},
         )
 
     def features(self, pictures: list[Any]) -> torch.Tensor:

@@ -32,8 +32,9 @@ class Config(ReferenceOptions):
 
     ssr_model: str = option("", "SSR-Encoder: a folder with its two files.")
     clip_model: str = option(
-        "", "CLIP whose vision tower it looks through: hub id or folder (default: the backend's)."
-    )
+        "", "CLIP whose vision tower it looks through: hub id or folder; default: image_encoder in "
+        "--ssr-model, else openai/clip-vit-large-patch14."
+    )  # fmt: skip
     compat: bool = option(
         False, "Weigh several subjects as the reference implementation does: all like the first."
     )

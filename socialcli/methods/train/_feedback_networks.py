@@ -7,10 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from socialcli.backends import ModelSpec
-from socialcli.errors import UsageError
 from socialcli.methods.train._feedback_options import (
-    CLIP,
-    CLIP_GET,
     NEW,
     SSR_GET,
     Config,
@@ -140,7 +137,7 @@ def load(config: Config, place: Place) -> State:
         ModelMissing: a model is not here. UsageError: two models do not fit each other.
     """
     from socialcli import backends
-    from socialcli.backends import checkpoints
+    from socialcli.backends.ssr.ssr_encoder import tower
     from socialcli.methods.train import _feedback_watch
     from socialcli.models import ssr_layouts
     from socialcli.models.ssr_encoder import SSREncoder
@@ -150,17 +147,14 @@ def load(config: Config, place: Place) -> State:
     clip = ModelSpec("clip", "clip", config.clip_model, None, str(place.device), dtype)
     # In float32 whatever the others have: this is what is trained.
     encoder = None if config.ssr_model == NEW else ssr_layouts.load(config.ssr_model, SSR_GET)
-    vision = checkpoints.pretrained("CLIPVisionModel", clip, CLIP, CLIP_GET).requires_grad_(False)
-    processor = checkpoints.pretrained("CLIPImageProcessorPil", clip, CLIP, CLIP_GET)
+    seen = tower(clip)
+    if encoder is not None:
+        seen.join(encoder, config.ssr_model)
     base = backends.load(base_spec(config, str(place.device), dtype))
     if encoder is None:
         width = base.unet.config.cross_attention_dim
-        encoder = SSREncoder.create(base.unet, vision.config, width)
-    if encoder.image_dim != vision.config.hidden_size:
-        raise UsageError(
-            f"--ssr-model {config.ssr_model} reads CLIP features {encoder.image_dim} wide, "
-            f"{config.clip_model or CLIP} gives {vision.config.hidden_size}"
-        )
+        encoder = SSREncoder.create(base.unet, seen.network.config, width)
+        seen.join(encoder, config.ssr_model)
     encoder.attach(base.unet)
     encoder.float().to(place.device).requires_grad_(True)
     if config.gradient_checkpointing:
@@ -171,6 +165,6 @@ def load(config: Config, place: Place) -> State:
     side = diffusion.size(base, config.size)
     nothing = base.prompts([""])[0].detach()
     return State(
-        config, place, encoder, base, vision, processor, alphas, kind, gates(config), watch, side,
-        nothing,
+        config, place, encoder, base, seen.network, seen.processor, alphas, kind, gates(config),
+        watch, side, nothing,
     )  # fmt: skip

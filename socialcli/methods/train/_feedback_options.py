@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from socialcli.backends import ModelSpec
+from socialcli.backends.ssr.ssr_encoder import CLIP, own_tower
 from socialcli.errors import UsageError
 from socialcli.methods.train import _feedback_scene
 from socialcli.stages import option
@@ -17,8 +18,6 @@ from socialcli.training.options import TrainingOptions
 
 NAMES = ("boundary", "identity", "gaze", "pose", "interaction")
 NEW = "new"  # as --ssr-model: begin with an encoder that knows nothing
-CLIP = "openai/clip-vit-large-patch14"
-CLIP_GET = f"hf download {CLIP}"
 SSR_GET = (
     "download the checkpoint named at https://github.com/Xiaojiu-z/SSR_Encoder and pass "
     "--ssr-model FOLDER (or --ssr-model new for one that knows nothing yet)"
@@ -44,8 +43,9 @@ class Config(TrainingOptions):
     revision: str | None = option(None, "Its commit or tag on the hub.")
     ssr_model: str = option("", "SSR-Encoder to start from: a folder with its two files, or new.")
     clip_model: str = option(
-        "", f"CLIP whose vision tower SSR-Encoder reads: hub id or folder; default: {CLIP}."
-    )
+        "", "CLIP whose vision tower SSR-Encoder looks through: hub id or folder; default: "
+        f"image_encoder in --ssr-model, else {CLIP}."
+    )  # fmt: skip
     identity_backend: str = option("iresnet", "Which face embedder gives feedback.")
     identity_model: str = option("", "Its model: a backbone.pth.")
     gaze_backend: str = option("sharingan", "Which gaze estimator gives feedback.")
@@ -105,6 +105,10 @@ class Config(TrainingOptions):
     validation_steps: int = option(30, "Sampling steps (UniPC) of each.", affects_result=False)
     guidance: float = option(5.0, "Guidance scale of validation.", affects_result=False)
     subject_scale: float = option(0.65, "Subject's scale in validation.", affects_result=False)
+
+    def __post_init__(self) -> None:
+        if not self.clip_model:
+            self.clip_model = own_tower(self.ssr_model)
 
 
 def wanted(config: Config) -> tuple[str, ...]:

@@ -278,11 +278,23 @@ def groups(state: State) -> list[dict[str, Any]]:
     ]
 
 
+def facts(state: State) -> dict[str, str]:
+    """The vision tower: the encoder is of no use with another one."""
+    return {"vision tower": state.encoder.seen_through}
+
+
 def save(state: State, folder: Path, metadata: dict[str, str]) -> None:
-    """The encoder's two files, in the official layout; the curves where they were asked for."""
+    """The encoder's two files, in the official layout, with the vision tower if it lay beside
+    those it started from; the curves where they were asked for."""
+    import shutil
+
+    from socialcli.backends.ssr.ssr_encoder import TOWER, own_tower
     from socialcli.models import ssr_layouts
 
     ssr_layouts.save(state.encoder, folder, metadata)
+    own = own_tower(state.config.ssr_model)
+    if own and own == state.config.clip_model:
+        shutil.copytree(own, folder / TOWER)
     state.write_curves()
 
 
