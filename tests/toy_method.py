@@ -87,9 +87,9 @@ def weights(config):
 
 
 def save(state, folder, metadata):
-    from safetensors.torch import save_file
+    from socialcli.models import weights
 
-    save_file(state.network.state_dict(), folder / "toy.safetensors", metadata)
+    weights.write(folder / "toy.safetensors", state.network.state_dict(), metadata)
 
 
 def validate(state):

@@ -207,8 +207,6 @@ class InteractionNetwork(nn.Module):
 
 def save(network: InteractionNetwork, folder: Path) -> None:
     """Write ``config.json`` and half-precision ``model.safetensors``."""
-    from safetensors.torch import save_file
-
     folder.mkdir(parents=True, exist_ok=True)
     body = {"model_type": KIND, **network.config}
     (folder / CONFIG).write_text(json.dumps(body, indent=1) + "\n", encoding="utf-8")
@@ -216,7 +214,7 @@ def save(network: InteractionNetwork, folder: Path) -> None:
         k: (v.half() if v.is_floating_point() else v).cpu().contiguous()
         for k, v in network.state_dict().items()
     }
-    save_file(state, folder / WEIGHTS, metadata={"format": "pt"})
+    weights.write(folder / WEIGHTS, state, {"format": "pt"})
 
 
 def load(folder: str | Path, get: str) -> InteractionNetwork:

@@ -95,8 +95,6 @@ def save(
     Args:
         dtype: of the tensors in the files; None keeps the encoder's.
     """
-    from safetensors.torch import save_file
-
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     parts: tuple[dict[str, Tensor], dict[str, Tensor]] = ({}, {})
@@ -117,7 +115,7 @@ def save(
         notes[NOTE] = encoder.seen_through
     for file, part in zip(FILES, parts, strict=True):
         temporary = folder / f".{file}.new"
-        save_file(part, temporary, notes)
+        weights.write(temporary, part, notes)
         temporary.replace(folder / file)
 
 

@@ -1,7 +1,11 @@
-"""Weights out of original checkpoint files, without ever making a pickled object."""
+"""Weights: out of original checkpoint files without ever making a pickled object, and into
+safetensors files whose bytes depend on nothing but what is in them."""
 
 from __future__ import annotations
 
+import json
+import os
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -55,6 +59,45 @@ def fill(network: nn.Module, state: Mapping[str, Tensor], path: str | Path, what
         reason = str(error).splitlines()[-1].strip()
         raise UsageError(f"{path}: not {what} weights ({reason[:200]})") from None
     return network.eval()
+
+
+def write(file: str | Path, tensors: Mapping[str, Tensor], notes: Mapping[str, str]) -> None:
+    """Write a safetensors file; the same tensors and notes always give the same bytes.
+
+    Args:
+        tensors: contiguous, none sharing storage with another.
+        notes: what the header says besides.
+    """
+    from safetensors.torch import save_file
+
+    save_file(dict(tensors), file, dict(notes) or None)
+    annotate(file, {})
+
+
+def annotate(file: str | Path, notes: Mapping[str, str]) -> None:
+    """Add notes to the header of a safetensors file, and bring all of them into one order.
+
+    The library writes a header's notes in an order that changes from one writing to the next.
+    Tensors are not read; where the header keeps its length they are not even copied.
+    """
+    file = Path(file)
+    with file.open("r+b") as old:
+        length = int.from_bytes(old.read(8), "little")
+        header = json.loads(old.read(length))
+        known = {**header.pop("__metadata__", {}), **notes}
+        first = {"__metadata__": dict(sorted(known.items()))} if known else {}
+        text = json.dumps({**first, **header}, ensure_ascii=False, separators=(",", ":"))
+        body = text.encode()
+        body += b" " * (-len(body) % 8)  # the tensors begin at a multiple of eight
+        if len(body) == length:
+            old.seek(8)
+            old.write(body)
+            return
+        new = file.with_name(f".{file.name}.{os.getpid()}")
+        with new.open("wb") as out:
+            out.write(len(body).to_bytes(8, "little") + body)
+            shutil.copyfileobj(old, out, 1 << 24)
+    new.replace(file)
 
 
 class _Placeholder:

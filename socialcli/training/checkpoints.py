@@ -56,15 +56,15 @@ def save(
     keep: int,
 ) -> Path:  # fmt: skip
     """Write the checkpoint of a step unless it is there, then remove all but the last ``keep``."""
-    from safetensors.torch import save_file
+    from socialcli.models import weights
 
     target = folder / f"step-{step:06d}"
     if target.exists():
         return target
     moments, plain = _flat(optimiser)
     temporary = beside(target)
-    save_file(tensors(module), temporary / "trainable.safetensors")
-    save_file(moments, temporary / "optimiser.safetensors")
+    weights.write(temporary / "trainable.safetensors", tensors(module), {})
+    weights.write(temporary / "optimiser.safetensors", moments, {})
     body = json.dumps({**state, "step": step, "moments": plain}, indent=1)
     (temporary / "state.json").write_text(body, encoding="utf-8")
     settle(temporary, target)

@@ -26,6 +26,7 @@ top, since `--help` reads it) with
     ``save(state, folder, metadata)``
                                the result as files in ``folder``; ``metadata`` (str -> str) goes
                                into the header of every safetensors file
+                               (`models.weights.write`, whose bytes are always the same)
 
 and, if it wants to,
 

@@ -291,20 +291,20 @@ def save(state: State, folder: Path, metadata: dict[str, str]) -> None:
     """
     import json
 
-    from safetensors.torch import save_file
+    from socialcli.models import weights
 
     vectors = state.words.new.detach().float().cpu()
     each = vectors.split(state.config.vectors)
     found = {c.token: v.clone() for c, v in zip(state.concepts, each, strict=True)}
     words = json.dumps({c.token: c.initial for c in state.concepts}, ensure_ascii=False)
     header = {**metadata, "initial_words": words}
-    save_file(found, folder / "learned_embeds.safetensors", header)
+    weights.write(folder / "learned_embeds.safetensors", found, header)
     for concept in state.concepts:
         name = _concepts.file_name(concept.token)
         other = folder / "a1111" / f"{name}.safetensors"
         other.parent.mkdir(exist_ok=True)
-        save_file({"emb_params": found[concept.token]}, other, header)
+        weights.write(other, {"emb_params": found[concept.token]}, header)
         if len(state.concepts) > 1:
             alone = folder / "tokens" / f"{name}.safetensors"
             alone.parent.mkdir(exist_ok=True)
-            save_file({concept.token: found[concept.token]}, alone, header)
+            weights.write(alone, {concept.token: found[concept.token]}, header)

@@ -170,9 +170,8 @@ def validate(state: State) -> list[tuple[str, Image]]:
 
 def save(state: State, folder: Path, metadata: dict[str, str]) -> None:
     """The whole model in diffusers' layout; the record stands in the UNet's header."""
-    from safetensors.torch import load_file, save_file
-
     from socialcli.backends.quiet import quiet_stderr
+    from socialcli.models import weights
 
     with quiet_stderr():  # it warns of parts that are not used here
         from diffusers import StableDiffusionPipeline
@@ -183,5 +182,4 @@ def save(state: State, folder: Path, metadata: dict[str, str]) -> None:
         requires_safety_checker=False,
     )  # fmt: skip
     pipeline.save_pretrained(folder, max_shard_size="1TB")
-    file = folder / "unet" / "diffusion_pytorch_model.safetensors"
-    save_file(load_file(file), file, metadata)
+    weights.annotate(folder / "unet" / "diffusion_pytorch_model.safetensors", metadata)
