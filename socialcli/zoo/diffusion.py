@@ -19,7 +19,7 @@ from socialcli.world.captions import captions
 from socialcli.world.vocabulary import PLACES, VERBS
 from socialcli.zoo import cards, data, labels, latents, training
 
-STEPS, BATCH, RATE = 4800, 32, 1e-3
+STEPS, BATCH, RATE = 6000, 32, 1e-3
 CHUNKS = 24  # of 2500 scenes
 CHANNELS, HEADS = (48, 80, 160), (1, 1, 2)
 TEXT, TEXT_LAYERS = 192, 3
@@ -37,8 +37,8 @@ TEST = 128
 NOTE = (
     "The published run met its recipe on the way: all noise levels count alike since step "
     "1300, tinted noise since 2250 (stronger since 2750), the text encoder read alone at "
-    "steps 2043 and 4050 instead of first. A run from nothing follows the recipe from the "
-    "start."
+    "steps 2043 and 4050 instead of first, the last 1200 steps a second cosine from half the "
+    "rate. A run from nothing follows the recipe from the start."
 )
 FILES = ("model_index.json", "scheduler/scheduler_config.json",
          "text_encoder/config.json", "text_encoder/model.safetensors",
