@@ -203,7 +203,7 @@ def _method_runner(command: str, module: Any, args: list[str]) -> Callable[..., 
     """A command with methods (``train --method feedback``): the method's Config gives the flags.
 
     The command's module has ``DEFAULT`` (a method), ``INPUTS`` (help of the positional inputs),
-    ``OUTPUT``, ``RUNNING`` (whether it has the stages' running options) and
+    ``OUTPUT``, ``RUNNING`` (whether it has the running options of importers) and
     ``run(method, config, inputs, output, options)``.
     """
     from socialcli import methods
@@ -231,7 +231,9 @@ def _method_runner(command: str, module: Any, args: list[str]) -> Callable[..., 
     parameters += flags.of(method.Config, f"Options of {command} --method {name}")
     parameters.append(flags.profile())
     if module.RUNNING:
-        parameters += flags.of(RunOptions, "Running", without=set(_names(method.Config)))
+        # New samples have nothing that a sidecar could be joined with.
+        without = {*_names(method.Config), "sidecar"}
+        parameters += flags.of(RunOptions, "Running", without=without)
     return flags.signed(run, parameters)
 
 

@@ -587,7 +587,6 @@ def test_a_prompt_file_that_cannot_be_used(tmp_path, name, text, line):
         (("--prompt", "x", "--guidance", "0.5"), "--guidance 0.5: at least 1"),
         (("--prompt", "x", "--size", "big"), "--size big: pixels as 512 or 768x512"),
         (("--prompt", "x", "--format", "jpeg"), "--format jpeg: choose shards or files"),
-        (("--prompt", "x", "--sidecar"), "there is nothing to join"),
         (("--prompt", "x", "--method", "magic"), "has no method 'magic'. There are: ip-adapter"),
         (("--prompt", "x", "--method", "textual-inversion"), "needs --embedding FILE"),
     ],
@@ -601,6 +600,18 @@ def test_a_request_that_makes_no_sense(given, line, capsys, tmp_path):
     said = capsys.readouterr().err
     assert line in said and said.count("\n") == 1, said
     assert not (tmp_path / "out").exists()
+
+
+def test_new_samples_have_no_sidecars(capsys, tmp_path):
+    from socialcli import cli
+
+    with pytest.raises(SystemExit):
+        cli.app(["generate", "--help"])
+    said = capsys.readouterr().out
+    assert "--dry-run" in said and "--sidecar" not in said
+    with pytest.raises(SystemExit) as ended:
+        cli.app(["generate", "--prompt", "x", "--sidecar", "-o", str(tmp_path / "out")])
+    assert ended.value.code == 2 and "--sidecar" in capsys.readouterr().err
 
 
 def test_models_that_are_not_there_or_do_not_fit(models, tmp_path):

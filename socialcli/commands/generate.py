@@ -45,8 +45,6 @@ def run(
         )
     if not from_prompts and not places:
         raise UsageError("no prompt: give --prompt TEXT, a .txt, .csv or .jsonl file, or shards")
-    if options.sidecar:
-        raise UsageError("--sidecar: generated pictures are new samples, there is nothing to join")
     if config["format"] == "files" and (options.retry_failed or output.endswith(".tar")):
         what = "--retry-failed" if options.retry_failed else output
         raise UsageError(f"{what}: --format files writes a folder of pictures, not a shard")
