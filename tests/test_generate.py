@@ -24,6 +24,7 @@ from socialcli.commands import generate
 from socialcli.errors import SampleFailed, SocialcliError, UsageError
 from socialcli.generating import denoise, drawing, embeddings, grid, prompts, provenance, references
 from socialcli.methods import load as load_method
+from socialcli.running import generating
 from socialcli.running.start import RunOptions
 
 STEPS = 4  # enough to see that two ways of computing agree
@@ -326,6 +327,108 @@ def test_ssr_draws_what_its_parts_draw_one_by_one(models, tmp_path):
         records.Shown("woman.png", "woman", 0.9), records.Shown("dog.png", "dog", 0.3),
     ]  # fmt: skip
     assert record(found).models["ssr"].backend == "ssr-encoder"
+
+
+def test_a_mask_finds_the_subject(models, tmp_path, people):
+    """From masks.json and from a file: what the encoder reads off the picture where the mask is."""
+    from transformers import CLIPImageProcessorPil, CLIPVisionModel
+
+    from socialcli.models import ssr_layouts
+    from socialcli.models.ssr_encoder import image_features
+
+    def ready(name, **values):
+        made = config(
+            ssr_model=str(models / "ssr"), clip_model=str(models / "vision"),
+            model=str(models / "sd"), device="cpu", dtype="float32", **values,
+        )  # fmt: skip
+        stage = generating.GenerateStage("ssr")
+        stage.check(made)
+        given = prompts.entries(made) if name is None else [(name, request(people, made, name))]
+        return made, [stage.prepare(made, shards.Sample(k, work=r)) for k, r in given]
+
+    method = load_method("generate", "ssr")
+    state = method.load(ready("a")[0])
+    encoder = ssr_layouts.load(models / "ssr")
+    vision = CLIPVisionModel.from_pretrained(models / "vision").eval()
+    processor = CLIPImageProcessorPil.from_pretrained(models / "vision")
+
+    def expected(words, image, mask, weight=5.0):
+        pixels = processor(images=[image], return_tensors="pt").pixel_values
+        # By hand: 120x80 to 48x32, of which the middle 32 columns are seen.
+        seen = Image.fromarray(mask).convert("L").resize((48, 32), Image.Resampling.BICUBIC)
+        seen = torch.from_numpy(numpy.asarray(seen)[:, 8:40] / 255.0)[None]
+        with torch.inference_mode():
+            query = state.text(words)[None]
+            features = image_features(vision, pixels)
+            return encoder.subject_tokens(features, query, seen, weight)[0]
+
+    def tokens(made, one):
+        return method.embed(made, state, one)[2]
+
+    both = scenes.mask(scenes.WOMAN) | scenes.mask(scenes.DOG)
+    made, [one] = ready("a", query_by="mask")
+    assert one.references[0].query == scenes.TEXT
+    truth = expected(scenes.TEXT, one.references[0].image, both)
+    assert torch.allclose(tokens(made, one)[0], truth, atol=1e-5)
+    _, [other] = ready("a", query=["caption"])
+    assert not torch.allclose(tokens(made, other)[0], truth, atol=1e-3)
+
+    with pytest.raises(SampleFailed, match=r"masks.json: no mask of the subject"):
+        ready("a", query_by="mask", per_subject=True)  # the man has none
+    body = scenes.all_records()["entities.json"]
+    two = {"entities.json": records.Entities(body.entities[:2], [])}
+    shards.write(people, [("a", scenes.members(0, two)), ("b", scenes.members(1))])
+    made, [one] = ready("a", query_by="mask", per_subject=True, query=["nouns"], mask_weight=1.0)
+    found = tokens(made, one)
+    for which, words, box in ((0, "woman", scenes.WOMAN), (1, "dog", scenes.DOG)):
+        image = one.references[which].image
+        truth = expected(words, image, scenes.mask(box), 1.0)
+        assert torch.allclose(found[which], truth, atol=1e-5)
+
+    made, [one] = ready("a", query_by="mask", references=[str(people)], match="identity")
+    assert (one.references[0].mask == scenes.mask(scenes.WOMAN)).all()  # Ada's, in another picture
+
+    (tmp_path / "r.jpg").write_bytes(scenes.picture(3))
+    Image.fromarray(scenes.mask(scenes.DOG)).save(tmp_path / "m.png")
+    (tmp_path / "p.csv").write_text("prompt,reference,query,mask\na dog,r.jpg,dog,m.png\n")
+    flags = {"reference": [str(tmp_path / "r.jpg")], "query": ["dog"], "prompt": ["a dog"]}
+    _, [by_flag] = ready(None, query_by="mask", mask=[str(tmp_path / "m.png")], **flags)
+    made, [by_row] = ready(None, query_by="mask", prompts=[str(tmp_path / "p.csv")])
+    truth = expected("dog", by_row.references[0].image, scenes.mask(scenes.DOG))
+    for one in (by_flag, by_row):
+        assert torch.allclose(tokens(made, one)[0], truth, atol=1e-5)
+
+
+def test_masks_that_are_not_there_or_do_not_fit(models, tmp_path, people):
+    bare = [(s.key, {n: m for n, m in s.members.items() if n != "masks.json"})
+            for s in shards.read(str(people))]  # fmt: skip
+    shards.write(tmp_path / "bare.tar", bare)
+    (tmp_path / "r.jpg").write_bytes(scenes.picture(3))
+    for name, mask in (("small", numpy.ones((9, 9), bool)), ("none", numpy.zeros((80, 120), bool))):
+        Image.fromarray(mask).save(tmp_path / f"{name}.png")
+    asked = {"method": "ssr", "query_by": "mask", "max_error_rate": 1.0}
+    assert run(models, tmp_path / "a", tmp_path / "bare.tar", **asked) == {}
+    lines = (tmp_path / "a/bare.errors.jsonl").read_text()
+    assert lines.count("no masks.json: run `socialcli segment` first") == 4
+    rows = [{"prompt": "x", "reference": "r.jpg", "query": "dog", **more} for more in (
+        {}, {"mask": "nowhere.png"}, {"mask": "small.png"}, {"mask": "none.png"})]  # fmt: skip
+    (tmp_path / "p.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    assert run(models, tmp_path / "b", tmp_path / "p.jsonl", **asked) == {}
+    lines = (tmp_path / "b/000000.errors.jsonl").read_text().splitlines()
+    assert [json.loads(line)["reason"] for line in lines] == [
+        "the reference r.jpg has no mask: give --mask FILE, or a column 'mask'",
+        "the mask 'nowhere.png' is not there: no such file",
+        "small.png: a mask of 9x9 pixels for a picture of 120x80",
+        "the mask of the reference r.jpg is empty in the square that CLIP sees",
+    ]
+    for values, line in (
+        ({"mask": ["m.png"]}, "--mask goes with --query-by mask"),
+        ({"mask": ["m.png"], "query_by": "mask"}, "give one for each --reference"),
+        ({"query_by": "eye"}, "--query-by eye: choose text or mask"),
+        ({"query_by": "mask", "mask_weight": 0.0}, "--mask-weight must be above 0"),
+    ):
+        with pytest.raises(UsageError, match=line):
+            load_method("generate", "ssr").check_options(config(**values))
 
 
 # ------------------------------------------------------------- the loop

@@ -189,5 +189,8 @@ class SubjectEncoder(Role, Protocol):
     def features(self, pictures: list[Image]) -> torch.Tensor:
         """(N, scales * T, C) for ``encoder.subject_tokens``."""
 
+    def mask(self, mask: numpy.ndarray) -> torch.Tensor:
+        """(1, 1, S, S) for ``encoder.subject_tokens``, of a picture's (height, width) mask."""
+
     def nothing(self, count: int) -> torch.Tensor:
         """The same of zeros, for the unconditional branch of guidance."""

@@ -15,7 +15,7 @@ from socialcli.shards import Sample
 
 SUFFIXES = (".txt", ".csv", ".tsv", ".jsonl", ".ndjson")
 PROMPT_COLUMNS = ("prompt", "caption", "text")
-_REFERENCE = re.compile(r"(reference|query|scale)[ _-]?(\d*)")
+_REFERENCE = re.compile(r"(reference|query|scale|mask)[ _-]?(\d*)")
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,10 @@ class Wanted:
         scale: None: the method's own.
         beside: folder that a relative file name is looked for in first.
         identity: find another picture of this person instead of ``name``.
-        own: the picture itself, where it came with the request.
+        own: the sample itself, where it came with the request.
+        by_mask: a mask says what is meant, besides the words.
+        mask: the file of that mask, white where the subject is; else the sample's masks.json.
+        entity: whose mask of the sample's it is; None: all subjects'.
     """
 
     name: str
@@ -36,7 +39,10 @@ class Wanted:
     scale: float | None = None
     beside: str = ""
     identity: str | None = None
-    own: bytes | None = None
+    own: Sample | None = None
+    by_mask: bool = False
+    mask: str | None = None
+    entity: int | None = None
 
 
 @dataclass(frozen=True)
@@ -107,11 +113,13 @@ def copies(key: str, request: Request, count: int) -> list[tuple[str, Request]]:
 
 
 def asked(config: Any, own: tuple[Wanted, ...]) -> tuple[Wanted, ...]:
-    """References with the flags' queries and scales where they have none; those of the flags where
-    there are no others."""
+    """References with the flags' queries, scales and masks where they have none; those of the
+    flags where there are no others."""
     if not isinstance(config, ReferenceOptions):
         return ()
     wanted = own or tuple(Wanted(name) for name in config.reference)
+    by_mask = getattr(config, "query_by", "text") == "mask"  # not every method has masks
+    masks = [] if own else getattr(config, "mask", [])
     filled = []
     for number, one in enumerate(wanted):
         query = config.query[min(number, len(config.query) - 1)] if config.query else None
@@ -121,6 +129,8 @@ def asked(config: Any, own: tuple[Wanted, ...]) -> tuple[Wanted, ...]:
                 one,
                 query=query if one.query is None else one.query,
                 scale=scale if one.scale is None else one.scale,
+                by_mask=by_mask,
+                mask=masks[number] if masks else one.mask,
             )
         )
     return tuple(filled)
@@ -239,7 +249,7 @@ def _references(row: dict[str, Any], where: str, beside: str) -> Iterator[Wanted
         if not isinstance(name, str):
             raise UsageError(f"{where}: a reference has no 'reference' (a file, key or subject)")
         query, scale = _text(one, "query", where), _number(one, "scale", where, float)
-        yield Wanted(name, query, scale, beside)
+        yield Wanted(name, query, scale, beside, mask=_text(one, "mask", where))
     numbers: dict[str, dict[str, str]] = {}
     for column in row:
         match = _REFERENCE.fullmatch(column)
@@ -250,7 +260,8 @@ def _references(row: dict[str, Any], where: str, beside: str) -> Iterator[Wanted
         if name:
             query = _text(row, columns.get("query", ""), where)
             scale = _number(row, columns.get("scale", ""), where, float)
-            yield Wanted(name, query, scale, beside)
+            mask = _text(row, columns.get("mask", ""), where)
+            yield Wanted(name, query, scale, beside, mask=mask)
         elif "reference" not in columns and number:
             raise UsageError(f"{where}: there is a {'/'.join(columns)} {number} but no reference")
 
@@ -291,8 +302,12 @@ def _matched(config: ReferenceOptions, sample: Sample) -> tuple[Wanted, ...]:
     from socialcli.generating import references
 
     match = config.match or ("key" if config.references else "own")
-    query = config.query[0] if config.query else "nouns"
-    own = sample.picture() if match == "own" else None
+    # Where a mask says which subject, the reference implementation gives the whole caption.
+    usual = "caption" if getattr(config, "query_by", "text") == "mask" else "nouns"
+    query = config.query[0] if config.query else usual
+    own = sample if match == "own" else None
+    if own is not None:
+        own.picture()  # there must be one
     if match != "identity" and not config.per_subject:
         said = references.words(sample, query, config.caption)
         return asked(replace(config, query=[]), (Wanted(sample.key, said, own=own),))
@@ -308,5 +323,6 @@ def _matched(config: ReferenceOptions, sample: Sample) -> tuple[Wanted, ...]:
         named = {"nouns": subject.noun, "phrases": subject.phrase}.get(query)
         said = named or references.words(sample, query, config.caption)
         who = subject.identity if match == "identity" else None
-        wanted.append(Wanted(sample.key, said, identity=who, own=own))
+        entity = subject.entity if config.per_subject and who is None else None
+        wanted.append(Wanted(sample.key, said, identity=who, own=own, entity=entity))
     return asked(replace(config, query=[]), tuple(wanted))

@@ -17,6 +17,7 @@ from socialcli.generating.prompts import Wanted, caption
 from socialcli.shards import Sample
 
 if TYPE_CHECKING:
+    import numpy
     from PIL.Image import Image
 
     from socialcli.shards.index import Index
@@ -24,12 +25,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Reference:
-    """A reference picture, ready for a method: upright RGB, its words and its weight."""
+    """A reference picture, ready for a method: upright RGB, its words and its weight.
+
+    ``mask`` is (height, width) bool of the same picture where a mask was asked for.
+    """
 
     key: str
     image: Image
     query: str
     scale: float | None
+    mask: numpy.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,7 @@ class Subject:
     noun: str
     phrase: str
     identity: str | None
+    entity: int
 
 
 def subjects(sample: Sample) -> list[Subject]:
@@ -57,7 +63,7 @@ def subjects(sample: Sample) -> list[Subject]:
     }
     shown = {box.entity for box in boxes} | set(names)
     chosen = [e for e in entities if e.id in shown] or entities
-    return [Subject(e.head.strip(), e.text.strip(), names.get(e.id)) for e in chosen]
+    return [Subject(e.head.strip(), e.text.strip(), names.get(e.id), e.id) for e in chosen]
 
 
 def words(sample: Sample, query: str, number: int = 0) -> str:
@@ -163,7 +169,7 @@ def find(wanted: Wanted, locations: tuple[str, ...], key: str, prompt: str) -> R
     from socialcli import images
 
     if wanted.own is not None:
-        return Reference(wanted.name, images.decode(wanted.own), wanted.query or "", wanted.scale)
+        return _of(wanted.own, wanted)
     if wanted.identity is not None:
         sample = _other(wanted, locations, key)
         return _of(sample, wanted)
@@ -176,7 +182,9 @@ def find(wanted: Wanted, locations: tuple[str, ...], key: str, prompt: str) -> R
                     f"the reference {wanted.name} is a file: give the words that name its subject "
                     "as --query, or in a column 'query'"
                 )
-            return Reference(file.name, images.decode(_bytes(file)), query, wanted.scale)
+            picture = images.decode(_bytes(file))
+            seen = _mask_file(wanted, picture) if wanted.by_mask else None
+            return Reference(file.name, picture, query, wanted.scale, seen)
     there = library(locations) if locations else None
     if there and wanted.name in there.keys:
         return _of(there.sample(wanted.name), wanted)
@@ -189,8 +197,65 @@ def find(wanted: Wanted, locations: tuple[str, ...], key: str, prompt: str) -> R
 def _of(sample: Sample, wanted: Wanted) -> Reference:
     from socialcli import images
 
-    query = words(sample, wanted.query) if wanted.query else ""
-    return Reference(sample.key, images.decode(sample.picture()), query, wanted.scale)
+    query = wanted.query or ("caption" if wanted.by_mask else "")
+    if query and wanted.own is None:
+        query = words(sample, query)
+    picture = images.decode(sample.picture())
+    seen = None
+    if wanted.by_mask:
+        seen = _mask_file(wanted, picture) if wanted.mask else _mask(sample, wanted, picture)
+    return Reference(sample.key, picture, query, wanted.scale, seen)
+
+
+def _mask_file(wanted: Wanted, picture: Image) -> numpy.ndarray:
+    """The mask in a picture file, looked for as the reference is."""
+    import numpy
+
+    from socialcli import images
+
+    if not wanted.mask:
+        raise SampleFailed(
+            f"the reference {wanted.name} has no mask: give --mask FILE, or a column 'mask'"
+        )
+    places = [Path(folder, wanted.mask).expanduser() for folder in (wanted.beside, "")]
+    file = next((place for place in places if place.is_file()), None)
+    if file is None:
+        raise SampleFailed(f"the mask '{wanted.mask}' is not there: no such file")
+    seen = numpy.asarray(images.decode(_bytes(file)).convert("L")) > 127
+    return _fitting(seen, picture, wanted.mask)
+
+
+def _mask(sample: Sample, wanted: Wanted, picture: Image) -> numpy.ndarray:
+    """The union of the masks of whom is wanted in a sample: a person, an entity, or all subjects
+    (all masks where none is linked to an entity)."""
+    import numpy
+
+    from socialcli import rle
+
+    found = sample.record(records.Masks).masks
+    if wanted.identity is not None:
+        people = sample.record(records.People).people
+        who = [p for p in people if p.identity == wanted.identity]
+        entities = {p.entity for p in who} - {None}
+        boxes = {p.box for p in who} - {None}
+        found = [m for m in found if m.entity in entities or m.box in boxes]
+    elif wanted.entity is not None:
+        found = [m for m in found if m.entity == wanted.entity]
+    else:
+        found = [m for m in found if m.entity is not None] or found
+    if not found:
+        raise SampleFailed("masks.json: no mask of the subject")
+    seen = numpy.any([_fitting(rle.decode(m.rle), picture, "masks.json") for m in found], axis=0)
+    return _fitting(seen, picture, "masks.json")
+
+
+def _fitting(seen: numpy.ndarray, picture: Image, name: str) -> numpy.ndarray:
+    if seen.shape != (picture.height, picture.width):
+        raise SampleFailed(
+            f"{name}: a mask of {seen.shape[1]}x{seen.shape[0]} pixels for a picture of "
+            f"{picture.width}x{picture.height}"
+        )
+    return seen
 
 
 def _other(wanted: Wanted, locations: tuple[str, ...], key: str) -> Sample:

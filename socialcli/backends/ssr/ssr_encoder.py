@@ -11,6 +11,7 @@ from socialcli.errors import ModelMissing, UsageError
 from socialcli.records import Model
 
 if TYPE_CHECKING:
+    import numpy
     import torch
 
 CLIP = "openai/clip-vit-large-patch14"
@@ -129,6 +130,16 @@ class Ssr:
         """(N, scales * T, C): what RGB pictures have, see `models.ssr_encoder.image_features`."""
         pixels = self.processor(images=pictures, return_tensors="pt")["pixel_values"]
         return self._features(pixels)
+
+    def mask(self, mask: numpy.ndarray) -> torch.Tensor:
+        """A picture's (height, width) bool mask as the tower sees the picture: (1, 1, S, S) in
+        [0, 1], resized and cut like it."""
+        from PIL import Image
+
+        picture = Image.fromarray(mask).convert("RGB")
+        seen = self.processor(images=[picture], return_tensors="pt", do_normalize=False)
+        # Bicubic resizing overshoots at edges.
+        return seen["pixel_values"][:, :1].clamp(0, 1).to(self.vision.device)
 
     def nothing(self, count: int) -> torch.Tensor:
         """(count, scales * T, C): the features of zeros, for the unconditional branch."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from socialcli import backends
 from socialcli.backends import ModelSpec
-from socialcli.errors import SampleFailed
+from socialcli.errors import SampleFailed, UsageError
 from socialcli.generating import denoise, drawing
 from socialcli.generating.options import ReferenceOptions
 from socialcli.stages import option
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 VERSION = 1
 REFERENCES = True
 SCALE = 0.65  # what the reference implementation recommends (0.5 to 0.8)
+QUERY_BY = ("text", "mask")
 KEPT = 32  # pictures whose features are kept: one subject often serves many prompts
 
 
@@ -35,6 +36,17 @@ class Config(ReferenceOptions):
         "", "CLIP whose vision tower it looks through: hub id or folder; default: image_encoder in "
         "--ssr-model, else openai/clip-vit-large-patch14."
     )  # fmt: skip
+    query_by: str = option(
+        "text", "What finds the subject in a reference: text (the words of --query), or mask (that "
+        "of its masks.json or --mask; its caption is the query then, unless one is given)."
+    )  # fmt: skip
+    mask: list[str] = option(
+        [], "For --query-by mask: a picture file, white where the subject is; one for each "
+        "--reference. Repeatable."
+    )  # fmt: skip
+    mask_weight: float = option(
+        5.0, "How much a mask binds (--query-by mask); the reference implementation's demo: 1."
+    )
     compat: bool = option(
         False, "Weigh several subjects as the reference implementation does: all like the first."
     )
@@ -51,6 +63,20 @@ class State:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.studio, name)
+
+
+def check_options(config: Config) -> None:
+    """Refuse masks that make no sense.
+
+    Raises:
+        UsageError: one line that names the option.
+    """
+    if config.query_by not in QUERY_BY:
+        raise UsageError(f"--query-by {config.query_by}: choose {' or '.join(QUERY_BY)}")
+    if config.mask and (config.query_by != "mask" or len(config.mask) != len(config.reference)):
+        raise UsageError("--mask goes with --query-by mask: give one for each --reference")
+    if not config.mask_weight > 0:
+        raise UsageError("--mask-weight must be above 0")
 
 
 def models(config: Config) -> list[ModelSpec]:
@@ -81,6 +107,9 @@ def load(config: Config) -> State:
     ssr.encoder.compat = config.compat
     ssr.encoder.attach(studio.diffusion.unet)
     studio.models["ssr"] = ssr.model
+    if config.query_by == "mask":
+        how = {"query_by": "mask", "mask_weight": config.mask_weight}
+        studio.models["ssr"] = replace(ssr.model, options={**ssr.model.options, **how})
     state = State(studio, ssr)
     with torch.inference_mode():
         empty = studio.text("")[None]
@@ -92,7 +121,7 @@ def embed(config: Config, state: State, request: Any) -> Any:
     """(negative text states, text states, [tokens of each subject], [weight of each]).
 
     Raises:
-        SampleFailed: a reference that no words go with.
+        SampleFailed: a reference that no words go with, or a mask of nothing.
     """
     import torch
 
@@ -106,10 +135,24 @@ def embed(config: Config, state: State, request: Any) -> Any:
         query = state.studio.text(reference.query)[None]
         with torch.inference_mode():
             seen = _features(state, reference.image).to(query)
-            subjects.append(state.ssr.encoder.subject_tokens(seen, query)[0])
+            masks = _seen_mask(state, reference)
+            tokens = state.ssr.encoder.subject_tokens(seen, query, masks, config.mask_weight)
+            subjects.append(tokens[0])
     scales = [SCALE if r.scale is None else r.scale for r in request.references]
     texts = state.studio.text(request.negative), state.studio.text(request.prompt)
     return *texts, subjects, scales
+
+
+def _seen_mask(state: State, reference: Any) -> Tensor | None:
+    """The reference's mask as the vision tower sees the picture; None where none is asked for."""
+    if reference.mask is None:
+        return None
+    mask = state.ssr.mask(reference.mask)
+    if not mask.any():
+        raise SampleFailed(
+            f"the mask of the reference {reference.key} is empty in the square that CLIP sees"
+        )
+    return mask
 
 
 def condition(config: Config, state: State, embedded: list[Any]) -> Conditioning:
