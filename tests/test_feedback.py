@@ -425,6 +425,10 @@ def test_the_tower_beside_the_encoder_is_the_default_and_goes_along(models, tmp_
     assert (tmp_path / "two/image_encoder/model.safetensors").exists()
     assert feedback.models(state.config)[1].model == f"{one}/image_encoder"
 
+    fresh = load(models, feedback="none", ssr_model="new", clip_model=f"{one}/image_encoder")
+    feedback.save(fresh, tmp_path / "three", {})
+    load(models, feedback="none", ssr_model=str(tmp_path / "three"), clip_model="")
+
 
 def test_a_run_in_two_parts_is_the_run_in_one(models, tmp_path):
     """Through the trainer: steps, features kept, a checkpoint, and the same bits at the end."""

@@ -284,16 +284,17 @@ def facts(state: State) -> dict[str, str]:
 
 
 def save(state: State, folder: Path, metadata: dict[str, str]) -> None:
-    """The encoder's two files, in the official layout, with the vision tower if it lay beside
-    those it started from; the curves where they were asked for."""
+    """The encoder's two files, in the official layout, with the vision tower if that is one that
+    lies beside an encoder; the curves where they were asked for."""
     import shutil
+    from pathlib import Path
 
-    from socialcli.backends.ssr.ssr_encoder import TOWER, own_tower
+    from socialcli.backends.ssr.ssr_encoder import TOWER
     from socialcli.models import ssr_layouts
 
     ssr_layouts.save(state.encoder, folder, metadata)
-    own = own_tower(state.config.ssr_model)
-    if own and own == state.config.clip_model:
+    own = Path(state.config.clip_model)
+    if own.name == TOWER and own.is_dir():
         shutil.copytree(own, folder / TOWER)
     state.write_curves()
 
