@@ -10,7 +10,8 @@ A profile has one table per subcommand, whose keys are that subcommand's flags::
     [segment]
     model = "/models/sam_vit_h_4b8939.pth"
 
-A relative ``model`` path that exists beside the profile is taken from there.
+A relative ``model`` path that exists beside the profile is taken from there, and so is one that
+begins with a dot and exists nowhere.
 """
 
 from __future__ import annotations
@@ -114,7 +115,8 @@ def values(
             result[field_name] = _checked(value, hints[field_name], f"{path}: [{command}] {key}")
             if field_name.endswith("model") and isinstance(value, str):
                 beside = path.parent / value
-                if value and not Path(value).is_absolute() and beside.exists():
+                lost = value.startswith(".") and not Path(value).exists()
+                if value and not Path(value).is_absolute() and (beside.exists() or lost):
                     result[field_name] = str(beside.resolve())
     result.update(flags)
     missing = [n for n in fields if n not in result]

@@ -548,6 +548,22 @@ def test_checkpoints_of_the_wrong_shape(models, tmp_path):
         load(models, feedback="identity", identity_model=str(tmp_path / "ssr/model.safetensors"))
 
 
+def test_a_missing_model_is_told_before_anything_is_loaded(models, tmp_path, monkeypatch):
+    """The last of many models: the others are not loaded for nothing."""
+    from socialcli.training import loop
+
+    monkeypatch.setattr(feedback, "load", lambda *_: pytest.fail("a model was loaded"))
+    shards.write(tmp_path / "some.tar", [("a", sample(0).members)])
+    for name, gone in (("interaction_model", "no/models/acts"), ("gaze_model", "gone.pt")):
+        values = dataclasses.asdict(config(models, quiet=True, **{name: str(tmp_path / gone)}))
+        values["mixed_precision"] = "no"
+        with pytest.raises(
+            ModelMissing, match=f"{gone}: no such folder or file .* model\\)"
+        ) as why:
+            loop.run("train", "feedback", feedback, values, [str(tmp_path / "some.tar")], "out")
+        assert "\n" not in str(why.value)
+
+
 def test_backends_without_gradients(models, monkeypatch):
     real = watching.backends.load
     blind = SimpleNamespace(network=None)

@@ -723,14 +723,44 @@ def test_models_that_are_not_there_or_do_not_fit(models, tmp_path):
     with pytest.raises(UsageError, match="33x32 pixels: this model draws multiples of"):
         run(models, tmp_path, prompt=["x"], size="33x32")
     wide = tiny.stable_diffusion(tmp_path / "wide", width=24)
+    (tmp_path / "r.jpg").write_bytes(scenes.picture())
+    shown = {"prompt": ["x"], "reference": [str(tmp_path / "r.jpg")], "query": ["dog"]}
     with pytest.raises(UsageError, match="these SSR-Encoder weights are for a UNet"):
-        run(models, tmp_path, method="ssr", prompt=["x"], model=str(wide))
+        run(models, tmp_path, method="ssr", model=str(wide), **shown)
     with pytest.raises(UsageError, match="does not fit this diffusion model"):
-        run(models, tmp_path, method="ip-adapter", prompt=["x"], model=str(wide))
+        run(models, tmp_path, method="ip-adapter", model=str(wide), **shown)
     torch.save({"a": 1}, tmp_path / "x.bin")
     with pytest.raises(UsageError, match=r"x.bin: not an IP-Adapter"):
-        run(models, tmp_path, method="ip-adapter", prompt=["x"],
-            adapter_model=str(tmp_path / "x.bin"))  # fmt: skip
+        run(models, tmp_path, method="ip-adapter", adapter_model=str(tmp_path / "x.bin"), **shown)
+
+
+def test_no_model_is_loaded_for_nothing(models, tmp_path, people, monkeypatch):
+    """Where no request can be drawn, one line says why; one that can be is enough."""
+    monkeypatch.setattr(drawing.backends, "load", lambda spec: pytest.fail("a model was loaded"))
+    nobody = {"entities.json": records.Entities()}
+    for name, changed, line in (
+        ("empty", nobody, "none of the 2 pictures can be drawn: entities.json: the entity list is"),
+        (
+            "silent",
+            {"caption.json": None},
+            "can be drawn: no caption.json: run `socialcli caption`",
+        ),
+        (
+            "bare",
+            {"masks.json": None},
+            "can be drawn: no masks.json: run `socialcli segment` first",
+        ),
+    ):
+        file = tmp_path / f"{name}.tar"
+        shards.write(file, [(key, scenes.members(0, changed)) for key in "ab"])
+        with pytest.raises(UsageError, match=line) as why:
+            run(models, tmp_path / name, file, method="ssr",
+                query_by="mask" if name == "bare" else "text")  # fmt: skip
+        assert "\n" not in str(why.value) and not (tmp_path / name / f"{name}.tar").exists()
+    stage = generating.GenerateStage("ssr")
+    stage.look(config(), [str(tmp_path / "silent.tar"), str(people)])
+    with pytest.raises(SocialcliError, match=r"gone: no such folder or file \(diffusion model\)"):
+        run(models, tmp_path / "x", prompt=["x"], model=str(tmp_path / "gone"))
 
 
 def test_embeddings_that_cannot_be_used(models, tmp_path):

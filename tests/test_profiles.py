@@ -45,6 +45,10 @@ def test_a_model_beside_the_profile(tmp_path):
     assert profiles.values(file, "caption", Config, {})["model"] == str(tmp_path / "tiny")
     file = write(tmp_path, '[caption]\nmodel = "org/name"\n')
     assert profiles.values(file, "caption", Config, {})["model"] == "org/name"
+    file = write(tmp_path, '[caption]\nmodel = "../gone/model"\n')  # said as a whole path
+    assert profiles.values(file, "caption", Config, {})["model"] == str(
+        tmp_path.parent / "gone/model"
+    )
 
 
 @pytest.mark.parametrize(

@@ -551,6 +551,16 @@ def test_inputs_that_make_no_sense(data, world, tmp_path: Path) -> None:
         with pytest.raises(UsageError) as error:
             score(gen, tmp_path / "out", bare, metrics)
         assert f"that was generated from has {member}" in one_line(error)
+    mute = {"people.json": records.dump(records.People(16, 12, [records.Person(1)])),
+            "interactions.json": records.dump(Interactions())}  # fmt: skip
+    shards.write(bare, [(f"s{n}", {**source(RED), **mute}) for n in range(6)])
+    for metrics, lacks in (("hoi", "there is no interaction"), ("gaze", "nobody in them looks at")):
+        with pytest.raises(UsageError) as error:
+            score(gen, tmp_path / "out", bare, metrics)
+        assert f"bare.tar to compare with: {lacks}" in one_line(error)
+    with pytest.raises(ModelMissing) as missing:
+        score(gen, tmp_path / "out", ref, "clip-t,dino", dino_model=str(tmp_path / "no/dino"))
+    assert "no/dino: no such folder or file (dino model)" in one_line(missing)
     assert world.loaded == []
 
 
@@ -781,7 +791,7 @@ def test_the_command_line_says_what_is_missing(tmp_path: Path) -> None:
         ((), "score needs -o FOLDER"),
         (
             (*out, "clip-t", "--profile", str(profile)),
-            "/nowhere/clip: no such folder. Get it with:",
+            "/nowhere/clip: no such folder or file (clip model). Get it with:",
         ),
         ((*out, "clip-t", "--clip-backend", "x"), "no clip backend 'x'"),
         ((*out, "face"), "give --reference SHARDS"),

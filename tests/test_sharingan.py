@@ -244,7 +244,7 @@ def test_refuses_other_checkpoints(tmp_path):
     with pytest.raises(ModelMissing, match="no Sharingan checkpoint at"):
         backends.load(ModelSpec("gaze", "sharingan", str(tmp_path / "no.pt")))
     torch.save({"state_dict": {"model.x": torch.zeros(1)}}, tmp_path / "other.pt")
-    with pytest.raises(UsageError, match="not a Sharingan checkpoint"):
+    with pytest.raises(UsageError, match=r"other.pt: not a Sharingan checkpoint"):
         backends.load(ModelSpec("gaze", "sharingan", str(tmp_path / "other.pt")))
 
 

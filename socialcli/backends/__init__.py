@@ -13,15 +13,17 @@ from __future__ import annotations
 import ast
 import importlib
 import importlib.util
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from socialcli.errors import MissingPackage, UsageError
+from socialcli.errors import MissingPackage, ModelMissing, UsageError
 
 ROLES = ("caption", "entities", "ground", "segment", "face", "pose", "gaze", "interaction",
          "diffusion", "ssr", "clip", "dino")  # fmt: skip
+_FILES = (".pt", ".pth", ".bin", ".ckpt", ".onnx", ".safetensors")
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,35 @@ def missing_packages(backend: BackendInfo) -> list[str]:
     return [name for name in backend.packages if importlib.util.find_spec(name) is None]
 
 
+def is_path(model: str) -> bool:
+    """Whether a model is named by its place, and not by a hub id or a package's name."""
+    if model.startswith(("/", ".", "~")) or model.count("/") > 1 or "\\" in model:
+        return True
+    return model.endswith(_FILES) or Path(model).exists()
+
+
+def require(specs: Iterable[ModelSpec]) -> None:
+    """See that what is to be loaded can be here, before any of it is: no network is asked and
+    nothing imported.
+
+    Raises:
+        UsageError: no such backend. MissingPackage: its packages are not installed.
+        ModelMissing: nothing lies at the place that names a model.
+    """
+    for spec in specs:
+        backend = info(spec.role, spec.backend)
+        _packaged(backend)
+        if is_path(spec.model) and not Path(spec.model).expanduser().exists():
+            mend = f". Get it with: {backend.get}" if backend.get else ""
+            raise ModelMissing(f"{spec.model}: no such folder or file ({spec.role} model){mend}")
+
+
+def _packaged(backend: BackendInfo) -> None:
+    missing = missing_packages(backend)
+    if missing:
+        raise MissingPackage(f"{', '.join(missing)} (for --backend {backend.name})", backend.extra)
+
+
 def load(spec: ModelSpec) -> Any:
     """Load one model; returns the role's object (see `roles`).
 
@@ -117,9 +148,7 @@ def load(spec: ModelSpec) -> Any:
         ModelMissing: its checkpoint is not here and could not be fetched.
     """
     backend = info(spec.role, spec.backend)
-    missing = missing_packages(backend)
-    if missing:
-        raise MissingPackage(f"{', '.join(missing)} (for --backend {backend.name})", backend.extra)
+    _packaged(backend)
     return importlib.import_module(backend.module).load(spec)
 
 

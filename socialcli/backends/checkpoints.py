@@ -15,10 +15,12 @@ with a checkpoint is never run, and nothing is unpickled.
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from socialcli.backends import is_path
 from socialcli.errors import ModelMissing, UsageError
 from socialcli.records import Model
 
@@ -91,21 +93,26 @@ def pretrained(cls: str | type, spec: ModelSpec, default_model: str, get: str, *
 @contextlib.contextmanager
 def _no_report() -> Iterator[None]:
     """Without transformers' table of weights it did not need (CLIP's text tower, where only the
-    vision tower is wanted); what is missing is told by `pretrained`."""
-    from transformers.utils import logging
+    vision tower is wanted), and without diffusers' word on files that are not there; what is
+    missing is told by `pretrained`."""
+    from transformers.utils import logging as theirs
 
-    before = logging.get_verbosity()
-    logging.set_verbosity_error()
+    before = theirs.get_verbosity()
+    theirs.set_verbosity_error()
+    twice = logging.getLogger("diffusers.models.modeling_utils")  # says what it then raises
+    level = twice.level
+    twice.setLevel(logging.CRITICAL)
     try:
         yield
     finally:
-        logging.set_verbosity(before)
+        twice.setLevel(level)
+        theirs.set_verbosity(before)
 
 
 def _load(cls: Any, model: str, revision: str | None, command: str, kw: dict[str, Any]) -> Any:
     """From a folder; else from the hub's cache; else from the hub, at one commit throughout."""
     kw = {**kw, "trust_remote_code": False}
-    if _is_path(model):
+    if is_path(model):
         folder = Path(model).expanduser()
         if not folder.is_dir():
             what = "it is a file, a folder is wanted" if folder.exists() else "no such folder"
@@ -164,9 +171,7 @@ def describe(spec: ModelSpec, default: str, options: dict[str, Any]) -> Model:
     a folder's from what ``hf download --local-dir`` leaves in it.
     """
     model = spec.model or default
-    commit = (
-        _folder_commit(Path(model)) if _is_path(model) else _cached_commit(model, spec.revision)
-    )
+    commit = _folder_commit(Path(model)) if is_path(model) else _cached_commit(model, spec.revision)
     return Model(
         backend=spec.backend,
         model=model,
@@ -174,12 +179,6 @@ def describe(spec: ModelSpec, default: str, options: dict[str, Any]) -> Model:
         role=spec.role,
         options={"dtype": spec.dtype, **options},
     )
-
-
-def _is_path(model: str) -> bool:
-    if model.startswith(("/", ".", "~")) or model.count("/") > 1 or "\\" in model:
-        return True
-    return Path(model).exists()
 
 
 def _cached_commit(model: str, revision: str | None) -> str | None:
@@ -215,7 +214,7 @@ def _folder_commit(folder: Path) -> str | None:
 def _command(spec: ModelSpec, default_model: str, get: str) -> str:
     if not spec.model or (spec.model == default_model and spec.revision is None) or not get:
         return get or f"hf download {default_model}"
-    if _is_path(spec.model):
+    if is_path(spec.model):
         return f"hf download {default_model} --local-dir {spec.model}"
     revision = f" --revision {spec.revision}" if spec.revision else ""
     return f"hf download {spec.model}{revision}"

@@ -31,6 +31,7 @@ def run(
     Raises:
         UsageError: the request makes no sense. SocialcliError: it could not be carried out.
     """
+    from socialcli import backends, shards
     from socialcli.errors import UsageError
     from socialcli.generating import prompts
     from socialcli.running import generating, start
@@ -57,6 +58,14 @@ def run(
         "generate", stage.name, config, places, output, options, config["shard_size"]
     )
     plan = generating.targets(plan)
+    sources = [task.source for task in plan.tasks]
+    at_hand = not any(
+        part == "-" or shards.is_url(part) for s in sources for part in shards.parts(s)
+    )
+    if at_hand and not options.dry_run and options.max_error_rate < 1:
+        made = stage.Config(**config)
+        backends.require(stage.models(made))
+        stage.look(made, sources)
     try:
         start.carry_out(plan, options)
     finally:

@@ -88,6 +88,8 @@ def words(sample: Sample, query: str, number: int = 0) -> str:
     extra = sample.record(records.Meta).extra if sample.has("meta.json") else {}
     if isinstance(extra.get("class"), str):
         return str(extra["class"])
+    if sample.has("entities.json"):
+        raise SampleFailed("entities.json: the entity list is empty; give --query WORDS")
     raise SampleFailed(
         "nothing names its subjects: run `socialcli extract-entities` first, or give --query WORDS"
     )

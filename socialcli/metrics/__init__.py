@@ -24,6 +24,7 @@ change what it measures), ``count(rows)`` (pictures it is of, where `pictures` d
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,9 @@ class Needs:
     members: tuple[str, ...] = ()  # what source samples must have to be judged
     text: tuple[str, ...] = ()  # features of the prompt
     paired: bool = False  # generated pictures must have a source or references
+    # Whether a source picture's records have anything to compare with, and what is said if none do.
+    speaks: Callable[[Picture], bool] | None = None
+    lacks: str = ""
 
 
 @dataclass

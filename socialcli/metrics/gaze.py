@@ -44,7 +44,11 @@ MEMBERS = ("people.json", "boxes.json")
 
 
 def needs(config: Any) -> Needs:
-    return Needs(generated=("gaze", "gaze-objects"), members=MEMBERS, paired=True)
+    return Needs(
+        generated=("gaze", "gaze-objects"), members=MEMBERS, paired=True,
+        speaks=lambda source: bool(labels(source)),
+        lacks="nobody in them looks at a point in a labelled box",
+    )  # fmt: skip
 
 
 def inside(point: Point, box: XYXY) -> bool:

@@ -50,7 +50,11 @@ INTERVAL = "centred"
 
 
 def needs(config: Any) -> Needs:
-    return Needs(generated=("interactions",), members=("interactions.json",), paired=True)
+    return Needs(
+        generated=("interactions",), members=("interactions.json",), paired=True,
+        speaks=lambda source: bool(source.records["interactions.json"].interactions),
+        lacks="there is no interaction in them",
+    )  # fmt: skip
 
 
 @dataclass

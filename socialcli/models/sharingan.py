@@ -373,8 +373,11 @@ def load(path: str | Path) -> Sharingan:
         for key, value in weights.read(path, "Sharingan").items()
         if not key.startswith(("metrics.", "val_", "test_"))  # states of Lightning's metrics
     }
-    with torch.device("meta"):
-        network = infer(state)
+    try:
+        with torch.device("meta"):
+            network = infer(state)
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from None
     weights.fill(network, state, path, "Sharingan")
     network.image_tokenizer.pos_emb.requires_grad_(False)
     return network

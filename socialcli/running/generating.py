@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from socialcli import methods, records, shards
+from socialcli import backends, methods, records, shards
 from socialcli.errors import SampleFailed, UsageError
 from socialcli.generating import drawing, prompts, provenance, references
 from socialcli.generating import options as generating
@@ -69,6 +69,7 @@ class GenerateStage:
 
     def load(self, config: Any) -> Any:
         self.check(config)
+        backends.require(self.models(config))
         if getattr(config, "references", None):
             references.library(tuple(config.references))
         return self.method.load(config)
@@ -109,6 +110,28 @@ class GenerateStage:
             return
         for key, one in prompts.copies(sample.key, request, config.per_prompt):
             yield Sample(key, work=one)
+
+    def look(self, config: Any, sources: list[str]) -> None:
+        """Read until one request can be drawn, so that no model is loaded for nothing.
+
+        Raises:
+            UsageError: there is none; the line has the last one's reason.
+        """
+        looked, reason = 0, ""
+        for source in sources:
+            for sample in self.samples(config, source, []):
+                looked += 1
+                try:
+                    if isinstance(sample, Damage):
+                        raise SampleFailed(sample.reason)
+                    if sample.problem or sample.filtered:
+                        raise SampleFailed(str(sample.problem or sample.filtered))
+                    self.prepare(config, sample)
+                    return
+                except SampleFailed as error:
+                    reason = str(error)
+        if looked:
+            raise UsageError(f"none of the {looked} pictures can be drawn: {reason}")
 
     def prepare(self, config: Any, sample: Sample) -> Ready:
         request: Request = sample.work

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from socialcli import backends, images, shards
-from socialcli.errors import MissingPackage, SampleFailed, SocialcliError
+from socialcli.errors import SampleFailed, SocialcliError
 from socialcli.running import batches
 from socialcli.scoring import samples
 from socialcli.scoring.samples import Lost
@@ -74,12 +74,10 @@ class Seen:
 
         Raises:
             UsageError: there is no such backend. MissingPackage: its packages are not installed.
+            ModelMissing: nothing lies where a model is said to be.
         """
         for feature in self.features.values():
-            for spec in feature.specs:
-                info = backends.info(spec.role, spec.backend)
-                if missing := backends.missing_packages(info):
-                    raise MissingPackage(f"{', '.join(missing)} (for {info.name})", info.extra)
+            backends.require(feature.specs)
 
     def load(self, names: Iterable[str]) -> None:
         """Load the models of these features, each model once.

@@ -7,7 +7,7 @@ from typing import Any
 
 from socialcli import records, shards
 from socialcli.errors import UsageError
-from socialcli.metrics import Needs
+from socialcli.metrics import Needs, Picture
 from socialcli.scoring.samples import Known, Lost
 
 # Records that help where they are there, whatever the metrics ask for.
@@ -149,12 +149,18 @@ def _check_members(joined: list[Joined], needs: dict[str, Needs], where: str) ->
                 f"{name}: no sample of {where} that was generated from has {member}, which "
                 f"{name} compares with; annotate the reference shards first"
             )
+        if need.speaks is not None and not any(
+            need.speaks(Picture(j.source.key, records=j.source.records))
+            for j in joined
+            if j.source is not None and all(m in j.source.records for m in need.members)
+        ):
+            raise UsageError(f"{name}: nothing in {where} to compare with: {need.lacks}")
 
 
 def job_extra(feature: str, joined: Joined, classes: Any) -> Any:
     """What a feature of the generated picture looks for."""
     if feature == "gaze-objects":
-        from socialcli.metrics import Picture, gaze
+        from socialcli.metrics import gaze
 
         if joined.source is None:
             return []

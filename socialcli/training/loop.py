@@ -81,7 +81,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from socialcli import shards
+from socialcli import backends, shards
 from socialcli.errors import UsageError
 from socialcli.running import plan as planning
 from socialcli.running.report import Report
@@ -114,6 +114,8 @@ def run(
     if hasattr(method, "check_options"):
         method.check_options(config)
     logs.check(options.logs(config))
+    if hasattr(method, "models"):
+        backends.require(method.models(config))
     if not inputs:
         raise UsageError(f"{command}: which shards?")
     if output == "-" or shards.is_url(output):
