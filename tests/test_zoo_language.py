@@ -11,7 +11,7 @@ import torch
 
 from socialcli.world import scene
 from socialcli.world.captions import captions
-from socialcli.world.vocabulary import VERBS
+from socialcli.world.vocabulary import PAIRS, VERBS
 from socialcli.zoo import caption, cards, clip, data, interaction, labels, words
 
 
@@ -163,3 +163,26 @@ def test_a_published_miniature_works_through_the_backend(role, monkeypatch):
     monkeypatch.setattr(module, "TEST", {"clip": 110, "caption": 32, "interaction": 150}[role])
     name, floor = FLOORS[role]
     assert module.measure(cards.folder(role))[name] >= floor
+
+
+def test_odd_scenes_show_no_pair_of_the_world_and_say_what_they_show():
+    from socialcli.zoo import oddities
+
+    scenes = oddities.train_scenes(3, 40, 1.0)
+    changed = 0
+    for odd in scenes:
+        looks = {t.id: t.look for t in odd.things}
+        for relation in odd.relations:
+            if relation.object not in looks:
+                continue  # a person
+            kind = looks[relation.object].kind
+            pairs = {p.object for p in PAIRS if p.verb == relation.pair.verb}
+            same = kind == relation.pair.object
+            assert same or kind not in pairs, (relation.pair.verb, kind)
+            changed += not same
+            first = captions(odd)[0]
+            said = next((m.head for m in first.mentions if m.instance == relation.object), kind)
+            assert said == kind
+        assert changed > 15
+    again = oddities.train_scenes(3, 40, 1.0)
+    assert all(a.image.tobytes() == b.image.tobytes() for a, b in zip(scenes, again, strict=True))
