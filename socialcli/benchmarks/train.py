@@ -1,0 +1,287 @@
+"""What a step of `socialcli train` costs: plain fine-tuning against diffusers' own training
+example, and each feedback against none.
+
+Plain: the same UNet, pictures and batch, one thread, float32. The peer does in every step what
+``examples/text_to_image/train_text_to_image.py`` does: decode, crop, flip and normalise in a
+DataLoader, VAE, text encoder, noise, UNet, mean squared error, accelerate's backward, clipping,
+AdamW, schedule. Ours is the training loop's own step with ``--variants 1``, once the features of
+every picture are in its cache, as they are from the second epoch on; what making them costs is
+said too. Neither writes logs or checkpoints meanwhile.
+
+Feedback: steps of ``--method feedback`` at the paper's gates and weights, with one loss at a time
+and all together, over the step that only denoises and regularises. All see the same pictures,
+noise and timesteps. The networks are the embedded miniatures; the SSR-Encoder is a new one where
+there is no miniature of it: the time does not depend on its weights.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from socialcli import shards
+from socialcli.benchmarks import in_turns, ratio, table
+
+WEIGHTS = Path(__file__).parent.parent / "weights"
+SIDE, PICTURES, BATCH = 96, 64, 8  # a turn is one epoch
+ENDLESS = 10**9
+FEEDBACKS = ("boundary", "identity", "gaze", "pose", "interaction")
+
+
+def run(turns: int) -> str:
+    """Two Markdown tables: samples per second, and ratios to the plain step."""
+    import torch
+
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory(prefix="socialcli-benchmark-") as temporary:
+        root = Path(temporary)
+        data = scenes(root / "world.tar")
+        return plain(turns, data, root) + "\n\n" + feedback(turns, data, root)
+
+
+def scenes(file: Path) -> str:
+    """A shard of rendered scenes with everything that is known of them."""
+    from socialcli.world import scene
+    from socialcli.world.ground_truth import members
+
+    shards.write(file, ((f"{n:05d}", members(scene(7, n, SIDE))) for n in range(PICTURES)))
+    return str(file)
+
+
+def plain(turns: int, data: str, root: Path) -> str:
+    """Plain fine-tuning against the example."""
+    from socialcli.methods.train import text_to_image
+
+    model = WEIGHTS / "diffusion"
+    peer, mine = "diffusers' example, step by step", "socialcli train"
+    with (
+        opened(text_to_image, root / "plain", data, model=str(model)) as ours,
+        beside(example, model, data) as theirs,
+    ):
+        started = time.perf_counter()
+        ours()  # makes the features
+        making = time.perf_counter() - started
+        runs = {peer: theirs, mine: ours}
+        seconds = in_turns(runs, turns, before=lambda: None)
+    making = max(making - statistics.median(seconds[mine]), 0.0) / PICTURES
+    rows = [
+        [n, f"{PICTURES / statistics.median(seconds[n]):.1f}", f"{ratio(seconds, n, peer):.2f}"]
+        for n in runs
+    ]
+    head = (
+        f"## Steps of plain fine-tuning\n\nThe miniature Stable Diffusion at {SIDE} x {SIDE} "
+        f"pixels, batches of {BATCH}, float32, one thread. Making the features that ours keeps "
+        f"takes {making * 1e3:.0f} ms a picture, once."
+    )
+    return f"{head}\n\n" + table(["", "samples/s", "times the example"], rows)
+
+
+def feedback(turns: int, data: str, root: Path) -> str:
+    """Each feedback, and all, over none."""
+    from socialcli.methods.train import feedback as method
+
+    ssr = WEIGHTS / "ssr"
+    models = {
+        "model": str(WEIGHTS / "diffusion"), "ssr_model": str(ssr) if ssr.is_dir() else "new",
+        "clip_model": "" if ssr.is_dir() else str(WEIGHTS / "clip"),
+        "identity_model": str(WEIGHTS / "face" / "backbone.pth"),
+        "gaze_model": str(WEIGHTS / "gaze" / "sharingan.pt"), "pose_model": str(WEIGHTS / "pose"),
+        "interaction_model": str(WEIGHTS / "interaction"),
+    }  # fmt: skip
+    sets = {"none": "none", **{name: name for name in FEEDBACKS}}
+    sets |= {"all but boundary": ",".join(FEEDBACKS[1:]), "all": "all"}
+    with contextlib.ExitStack() as stack:
+        runs = {
+            name: stack.enter_context(
+                opened(method, root / name, data, feedback=chosen, size=SIDE, **models)
+            )
+            for name, chosen in sets.items()
+        }
+        for epoch in runs.values():
+            epoch()
+        seconds = in_turns(runs, turns, before=lambda: None)
+    rows = []
+    for name in runs:
+        speed = PICTURES / statistics.median(seconds[name])
+        rows.append([name, f"{speed:.1f}", f"{1 / ratio(seconds, name, 'none'):.2f}"])
+    head = (
+        f"## Steps with feedback\n\nThe SSR-Encoder on the same, batches of {BATCH}, the paper's "
+        "gates and timesteps."
+    )
+    return f"{head}\n\n" + table(["feedback", "samples/s", "time over none"], rows)
+
+
+@contextlib.contextmanager
+def opened(method: Any, folder: Path, data: str, **values: Any) -> Iterator[Callable[[], None]]:
+    """A training as the loop sets it up, its features kept in memory; a call of what is given
+    goes on for one epoch of steps."""
+    from socialcli.running.report import Report
+    from socialcli.training import data as samples
+    from socialcli.training.examples import Examples
+    from socialcli.training.features import Features
+    from socialcli.training.options import resolved
+    from socialcli.training.place import here
+    from socialcli.training.step import Stepper, optimiser
+
+    values |= {"device": "cpu", "dtype": "float32", "batch_size": BATCH, "micro_batch": BATCH}
+    config = method.Config(**resolved({**values, "variants": 1, "mixed_precision": "auto"}))
+    place = here(config)
+    place.index = samples.usable(method, config, [data], folder, place, Report(quiet=True))
+    state = method.load(config, place)
+    module = method.trainable(state)
+    cache = Features(folder, config.cache_memory, 0)
+    stream = Examples(method, state, config, place.index, cache)
+    kind = optimiser(method, state, module, config)
+    stepper = Stepper(method, state, config, place, module, kind, stream, cache)
+    with contextlib.closing(stream.micro_batches(0, ENDLESS)) as batches:
+
+        def epoch() -> None:
+            for _ in range(PICTURES // BATCH):
+                stepper.go(batches, lambda: False, lambda *_, **__: None)
+
+        yield epoch
+
+
+@contextlib.contextmanager
+def beside(make: Callable[..., Callable[[], None]], *values: Any) -> Iterator[Callable[[], None]]:
+    """``make(*values)`` in a process of its own, whose memory ours does not arrange; a call of
+    what is given runs it once there."""
+    import multiprocessing
+
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe()
+    process = context.Process(target=_serve, args=(there, make, values), daemon=True)
+    process.start()
+    there.close()
+
+    def call() -> None:
+        here.send(True)
+        here.recv()
+
+    try:
+        yield call
+        here.send(False)
+    finally:
+        here.close()
+        process.join(10)
+        process.kill()
+
+
+def _serve(line: Any, make: Callable[..., Callable[[], None]], values: tuple[Any, ...]) -> None:
+    import torch
+
+    torch.set_num_threads(1)
+    run = make(*values)
+    while line.recv():
+        run()
+        line.send(True)
+
+
+def example(model: Path, data: str) -> Callable[[], None]:
+    """An epoch of the peer, with the example's own defaults."""
+    import torch
+    import torch.nn.functional as F
+    from accelerate import Accelerator
+    from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
+    from diffusers.optimization import get_scheduler
+    from transformers import CLIPTextModel, CLIPTokenizer
+
+    def part(kind: Any, name: str) -> Any:
+        return kind.from_pretrained(model / name, torch_dtype=torch.float32)
+
+    accelerator = Accelerator(cpu=True)
+    schedule = DDPMScheduler.from_pretrained(model / "scheduler")
+    tokenizer = CLIPTokenizer.from_pretrained(model / "tokenizer")
+    vae, words = part(AutoencoderKL, "vae"), part(CLIPTextModel, "text_encoder")
+    unet = part(UNet2DConditionModel, "unet")
+    vae.requires_grad_(False)
+    words.requires_grad_(False)
+    unet.train()
+    kind = torch.optim.AdamW(unet.parameters(), lr=1e-5, weight_decay=1e-2)
+    pictures: Any = Pictures(data, tokenizer)
+    loader: Any = torch.utils.data.DataLoader(
+        pictures, batch_size=BATCH, shuffle=True, collate_fn=collate
+    )
+    rate = get_scheduler("constant", optimizer=kind)
+    unet, kind, loader, rate = accelerator.prepare(unet, kind, loader, rate)
+
+    def step(pixels: Any, ids: Any) -> float:
+        with accelerator.accumulate(unet):
+            latents = vae.encode(pixels).latent_dist.sample() * vae.config.scaling_factor
+            noise = torch.randn_like(latents)
+            when = torch.randint(0, schedule.config.num_train_timesteps, (len(latents),))
+            noisy = schedule.add_noise(latents, noise, when)
+            states = words(ids, return_dict=False)[0]
+            wanted = {
+                "epsilon": lambda: noise,
+                "v_prediction": lambda: schedule.get_velocity(latents, noise, when),
+            }[schedule.config.prediction_type]()
+            said = unet(noisy, when, states, return_dict=False)[0]
+            loss = F.mse_loss(said, wanted)
+            mean = accelerator.gather(loss.repeat(BATCH)).mean().item()
+            accelerator.backward(loss)
+            if accelerator.sync_gradients:
+                accelerator.clip_grad_norm_(unet.parameters(), 1.0)
+            kind.step()
+            rate.step()
+            kind.zero_grad()
+        return mean
+
+    def epoch() -> None:
+        for pixels, ids in loader:
+            step(pixels, ids)
+
+    return epoch
+
+
+class Pictures:
+    """The example's data set: pictures decoded, cropped, flipped and normalised when asked for."""
+
+    def __init__(self, data: str, tokenizer: Any) -> None:
+        from socialcli import records
+
+        self.tokenizer = tokenizer
+        self.rows = [(s.picture(), s.record(records.Caption).text) for s in shards.read(data)]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitems__(self, numbers: list[int]) -> list[tuple[Any, Any]]:
+        ids = self.tokenizer(
+            [self.rows[n][1] for n in numbers], max_length=self.tokenizer.model_max_length,
+            padding="max_length", truncation=True, return_tensors="pt",
+        ).input_ids  # fmt: skip
+        return [(self._pixels(self.rows[n][0]), row) for n, row in zip(numbers, ids, strict=True)]
+
+    def _pixels(self, picture: bytes) -> Any:
+        import random
+
+        import numpy
+        import torch
+        from PIL import Image, ImageOps
+
+        image = Image.open(io.BytesIO(picture)).convert("RGB")
+        if min(image.size) != SIDE:
+            scale = SIDE / min(image.size)
+            size = (round(image.width * scale), round(image.height * scale))
+            image = image.resize(size, Image.Resampling.LANCZOS)
+        left, top = (random.randint(0, edge - SIDE) for edge in image.size)
+        image = image.crop((left, top, left + SIDE, top + SIDE))
+        if random.random() < 0.5:
+            image = ImageOps.mirror(image)
+        values = torch.from_numpy(numpy.asarray(image).copy()).permute(2, 0, 1).contiguous()
+        return (values.float() / 255 - 0.5) / 0.5
+
+
+def collate(rows: list[tuple[Any, Any]]) -> tuple[Any, Any]:
+    """(B, 3, S, S) pixels and (B, L) token numbers."""
+    import torch
+
+    pixels, ids = zip(*rows, strict=True)
+    return torch.stack(pixels), torch.stack(ids)
