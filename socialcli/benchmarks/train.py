@@ -105,14 +105,14 @@ def feedback(turns: int, data: str, root: Path) -> str:
         }
         for epoch in runs.values():
             epoch()
-        seconds = in_turns(runs, turns, before=lambda: None)
+        seconds = in_turns(runs, turns, before=lambda: None, clock=time.process_time)
     rows = []
     for name in runs:
         speed = PICTURES / statistics.median(seconds[name])
         rows.append([name, f"{speed:.1f}", f"{1 / ratio(seconds, name, 'none'):.2f}"])
     head = (
         f"## Steps with feedback\n\nThe SSR-Encoder on the same, batches of {BATCH}, the paper's "
-        "gates and timesteps."
+        "gates and timesteps; seconds of the processor, one thread."
     )
     return f"{head}\n\n" + table(["feedback", "samples/s", "time over none"], rows)
 
@@ -211,31 +211,27 @@ def example(model: Path, data: str) -> Callable[[], None]:
     rate = get_scheduler("constant", optimizer=kind)
     unet, kind, loader, rate = accelerator.prepare(unet, kind, loader, rate)
 
-    def step(pixels: Any, ids: Any) -> float:
-        with accelerator.accumulate(unet):
-            latents = vae.encode(pixels).latent_dist.sample() * vae.config.scaling_factor
-            noise = torch.randn_like(latents)
-            when = torch.randint(0, schedule.config.num_train_timesteps, (len(latents),))
-            noisy = schedule.add_noise(latents, noise, when)
-            states = words(ids, return_dict=False)[0]
-            wanted = {
-                "epsilon": lambda: noise,
-                "v_prediction": lambda: schedule.get_velocity(latents, noise, when),
-            }[schedule.config.prediction_type]()
-            said = unet(noisy, when, states, return_dict=False)[0]
-            loss = F.mse_loss(said, wanted)
-            mean = accelerator.gather(loss.repeat(BATCH)).mean().item()
-            accelerator.backward(loss)
-            if accelerator.sync_gradients:
-                accelerator.clip_grad_norm_(unet.parameters(), 1.0)
-            kind.step()
-            rate.step()
-            kind.zero_grad()
-        return mean
-
     def epoch() -> None:
+        # All in one body: what a step made lives until the next one makes it anew, as there.
         for pixels, ids in loader:
-            step(pixels, ids)
+            with accelerator.accumulate(unet):
+                latents = vae.encode(pixels).latent_dist.sample() * vae.config.scaling_factor
+                noise = torch.randn_like(latents)
+                when = torch.randint(0, schedule.config.num_train_timesteps, (len(latents),))
+                noisy = schedule.add_noise(latents, noise, when)
+                states = words(ids, return_dict=False)[0]
+                wanted = noise
+                if schedule.config.prediction_type == "v_prediction":
+                    wanted = schedule.get_velocity(latents, noise, when)
+                said = unet(noisy, when, states, return_dict=False)[0]
+                loss = F.mse_loss(said, wanted)
+                accelerator.gather(loss.repeat(BATCH)).mean().item()
+                accelerator.backward(loss)
+                if accelerator.sync_gradients:
+                    accelerator.clip_grad_norm_(unet.parameters(), 1.0)
+                kind.step()
+                rate.step()
+                kind.zero_grad()
 
     return epoch
 
