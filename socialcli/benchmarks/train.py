@@ -1,7 +1,7 @@
 """What a step of `socialcli train` costs: plain fine-tuning against diffusers' own training
 example, and each feedback against none.
 
-Plain: the same UNet, pictures and batch, one thread, float32. The peer does in every step what
+Plain: the same UNet, pictures, batch and precision, one thread. The peer does in every step what
 ``examples/text_to_image/train_text_to_image.py`` does: decode, crop, flip and normalise in a
 DataLoader, VAE, text encoder, noise, UNet, mean squared error, accelerate's backward, clipping,
 AdamW, schedule. Ours is the training loop's own step with ``--variants 1``, once the features of
@@ -55,31 +55,35 @@ def scenes(file: Path) -> str:
 
 
 def plain(turns: int, data: str, root: Path) -> str:
-    """Plain fine-tuning against the example."""
+    """Plain fine-tuning against the example, in float32 and in bfloat16 on both sides."""
     from socialcli.methods.train import text_to_image
 
     model = WEIGHTS / "diffusion"
     peer, mine = "diffusers' example, step by step", "socialcli train"
-    with (
-        opened(text_to_image, root / "plain", data, model=str(model)) as ours,
-        beside(example, model, data) as theirs,
-    ):
-        started = time.perf_counter()
-        ours()  # makes the features
-        making = time.perf_counter() - started
-        runs = {peer: theirs, mine: ours}
-        seconds = in_turns(runs, turns, before=lambda: None)
-    making = max(making - statistics.median(seconds[mine]), 0.0) / PICTURES
-    rows = [
-        [n, f"{PICTURES / statistics.median(seconds[n]):.1f}", f"{ratio(seconds, n, peer):.2f}"]
-        for n in runs
-    ]
+    rows, costs = [], []
+    for mixed, dtype in (("no", "float32"), ("bf16", "bfloat16")):
+        values = {"model": str(model), "dtype": dtype, "mixed_precision": mixed}
+        with (
+            opened(text_to_image, root / dtype, data, **values) as ours,
+            beside(example, model, data, mixed) as (theirs, spent),
+        ):
+            started = time.process_time()
+            ours()  # makes the features
+            making = time.process_time() - started
+            clock = lambda: time.process_time() + spent()  # noqa: E731
+            runs = {peer: theirs, mine: ours}
+            seconds = in_turns(runs, turns, before=lambda: None, clock=clock)
+        costs.append((making - statistics.median(seconds[mine])) / PICTURES)
+        for name in runs:
+            speed = PICTURES / statistics.median(seconds[name])
+            rows.append([dtype, name, f"{speed:.1f}", f"{ratio(seconds, name, peer):.2f}"])
     head = (
         f"## Steps of plain fine-tuning\n\nThe miniature Stable Diffusion at {SIDE} x {SIDE} "
-        f"pixels, batches of {BATCH}, float32, one thread. Making the features that ours keeps "
-        f"takes {making * 1e3:.0f} ms a picture, once."
+        f"pixels, batches of {BATCH}; seconds of the processor, one thread. Making the features "
+        f"that ours keeps takes {costs[0] * 1e3:.0f} ms a picture, once ({costs[1] * 1e3:.0f} ms "
+        "in bfloat16)."
     )
-    return f"{head}\n\n" + table(["", "samples/s", "times the example"], rows)
+    return f"{head}\n\n" + table(["", "", "samples/s", "times the example"], rows)
 
 
 def feedback(turns: int, data: str, root: Path) -> str:
@@ -129,8 +133,9 @@ def opened(method: Any, folder: Path, data: str, **values: Any) -> Iterator[Call
     from socialcli.training.place import here
     from socialcli.training.step import Stepper, optimiser
 
-    values |= {"device": "cpu", "dtype": "float32", "batch_size": BATCH, "micro_batch": BATCH}
-    config = method.Config(**resolved({**values, "variants": 1, "mixed_precision": "auto"}))
+    fixed = {"device": "cpu", "batch_size": BATCH, "micro_batch": BATCH, "variants": 1}
+    usual = {"dtype": "float32", "mixed_precision": "auto"}
+    config = method.Config(**resolved({**usual, **values, **fixed}))
     place = here(config)
     place.index = samples.usable(method, config, [data], folder, place, Report(quiet=True))
     state = method.load(config, place)
@@ -149,9 +154,11 @@ def opened(method: Any, folder: Path, data: str, **values: Any) -> Iterator[Call
 
 
 @contextlib.contextmanager
-def beside(make: Callable[..., Callable[[], None]], *values: Any) -> Iterator[Callable[[], None]]:
-    """``make(*values)`` in a process of its own, whose memory ours does not arrange; a call of
-    what is given runs it once there."""
+def beside(
+    make: Callable[..., Callable[[], None]], *values: Any
+) -> Iterator[tuple[Callable[[], None], Callable[[], float]]]:
+    """``make(*values)`` in a process of its own, whose memory ours does not arrange: what runs it
+    there once, and what says how many seconds of the processor all its runs took."""
     import multiprocessing
 
     context = multiprocessing.get_context("spawn")
@@ -160,12 +167,14 @@ def beside(make: Callable[..., Callable[[], None]], *values: Any) -> Iterator[Ca
     process.start()
     there.close()
 
+    taken = [0.0]
+
     def call() -> None:
         here.send(True)
-        here.recv()
+        taken.append(here.recv())
 
     try:
-        yield call
+        yield call, lambda: sum(taken)
         here.send(False)
     finally:
         here.close()
@@ -179,12 +188,13 @@ def _serve(line: Any, make: Callable[..., Callable[[], None]], values: tuple[Any
     torch.set_num_threads(1)
     run = make(*values)
     while line.recv():
+        started = time.process_time()
         run()
-        line.send(True)
+        line.send(time.process_time() - started)
 
 
-def example(model: Path, data: str) -> Callable[[], None]:
-    """An epoch of the peer, with the example's own defaults."""
+def example(model: Path, data: str, mixed: str) -> Callable[[], None]:
+    """An epoch of the peer, with the example's own defaults and ``--mixed_precision``."""
     import torch
     import torch.nn.functional as F
     from accelerate import Accelerator
@@ -195,13 +205,14 @@ def example(model: Path, data: str) -> Callable[[], None]:
     def part(kind: Any, name: str) -> Any:
         return kind.from_pretrained(model / name, torch_dtype=torch.float32)
 
-    accelerator = Accelerator(cpu=True)
+    accelerator = Accelerator(cpu=True, mixed_precision=mixed)
+    frozen = torch.bfloat16 if mixed == "bf16" else torch.float32
     schedule = DDPMScheduler.from_pretrained(model / "scheduler")
     tokenizer = CLIPTokenizer.from_pretrained(model / "tokenizer")
     vae, words = part(AutoencoderKL, "vae"), part(CLIPTextModel, "text_encoder")
     unet = part(UNet2DConditionModel, "unet")
-    vae.requires_grad_(False)
-    words.requires_grad_(False)
+    vae.requires_grad_(False).to(frozen)
+    words.requires_grad_(False).to(frozen)
     unet.train()
     kind = torch.optim.AdamW(unet.parameters(), lr=1e-5, weight_decay=1e-2)
     pictures: Any = Pictures(data, tokenizer)
@@ -215,7 +226,9 @@ def example(model: Path, data: str) -> Callable[[], None]:
         # All in one body: what a step made lives until the next one makes it anew, as there.
         for pixels, ids in loader:
             with accelerator.accumulate(unet):
-                latents = vae.encode(pixels).latent_dist.sample() * vae.config.scaling_factor
+                latents = (
+                    vae.encode(pixels.to(frozen)).latent_dist.sample() * vae.config.scaling_factor
+                )
                 noise = torch.randn_like(latents)
                 when = torch.randint(0, schedule.config.num_train_timesteps, (len(latents),))
                 noisy = schedule.add_noise(latents, noise, when)
@@ -224,7 +237,7 @@ def example(model: Path, data: str) -> Callable[[], None]:
                 if schedule.config.prediction_type == "v_prediction":
                     wanted = schedule.get_velocity(latents, noise, when)
                 said = unet(noisy, when, states, return_dict=False)[0]
-                loss = F.mse_loss(said, wanted)
+                loss = F.mse_loss(said.float(), wanted.float())
                 accelerator.gather(loss.repeat(BATCH)).mean().item()
                 accelerator.backward(loss)
                 if accelerator.sync_gradients:
