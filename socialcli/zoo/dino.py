@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from socialcli.world.scenes import Scene
 
-STEPS, BATCH, RATE = 1600, 32, 1.5e-3  # a batch is so many scenes
+STEPS, BATCH, RATE = 3000, 32, 1.5e-3  # a batch is so many scenes
 CROPS, WHOLE = 48, 8  # subjects' crops and whole pictures a step
 HEAT = 0.1  # temperature of the contrast
 TEST = 128  # subjects of the test: each fourth a person, the others of every kind in turn

@@ -1,0 +1,92 @@
+"""`make demo` in small: the published miniatures through all nine subcommands, by its Makefile."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import members
+
+from socialcli import records
+
+pytest.importorskip("mediapipe")
+pytest.importorskip("skimage")
+
+ROOT = Path(__file__).parent.parent
+# Floors well under what the cards say, well over what a broken stage or model would reach.
+FLOORS = (
+    ("triples", "right", 0.15),
+    ("boxes", "recall", 0.55),
+    ("boxes", "precision", 0.6),
+    ("masks", "mean IoU", 0.55),
+    ("faces", "recall", 0.8),
+    ("faces", "precision", 0.8),
+    ("keypoints", "within 0.1 of the height", 0.8),
+    ("interactions", "precision", 0.25),
+)
+DEGREES = 12.0  # median error of gaze; at random it would be 90
+SHORT = ("SCENES=24", "STEPS=2", "BATCH=4", "DRAWN=4", "WORD_STEPS=4")
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("demo")
+    done = subprocess.run(
+        ["make", "-f", "pipelines/demo.mk", f'SOCIALCLI="{sys.executable}" -m socialcli',
+         f"OUT={out}", *SHORT],
+        cwd=ROOT, capture_output=True, text=True, timeout=900,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"report: {out}/report/index.html" in done.stdout
+    assert "Traceback" not in done.stderr
+    return out
+
+
+def test_the_stages_find_what_is_there(demo: Path) -> None:
+    read = json.loads((demo / "world" / "agreement.json").read_text())
+    found = {(m["kind"], m["measure"]): m["value"] for m in read["measures"]}
+    assert read["samples"] == 24
+    for kind, measure, floor in FLOORS:
+        assert found[kind, measure] >= floor, (kind, measure, found[kind, measure])
+    assert found["gaze angle", "median, degrees"] < DEGREES
+
+
+def test_every_picture_says_what_it_is(demo: Path) -> None:
+    for folder in ("given", "tuned"):
+        drawn = members(demo / "drawn" / folder)
+        assert len(drawn) == 4
+        for key, one in drawn.items():
+            assert b"trainedAlgorithmicMedia" in one["png"], key
+            assert "generated.json" in one, sorted(one)
+
+
+def test_feedback_changed_the_encoder_and_the_pictures(demo: Path) -> None:
+    given, tuned = members(demo / "drawn" / "given"), members(demo / "drawn" / "tuned")
+    assert given.keys() == tuned.keys()
+    assert any(given[key]["png"] != tuned[key]["png"] for key in given)
+    log = [json.loads(line) for line in (demo / "feedback" / "log.jsonl").read_text().splitlines()]
+    spoken = {name for line in log for name in line if name.startswith("loss/")}
+    for loss in ("denoise", "boundary", "identity", "gaze", "pose", "interaction"):
+        assert f"loss/{loss}" in spoken, spoken
+
+
+def test_the_report_has_it_all(demo: Path) -> None:
+    page = (demo / "report" / "index.html").read_text()
+    assert "4 sources" in page or "4 pictures" in page
+    for shown in ("Agreement", "SSR-Encoder", "feedback", "Scores", "pseudo-word"):
+        assert shown in page
+    assert page.count('<p class="shown"><img') == 3
+    for link in ("../photographs/report/index.html", "../scores/tuned/index.html"):
+        assert f'href="{link}"' in page and (demo / "report" / link).exists()
+
+
+def test_what_the_miniatures_wrote_is_whole(demo: Path) -> None:
+    scenes = members(demo / "world" / "annotated")
+    assert len(scenes) == 24
+    suffixes = {"caption.json", "entities.json", "boxes.json", "masks.json", "people.json",
+                records.IDENTITY, "interactions.json"}  # fmt: skip
+    for key, one in scenes.items():
+        assert suffixes <= one.keys(), (key, suffixes - one.keys())
