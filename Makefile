@@ -21,7 +21,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	touch $@
 
 demo: setup
-	$(MAKE) -f pipelines/demo.mk SOCIALCLI=$(BIN)/socialcli
+	$(MAKE) -j2 -f pipelines/demo.mk SOCIALCLI=$(BIN)/socialcli
 
 lint: setup
 	$(BIN)/ruff check .
