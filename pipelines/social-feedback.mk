@@ -8,7 +8,7 @@
 # one in the package knows the rendered world alone.
 #
 # The same in miniature, on rendered scenes, everything in the package, minutes on two cores:
-#   make -f pipelines/social-feedback.mk PROFILE=mini SSR=new
+#   make -f pipelines/social-feedback.mk PROFILE=mini
 SOCIALCLI ?= socialcli
 PROFILE ?= sd15
 RUN ?=

@@ -168,7 +168,6 @@ def test_the_gallery_shows_test_subjects_each_in_its_scenes():
         assert one.mask.any() and name in [n for n, _ in dino._named(s)]
 
 
-@pytest.mark.skipif(not cards.card("dino").exists(), reason="not published")
 def test_the_published_dino_knows_subjects_again(monkeypatch):
     monkeypatch.setattr(dino, "TEST", 32)
     found = dino.measure(cards.folder("dino"))

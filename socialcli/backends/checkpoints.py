@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from socialcli.backends import is_path
+from socialcli.backends.quiet import only_errors
 from socialcli.errors import ModelMissing, UsageError
 from socialcli.records import Model
 
@@ -95,18 +96,14 @@ def _no_report() -> Iterator[None]:
     """Without transformers' table of weights it did not need (CLIP's text tower, where only the
     vision tower is wanted), and without diffusers' word on files that are not there; what is
     missing is told by `pretrained`."""
-    from transformers.utils import logging as theirs
-
-    before = theirs.get_verbosity()
-    theirs.set_verbosity_error()
     twice = logging.getLogger("diffusers.models.modeling_utils")  # says what it then raises
     level = twice.level
     twice.setLevel(logging.CRITICAL)
     try:
-        yield
+        with only_errors():
+            yield
     finally:
         twice.setLevel(level)
-        theirs.set_verbosity(before)
 
 
 def _load(cls: Any, model: str, revision: str | None, command: str, kw: dict[str, Any]) -> Any:

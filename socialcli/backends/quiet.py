@@ -1,7 +1,8 @@
-"""Silence for native libraries that write to stderr past Python."""
+"""Silence for libraries: those that write to stderr past Python, and those that give advice."""
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import warnings
@@ -27,3 +28,19 @@ def quiet_stderr() -> Iterator[None]:
         os.dup2(kept, 2)
         os.close(kept)
         os.close(nowhere)
+
+
+@contextmanager
+def only_errors() -> Iterator[None]:
+    """Let transformers and diffusers log errors alone for a while: not the weights they did not
+    need, nor advice for people who call them directly. Both must have been imported before, or
+    the import sets their levels anew."""
+    logs = logging.getLogger("transformers"), logging.getLogger("diffusers")
+    before = [log.level for log in logs]
+    try:
+        for log in logs:
+            log.setLevel(logging.ERROR)
+        yield
+    finally:
+        for log, level in zip(logs, before, strict=True):
+            log.setLevel(level)

@@ -3,8 +3,7 @@
 Both have the same weights loaded before the clock starts, the same scheduler, steps and guidance,
 batches of 8, 96 x 96 pixels, one thread. The plain loop calls the pipeline and saves PNGs; ours is
 the whole production path: requests, noise by key, PNGs with provenance, records, a synced shard.
-The weights are the embedded miniature's, or random ones of its shape where they are not there: the
-time does not depend on them.
+The weights are the embedded miniature's.
 """
 
 from __future__ import annotations
@@ -23,19 +22,6 @@ from socialcli.running.report import Report
 
 PICTURES, BATCH, STEPS, GUIDANCE = 16, 8, 30, 5.0
 WEIGHTS = Path(__file__).parent.parent / "weights" / "diffusion"
-
-
-def model(folder: Path) -> Path:
-    """The folder of a small Stable Diffusion."""
-    if (WEIGHTS / "model_index.json").exists() and (WEIGHTS / "unet").exists():
-        return WEIGHTS
-    from socialcli.zoo import diffusion, vae
-
-    random = vae.network()
-    random.register_to_config(scaling_factor=1.0)
-    random.half().save_pretrained(folder / "vae")
-    diffusion.export(diffusion.network(), folder)
-    return folder
 
 
 def pipeline(folder: Path) -> Any:
@@ -62,11 +48,10 @@ def run(turns: int) -> str:
     torch.set_num_threads(1)
     prompts = [captions(scene(7, n, 96), 1)[0].text for n in range(PICTURES)]
     with tempfile.TemporaryDirectory(prefix="socialcli-benchmark-") as temporary:
-        root, out = Path(temporary), Path(temporary) / "out"
-        weights = model(root / "model")
-        plain = pipeline(weights)
+        out = Path(temporary) / "out"
+        plain = pipeline(WEIGHTS)
         config = text.Config(
-            prompt=prompts, model=str(weights), steps=STEPS, guidance=GUIDANCE, batch_size=BATCH,
+            prompt=prompts, model=str(WEIGHTS), steps=STEPS, guidance=GUIDANCE, batch_size=BATCH,
             device="cpu", dtype="float32",
         )  # fmt: skip
         studio = text.load(config)

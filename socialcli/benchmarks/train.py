@@ -10,8 +10,7 @@ said too. Neither writes logs or checkpoints meanwhile.
 
 Feedback: steps of ``--method feedback`` at the paper's gates and weights, with one loss at a time
 and all together, over the step that only denoises and regularises. All see the same pictures,
-noise and timesteps. The networks are the embedded miniatures; the SSR-Encoder is a new one where
-there is no miniature of it: the time does not depend on its weights.
+noise and timesteps. The networks are the embedded miniatures.
 """
 
 from __future__ import annotations
@@ -90,10 +89,8 @@ def feedback(turns: int, data: str, root: Path) -> str:
     """Each feedback, and all, over none."""
     from socialcli.methods.train import feedback as method
 
-    ssr = WEIGHTS / "ssr"
     models = {
-        "model": str(WEIGHTS / "diffusion"), "ssr_model": str(ssr) if ssr.is_dir() else "new",
-        "clip_model": "" if ssr.is_dir() else str(WEIGHTS / "clip"),
+        "model": str(WEIGHTS / "diffusion"), "ssr_model": str(WEIGHTS / "ssr"),
         "identity_model": str(WEIGHTS / "face" / "backbone.pth"),
         "gaze_model": str(WEIGHTS / "gaze" / "sharingan.pt"), "pose_model": str(WEIGHTS / "pose"),
         "interaction_model": str(WEIGHTS / "interaction"),

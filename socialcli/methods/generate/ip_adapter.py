@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -141,9 +139,11 @@ def _attach(studio: Studio, parts: dict[str, dict[str, Tensor]], place: Path) ->
     """diffusers puts the adapter into the UNet; returns whether it reads hidden states."""
     from diffusers.models.embeddings import ImageProjection
 
+    from socialcli.backends.quiet import only_errors
+
     model = studio.diffusion
     try:
-        with _unsaid():
+        with only_errors():
             pipeline = _pipeline(model)
             pipeline.load_ip_adapter(parts, subfolder="", weight_name="", image_encoder_folder=None)
     except (RuntimeError, KeyError, ValueError, AttributeError, IndexError) as error:
@@ -161,23 +161,6 @@ def _pipeline(model: Any) -> Any:
         unet=model.unet, scheduler=model.scheduler, safety_checker=None, feature_extractor=None,
         requires_safety_checker=False,
     )  # fmt: skip
-
-
-@contextmanager
-def _unsaid() -> Iterator[None]:
-    """Without the advice that pipelines give to people who call them."""
-    import diffusers
-    import transformers
-
-    logs = diffusers.utils.logging, transformers.utils.logging
-    before = [log.get_verbosity() for log in logs]
-    try:
-        for log in logs:
-            log.set_verbosity_error()
-        yield
-    finally:
-        for log, level in zip(logs, before, strict=True):
-            log.set_verbosity(level)
 
 
 def _processor(spec: ModelSpec, encoder: Any, get: str) -> Any:
