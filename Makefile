@@ -5,12 +5,14 @@ BIN := $(VENV)/bin
 # Two spinning OpenMP threads on a busy machine cost more than they bring (see docs/install.md).
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help setup demo test lint benchmark test-originals clean
+.PHONY: help setup demo test lint benchmark zoo zoo-check test-originals clean
 
 help:
 	@echo "make demo            set up, run all nine subcommands offline, write an HTML report"
 	@echo "make test            set up, lint, type-check and run the tests"
 	@echo "make benchmark       measure throughput and start-up against named peers"
+	@echo "make zoo             train the miniature models from nothing (hours; goes on where it was)"
+	@echo "make zoo-check       measure the miniatures again and hold them to their cards"
 	@echo "make test-originals  compare with the original packages in an environment of their own"
 
 setup: $(VENV)/.installed
@@ -33,6 +35,9 @@ test: lint
 
 benchmark: setup
 	$(BIN)/python -m socialcli.benchmarks
+
+zoo zoo-check: setup
+	$(MAKE) -f pipelines/zoo.mk PYTHON=$(BIN)/python $@
 
 test-originals:
 	bash tests/originals/run.sh

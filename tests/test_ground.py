@@ -11,13 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import ground as tiny
 
-from socialcli import backends, boxes, records
+from socialcli import backends, boxes, records, shards
 from socialcli.backends import ModelSpec
 from socialcli.backends.ground import phrases
 from socialcli.backends.roles import Detection
 from socialcli.errors import SampleFailed, SampleFiltered, UsageError
 from socialcli.shards import Sample
 from socialcli.stages import Item, ground
+from socialcli.world import ground_truth, scene
 
 
 @pytest.fixture(scope="module")
@@ -377,15 +378,21 @@ def test_wrong_options_are_refused_in_one_line(options):
         ground.load(ground.Config(**options))
 
 
-def test_the_stage_on_a_real_checkpoint(folder):
-    config = ground.Config(model=str(folder), box_threshold=0.3, device="cpu", dtype="float32")
-    loaded = ground.load(config)
-    one = sample(entity(1, "a man in red", "man"), entity(2, "two dogs", "dogs", "animal", 2))
-    [result] = ground.process(config, loaded, [Item("s", 0, ground.prepare(config, one))])
-    made = found(result)
-    assert {b.entity for b in made} == {1, 2}
-    assert [b.id for b in made] == [1, 2, 3]
-    assert all(0 <= v <= 1 for b in made for v in b.xyxy)
-    body = json.loads(result["boxes.json"])
-    assert body["model"]["model"] == str(folder)
-    assert body["model"]["options"]["box_threshold"] == 0.3
+def test_from_the_command_line_with_the_miniature(run_cli, tmp_path):
+    """The world's own words in, nearly the world's own boxes out."""
+    scenes = [scene(5, i, 96, "val") for i in range(12)]
+    truth = {s.key: ground_truth.members(s) for s in scenes}
+    asked = [(k, {name: m[name] for name in ("png", "entities.json")}) for k, m in truth.items()]
+    shards.write(tmp_path / "asked.tar", asked)
+    run_cli("ground", tmp_path / "asked.tar", "-o", tmp_path / "out.tar", "--profile", "mini")
+    hits = []
+    for one in shards.read(str(tmp_path / "out.tar")):
+        made = one.record(records.Boxes)
+        assert made.model.options["box_threshold"] > 0
+        assert [b.id for b in made.boxes] == list(range(1, len(made.boxes) + 1))
+        for right in records.load(records.Boxes, truth[one.key]["boxes.json"]).boxes:
+            if right.entity is not None:
+                mine = [b.xyxy for b in made.boxes if b.entity == right.entity]
+                overlap = boxes.iou(numpy.array(right.xyxy), numpy.array(mine).reshape(-1, 4))
+                hits.append(bool((overlap >= 0.5).any()))
+    assert len(hits) > 20 and numpy.mean(hits) > 0.6

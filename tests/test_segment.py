@@ -444,3 +444,22 @@ def test_from_the_command_line_as_a_sidecar(tmp_path, checkpoints):
         [],
         [(1, None), (2, 5)],
     ]
+
+
+def test_from_the_command_line_with_the_miniature(run_cli, tmp_path):
+    """The world's own boxes in, nearly the world's own masks out."""
+    from socialcli import shards
+    from socialcli.world import ground_truth, scene
+
+    truth = {s.key: ground_truth.members(s) for s in (scene(5, i, 96, "val") for i in range(12))}
+    asked = [(k, {name: m[name] for name in ("png", "boxes.json")}) for k, m in truth.items()]
+    shards.write(tmp_path / "asked.tar", asked)
+    run_cli("segment", tmp_path / "asked.tar", "-o", tmp_path / "out.tar", "--profile", "mini")
+    overlaps = []
+    for one in shards.read(str(tmp_path / "out.tar")):
+        made = {m.box: rle.decode(m.rle) for m in one.record(records.Masks).masks}
+        for right in records.load(records.Masks, truth[one.key]["masks.json"]).masks:
+            wanted = rle.decode(right.rle)
+            mine = made.get(right.box, numpy.zeros_like(wanted))
+            overlaps.append((mine & wanted).sum() / (mine | wanted).sum())
+    assert len(overlaps) > 20 and numpy.mean(overlaps) > 0.6
