@@ -725,7 +725,7 @@ def test_models_that_are_not_there_or_do_not_fit(models, tmp_path):
     wide = tiny.stable_diffusion(tmp_path / "wide", width=24)
     (tmp_path / "r.jpg").write_bytes(scenes.picture())
     shown = {"prompt": ["x"], "reference": [str(tmp_path / "r.jpg")], "query": ["dog"]}
-    with pytest.raises(UsageError, match="these SSR-Encoder weights are for a UNet"):
+    with pytest.raises(UsageError, match=r"/ssr: made for a UNet with"):
         run(models, tmp_path, method="ssr", model=str(wide), **shown)
     with pytest.raises(UsageError, match="does not fit this diffusion model"):
         run(models, tmp_path, method="ip-adapter", model=str(wide), **shown)

@@ -166,11 +166,12 @@ class SSREncoder(nn.Module):
         """Width of the vision tower."""
         return self.aligner.to_k.in_features
 
-    def attach(self, unet: Any) -> None:
+    def attach(self, unet: Any, name: str = "these SSR-Encoder weights") -> None:
         """Let a UNet's cross-attention read subjects through this encoder's layers.
 
         The UNet refers to the layers, it does not own them: freezing, moving or saving the UNet
         leaves them alone. Without a subject (plain text tokens) it computes what it did before.
+        ``name`` is what an error calls this encoder: the folder it came from.
 
         Raises:
             UsageError: the UNet has other cross-attention layers than these weights are for.
@@ -180,16 +181,16 @@ class SSREncoder(nn.Module):
         its = [(layer.to_k.out_features, layer.to_k.in_features) for _, _, layer in found]
         if mine != its:
             raise UsageError(
-                f"these SSR-Encoder weights are for a UNet with {_widths(mine)}; this one has "
-                f"{_widths(its)}"
+                f"{name}: made for a UNet with {_widths(mine)}; this one has {_widths(its)}. "
+                f"An SSR-Encoder goes with the --model it was trained on, or one of its shape"
             )
-        names = {name: i for i, (_, name, _) in enumerate(found)}
+        places = {place: i for i, (_, place, _) in enumerate(found)}
         unet.set_attn_processor(
             {
-                name: SubjectAttention(self.subject_layers[names[name]])
-                if name in names
+                place: SubjectAttention(self.subject_layers[places[place]])
+                if place in places
                 else SubjectAttention()
-                for name in unet.attn_processors
+                for place in unet.attn_processors
             }
         )
 

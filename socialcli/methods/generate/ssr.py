@@ -105,7 +105,7 @@ def load(config: Config) -> State:
     ssr = backends.load(_spec(config))
     studio = drawing.studio(config)
     ssr.encoder.compat = config.compat
-    ssr.encoder.attach(studio.diffusion.unet)
+    ssr.encoder.attach(studio.diffusion.unet, ssr.model.model)
     studio.models["ssr"] = ssr.model
     if config.query_by == "mask":
         how = {"query_by": "mask", "mask_weight": config.mask_weight}

@@ -155,7 +155,7 @@ def load(config: Config, place: Place) -> State:
         width = base.unet.config.cross_attention_dim
         encoder = SSREncoder.create(base.unet, seen.network.config, width)
         seen.join(encoder, config.ssr_model)
-    encoder.attach(base.unet)
+    encoder.attach(base.unet, config.ssr_model)
     encoder.float().to(place.device).requires_grad_(True)
     if config.gradient_checkpointing:
         base.unet.enable_gradient_checkpointing()
