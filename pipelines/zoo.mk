@@ -5,7 +5,8 @@
 
 PYTHON ?= python
 WORK ?= zoo-work
-ROLES ?= face identity pose gaze ground segment clip caption interaction dino vae diffusion ssr
+ROLES ?= face identity pose gaze ground segment clip caption interaction dino vae diffusion ssr \
+  controlnet
 CARDS := $(wildcard $(dir $(lastword $(MAKEFILE_LIST)))../socialcli/weights/*/*.card.json)
 PUBLISHED := $(patsubst %.card.json,%,$(notdir $(CARDS)))
 
@@ -20,6 +21,7 @@ $(ROLES:%=zoo-%): zoo-%:
 # Who begins with whose weights, or is measured by them.
 zoo-caption: zoo-clip
 zoo-diffusion: zoo-vae zoo-caption zoo-ground zoo-pose
+zoo-controlnet: zoo-diffusion zoo-pose
 zoo-ssr: zoo-clip zoo-diffusion zoo-face zoo-identity zoo-ground
 
 $(ROLES:%=zoo-check-%): zoo-check-%:

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 ROLES = ("ground", "segment", "face", "identity", "pose", "gaze", "clip", "caption", "interaction",
-         "dino", "vae", "diffusion", "ssr")  # fmt: skip
+         "dino", "vae", "diffusion", "ssr", "controlnet")  # fmt: skip
 
 
 def main() -> int:

@@ -13,7 +13,7 @@ from typing import Any
 
 from socialcli.zoo import data, training
 
-STEPS, BATCH, RATE = 2400, 12, 2e-3
+STEPS, BATCH, RATE, MUON = 3500, 12, 2e-3, 6e-3
 PROMPTS = 2  # boxes a training picture
 DENSE = 6  # what each pixel is asked in training: something? a person? and its box
 TEST = 300
@@ -161,7 +161,9 @@ def _dense(told: Any, facts: Any) -> Any:
 def train(work: Path, steps: int, minutes: float | None, device: str) -> training.Run:
     """Train, or go on training."""
     model = network().to(device).train()
-    return training.fit(model, _batch, _loss, work, steps, rate=RATE, decay=1e-3, minutes=minutes)
+    return training.fit(
+        model, _batch, _loss, work, steps, rate=RATE, decay=1e-3, minutes=minutes, muon=MUON
+    )
 
 
 def export(model: Any, folder: Path) -> None:

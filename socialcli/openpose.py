@@ -1,0 +1,97 @@
+"""Skeletons drawn as OpenPose draws them: what a pose ControlNet looks at.
+
+The eighteen joints, their order, the seventeen limbs and the rainbow of colours are OpenPose's, as
+ControlNet's own annotator paints them on black: limbs as slim ellipses in six tenths of their
+colour, joints as dots over them. COCO's skeleton has no neck; it is the middle of the shoulders.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+# OpenPose's joints as COCO's (`records.COCO_KEYPOINTS`); the neck (None) lies between 5 and 6.
+JOINTS = (0, None, 6, 8, 10, 5, 7, 9, 12, 14, 16, 11, 13, 15, 2, 1, 4, 3)
+LIMBS = (
+    (1, 2), (1, 5), (2, 3), (3, 4), (5, 6), (6, 7), (1, 8), (8, 9), (9, 10), (1, 11), (11, 12),
+    (12, 13), (1, 0), (0, 14), (14, 16), (0, 15), (15, 17),
+)  # fmt: skip
+COLOURS = (
+    (255, 0, 0), (255, 85, 0), (255, 170, 0), (255, 255, 0), (170, 255, 0), (85, 255, 0),
+    (0, 255, 0), (0, 255, 85), (0, 255, 170), (0, 255, 255), (0, 170, 255), (0, 85, 255),
+    (0, 0, 255), (85, 0, 255), (170, 0, 255), (255, 0, 255), (255, 0, 170), (255, 0, 85),
+)  # fmt: skip
+STICK = 4 / 512  # half the width of a limb and of a joint, in short sides of the picture
+ARC = 12  # corners of half an ellipse
+
+Joint = tuple[float, float]
+
+
+def joints(keypoints: Sequence[Sequence[float]]) -> list[Joint | None]:
+    """OpenPose's eighteen joints of COCO's seventeen keypoints (x, y, visibility or score).
+
+    Those at or below 0 are unknown, and so is the neck where a shoulder is; coordinates stay in
+    the frame they are in.
+    """
+    found: list[Joint | None] = []
+    for at in JOINTS:
+        parts = [keypoints[i] for i in ((5, 6) if at is None else (at,))]
+        known = all(p[2] > 0 for p in parts)
+        x, y = (sum(p[axis] for p in parts) / len(parts) for axis in (0, 1))
+        found.append((x, y) if known else None)
+    return found
+
+
+def draw(
+    people: Sequence[Sequence[Sequence[float]]], size: tuple[int, int], stick: float = STICK
+) -> Image.Image:
+    """An RGB picture of skeletons on black.
+
+    Args:
+        people: seventeen COCO keypoints (x, y, visibility or score) a person, x and y normalised
+            to [0, 1]; unknown ones (third number at or below 0) and their limbs are left out.
+        size: width and height of the picture in pixels.
+        stick: half the width of limbs and joints, in short sides of the picture.
+    """
+    from PIL import Image, ImageDraw
+
+    picture = Image.new("RGB", size)
+    pen = ImageDraw.Draw(picture)
+    half = stick * min(size)
+    width, height = size
+    skeletons = [
+        [None if j is None else (j[0] * width, j[1] * height) for j in joints(person)]
+        for person in people
+    ]
+    for skeleton in skeletons:
+        for (a, b), colour in zip(LIMBS, COLOURS, strict=False):
+            start, end = skeleton[a], skeleton[b]
+            if start is not None and end is not None:
+                dark = tuple(round(0.6 * c) for c in colour)
+                pen.polygon(_ellipse(start, end, half), fill=dark)
+    for skeleton in skeletons:
+        for joint, colour in zip(skeleton, COLOURS, strict=True):
+            if joint is not None:
+                x, y = joint
+                pen.ellipse((x - half, y - half, x + half, y + half), fill=colour)
+    return picture
+
+
+def _ellipse(start: Joint, end: Joint, half: float) -> list[Joint]:
+    """The outline of an ellipse from one point to another, ``2 * half`` wide."""
+    x, y = (start[0] + end[0]) / 2, (start[1] + end[1]) / 2
+    along = (end[0] - start[0]) / 2, (end[1] - start[1]) / 2
+    length = math.hypot(*along)
+    if length < 1e-6:
+        return [start, end]
+    across = -along[1] / length * half, along[0] / length * half
+    turns = [math.pi * i / ARC for i in range(2 * ARC)]
+    return [
+        (x + math.cos(t) * along[0] + math.sin(t) * across[0],
+         y + math.cos(t) * along[1] + math.sin(t) * across[1])
+        for t in turns
+    ]  # fmt: skip
