@@ -315,6 +315,27 @@ def test_features_are_made_once_for_each_variant(tmp_path, data, monkeypatch):
     assert made  # another width may give other features, for all the loop knows
 
 
+def test_features_are_made_again_when_a_model_lies_in_anothers_place(tmp_path, data, monkeypatch):
+    made = []
+    original = toy_method.features
+
+    def watched(state, some):
+        made.extend(some)
+        return original(state, some)
+
+    monkeypatch.setattr(toy_method, "features", watched)
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "weights").write_bytes(b"first")
+    same = {"batch_size": 11, "variants": 2, "cache": str(tmp_path / "c"), "model": str(model)}
+    for name, wanted in (("a", True), ("b", False), ("c2", True)):
+        made.clear()
+        if name == "c2":
+            (model / "weights").write_bytes(b"other")
+        train(tmp_path / name, [data], steps=12, **same)
+        assert bool(made) is wanted, name
+
+
 def test_kept_features_come_back_and_torn_ones_do_not(tmp_path):
     import torch
 

@@ -26,6 +26,7 @@ class Config(TrainingOptions):
     width: int = option(16, "Hidden units.")
     broken: str = option("", "Key of a sample whose loss is no number.", affects_result=False)
     unusable: str = option("", "Keys of samples that cannot be prepared.")
+    model: str = option("", "A file that is not read.")
     wait: float = option(0.0, "Seconds that each micro-batch takes.", affects_result=False)
 
 

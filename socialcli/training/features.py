@@ -108,3 +108,14 @@ def _load(file: Path) -> dict[str, Any] | None:
                 found[name] = stored.get_tensor(name).clone()
         return found
     return None
+
+
+def stamp(name: str) -> list[tuple[str, int, int]]:
+    """What tells the files of a file or folder from those that lay there before: name, size and
+    time of change of each. Empty where nothing has that name."""
+    if not name:
+        return []
+    place = Path(name).expanduser()
+    files = sorted(place.rglob("*")) if place.is_dir() else [place]
+    found = [(str(f.relative_to(place)), f.stat()) for f in files if f.is_file()]
+    return [(relative, status.st_size, status.st_mtime_ns) for relative, status in found]

@@ -87,7 +87,7 @@ from socialcli.running import plan as planning
 from socialcli.running.report import Report
 from socialcli.training import checkpoints, data, examples, logs, options, pictures, provenance
 from socialcli.training.draw import seeded
-from socialcli.training.features import Features
+from socialcli.training.features import Features, stamp
 from socialcli.training.options import TrainingOptions
 from socialcli.training.place import gathered, here, sole_owner
 from socialcli.training.step import Stepper, optimiser
@@ -221,14 +221,16 @@ class Run:
     def _cache(self) -> Path:
         """The folder of the features; runs whose features agree may share it.
 
-        They agree when the method's own options do (or those that its FEATURES names), the data,
-        and the seed.
+        They agree when the method's own options do (or those that its FEATURES names), the files
+        that such an option names, the data, and the seed.
         """
         root = Path(self.config.cache) if self.config.cache else self.output / "cache"
         shared = {f.name for f in dataclasses.fields(TrainingOptions)}
         own = [f.name for f in dataclasses.fields(self.config) if f.name not in shared]
         names = [*getattr(self.method, "FEATURES", own), "seed", "variants", "dtype"]
         facts = {name: getattr(self.config, name) for name in names}
+        # Where a model was there may be another one by now.
+        facts["files"] = [stamp(value) for value in facts.values() if isinstance(value, str)]
         facts |= {k: self.identity[k] for k in ("command", "method", "version", "data")}
         return root / "features" / planning.fingerprint(facts)
 
