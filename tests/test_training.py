@@ -24,7 +24,7 @@ from socialcli.errors import MissingPackage, SocialcliError, UsageError
 from socialcli.shards import index as indexing
 from socialcli.training import checkpoints, examples, options, pictures, place
 from socialcli.training.draw import Draw, Variant
-from socialcli.training.features import Features
+from socialcli.training.features import Features, stamp
 
 
 @pytest.fixture(scope="module")
@@ -334,6 +334,7 @@ def test_features_are_made_again_when_a_model_lies_in_anothers_place(tmp_path, d
             (model / "weights").write_bytes(b"other")
         train(tmp_path / name, [data], steps=12, **same)
         assert bool(made) is wanted, name
+    assert stamp("a photo of " * 99) == stamp("nul\0") == stamp("") == []
 
 
 def test_kept_features_come_back_and_torn_ones_do_not(tmp_path):

@@ -116,6 +116,9 @@ def stamp(name: str) -> list[tuple[str, int, int]]:
     if not name:
         return []
     place = Path(name).expanduser()
-    files = sorted(place.rglob("*")) if place.is_dir() else [place]
-    found = [(str(f.relative_to(place)), f.stat()) for f in files if f.is_file()]
+    try:
+        files = sorted(place.rglob("*")) if place.is_dir() else [place]
+        found = [(str(f.relative_to(place)), f.stat()) for f in files if f.is_file()]
+    except (OSError, ValueError):  # a text too long for a name, or not to be looked at
+        return []
     return [(relative, status.st_size, status.st_mtime_ns) for relative, status in found]
