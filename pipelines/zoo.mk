@@ -14,6 +14,7 @@ PUBLISHED := $(patsubst %.card.json,%,$(notdir $(CARDS)))
 
 zoo: $(ROLES:%=zoo-%)
 zoo-check: $(PUBLISHED:%=zoo-check-%)
+	@$(PYTHON) -m socialcli.zoo table
 
 $(ROLES:%=zoo-%): zoo-%:
 	OMP_NUM_THREADS=1 $(PYTHON) -m socialcli.zoo $* --work $(WORK)

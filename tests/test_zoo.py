@@ -146,3 +146,21 @@ def test_a_published_miniature_works_through_the_backend(role, monkeypatch):
     monkeypatch.setattr(module, "TEST", 24)
     said = json.loads(cards.card(role).read_text())["test"][MEASURES[role]]
     assert module.measure(cards.folder(role))[MEASURES[role]] >= said - 0.15
+
+
+def test_the_table_says_what_was_missed(tmp_path, monkeypatch):
+    said = {"gaze": {"point_in_box": 0.85, "median_degrees": 12.1}, "ssr": {"face_gain_low": 0.0},
+            "ground": {"ap50": 0.919}, "controlnet": {"pck": 0.1}}  # fmt: skip
+    for role, test in said.items():
+        (tmp_path / role).write_text(json.dumps({"test": test}))
+    monkeypatch.setattr(cards, "card", lambda role: tmp_path / role)
+    rows = [[c.strip() for c in line.split("|")[1:-1]] for line in cards.table().splitlines()[2:]]
+    assert [(r[0], r[2], r[3], r[4]) for r in rows] == [
+        ("gaze", "0.85", "0.850", "met"), ("gaze", "at most 12", "12.100", "missed"),
+        ("ground", "0.92", "0.919", "missed"), ("ssr", "0", "0.000", "missed"),
+        ("controlnet", "", "0.100", ""),
+    ]  # fmt: skip
+
+
+def test_every_role_but_the_autoencoder_is_in_the_table():
+    assert {role for role, *_ in cards.ASKED} == {*ROLES} - {"vae"}

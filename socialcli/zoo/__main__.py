@@ -1,4 +1,5 @@
-"""``python -m socialcli.zoo ROLE``: train one miniature, or with --check recompute its card."""
+"""``python -m socialcli.zoo ROLE``: train one miniature, or with --check recompute its card; ROLE
+``table`` prints what the cards say against what was asked."""
 
 from __future__ import annotations
 
@@ -14,7 +15,7 @@ ROLES = ("ground", "segment", "face", "identity", "pose", "gaze", "clip", "capti
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m socialcli.zoo", description=__doc__)
-    parser.add_argument("role", choices=ROLES)
+    parser.add_argument("role", choices=(*ROLES, "table"))
     parser.add_argument("--work", default="zoo-work", help="where checkpoints and logs go")
     parser.add_argument("--steps", type=int, help="training steps; default: the role's")
     parser.add_argument(
@@ -29,6 +30,9 @@ def main() -> int:
 
     from socialcli.zoo import cards
 
+    if options.role == "table":
+        print(cards.table())
+        return 0
     torch.set_num_threads(options.threads)
     role = importlib.import_module(f"socialcli.zoo.{options.role}")
     if options.check and not cards.card(options.role).exists():

@@ -9,6 +9,27 @@ from pathlib import Path
 from typing import Any
 
 LARGEST = 16 * 2**20  # bytes of one committed file
+# What each miniature should reach on the test split: role, its card's name for it, words, at least
+# (or, for an angle, at most).
+ASKED = (
+    ("face", "recall50", "faces found at IoU 0.5", 0.95),
+    ("identity", "tar_at_far_1", "verified at 1 % false accepts", 0.90),
+    ("pose", "pck", "keypoints within 0.1 of the height", 0.92),
+    ("gaze", "point_in_box", "gaze point in the right thing's box", 0.85),
+    ("gaze", "median_degrees", "median error of the gaze, degrees", 12.0),
+    ("interaction", "map_full", "mAP, all pairs", 0.80),
+    ("interaction", "map_rare", "mAP, rare pairs", 0.50),
+    ("ground", "ap50", "AP50 of all entities", 0.92),
+    ("segment", "mean_iou", "mean IoU from true boxes", 0.88),
+    ("dino", "map", "mAP of same-subject retrieval", 0.70),
+    ("clip", "r1", "R@1 of 100 captions to pictures", 0.70),
+    ("caption", "triples", "subject, verb and object right", 0.90),
+    ("diffusion", "triples", "the same, read in generated pictures", 0.80),
+    ("diffusion", "clothes", "colour of clothes right", 0.90),
+    ("ssr", "face_gain_low", "face similarity gained, at least (95 %)", 0.0),
+    ("controlnet", "pck", "keypoints where the skeleton has them", None),
+)
+AT_MOST = ("median_degrees",)
 
 
 def folder(role: str) -> Path:
@@ -76,6 +97,22 @@ def check(role: str, metrics: dict[str, float]) -> int:
     if wrong:
         print(f"{role}: differs from its card: {', '.join(wrong)}")
     return 1 if wrong else 0
+
+
+def table() -> str:
+    """What was asked and what the cards say was reached, a line each in Markdown."""
+    lines = ["| role | on the test split | asked | reached | |", "|---|---|---|---|---|"]
+    for role, name, words, asked in ASKED:
+        if not card(role).exists():
+            continue
+        reached = json.loads(card(role).read_text())["test"][name]
+        short = asked is not None and (
+            reached > asked if name in AT_MOST else reached < asked or not reached
+        )
+        wanted = "" if asked is None else f"{'at most ' if name in AT_MOST else ''}{asked:g}"
+        mark = "missed" if short else "met" if wanted else ""
+        lines.append(f"| {role} | {words} | {wanted} | {reached:.3f} | {mark} |")
+    return "\n".join(lines)
 
 
 def _sha256(file: Path) -> str:
