@@ -14,7 +14,7 @@ from socialcli import openpose
 from socialcli.world.captions import captions
 from socialcli.zoo import cards, data, diffusion, latents, training
 
-STEPS, BATCH, RATE = 4000, 32, 1e-3
+STEPS, BATCH, RATE = 3200, 32, 1e-3
 CHUNKS = diffusion.CHUNKS  # of the diffusion miniature's cache
 HINT = (16, 32, 96)  # channels from the drawing (96 px) down to the latents (24)
 SILENT = 0.5  # captions left out; ControlNet's own share
