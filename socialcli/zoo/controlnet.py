@@ -183,3 +183,27 @@ def _pck(scenes: Any, pictures: list[Any]) -> float:
                     off = numpy.hypot(point[0] * scene.size - x, point[1] * scene.size - y)
                     near.append(bool(off <= NEAR * (person.box[3] - person.box[1])))
     return round(sum(near) / max(1, len(near)), 4)
+
+
+def sheet(folder: Path, file: Path, columns: int = 8, cell: int = 160) -> None:
+    """Write a sheet of test captions: skeletons, drawn with them, drawn of the words alone."""
+    import textwrap
+
+    from PIL import Image, ImageDraw
+
+    scenes = data.test_scenes(columns)
+    texts, hints = [captions(s)[0].text for s in scenes], [hint(s) for s in scenes]
+    plain = diffusion.draw(diffusion.published(cards.folder("diffusion")), texts)
+    rows = [hints, draw(folder, texts, hints), plain]
+    page = Image.new("RGB", (columns * (cell + 8) + 8, 3 * (cell + 8) + 56), "white")
+    pen = ImageDraw.Draw(page)
+    for column, text in enumerate(texts):
+        x = 8 + column * (cell + 8)
+        for row, pictures in enumerate(rows):
+            large = pictures[column].resize((cell, cell), Image.Resampling.BICUBIC)
+            page.paste(large, (x, 8 + row * (cell + 8)))
+        pen.multiline_text(
+            (x, 3 * (cell + 8) + 8), "\n".join(textwrap.wrap(text, 32)[:4]), "black", spacing=0,
+            font_size=9.5,
+        )  # fmt: skip
+    page.quantize(256).save(file, optimize=True)
