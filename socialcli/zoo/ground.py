@@ -16,10 +16,10 @@ from socialcli.world.captions import captions, phrases_of
 from socialcli.world.vocabulary import ANIMALS, COLOURS, THINGS
 from socialcli.zoo import data, training, words
 
-STEPS, BATCH, RATE, MUON = 15000, 20, 7e-4, 7e-4
+STEPS, BATCH, RATE, MUON = 14300, 20, 7e-4, 7e-4
 NOTE = (
     "The published run had AdamW alone for 9000 steps, the last 5000 of them a second cosine, and "
-    "Muon too in two more of 3000 each. A run from nothing has both and one cosine."
+    "Muon too in two more, of 3000 and 2300. A run from nothing has both and one cosine."
 )
 TEST = 400
 NOUNS = (*ANIMALS, *THINGS, "man", "woman", "boy", "girl", "person")

@@ -13,7 +13,7 @@ from typing import Any
 
 from socialcli.zoo import data, training
 
-STEPS, BATCH, RATE, MUON = 6500, 12, 2e-3, 6e-3
+STEPS, BATCH, RATE, MUON = 6000, 12, 2e-3, 6e-3
 NOTE = "The published run had a second cosine from two thirds of the rates since step 3500."
 PROMPTS = 2  # boxes a training picture
 DENSE = 6  # what each pixel is asked in training: something? a person? and its box
