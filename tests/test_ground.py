@@ -378,6 +378,20 @@ def test_wrong_options_are_refused_in_one_line(options):
         ground.load(ground.Config(**options))
 
 
+def test_the_stage_on_a_real_checkpoint(folder):
+    config = ground.Config(model=str(folder), box_threshold=0.3, device="cpu", dtype="float32")
+    loaded = ground.load(config)
+    one = sample(entity(1, "a man in red", "man"), entity(2, "two dogs", "dogs", "animal", 2))
+    [result] = ground.process(config, loaded, [Item("s", 0, ground.prepare(config, one))])
+    made = found(result)
+    assert {b.entity for b in made} == {1, 2}
+    assert [b.id for b in made] == [1, 2, 3]
+    assert all(0 <= v <= 1 for b in made for v in b.xyxy)
+    body = json.loads(result["boxes.json"])
+    assert body["model"]["model"] == str(folder)
+    assert body["model"]["options"]["box_threshold"] == 0.3
+
+
 def test_from_the_command_line_with_the_miniature(run_cli, tmp_path):
     """The world's own words in, nearly the world's own boxes out."""
     scenes = [scene(5, i, 96, "val") for i in range(12)]

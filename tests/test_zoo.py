@@ -17,8 +17,6 @@ from socialcli.world.captions import captions
 from socialcli.zoo import cards, ground, pose, training, words
 from socialcli.zoo.__main__ import ROLES
 
-PUBLISHED = ROLES  # every one of them
-
 
 def _fit(work, steps, minutes=None, muon=0.0):
     torch.manual_seed(1)
@@ -125,7 +123,7 @@ def test_pose_windows_are_cut_as_the_processor_cuts_them():
     assert (mine - theirs["pixel_values"]).abs().mean() < 0.05
 
 
-@pytest.mark.parametrize("role", PUBLISHED)
+@pytest.mark.parametrize("role", ROLES)
 def test_a_card_belongs_to_its_weights(role):
     card = json.loads(cards.card(role).read_text())
     assert card["sha256"]
@@ -140,7 +138,7 @@ MEASURES = {"ground": "ap50", "segment": "mean_iou", "face": "recall50", "pose":
             "gaze": "point_in_box"}  # fmt: skip
 
 
-@pytest.mark.parametrize("role", [r for r in PUBLISHED if r in MEASURES])
+@pytest.mark.parametrize("role", [r for r in ROLES if r in MEASURES])
 def test_a_published_miniature_works_through_the_backend(role, monkeypatch):
     module = importlib.import_module(f"socialcli.zoo.{role}")
     monkeypatch.setattr(module, "TEST", 24)

@@ -12,7 +12,7 @@ from typing import Any
 
 from socialcli import openpose
 from socialcli.world.captions import captions
-from socialcli.zoo import cards, data, diffusion, latents, training
+from socialcli.zoo import cards, data, diffusion, latents, pose, seeing, sheets, training
 
 STEPS, BATCH, RATE = 3200, 32, 1e-3
 CHUNKS = diffusion.CHUNKS  # of the diffusion miniature's cache
@@ -20,7 +20,6 @@ HINT = (16, 32, 96)  # channels from the drawing (96 px) down to the latents (24
 SILENT = 0.5  # captions left out; ControlNet's own share
 NOISY = 0.5  # of the timesteps are drawn from the noisier half, where poses are decided
 TEST = 96
-NEAR = 0.1  # of a person's height
 
 
 def network(unet: Any) -> Any:
@@ -124,7 +123,7 @@ def export(model: Any, folder: Path) -> None:
     model.to(torch.float16).save_pretrained(folder)
 
 
-def draw(folder: Path, prompts: list[str], hints: list[Any], seed: int = 0) -> list[Any]:
+def draw(folder: Path, prompts: list[str], hints: list[Any]) -> list[Any]:
     """One picture a prompt and drawing of skeletons, of the noise that `diffusion.draw` begins
     with."""
     import diffusers
@@ -134,19 +133,7 @@ def draw(folder: Path, prompts: list[str], hints: list[Any], seed: int = 0) -> l
     control = diffusers.ControlNetModel.from_pretrained(folder, torch_dtype=torch.float32)
     make: Any = diffusers.StableDiffusionControlNetPipeline
     pipe = make(**{**base.components, "controlnet": control}, requires_safety_checker=False)
-    pipe.set_progress_bar_config(disable=True)
-    pictures: list[Any] = []
-    for start in range(0, len(prompts), 32):
-        part = slice(start, start + 32)
-        pictures += pipe(
-            prompts[part], image=hints[part], height=data.SIZE, width=data.SIZE,
-            num_inference_steps=diffusion.SAMPLING, guidance_scale=diffusion.GUIDANCE,
-            generator=[
-                torch.Generator().manual_seed(seed * 100_000 + start + i)
-                for i in range(len(prompts[part]))
-            ],
-        ).images  # fmt: skip
-    return pictures
+    return diffusion.draw(pipe, prompts, hints=hints)
 
 
 def measure(folder: Path) -> dict[str, float]:
@@ -157,53 +144,30 @@ def measure(folder: Path) -> dict[str, float]:
     the same of pictures of the same captions and noise that no skeleton was given for, and
     ``pck_scene`` of the scenes themselves.
     """
-    scenes = data.test_scenes(TEST)
-    prompts, hints = [captions(s)[0].text for s in scenes], [hint(s) for s in scenes]
-    plain = diffusion.draw(diffusion.published(cards.folder("diffusion")), prompts)
+    scenes, _, _, rows = _drawn(folder, TEST)
+    poser = seeing.backend("pose", "vitpose")
+
+    def near(pictures: list[Any]) -> float:
+        found = pose.near(poser, scenes, pictures)[2]
+        return round(sum(found) / max(1, len(found)), 4)
+
     return {
-        "pck": _pck(scenes, draw(folder, prompts, hints)),
-        "pck_without": _pck(scenes, plain),
-        "pck_scene": _pck(scenes, [s.image for s in scenes]),
+        "pck": near(rows[0]),
+        "pck_without": near(rows[1]),
+        "pck_scene": near([s.image for s in scenes]),
         "pictures": len(scenes),
     }
 
 
-def _pck(scenes: Any, pictures: list[Any]) -> float:
-    import numpy
-
-    from socialcli.zoo import seeing
-
-    poser = seeing.backend("pose", "vitpose")
-    boxes = [[tuple(v / s.size for v in p.box) for p in s.people] for s in scenes]
-    near: list[bool] = []
-    for scene, found in zip(scenes, poser.estimate(pictures, boxes), strict=True):
-        for person, pose in zip(scene.people, found, strict=True):
-            for (x, y, seen), point in zip(person.keypoints, pose.points, strict=True):
-                if seen == 2:
-                    off = numpy.hypot(point[0] * scene.size - x, point[1] * scene.size - y)
-                    near.append(bool(off <= NEAR * (person.box[3] - person.box[1])))
-    return round(sum(near) / max(1, len(near)), 4)
-
-
-def sheet(folder: Path, file: Path, columns: int = 8, cell: int = 160) -> None:
-    """Write a sheet of test captions: skeletons, drawn with them, drawn of the words alone."""
-    import textwrap
-
-    from PIL import Image, ImageDraw
-
-    scenes = data.test_scenes(columns)
+def _drawn(folder: Path, count: int) -> tuple[Any, list[str], list[Any], list[list[Any]]]:
+    """Test scenes, captions, skeletons, and pictures drawn with them and of the words alone."""
+    scenes = data.test_scenes(count)
     texts, hints = [captions(s)[0].text for s in scenes], [hint(s) for s in scenes]
     plain = diffusion.draw(diffusion.published(cards.folder("diffusion")), texts)
-    rows = [hints, draw(folder, texts, hints), plain]
-    page = Image.new("RGB", (columns * (cell + 8) + 8, 3 * (cell + 8) + 56), "white")
-    pen = ImageDraw.Draw(page)
-    for column, text in enumerate(texts):
-        x = 8 + column * (cell + 8)
-        for row, pictures in enumerate(rows):
-            large = pictures[column].resize((cell, cell), Image.Resampling.BICUBIC)
-            page.paste(large, (x, 8 + row * (cell + 8)))
-        pen.multiline_text(
-            (x, 3 * (cell + 8) + 8), "\n".join(textwrap.wrap(text, 32)[:4]), "black", spacing=0,
-            font_size=9.5,
-        )  # fmt: skip
-    page.quantize(256).save(file, optimize=True)
+    return scenes, texts, hints, [draw(folder, texts, hints), plain]
+
+
+def sheet(folder: Path, file: Path, across: int = 8) -> None:
+    """Write a sheet of test captions: skeletons, drawn with them, drawn of the words alone."""
+    _, texts, hints, rows = _drawn(folder, across)
+    sheets.write(file, [hints, *rows], texts, across)

@@ -338,16 +338,24 @@ def published(folder: Path) -> Any:
     )
 
 
-def draw(pipe: Any, prompts: list[str], seed: int = 0, guidance: float = GUIDANCE) -> list[Any]:
-    """One picture a prompt; picture i of a seed is the same whatever the others are."""
+def draw(
+    pipe: Any, prompts: list[str], seed: int = 0, guidance: float = GUIDANCE,
+    hints: list[Any] | None = None,
+) -> list[Any]:  # fmt: skip
+    """One picture a prompt; picture i of a seed is the same whatever the others are.
+
+    ``hints`` are the drawings that a ControlNet's pipeline looks at, one a prompt.
+    """
     import torch
 
     pipe.set_progress_bar_config(disable=True)
     pictures: list[Any] = []
     for start in range(0, len(prompts), 32):
         part = prompts[start : start + 32]
+        shown = {} if hints is None else {"image": hints[start : start + 32]}
         pictures += pipe(
             part,
+            **shown,
             height=data.SIZE,
             width=data.SIZE,
             num_inference_steps=SAMPLING,
@@ -412,23 +420,9 @@ def _clothes(scenes: list[Any], prompts: list[Any], pictures: list[Any]) -> dict
     return {"clothes": round(sum(right) / max(1, len(right)), 4), "clothes_said": len(right)}
 
 
-def sheet(folder: Path, file: Path, side: int = 8, cell: int = 160) -> None:
+def sheet(folder: Path, file: Path, side: int = 8) -> None:
     """Write a sheet of scenes drawn from test captions, each above its caption."""
-    import textwrap
+    from socialcli.zoo import sheets
 
-    from PIL import Image, ImageDraw
-
-    pipe = published(folder)
     texts = [captions(s)[0].text for s in data.test_scenes(side * side)]
-    pictures = draw(pipe, texts)
-    high = cell + 44
-    page = Image.new("RGB", (side * (cell + 8) + 8, side * high + 8), "white")
-    pen = ImageDraw.Draw(page)
-    for i, (picture, text) in enumerate(zip(pictures, texts, strict=True)):
-        x, y = 8 + i % side * (cell + 8), 8 + i // side * high
-        page.paste(picture.resize((cell, cell), Image.Resampling.BICUBIC), (x, y))
-        pen.multiline_text(
-            (x, y + cell + 2), "\n".join(textwrap.wrap(text, 32)[:4]), "black", spacing=0,
-            font_size=9.5,
-        )  # fmt: skip
-    page.quantize(256).save(file, optimize=True)
+    sheets.write(file, [draw(published(folder), texts)], texts, side)
