@@ -7,17 +7,17 @@ PYTHON ?= python
 WORK ?= zoo-work
 ROLES ?= face identity pose gaze ground segment clip caption interaction dino vae diffusion ssr \
   controlnet
-CARDS := $(wildcard $(dir $(lastword $(MAKEFILE_LIST)))../socialcli/weights/*/*.card.json)
+CARDS := $(wildcard $(dir $(lastword $(MAKEFILE_LIST)))../socialcli/miniature/weights/*/*.card.json)
 PUBLISHED := $(patsubst %.card.json,%,$(notdir $(CARDS)))
 
 .PHONY: zoo zoo-check $(ROLES:%=zoo-%) $(ROLES:%=zoo-check-%)
 
 zoo: $(ROLES:%=zoo-%)
 zoo-check: $(PUBLISHED:%=zoo-check-%)
-	@$(PYTHON) -m socialcli.zoo table
+	@$(PYTHON) -m socialcli.miniature.zoo table
 
 $(ROLES:%=zoo-%): zoo-%:
-	OMP_NUM_THREADS=1 $(PYTHON) -m socialcli.zoo $* --work $(WORK)
+	OMP_NUM_THREADS=1 $(PYTHON) -m socialcli.miniature.zoo $* --work $(WORK)
 
 # Who begins with whose weights, or is measured by them.
 zoo-caption: zoo-clip
@@ -26,4 +26,4 @@ zoo-controlnet: zoo-diffusion zoo-pose
 zoo-ssr: zoo-clip zoo-diffusion zoo-face zoo-identity zoo-ground
 
 $(ROLES:%=zoo-check-%): zoo-check-%:
-	OMP_NUM_THREADS=1 $(PYTHON) -m socialcli.zoo $* --check
+	OMP_NUM_THREADS=1 $(PYTHON) -m socialcli.miniature.zoo $* --check

@@ -1,6 +1,6 @@
 """``python -m socialcli``."""
 
-from socialcli.cli import main
+from socialcli.cli.app import main
 
 if __name__ == "__main__":
     main()

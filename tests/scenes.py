@@ -12,7 +12,8 @@ from typing import Any
 import numpy
 from PIL import Image, ImageDraw
 
-from socialcli import records, rle
+from socialcli import records
+from socialcli.vision import masks
 
 WIDTH, HEIGHT = 120, 80
 TEXT = "A woman in red holds a small dog while a man walks."
@@ -88,8 +89,8 @@ def all_records(size: tuple[int, int] = (WIDTH, HEIGHT)) -> dict[str, Any]:
             width,
             height,
             [
-                records.Mask(1, rle.encode(mask(WOMAN, size)), 1, 1, 0.95, 0.97),
-                records.Mask(2, rle.encode(mask(DOG, size)), 2, 2, 0.88, 0.9),
+                records.Mask(1, masks.encode(mask(WOMAN, size)), 1, 1, 0.95, 0.97),
+                records.Mask(2, masks.encode(mask(DOG, size)), 2, 2, 0.88, 0.9),
             ],
             records.Model("sam", "tiny"),
         ),

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from tiny import people as tiny
 
 from socialcli import backends, records
-from socialcli import people as who
 from socialcli.backends import ModelSpec
 from socialcli.backends.interaction import ground_truth
 from socialcli.errors import ModelMissing, SampleFailed, UsageError
@@ -33,6 +32,7 @@ from socialcli.records import (
 )
 from socialcli.shards import Sample
 from socialcli.stages import Item, annotate_pose
+from socialcli.vision import people as who
 
 WIDTH, HEIGHT = 640, 480
 RED = 32  # the tiny detector sees pure red squares of this side, on this grid, as faces
@@ -117,7 +117,7 @@ def people_of(members) -> People:
 
 
 def test_insightface_pack_finds_and_embeds(checkpoints):
-    from socialcli import faces
+    from socialcli.vision import faces
 
     backend = backends.load(ModelSpec("face", "insightface", checkpoints["pack"]))
     image = scene((4, 3), (12, 9))

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from socialcli.cli import ORDER, ImportGroup, LazyGroup
+from socialcli.cli.app import ORDER, ImportGroup, LazyGroup
 
 # What makes a start slow. Typer's own needs and the standard library are all that may be imported.
 HEAVY = (
@@ -27,7 +27,7 @@ PROBE = """
 import sys
 before = set(sys.modules)
 sys.argv = ["socialcli", *sys.argv[1:]]
-from socialcli.cli import main
+from socialcli.cli.app import main
 try:
     main()
 except SystemExit as end:
@@ -91,7 +91,7 @@ def test_the_nine_subcommands_and_their_company(run_cli):
 
 
 def test_every_stage_has_every_running_option(run_cli):
-    from socialcli.running.start import RunOptions
+    from socialcli.pipeline.run import RunOptions
 
     for command in ("caption", "extract-entities", "ground", "segment", "annotate-pose"):
         text = run_cli(command, "--help").stdout.decode()
@@ -142,7 +142,7 @@ def test_version_and_no_arguments(run_cli):
 
 def test_completion_lists_the_commands():
     """What a shell asks the installed script for while somebody presses Tab."""
-    code = "import sys; sys.argv = ['socialcli']; from socialcli.cli import main; main()"
+    code = "import sys; sys.argv = ['socialcli']; from socialcli.cli.app import main; main()"
     asked = {"_SOCIALCLI_COMPLETE": "complete_bash", "COMP_WORDS": "socialcli ann",
              "COMP_CWORD": "1"}  # fmt: skip
     done = subprocess.run(

@@ -14,7 +14,7 @@ from PIL import Image
 from socialcli import backends
 from socialcli.backends import ModelSpec
 from socialcli.errors import ModelMissing
-from socialcli.zoo import clip as zoo
+from socialcli.miniature.zoo import clip as zoo
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from conftest import COMMAND, ENVIRONMENT
 
-from socialcli import records, rle, shards
+from socialcli import records, shards
+from socialcli.vision import masks
 
 
 def socialcli(*args: object, code: int = 0) -> str:
@@ -113,10 +114,10 @@ def test_masks_give_their_iou(truth: Path, tmp_path: Path) -> None:
     def halve(number: int, members: dict[str, bytes]) -> None:
         def cut(record: records.Masks) -> None:
             for mask in record.masks:
-                pixels = rle.decode(mask.rle).copy()
+                pixels = masks.decode(mask.rle).copy()
                 rows = pixels.nonzero()[0]
                 pixels[int(rows.mean()) :] = False
-                mask.rle = rle.encode(pixels)
+                mask.rle = masks.encode(pixels)
 
         edit(members, records.Masks, cut)
 
@@ -125,7 +126,7 @@ def test_masks_give_their_iou(truth: Path, tmp_path: Path) -> None:
     for a, b in zip(shards.read(str(out / "000000.tar")), shards.read(str(truth / "000000.tar")),
                     strict=True):  # fmt: skip
         for m, n in zip(a.record(records.Masks).masks, b.record(records.Masks).masks, strict=True):
-            ious.append(rle.area(m.rle) / rle.area(n.rle))  # one lies inside the other
+            ious.append(masks.area(m.rle) / masks.area(n.rle))  # one lies inside the other
     assert measures(out, truth, tmp_path)["masks", "mean IoU"] == pytest.approx(
         sum(ious) / len(ious), abs=1e-5
     )

@@ -17,11 +17,11 @@ from socialcli import backends
 from socialcli.backends import ModelSpec
 from socialcli.backends.ssr.ssr_encoder import tower
 from socialcli.errors import ModelMissing, UsageError
-from socialcli.models import ssr_layouts
-from socialcli.models.ssr_encoder import SSREncoder, image_features
-from socialcli.world import scene
-from socialcli.zoo import diffusion as zoo
-from socialcli.zoo import vae as zoo_vae
+from socialcli.miniature.world import scene
+from socialcli.miniature.zoo import diffusion as zoo
+from socialcli.miniature.zoo import vae as zoo_vae
+from socialcli.networks import ssr_layouts
+from socialcli.networks.ssr_encoder import SSREncoder, image_features
 
 
 @pytest.fixture(scope="module")

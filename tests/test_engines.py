@@ -23,11 +23,12 @@ import pytest
 import slurm_node
 from PIL import Image
 
-from socialcli import engines, shards
+from socialcli import shards
 from socialcli.errors import SocialcliError, UsageError
-from socialcli.running import plan as planning
-from socialcli.running.plan import Plan, Stats, Task
-from socialcli.running.report import Report
+from socialcli.pipeline import engines
+from socialcli.pipeline import plan as planning
+from socialcli.pipeline.plan import Plan, Stats, Task
+from socialcli.pipeline.report import Report
 
 REPOSITORY = Path(__file__).parents[1]
 # Starts as `socialcli` does, from this checkout; OpenMP threads of two workers would fight.
@@ -283,7 +284,7 @@ def test_without_slurm(work: Path, tmp_path: Path) -> None:
 
 def test_slurm_wants_a_shared_folder_for_urls() -> None:
     plan = Plan("stages", "caption", {}, (Task(0, "a.tar", "memory://x/a.tar"),))
-    from socialcli.engines import slurm
+    from socialcli.pipeline.engines import slurm
 
     with pytest.raises(UsageError, match="--engine-option scratch=DIR"):
         slurm._folder(plan, None)
@@ -292,7 +293,7 @@ def test_slurm_wants_a_shared_folder_for_urls() -> None:
 
 def test_slurm_overwrites_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """--overwrite must not reach the array: a requeued task would make all its shards again."""
-    from socialcli.engines import slurm
+    from socialcli.pipeline.engines import slurm
 
     submitted: list[tuple[str, ...]] = []
     monkeypatch.setattr(slurm, "_sbatch", lambda *words: submitted.append(words) or "17")

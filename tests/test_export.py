@@ -16,7 +16,10 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from typer.testing import CliRunner
 
-from socialcli import cli, coco, records, rle, shards
+from socialcli import records, shards
+from socialcli.cli.app import app
+from socialcli.exporters import coco
+from socialcli.vision import masks as rle
 
 FIXTURE = Path(__file__).parent / "data" / "coco"
 
@@ -30,7 +33,7 @@ class Done:
 
 def run(*arguments, check: bool = False) -> Done:
     """The command line, in this process: what a subprocess spends on starting adds up."""
-    result = CliRunner().invoke(cli.app, [str(a) for a in arguments])
+    result = CliRunner().invoke(app.app, [str(a) for a in arguments])
     done = Done(result.exit_code, result.stdout_bytes, result.stderr.encode())
     assert done.returncode == 0 or not check, done.stderr
     return done

@@ -15,14 +15,14 @@ from transformers import CLIPVisionModel
 
 from socialcli import records, shards
 from socialcli.errors import ModelMissing, SampleFailed, UsageError
-from socialcli.methods.train import _feedback_watch as watching
 from socialcli.methods.train import feedback
-from socialcli.models import interactions
+from socialcli.methods.train.feedback import watch as watching
+from socialcli.miniature.zoo import interaction as zoo
+from socialcli.networks import interactions
 from socialcli.shards import Sample
 from socialcli.shards import index as indexing
 from socialcli.training.draw import Draw, Variant
 from socialcli.training.place import Clock, Place
-from socialcli.zoo import interaction as zoo
 
 SIZE = 64
 CLASSES = (("hold", "dog"), ("walk", "dog"), ("ride", "horse"))
@@ -370,7 +370,7 @@ def test_curves_are_measured_at_all_timesteps_without_training(models, tmp_path)
     first = run(state, [10, 300, 600, 990])
     run(state, [20, 300, 640, 990])
     feedback.save(state, tmp_path / "out", {})
-    from socialcli.training import timesteps
+    from socialcli.diffusion import timesteps
 
     found = timesteps.read_curves(str(file))
     assert set(found) == {"pose", "gaze"} and len(found["pose"]) == 20

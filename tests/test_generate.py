@@ -17,15 +17,17 @@ import pytest
 import scenes
 import torch
 from PIL import Image
+from socialcli.cli.app.commands import generate
 from tiny import diffusion as tiny
 
-from socialcli import profiles, records, shards
-from socialcli.commands import generate
+from socialcli import records, shards
+from socialcli.cli import profiles
+from socialcli.diffusion import embeddings, sampling
 from socialcli.errors import SampleFailed, SocialcliError, UsageError
-from socialcli.generating import denoise, drawing, embeddings, grid, prompts, provenance, references
+from socialcli.generation import drawing, grid, provenance, references, requests
+from socialcli.generation import stage as generating
 from socialcli.methods import load as load_method
-from socialcli.running import generating
-from socialcli.running.start import RunOptions
+from socialcli.pipeline.run import RunOptions
 
 STEPS = 4  # enough to see that two ways of computing agree
 IPTC = "{http://iptc.org/std/Iptc4xmpExt/2008-02-29/}"
@@ -41,8 +43,8 @@ def models(tmp_path_factory):
         CLIPVisionModelWithProjection,
     )
 
-    from socialcli.models import ssr_layouts
-    from socialcli.models.ssr_encoder import SSREncoder
+    from socialcli.networks import ssr_layouts
+    from socialcli.networks.ssr_encoder import SSREncoder
 
     place = tmp_path_factory.mktemp("models")
     tiny.stable_diffusion(place / "sd")
@@ -280,8 +282,8 @@ def test_ssr_draws_what_its_parts_draw_one_by_one(models, tmp_path):
     from diffusers import UniPCMultistepScheduler
     from transformers import CLIPImageProcessorPil, CLIPVisionModel
 
-    from socialcli.models import ssr_layouts
-    from socialcli.models.ssr_encoder import image_features
+    from socialcli.networks import ssr_layouts
+    from socialcli.networks.ssr_encoder import image_features
 
     names, scales = ["woman", "dog"], [0.9, 0.3]
     images = [Image.new("RGB", (40, 30), c) for c in ("red", "green")]
@@ -333,8 +335,8 @@ def test_a_mask_finds_the_subject(models, tmp_path, people):
     """From masks.json and from a file: what the encoder reads off the picture where the mask is."""
     from transformers import CLIPImageProcessorPil, CLIPVisionModel
 
-    from socialcli.models import ssr_layouts
-    from socialcli.models.ssr_encoder import image_features
+    from socialcli.networks import ssr_layouts
+    from socialcli.networks.ssr_encoder import image_features
 
     def ready(name, **values):
         made = config(
@@ -343,7 +345,7 @@ def test_a_mask_finds_the_subject(models, tmp_path, people):
         )  # fmt: skip
         stage = generating.GenerateStage("ssr")
         stage.check(made)
-        given = prompts.entries(made) if name is None else [(name, request(people, made, name))]
+        given = requests.entries(made) if name is None else [(name, request(people, made, name))]
         return made, [stage.prepare(made, shards.Sample(k, work=r)) for k, r in given]
 
     method = load_method("generate", "ssr")
@@ -447,8 +449,8 @@ class Linear(torch.nn.Module):
 
 def loop(conditioning, guidance=3.0, steps=2, name="DDIMScheduler"):
     _, _, _, scheduler = tiny.networks()
-    return denoise.denoise(
-        Linear(), denoise.scheduler(name, scheduler), [denoise.generator(s) for s in (1, 2)],
+    return sampling.denoise(
+        Linear(), sampling.scheduler(name, scheduler), [sampling.generator(s) for s in (1, 2)],
         (4, 8, 8), conditioning, steps, guidance,
     )  # fmt: skip
 
@@ -458,12 +460,12 @@ def states(*values):
 
 
 def test_guidance_leads_from_the_first_half_to_the_second():
-    same = loop(denoise.Conditioning(states(0.2, 0.1, 0.2, 0.1)))
-    alone = loop(denoise.Conditioning(states(0.2, 0.1)), guidance=1)
+    same = loop(sampling.Conditioning(states(0.2, 0.1, 0.2, 0.1)))
+    alone = loop(sampling.Conditioning(states(0.2, 0.1)), guidance=1)
     assert torch.allclose(same, alone)
     # 0.1 + 3 (0.2 - 0.1) = 0.4
-    guided = loop(denoise.Conditioning(states(0.1, 0.1, 0.2, 0.2)))
-    assert torch.allclose(guided, loop(denoise.Conditioning(states(0.4, 0.4)), guidance=1))
+    guided = loop(sampling.Conditioning(states(0.1, 0.1, 0.2, 0.2)))
+    assert torch.allclose(guided, loop(sampling.Conditioning(states(0.4, 0.4)), guidance=1))
 
 
 def test_a_method_can_change_every_step():
@@ -476,15 +478,15 @@ def test_a_method_can_change_every_step():
     def after(number, t, latents):
         return latents * 0 + number
 
-    last = loop(denoise.Conditioning(arguments, after=after), guidance=1, steps=3)
+    last = loop(sampling.Conditioning(arguments, after=after), guidance=1, steps=3)
     assert [n for n, _ in seen] == [0, 1, 2] and seen[0][1] > seen[2][1]
     assert torch.equal(last, torch.full_like(last, 2))
 
     def predict(latents, t, number, arguments):
         return latents * arguments["encoder_hidden_states"].mean()
 
-    own = loop(denoise.Conditioning(states(0.4), predict=predict))
-    assert torch.allclose(own, loop(denoise.Conditioning(states(0.4, 0.4)), guidance=1))
+    own = loop(sampling.Conditioning(states(0.4), predict=predict))
+    assert torch.allclose(own, loop(sampling.Conditioning(states(0.4, 0.4)), guidance=1))
 
 
 @pytest.mark.parametrize(
@@ -492,9 +494,9 @@ def test_a_method_can_change_every_step():
              "DPMSolverMultistepScheduler", "LMSDiscreteScheduler", "ddim"]
 )  # fmt: skip
 def test_schedulers_by_name_and_their_noise_by_key(name):
-    both = loop(denoise.Conditioning(states(0.2, 0.2)), guidance=1, steps=5, name=name)
+    both = loop(sampling.Conditioning(states(0.2, 0.2)), guidance=1, steps=5, name=name)
     torch.rand(3)
-    again = loop(denoise.Conditioning(states(0.2, 0.2)), guidance=1, steps=5, name=name)
+    again = loop(sampling.Conditioning(states(0.2, 0.2)), guidance=1, steps=5, name=name)
     assert torch.isfinite(both).all() and torch.equal(both, again)
 
 
@@ -543,7 +545,7 @@ def test_what_is_written_is_valid_and_can_be_read_from_a_folder(models, tmp_path
     assert seeds == [7, 8]
     listed = [json.loads(x) for x in (tmp_path / "files/000000.jsonl").read_text().splitlines()]
     assert [x["file_name"] for x in listed] == names[2:] + names[:2]
-    from socialcli.scoring import samples
+    from socialcli.evaluation import samples
 
     known, lost = samples.generated([str(tmp_path / "files")], None, False)
     assert len(known) == 4 and not lost
@@ -579,7 +581,7 @@ def people(tmp_path):
 
 def request(people, config, key):
     sample = next(s for s in shards.read(str(people)) if s.key == key)
-    return prompts.of_sample(config, sample)
+    return requests.of_sample(config, sample)
 
 
 def config(method="ssr", **values):
@@ -618,7 +620,7 @@ def test_references_of_samples(people):
     with pytest.raises(SampleFailed, match="no other picture of 'Bob' among the references"):
         references.find(request(people, wanted, "d").references[0], there, "d", "")
     with pytest.raises(UsageError, match="--match identity looks into --references"):
-        from socialcli.generating import options
+        from socialcli.generation import options
 
         options.check(config(match="identity"))
 
@@ -678,7 +680,7 @@ def test_rows_name_references_beside_them(models, tmp_path, people):
 def test_a_prompt_file_that_cannot_be_used(tmp_path, name, text, line):
     (tmp_path / name).write_text(text)
     with pytest.raises(UsageError, match=line):
-        prompts.entries(config(prompts=[str(tmp_path / name)]))
+        requests.entries(config(prompts=[str(tmp_path / name)]))
 
 
 @pytest.mark.parametrize(
@@ -695,10 +697,10 @@ def test_a_prompt_file_that_cannot_be_used(tmp_path, name, text, line):
     ],
 )
 def test_a_request_that_makes_no_sense(given, line, capsys, tmp_path):
-    from socialcli import cli
+    from socialcli.cli.app import app
 
     with pytest.raises(SystemExit) as ended:
-        cli.app(["generate", *given, "-o", str(tmp_path / "out")])
+        app.app(["generate", *given, "-o", str(tmp_path / "out")])
     assert ended.value.code == 2
     said = capsys.readouterr().err
     assert line in said and said.count("\n") == 1, said
@@ -706,14 +708,14 @@ def test_a_request_that_makes_no_sense(given, line, capsys, tmp_path):
 
 
 def test_new_samples_have_no_sidecars(capsys, tmp_path):
-    from socialcli import cli
+    from socialcli.cli.app import app
 
     with pytest.raises(SystemExit):
-        cli.app(["generate", "--help"])
+        app.app(["generate", "--help"])
     said = capsys.readouterr().out
     assert "--dry-run" in said and "--sidecar" not in said
     with pytest.raises(SystemExit) as ended:
-        cli.app(["generate", "--prompt", "x", "--sidecar", "-o", str(tmp_path / "out")])
+        app.app(["generate", "--prompt", "x", "--sidecar", "-o", str(tmp_path / "out")])
     assert ended.value.code == 2 and "--sidecar" in capsys.readouterr().err
 
 

@@ -11,14 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import ground as tiny
 
-from socialcli import backends, boxes, records, shards
+from socialcli import backends, records, shards
 from socialcli.backends import ModelSpec
 from socialcli.backends.ground import phrases
 from socialcli.backends.roles import Detection
 from socialcli.errors import SampleFailed, SampleFiltered, UsageError
+from socialcli.miniature.world import ground_truth, scene
 from socialcli.shards import Sample
 from socialcli.stages import Item, ground
-from socialcli.world import ground_truth, scene
+from socialcli.vision import boxes
 
 
 @pytest.fixture(scope="module")

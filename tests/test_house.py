@@ -9,15 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from socialcli import backends, cli, methods, profiles, records
-from socialcli.scoring import settings
+from socialcli import backends, methods, records
+from socialcli.cli.app import app, profiles
+from socialcli.evaluation import settings
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 
 
 def commands() -> list[str]:
-    return [n for n in cli.LazyGroup().files() if n not in cli.HIDDEN]
+    return [n for n in app.LazyGroup().files() if n not in app.HIDDEN]
 
 
 @pytest.mark.parametrize("name", commands())

@@ -1,4 +1,4 @@
-"""Pictures of every kind and every kind of bad picture through `socialcli.images`."""
+"""Pictures of every kind and every kind of bad picture through `socialcli.vision.images`."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps, PngImagePlugin
 
-from socialcli import images
 from socialcli.errors import SampleFailed
+from socialcli.vision import images
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy
 import pytest
 
-from socialcli import records, rle
+from socialcli import records
 from socialcli.errors import SampleFailed, UsageError
 from socialcli.importers import coco
+from socialcli.vision import masks as rle
 
 DATA = Path(__file__).parent / "data/coco"
 KEYS = [f"{number:012d}" for number in (139, 285, 632, 724, 776)]

@@ -12,8 +12,8 @@ from PIL import Image
 
 from socialcli import shards
 from socialcli.errors import SampleFailed, UsageError
-from socialcli.images import PictureFacts
 from socialcli.importers import _picture, folder
+from socialcli.vision.images import PictureFacts
 
 
 def jpeg(width: int = 32, height: int = 16, orientation: int = 1) -> bytes:
@@ -191,7 +191,7 @@ def test_nothing_to_import_is_a_usage_error(tmp_path):
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_frame_turns_annotations_as_the_decoder_turns_pixels(orientation):
-    from socialcli import images
+    from socialcli.vision import images
 
     stored = numpy.zeros((16, 32, 3), numpy.uint8)
     stored[2:6, 20:30] = 255  # a white block: left 20, top 2, right 30, bottom 6

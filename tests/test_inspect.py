@@ -15,21 +15,22 @@ import numpy
 import pytest
 import scenes
 from PIL import Image, ImageDraw
+from socialcli.cli.app.commands import inspect
 from typer.testing import CliRunner
 
-from socialcli import cli, records, shards
-from socialcli.checking import read_members
-from socialcli.commands import inspect
+from socialcli import records, shards
+from socialcli.cli.app import app
 from socialcli.errors import UsageError
-from socialcli.looking import draw, gather, marks, sheet, statistics, text
-from socialcli.looking.marks import LAYERS, Scale
-from socialcli.looking.overlay import SIDE
-from socialcli.looking.view import PALETTE, View, decode, view
+from socialcli.reports import draw, gather, marks, sheet, statistics, text
+from socialcli.reports.marks import LAYERS, Scale
+from socialcli.reports.overlay import SIDE
+from socialcli.reports.view import PALETTE, View, decode, view
 from socialcli.shards import Sample
+from socialcli.validation.members import read_members
 
 
 def run(*arguments):
-    return CliRunner().invoke(cli.app, ["inspect", *(str(a) for a in arguments)])
+    return CliRunner().invoke(app.app, ["inspect", *(str(a) for a in arguments)])
 
 
 def viewed(changed=None, key="k") -> View:

@@ -16,12 +16,12 @@ from socialcli import backends, records
 from socialcli.backends import ModelSpec
 from socialcli.backends.interaction import pairwise
 from socialcli.errors import ModelMissing, UsageError
-from socialcli.models import interactions
-from socialcli.world import scene
-from socialcli.world.ground_truth import members
-from socialcli.world.vocabulary import PAIRS
-from socialcli.zoo import interaction as zoo
-from socialcli.zoo import labels
+from socialcli.miniature.world import scene
+from socialcli.miniature.world.ground_truth import members
+from socialcli.miniature.world.vocabulary import PAIRS
+from socialcli.miniature.zoo import interaction as zoo
+from socialcli.miniature.zoo import labels
+from socialcli.networks import interactions
 
 
 @pytest.fixture(scope="module")

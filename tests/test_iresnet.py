@@ -10,11 +10,12 @@ import torch
 import torch.nn.functional as F
 from tiny import people as tiny
 
-from socialcli import backends, faces
+from socialcli import backends
 from socialcli.backends import ModelSpec
 from socialcli.errors import ModelMissing, UsageError
-from socialcli.models import iresnet
+from socialcli.networks import iresnet
 from socialcli.records import Face
+from socialcli.vision import faces
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ import torch
 from tiny import people as tiny
 from torch.autograd import gradcheck
 
-from socialcli import faces
+from socialcli.diffusion import schedule
 from socialcli.errors import UsageError
 from socialcli.losses import (
     boundary,
@@ -25,8 +25,8 @@ from socialcli.losses import (
     pose,
     regularisation,
 )
-from socialcli.models import sharingan
-from socialcli.training import prediction
+from socialcli.networks import sharingan
+from socialcli.vision import faces
 
 NAN = float("nan")
 
@@ -198,10 +198,10 @@ def test_gradient_agrees_with_finite_differences(name):
         truth = decoder(clean).tanh()
     alphas = torch.linspace(0.999, 0.005, 1000, dtype=torch.float64)
     steps = torch.tensor([30, 200, 390])
-    latents = prediction.noisy(clean, noise(3, 4, 6, 6, seed=4), steps, alphas)
+    latents = schedule.noisy(clean, noise(3, 4, 6, 6, seed=4), steps, alphas)
 
     def whole(said):
-        found = prediction.estimate(latents, said, steps, alphas, "epsilon")
+        found = schedule.estimate(latents, said, steps, alphas, "epsilon")
         return WATCHING[name](decoder(found).tanh(), truth)
 
     assert gradcheck(whole, (predicted,), fast_mode=True, rtol=1e-4)
@@ -416,7 +416,7 @@ def test_outside_the_picture_a_face_crop_is_black():
 
 
 def test_identity_with_the_real_architecture(tmp_path):
-    from socialcli.models import iresnet
+    from socialcli.networks import iresnet
 
     network = iresnet.load(tiny.backbone(tmp_path / "backbone.pth")).double().requires_grad_(False)
     truth = pictures(2, 40)

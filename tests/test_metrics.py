@@ -9,11 +9,11 @@ from types import SimpleNamespace
 import numpy
 import pytest
 
-from socialcli import metrics, records
+from socialcli import records
 from socialcli.errors import UsageError
-from socialcli.metrics import Case, Context, Picture
-from socialcli.scoring import bootstrap
-from socialcli.scoring.settings import Config
+from socialcli.evaluation import bootstrap, metrics
+from socialcli.evaluation.metrics import Case, Context, Picture
+from socialcli.evaluation.settings import Config
 
 CONFIG = Config()
 ONES = numpy.ones
@@ -42,9 +42,9 @@ def test_every_metric_says_what_it_is(name: str) -> None:
         assert column.low < column.high and column.better in ("higher", "lower", "")
         assert column.about and column.title and column.unit
     needs = module.needs(CONFIG)
-    from socialcli.scoring import seeing
+    from socialcli.evaluation.features import models
 
-    known = seeing.features(CONFIG)
+    known = models.features(CONFIG)
     asked = (*needs.generated, *needs.references, *needs.everything, *needs.text)
     assert asked and set(asked) <= set(known)
 
@@ -131,7 +131,7 @@ def test_nothing_counted_is_no_number(name: str) -> None:
 
 
 def test_clip_t_by_hand() -> None:
-    from socialcli.metrics import clip_t
+    from socialcli.evaluation.metrics import clip_t
 
     half = vector(1, numpy.sqrt(3))  # at 60 degrees of (1, 0), not of length 1
     cases = [
@@ -148,7 +148,7 @@ def test_clip_t_by_hand() -> None:
 
 
 def test_likeness_is_over_pairs_then_subjects() -> None:
-    from socialcli.metrics import clip_i
+    from socialcli.evaluation.metrics import clip_i
 
     subjects = [
         [Picture("1", {"clip": vector(1, 0)}), Picture("2", {"clip": vector(0, 1)})],
@@ -160,7 +160,7 @@ def test_likeness_is_over_pairs_then_subjects() -> None:
 
 
 def test_crops_ask_for_other_features() -> None:
-    from socialcli.metrics import dino
+    from socialcli.evaluation.metrics import dino
 
     config = Config(crops="both")
     assert dino.needs(config).generated == ("dino-found",)
@@ -173,7 +173,7 @@ def test_crops_ask_for_other_features() -> None:
 
 def test_clip_score_is_torchmetrics_definition() -> None:
     """torchmetrics' CLIPScore is 100 * max(cosine, 0): the same but for the factor."""
-    from socialcli.metrics import clip_t
+    from socialcli.evaluation.metrics import clip_t
 
     rng = numpy.random.default_rng(0)
     pictures, texts = rng.normal(size=(2, 50, 16)).astype(numpy.float32)
@@ -195,7 +195,7 @@ def test_clip_score_is_torchmetrics_definition() -> None:
 
 
 def test_greedy_matching_takes_the_best_pair_first() -> None:
-    from socialcli.metrics import face
+    from socialcli.evaluation.metrics import face
 
     # The best assignment in sum would be 0.8 + 0.7; greedy takes 0.9 first, and 0.1 is left.
     assert face.match(numpy.array([[0.9, 0.8], [0.7, 0.1]])) == [(0, 0), (1, 1)]
@@ -204,7 +204,7 @@ def test_greedy_matching_takes_the_best_pair_first() -> None:
 
 
 def test_greedy_matching_agrees_with_the_slow_way() -> None:
-    from socialcli.metrics import face
+    from socialcli.evaluation.metrics import face
 
     rng = numpy.random.default_rng(1)
     for _ in range(50):
@@ -222,7 +222,7 @@ def faces(*rows):
 
 
 def test_faces_by_hand() -> None:
-    from socialcli.metrics import face
+    from socialcli.evaluation.metrics import face
 
     cases = [
         case("a", faces((1, 0), (0, 2)), faces((5, 0), (3, 4))),  # 1 and 0.8
@@ -266,7 +266,7 @@ WHOLE, LEFT, RIGHT = (0.0, 0.0, 1.0, 1.0), (0.0, 0.0, 0.5, 1.0), (0.5, 0.0, 1.0,
 
 
 def test_a_gaze_target_is_the_smallest_box_around_it() -> None:
-    from socialcli.metrics import gaze
+    from socialcli.evaluation.metrics import gaze
 
     one = scene([(0.2, 0.5)], [("Table", WHOLE), ("cup", LEFT), ("dog", RIGHT)])
     assert gaze.targets(one["people.json"], one["boxes.json"]) == ["cup"]
@@ -277,7 +277,7 @@ def test_a_gaze_target_is_the_smallest_box_around_it() -> None:
 
 
 def test_a_target_outside_the_picture_is_left_out() -> None:
-    from socialcli.metrics import gaze
+    from socialcli.evaluation.metrics import gaze
 
     one = scene([(0.2, 0.5)], [("cup", LEFT)])
     one["people.json"].people[0].gaze.inside = False
@@ -285,7 +285,7 @@ def test_a_target_outside_the_picture_is_left_out() -> None:
 
 
 def test_an_unlabelled_box_goes_by_its_entity() -> None:
-    from socialcli.metrics import gaze
+    from socialcli.evaluation.metrics import gaze
 
     one = scene([(0.2, 0.5)], [("", LEFT)])
     assert gaze.targets(one["people.json"], one["boxes.json"]) == []
@@ -295,7 +295,7 @@ def test_an_unlabelled_box_goes_by_its_entity() -> None:
 
 
 def test_gaze_by_hand() -> None:
-    from socialcli.metrics import gaze
+    from socialcli.evaluation.metrics import gaze
 
     cup = scene([(0.2, 0.5)], [("cup", LEFT), ("dog", RIGHT)])
     both = scene([(0.2, 0.5), (0.9, 0.5)], [("cup", LEFT), ("dog", RIGHT)])
@@ -319,7 +319,7 @@ def test_gaze_by_hand() -> None:
 
 
 def test_each_head_serves_one_target() -> None:
-    from socialcli.metrics import gaze
+    from socialcli.evaluation.metrics import gaze
 
     # Greedy would give the first head to "cup" and leave "dog" without one.
     assert gaze.served([{"cup", "dog"}, {"cup"}], ["cup", "dog"]) == 2
@@ -358,7 +358,7 @@ def hoi_rows(rng, pictures: int, classes: int, points: int = 11) -> dict[str, nu
 
 
 def test_eleven_point_ap_by_hand() -> None:
-    from socialcli.metrics import hoi
+    from socialcli.evaluation.metrics import hoi
 
     # Ranked: right, wrong, right, wrong; three are to be found.
     # Recalls 1/3, 1/3, 2/3, 2/3 at precisions 1, 1/2, 2/3, 1/2.
@@ -372,14 +372,14 @@ def test_eleven_point_ap_by_hand() -> None:
 
 def test_a_recall_that_is_just_reached_counts() -> None:
     """3 of 10 found is a recall of 0.3, although 3/10 is smaller than 0.1 * 3 in floats."""
-    from socialcli.metrics import hoi
+    from socialcli.evaluation.metrics import hoi
 
     found = hoi.average_precision(numpy.ones(1), ONES(1, bool), 3 * ONES((1, 1)), numpy.array([10]))
     assert found[0] == pytest.approx(4 / 11)
 
 
 def test_order_of_equal_scores_decides_nothing() -> None:
-    from socialcli.metrics import hoi
+    from socialcli.evaluation.metrics import hoi
 
     right = numpy.array([True, False, False, True])
     values = {
@@ -391,7 +391,7 @@ def test_order_of_equal_scores_decides_nothing() -> None:
 
 def test_ap_agrees_with_scikit_learn() -> None:
     sklearn = pytest.importorskip("sklearn.metrics")
-    from socialcli.metrics import hoi
+    from socialcli.evaluation.metrics import hoi
 
     rng = numpy.random.default_rng(3)
     for _ in range(30):
@@ -449,7 +449,7 @@ def coco_ap(found, true, pictures: int, classes: int) -> numpy.ndarray:
 
 @pytest.mark.parametrize("seed", range(6))
 def test_hoi_agrees_with_pycocotools(seed: int) -> None:
-    from socialcli.metrics import hoi
+    from socialcli.evaluation.metrics import hoi
 
     rng = numpy.random.default_rng(seed)
     n, classes = 12, 5
@@ -481,7 +481,7 @@ def interactions(*named, numbers=None):
 
 
 def test_hoi_rows_from_records() -> None:
-    from socialcli.metrics import hoi
+    from socialcli.evaluation.metrics import hoi
 
     seen = {"interactions": {"pairs": [["ride", "horse", None, 0.9], ["eat", "car", None, 0.8]]}}
     ride = interactions(("ride", "horse"), ("ride", "horse"), ("fly", "pig"))
@@ -508,9 +508,9 @@ def test_hoi_rows_from_records() -> None:
 
 
 def test_hoi_classes_are_recognised() -> None:
+    from socialcli.evaluation.metrics import hoi
     from socialcli.importers import hico_det
-    from socialcli.metrics import hoi
-    from socialcli.world.vocabulary import PAIRS
+    from socialcli.miniature.world.vocabulary import PAIRS
 
     ride = next(c for c in hico_det.classes() if (c.verb, c.object) == ("ride", "horse"))
     known = interactions(("ride", "horse"), numbers=[ride.number])["interactions.json"]
@@ -527,7 +527,7 @@ def test_hoi_classes_are_recognised() -> None:
 
 
 def test_hoi_classes_from_a_file(tmp_path) -> None:
-    from socialcli.metrics import hoi
+    from socialcli.evaluation.metrics import hoi
 
     file = tmp_path / "classes.json"
     file.write_text('{"classes": [["ride", "horse"], ["eat", "apple"]], "rare": [2]}')
@@ -552,7 +552,7 @@ def clouds(n=60, m=80, width=12, seed=0):
 @pytest.mark.parametrize("n", [60, 8])  # more and fewer pictures than features
 def test_fid_agrees_with_the_definition(n: int) -> None:
     scipy_linalg = pytest.importorskip("scipy.linalg")
-    from socialcli.metrics import fid
+    from socialcli.evaluation.metrics import fid
 
     mine, theirs = clouds(n)
     a, b = (numpy.cov(x.astype(float), rowvar=False) for x in (mine, theirs))
@@ -564,7 +564,7 @@ def test_fid_agrees_with_the_definition(n: int) -> None:
 
 def test_fid_agrees_with_torchmetrics() -> None:
     pytest.importorskip("torchmetrics")
-    from socialcli.metrics import fid
+    from socialcli.evaluation.metrics import fid
 
     mine, theirs = clouds()
     got = fid.by_library(mine, theirs, ONES(len(mine)))
@@ -576,7 +576,7 @@ def test_fid_agrees_with_torchmetrics() -> None:
 @pytest.mark.parametrize("sizes", [(50, 50), (40, 70)])
 def test_kid_agrees_with_torchmetrics(sizes) -> None:
     pytest.importorskip("torchmetrics")
-    from socialcli.metrics import kid
+    from socialcli.evaluation.metrics import kid
 
     mine, theirs = clouds(*sizes)
     got = kid.by_library(mine, theirs)
@@ -588,7 +588,7 @@ def test_kid_agrees_with_torchmetrics(sizes) -> None:
 
 def test_kid_is_unbiased_under_resampling() -> None:
     """The mean over bootstrap resamples stays at the estimate, where FID's rises."""
-    from socialcli.metrics import fid, kid
+    from socialcli.evaluation.metrics import fid, kid
 
     mine, theirs = clouds(40, 200, 4)
     rows = {"generated": mine, "reference": theirs}
@@ -601,7 +601,7 @@ def test_kid_is_unbiased_under_resampling() -> None:
 
 
 def test_fid_of_too_few_pictures_is_none() -> None:
-    from socialcli.metrics import fid, kid
+    from socialcli.evaluation.metrics import fid, kid
 
     mine, theirs = clouds(1, 5)
     for module, name in ((fid, "fid"), (kid, "kid")):
@@ -610,7 +610,7 @@ def test_fid_of_too_few_pictures_is_none() -> None:
 
 
 def test_fid_says_when_pictures_are_few() -> None:
-    from socialcli.metrics import fid
+    from socialcli.evaluation.metrics import fid
 
     mine, theirs = clouds(8, 80)
     assert "far too high" in fid.notes({"generated": mine, "reference": theirs})[1]
@@ -620,7 +620,7 @@ def test_fid_says_when_pictures_are_few() -> None:
 
 
 def mean_of(values):
-    from socialcli.metrics import _means
+    from socialcli.evaluation.metrics import _means
 
     return lambda counts: {"x": _means.mean(values, counts)}
 

@@ -8,7 +8,8 @@ import math
 import numpy
 import pytest
 
-from socialcli import openpose, records
+from socialcli import records
+from socialcli.vision import skeletons
 
 # OpenPose's own names, in its order; "neck" is not in COCO.
 NAMES = (
@@ -45,7 +46,7 @@ def at(picture, xy):
 
 @pytest.mark.parametrize("size", [(512, 512), (400, 640)])
 def test_every_joint_has_its_place_and_its_hue(size):
-    picture = openpose.draw([person()], size)
+    picture = skeletons.draw([person()], size)
     for number, name in enumerate(NAMES):
         red, green, blue = (c / 255 for c in at(picture, where(name)))
         hue, saturation, value = colorsys.rgb_to_hsv(red, green, blue)
@@ -55,7 +56,7 @@ def test_every_joint_has_its_place_and_its_hue(size):
 
 
 def test_limbs_are_darker_and_as_wide_as_they_should_be():
-    picture = numpy.asarray(openpose.draw([person()], (512, 512)))
+    picture = numpy.asarray(skeletons.draw([person()], (512, 512)))
     upper, lower = (numpy.array(where(n)) * 512 for n in ("left_hip", "left_knee"))
     middle = (upper + lower) / 2
     assert picture[round(middle[1]), round(middle[0])].max() == 153  # six tenths of 255
@@ -65,23 +66,23 @@ def test_limbs_are_darker_and_as_wide_as_they_should_be():
 
 
 def test_what_is_not_known_is_not_drawn():
-    whole = numpy.asarray(openpose.draw([person()], (512, 512))).any(-1).sum()
-    no_wrist = openpose.draw([person(left_wrist=0)], (512, 512))
+    whole = numpy.asarray(skeletons.draw([person()], (512, 512))).any(-1).sum()
+    no_wrist = skeletons.draw([person(left_wrist=0)], (512, 512))
     assert at(no_wrist, where("left_wrist")) == (0, 0, 0)
     between = [(a + b) / 2 for a, b in zip(where("left_wrist"), where("left_elbow"), strict=True)]
     assert at(no_wrist, between) == (0, 0, 0)
     assert at(no_wrist, where("left_elbow")) != (0, 0, 0)
     # Without a shoulder there is no neck to hang hips and head on.
-    no_neck = openpose.joints(person(right_shoulder=0))
+    no_neck = skeletons.joints(person(right_shoulder=0))
     assert [n for n, j in zip(NAMES, no_neck, strict=True) if j is None] == [
         "neck", "right_shoulder",
     ]  # fmt: skip
-    nobody = openpose.draw([person(**dict.fromkeys(records.COCO_KEYPOINTS, 0))], (512, 512))
+    nobody = skeletons.draw([person(**dict.fromkeys(records.COCO_KEYPOINTS, 0))], (512, 512))
     assert not numpy.asarray(nobody).any() and whole > 1000
 
 
 def test_many_people_off_the_edge_and_on_one_spot():
     spot = [(0.5, 0.5, 1.0)] * 17
     beyond = [(x + 0.9, y, v) for x, y, v in person()]
-    picture = openpose.draw([spot, beyond, *[person()] * 40], (96, 64))
+    picture = skeletons.draw([spot, beyond, *[person()] * 40], (96, 64))
     assert picture.size == (96, 64) and numpy.asarray(picture).any()

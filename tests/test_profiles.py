@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from socialcli import profiles
+from socialcli.cli import profiles
 from socialcli.errors import UsageError
 from socialcli.stages import MISSING, option
 
@@ -94,7 +94,7 @@ def test_named_profiles_from_a_folder_of_ones_own(tmp_path, monkeypatch):
 def test_the_profiles_that_come_along_fit_their_stages(name):
     import importlib
 
-    from socialcli.cli import LazyGroup
+    from socialcli.cli.app import LazyGroup
 
     tables, _ = profiles.load(name)
     files = LazyGroup().files()

@@ -19,7 +19,7 @@ from conftest import COMMAND, ENVIRONMENT, leftovers, members, picture, samples,
 
 from socialcli import shards
 from socialcli.errors import SampleFailed, SampleFiltered, SocialcliError
-from socialcli.running.batches import outcomes, sample_seed
+from socialcli.pipeline.batches import outcomes, sample_seed
 
 CAPTION = ("caption", "--backend", "given")
 
@@ -142,7 +142,7 @@ def test_a_lost_or_shortened_output_is_made_again(run_cli, make_shards, tmp_path
 @pytest.mark.parametrize("how", [{}, {"sidecar": True}, {"on_error": "drop"}])
 def test_retry_failed_gives_the_bytes_of_a_clean_run(tmp_path, monkeypatch, how):
     """Failures whose cause goes away without any option changing; the others are not touched."""
-    from socialcli.running.start import RunOptions, run_stage
+    from socialcli.pipeline.run import RunOptions, run_stage
     from socialcli.stages import caption
 
     rows = samples(0, 8)
@@ -457,7 +457,7 @@ for copy in range(int(sys.argv[1])):
 PEAK = """
 import atexit, sys
 atexit.register(lambda: sys.stderr.write(open("/proc/self/status").read()))
-from socialcli.cli import main
+from socialcli.cli.app import main
 sys.argv[0] = "socialcli"
 main()
 """
@@ -602,7 +602,7 @@ def test_several_shards_on_stdout_are_one_archive(run_cli, tmp_path) -> None:
 def test_an_import_reads_its_annotations_once(monkeypatch, tmp_path) -> None:
     """However many shards it makes; and any shard alone is the same."""
     from socialcli.importers import folder
-    from socialcli.running.importing import ImportStage
+    from socialcli.importers._stage import ImportStage
 
     for n in range(10):
         (tmp_path / f"{n}.jpg").write_bytes(picture(n))

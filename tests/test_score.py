@@ -15,10 +15,10 @@ import pytest
 from socialcli import backends, records, shards
 from socialcli.backends.roles import Detection
 from socialcli.errors import ModelMissing, SocialcliError, UsageError
+from socialcli.evaluation import compare, run
+from socialcli.evaluation.run import Options
+from socialcli.evaluation.settings import Config
 from socialcli.records import Face, Gaze, Interaction, Interactions, Model
-from socialcli.scoring import compare, run
-from socialcli.scoring.run import Options
-from socialcli.scoring.settings import Config
 
 EVERY = "clip-t,clip-i,dino,face,gaze,hoi,fid,kid"
 RED, GREEN, BLUE, GREY = (200, 0, 0), (0, 200, 0), (0, 0, 200), (90, 90, 90)
@@ -712,7 +712,7 @@ def checkpoints(tmp_path_factory):
     from tiny import people
     from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel
 
-    from socialcli.zoo.words import tokenizer
+    from socialcli.miniature.zoo.words import tokenizer
 
     folder = tmp_path_factory.mktemp("models")
     torch.manual_seed(0)
@@ -781,7 +781,7 @@ def test_the_command_line(run_cli, checkpoints, tmp_path: Path) -> None:
 def test_the_command_line_says_what_is_missing(tmp_path: Path) -> None:
     from typer.testing import CliRunner
 
-    from socialcli.cli import app
+    from socialcli.cli.app import app
 
     shards.write(tmp_path / "gen.tar", [("a", made_from("a", RED))])
     profile = tmp_path / "p.toml"

@@ -11,13 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import segment as tiny
 
-from socialcli import backends, records, rle
+from socialcli import backends, records
 from socialcli.backends import ModelSpec
 from socialcli.backends.roles import Segment
 from socialcli.backends.segment import masks, official_sam
 from socialcli.errors import ModelMissing, SampleFailed, SampleFiltered, UsageError
 from socialcli.shards import Sample
 from socialcli.stages import Item, segment
+from socialcli.vision import masks as rle
 
 
 @pytest.fixture(scope="module")
@@ -449,7 +450,7 @@ def test_from_the_command_line_as_a_sidecar(tmp_path, checkpoints):
 def test_from_the_command_line_with_the_miniature(run_cli, tmp_path):
     """The world's own boxes in, nearly the world's own masks out."""
     from socialcli import shards
-    from socialcli.world import ground_truth, scene
+    from socialcli.miniature.world import ground_truth, scene
 
     truth = {s.key: ground_truth.members(s) for s in (scene(5, i, 96, "val") for i in range(12))}
     asked = [(k, {name: m[name] for name in ("png", "boxes.json")}) for k, m in truth.items()]

@@ -13,8 +13,8 @@ from socialcli import backends
 from socialcli.backends import ModelSpec
 from socialcli.backends.gaze import sharingan as backend
 from socialcli.errors import ModelMissing, UsageError
-from socialcli.models import gaze_geometry as geometry
-from socialcli.models import sharingan
+from socialcli.networks import gaze_geometry as geometry
+from socialcli.networks import sharingan
 
 
 def arithmetic(network):

@@ -15,8 +15,8 @@ from safetensors.torch import load_file
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
 from socialcli.errors import ModelMissing, UsageError
-from socialcli.models import ssr_encoder, ssr_layouts
-from socialcli.models.ssr_encoder import SSREncoder, SubjectAttention, image_features
+from socialcli.networks import ssr_encoder, ssr_layouts
+from socialcli.networks.ssr_encoder import SSREncoder, SubjectAttention, image_features
 
 TEXT, IMAGE, HEADS, HEAD, SCALES = 12, 10, 2, 4, 3
 

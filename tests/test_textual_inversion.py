@@ -140,7 +140,7 @@ def test_the_web_ui_layout_holds_one_tensor(tmp_path, subjects, model):
         header = file.metadata()
     assert json.loads(header["initial_words"]) == {"<red_ball>": "ball", "<spot>": "dog"}
     assert header["socialcli.method"] == "textual-inversion"
-    assert json.loads(header["socialcli.models"])[0]["model"] == model
+    assert json.loads(header["socialcli.networks"])[0]["model"] == model
 
 
 def test_generate_takes_it(tmp_path, subjects, model, run_cli):
@@ -208,7 +208,7 @@ def test_the_loss_is_diffusers_own(tmp_path, subjects, model):
     import torch
     from diffusers import DDPMScheduler
 
-    from socialcli.training import diffusion as common
+    from socialcli.diffusion import latents as common
 
     mine = state(model, subjects, tmp_path)
     draw = Draw(4, 2, [0, 1, 2], ["a", "b", "c"])
@@ -244,7 +244,7 @@ def test_gone_on_with_it_ends_with_the_same_bits(tmp_path, subjects, model):
 def test_new_rows_lie_behind_the_old_table():
     import torch
 
-    from socialcli.models.pseudo_words import Words
+    from socialcli.diffusion.pseudo_words import Words
 
     old = torch.nn.Embedding(5, 3)
     words = Words(old, torch.arange(6.0).reshape(2, 3), 5)

@@ -10,9 +10,9 @@ import torch
 from diffusers import DDIMScheduler, DDPMScheduler, FlowMatchEulerDiscreteScheduler
 from diffusers import UniPCMultistepScheduler as UniPC
 
+from socialcli.diffusion import schedule, timesteps
+from socialcli.diffusion.timesteps import Gate
 from socialcli.errors import UsageError
-from socialcli.training import prediction, timesteps
-from socialcli.training.timesteps import Gate
 
 STABLE = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
 
@@ -111,58 +111,58 @@ def draw(seed: int, kind=torch.float64) -> torch.Tensor:
 STEPS = torch.tensor([0, 10, 250, 700, 999])
 
 
-@pytest.mark.parametrize("kind", prediction.TYPES)
+@pytest.mark.parametrize("kind", schedule.TYPES)
 @pytest.mark.parametrize("scheduler", [DDPMScheduler, DDIMScheduler, UniPC])
 def test_a_perfect_prediction_gives_the_latents_back(kind, scheduler):
-    alphas, read = prediction.schedule(scheduler(prediction_type=kind, **STABLE))
+    alphas, read = schedule.schedule(scheduler(prediction_type=kind, **STABLE))
     assert read == kind and alphas.shape == (1000,)
     clean, noise = draw(0), draw(1)
-    seen = prediction.noisy(clean, noise, STEPS, alphas)
-    said = prediction.target(clean, noise, STEPS, alphas, kind)
-    found = prediction.estimate(seen, said, STEPS, alphas, kind)
+    seen = schedule.noisy(clean, noise, STEPS, alphas)
+    said = schedule.target(clean, noise, STEPS, alphas, kind)
+    found = schedule.estimate(seen, said, STEPS, alphas, kind)
     assert (found - clean).abs().max() < 1e-9
 
 
-@pytest.mark.parametrize("kind", prediction.TYPES)
+@pytest.mark.parametrize("kind", schedule.TYPES)
 def test_against_diffusers(kind):
     scheduler = DDPMScheduler(prediction_type=kind, clip_sample=False, **STABLE)
-    alphas, _ = prediction.schedule(scheduler)
+    alphas, _ = schedule.schedule(scheduler)
     clean, noise, said = (draw(n, torch.float32) for n in range(3))
     seen = scheduler.add_noise(clean, noise, STEPS)
-    assert torch.allclose(prediction.noisy(clean, noise, STEPS, alphas), seen, atol=1e-5)
+    assert torch.allclose(schedule.noisy(clean, noise, STEPS, alphas), seen, atol=1e-5)
     if kind == "v_prediction":
         expected = scheduler.get_velocity(clean, noise, STEPS)
-        found = prediction.target(clean, noise, STEPS, alphas, kind)
+        found = schedule.target(clean, noise, STEPS, alphas, kind)
         assert torch.allclose(found, expected, atol=1e-5)
-    found = prediction.estimate(seen, said, STEPS, alphas, kind)
+    found = schedule.estimate(seen, said, STEPS, alphas, kind)
     for at, step in enumerate(STEPS):
         theirs = scheduler.step(said[at], int(step), seen[at]).pred_original_sample
         assert torch.allclose(found[at], theirs, rtol=1e-4, atol=1e-4)
 
 
 def test_estimates_in_half_precision_are_computed_in_float32():
-    alphas, _ = prediction.schedule(DDPMScheduler(**STABLE))
+    alphas, _ = schedule.schedule(DDPMScheduler(**STABLE))
     clean, noise = draw(0, torch.float32), draw(1, torch.float32)
-    seen = prediction.noisy(clean, noise, STEPS, alphas).bfloat16()
-    found = prediction.estimate(seen, noise.bfloat16(), STEPS, alphas, "epsilon")
+    seen = schedule.noisy(clean, noise, STEPS, alphas).bfloat16()
+    found = schedule.estimate(seen, noise.bfloat16(), STEPS, alphas, "epsilon")
     assert found.dtype == torch.float32 and (found[:3] - clean[:3]).abs().max() < 0.1
 
 
 def test_no_signal_left_is_still_finite():
-    alphas, _ = prediction.schedule(DDPMScheduler(rescale_betas_zero_snr=True, **STABLE))
+    alphas, _ = schedule.schedule(DDPMScheduler(rescale_betas_zero_snr=True, **STABLE))
     clean, noise = draw(0), draw(1)
     steps = torch.full((5,), 999)
-    seen = prediction.noisy(clean, noise, steps, alphas)
-    assert torch.isfinite(prediction.estimate(seen, noise, steps, alphas, "epsilon")).all()
-    velocity = prediction.target(clean, noise, steps, alphas, "v_prediction")
-    found = prediction.estimate(seen, velocity, steps, alphas, "v_prediction")
+    seen = schedule.noisy(clean, noise, steps, alphas)
+    assert torch.isfinite(schedule.estimate(seen, noise, steps, alphas, "epsilon")).all()
+    velocity = schedule.target(clean, noise, steps, alphas, "v_prediction")
+    found = schedule.estimate(seen, velocity, steps, alphas, "v_prediction")
     assert torch.allclose(found, clean, atol=1e-4)
 
 
 def test_schedules_that_cannot_be_used_are_refused():
     with pytest.raises(UsageError, match="alphas_cumprod"):
-        prediction.schedule(FlowMatchEulerDiscreteScheduler())
+        schedule.schedule(FlowMatchEulerDiscreteScheduler())
     scheduler = DDPMScheduler()
     scheduler.register_to_config(prediction_type="flow")
     with pytest.raises(UsageError, match="'flow'"):
-        prediction.schedule(scheduler)
+        schedule.schedule(scheduler)

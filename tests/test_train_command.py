@@ -170,8 +170,8 @@ def test_a_step_is_diffusers_own(tmp_path, captioned, model):
 def test_captions_are_dropped_as_often_as_asked(captioned, model):
     import torch
 
+    from socialcli.diffusion import latents as common
     from socialcli.methods.train import text_to_image as method
-    from socialcli.training import diffusion as common
     from socialcli.training.draw import Draw
 
     seen = []

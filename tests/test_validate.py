@@ -16,11 +16,12 @@ import numpy
 import pytest
 import scenes
 from jsonschema import Draft202012Validator
+from socialcli.cli.app.commands import validate
 
-from socialcli import checking, records, shards
-from socialcli.checking import check
-from socialcli.commands import validate
+from socialcli import records, shards
 from socialcli.shards import Sample
+from socialcli.validation import members as checking
+from socialcli.validation.members import check
 
 # Dataclass fields that are a record of their own in the schema: where `$ref` must lead.
 NESTED = {kind.__name__ for kind in records._NESTED.values()}

@@ -9,7 +9,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from socialcli.models import weights
+from socialcli.networks import weights
 
 TENSORS = {"b.weight": torch.arange(12.0).reshape(3, 4), "a": torch.ones(5, dtype=torch.float16),
            "c": torch.tensor([1, 2], dtype=torch.int64)}  # fmt: skip

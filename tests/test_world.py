@@ -16,15 +16,16 @@ import numpy
 import pytest
 from PIL import Image
 
-from socialcli import records, rle
+from socialcli import records
 from socialcli.errors import UsageError
 from socialcli.importers import world as importer
-from socialcli.world import plan, scene
-from socialcli.world import vocabulary as words
-from socialcli.world.captions import captions
-from socialcli.world.ground_truth import members
-from socialcli.world.identity import POPULATION, identity, look
-from socialcli.world.scenes import paint
+from socialcli.miniature.world import plan, scene
+from socialcli.miniature.world import vocabulary as words
+from socialcli.miniature.world.captions import captions
+from socialcli.miniature.world.ground_truth import members
+from socialcli.miniature.world.identity import POPULATION, identity, look
+from socialcli.miniature.world.scenes import paint
+from socialcli.vision import masks as rle
 
 SCENES = 60
 
@@ -39,8 +40,8 @@ def test_same_arguments_same_bytes_in_another_process(scenes):
         b"".join(b"".join(members(scene(3, i, 64)).values()) for i in range(8))
     ).hexdigest()
     code = (
-        "import hashlib; from socialcli.world import scene;"
-        "from socialcli.world.ground_truth import members;"
+        "import hashlib; from socialcli.miniature.world import scene;"
+        "from socialcli.miniature.world.ground_truth import members;"
         "made = [b''.join(members(scene(3, i, 64)).values()) for i in reversed(range(8))];"
         "print(hashlib.sha256(b''.join(reversed(made))).hexdigest())"
     )
@@ -104,8 +105,8 @@ def test_masks_lie_on_the_colours_of_their_things():
 
 def test_drawn_extents_match_the_tables_that_aim_eyes_and_lay_out_scenes():
     """Each thing drawn alone fills the box its table promises (to a twentieth of an adult)."""
-    from socialcli.world import animals, things
-    from socialcli.world.canvas import Canvas, Pen
+    from socialcli.miniature.world import animals, things
+    from socialcli.miniature.world.canvas import Canvas, Pen
 
     for table, draw in ((things.BOXES, things.draw_thing), (animals.BOXES, animals.draw_animal)):
         for kind, promised in table.items():

@@ -12,10 +12,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import pytest
 import torch
 
-from socialcli.world import scene
-from socialcli.world.captions import captions
-from socialcli.zoo import cards, ground, pose, training, words
-from socialcli.zoo.__main__ import ROLES
+from socialcli.miniature.world import scene
+from socialcli.miniature.world.captions import captions
+from socialcli.miniature.zoo import cards, ground, pose, training, words
+from socialcli.miniature.zoo.__main__ import ROLES
 
 
 def _fit(work, steps, minutes=None, muon=0.0):
@@ -110,7 +110,7 @@ def test_average_precision_by_hand():
 def test_pose_windows_are_cut_as_the_processor_cuts_them():
     from transformers import VitPoseImageProcessorPil
 
-    from socialcli.zoo import data
+    from socialcli.miniature.zoo import data
 
     scenes = [scene(0, i, 96) for i in range(4)]
     boxes = [s.people[0].box for s in scenes]
@@ -140,7 +140,7 @@ MEASURES = {"ground": "ap50", "segment": "mean_iou", "face": "recall50", "pose":
 
 @pytest.mark.parametrize("role", [r for r in ROLES if r in MEASURES])
 def test_a_published_miniature_works_through_the_backend(role, monkeypatch):
-    module = importlib.import_module(f"socialcli.zoo.{role}")
+    module = importlib.import_module(f"socialcli.miniature.zoo.{role}")
     monkeypatch.setattr(module, "TEST", 24)
     said = json.loads(cards.card(role).read_text())["test"][MEASURES[role]]
     assert module.measure(cards.folder(role))[MEASURES[role]] >= said - 0.15

@@ -9,8 +9,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy
 import torch
 
-from socialcli.world import scene
-from socialcli.zoo import cards, controlnet, data, diffusion, latents
+from socialcli.miniature.world import scene
+from socialcli.miniature.zoo import cards, controlnet, data, diffusion, latents
 
 
 def test_skeletons_lie_on_the_people_and_latents_are_their_scenes(tmp_path, monkeypatch):

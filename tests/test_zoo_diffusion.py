@@ -10,9 +10,19 @@ import numpy
 import pytest
 import torch
 
-from socialcli.world import scene
-from socialcli.world.captions import captions
-from socialcli.zoo import cards, data, diffusion, labels, latents, seeing, ssr, subjects, vae
+from socialcli.miniature.world import scene
+from socialcli.miniature.world.captions import captions
+from socialcli.miniature.zoo import (
+    cards,
+    data,
+    diffusion,
+    labels,
+    latents,
+    seeing,
+    ssr,
+    subjects,
+    vae,
+)
 
 
 def test_a_group_is_the_same_person_and_thing_elsewhere():

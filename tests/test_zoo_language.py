@@ -9,10 +9,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import pytest
 import torch
 
-from socialcli.world import scene
-from socialcli.world.captions import captions
-from socialcli.world.vocabulary import PAIRS, VERBS
-from socialcli.zoo import caption, cards, clip, data, interaction, labels, words
+from socialcli.miniature.world import scene
+from socialcli.miniature.world.captions import captions
+from socialcli.miniature.world.vocabulary import PAIRS, VERBS
+from socialcli.miniature.zoo import caption, cards, clip, data, interaction, labels, words
 
 
 def test_every_word_is_one_token_of_clip(tmp_path):
@@ -166,7 +166,7 @@ def test_a_published_miniature_works_through_the_backend(role, monkeypatch):
 
 
 def test_odd_scenes_show_no_pair_of_the_world_and_say_what_they_show():
-    from socialcli.zoo import oddities
+    from socialcli.miniature.zoo import oddities
 
     scenes = oddities.train_scenes(3, 40, 1.0)
     changed = 0

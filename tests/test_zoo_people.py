@@ -15,10 +15,10 @@ import pytest
 import torch
 
 from socialcli.backends.gaze import sharingan as gaze_backend
-from socialcli.models import gaze_geometry, iresnet, sharingan
-from socialcli.world import scene
-from socialcli.world.identity import identity as person
-from socialcli.zoo import cards, data, gaze, identity
+from socialcli.miniature.world import scene
+from socialcli.miniature.world.identity import identity as person
+from socialcli.miniature.zoo import cards, data, gaze, identity
+from socialcli.networks import gaze_geometry, iresnet, sharingan
 
 
 def _crowd(count=6):
@@ -144,7 +144,7 @@ FLOORS = {
 
 @pytest.mark.parametrize("role", FLOORS)
 def test_a_published_miniature_works_through_the_backend(role, monkeypatch):
-    module = importlib.import_module(f"socialcli.zoo.{role}")
+    module = importlib.import_module(f"socialcli.miniature.zoo.{role}")
     count, floors = FLOORS[role]
     monkeypatch.setattr(module, "TEST", count)
     metrics = module.measure(cards.folder(role))

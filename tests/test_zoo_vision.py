@@ -16,11 +16,11 @@ import torch
 
 from socialcli import backends
 from socialcli.backends import ModelSpec
-from socialcli.world import scene
-from socialcli.world.planning import plan
-from socialcli.world.scenes import paint
-from socialcli.world.vocabulary import split_of
-from socialcli.zoo import cards, data, dino, ground, segment
+from socialcli.miniature.world import scene
+from socialcli.miniature.world.planning import plan
+from socialcli.miniature.world.scenes import paint
+from socialcli.miniature.world.vocabulary import split_of
+from socialcli.miniature.zoo import cards, data, dino, ground, segment
 
 
 def test_giou_by_hand():

@@ -88,7 +88,7 @@ def weights(config):
 
 
 def save(state, folder, metadata):
-    from socialcli.models import weights
+    from socialcli.networks import weights
 
     weights.write(folder / "toy.safetensors", state.network.state_dict(), metadata)
 
@@ -129,6 +129,6 @@ if __name__ == "__main__":
     pairs = dict(word.split("=", 1) for word in words)
     known = values()
     given = {k: v if isinstance(known[k], str) else ast.literal_eval(v) for k, v in pairs.items()}
-    from socialcli.cli import guarded
+    from socialcli.cli.app import guarded
 
     guarded(train)(output, [shards], **given)

@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from socialcli.benchmarks import in_turns, ratio, table
-from socialcli.running import shard
-from socialcli.running.plan import Plan, Task
-from socialcli.running.report import Report
+from socialcli.pipeline import shard
+from socialcli.pipeline.plan import Plan, Task
+from socialcli.pipeline.report import Report
 
 PICTURES, BATCH, STEPS, GUIDANCE = 16, 8, 30, 5.0
-WEIGHTS = Path(__file__).parent.parent / "weights" / "diffusion"
+WEIGHTS = Path(__file__).parent.parent / "miniature" / "weights" / "diffusion"
 
 
 def pipeline(folder: Path) -> Any:
@@ -42,8 +42,8 @@ def run(turns: int) -> str:
     import torch
 
     from socialcli.methods.generate import text
-    from socialcli.world import scene
-    from socialcli.world.captions import captions
+    from socialcli.miniature.world import scene
+    from socialcli.miniature.world.captions import captions
 
     torch.set_num_threads(1)
     prompts = [captions(scene(7, n, 96), 1)[0].text for n in range(PICTURES)]

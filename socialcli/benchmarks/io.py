@@ -21,9 +21,9 @@ from typing import Any
 
 from socialcli import shards
 from socialcli.benchmarks import in_turns, ratio, table
-from socialcli.engines import local
-from socialcli.running.plan import Plan, Task
-from socialcli.running.report import Report
+from socialcli.pipeline.engines import local
+from socialcli.pipeline.plan import Plan, Task
+from socialcli.pipeline.report import Report
 from socialcli.stages import Item
 
 SHARDS, SAMPLES, PICTURE = 12, 500, 163 * 1024

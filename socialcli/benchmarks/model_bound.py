@@ -19,12 +19,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from socialcli import images, shards
+from socialcli import shards
 from socialcli.benchmarks import in_turns, ratio, table
-from socialcli.running import shard
-from socialcli.running.plan import Plan, Task
-from socialcli.running.report import Report
+from socialcli.pipeline import shard
+from socialcli.pipeline.plan import Plan, Task
+from socialcli.pipeline.report import Report
 from socialcli.stages import Item
+from socialcli.vision import images
 
 SAMPLES, BATCH, SIDE = 160, 8, 224
 

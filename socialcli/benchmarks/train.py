@@ -27,7 +27,7 @@ from typing import Any
 from socialcli import shards
 from socialcli.benchmarks import in_turns, ratio, table
 
-WEIGHTS = Path(__file__).parent.parent / "weights"
+WEIGHTS = Path(__file__).parent.parent / "miniature" / "weights"
 SIDE, PICTURES, BATCH = 96, 64, 8  # a turn is one epoch
 ENDLESS = 10**9
 FEEDBACKS = ("boundary", "identity", "gaze", "pose", "interaction")
@@ -46,8 +46,8 @@ def run(turns: int) -> str:
 
 def scenes(file: Path) -> str:
     """A shard of rendered scenes with everything that is known of them."""
-    from socialcli.world import scene
-    from socialcli.world.ground_truth import members
+    from socialcli.miniature.world import scene
+    from socialcli.miniature.world.ground_truth import members
 
     shards.write(file, ((f"{n:05d}", members(scene(7, n, SIDE))) for n in range(PICTURES)))
     return str(file)
@@ -122,7 +122,7 @@ def feedback(turns: int, data: str, root: Path) -> str:
 def opened(method: Any, folder: Path, data: str, **values: Any) -> Iterator[Callable[[], None]]:
     """A training as the loop sets it up, its features kept in memory; a call of what is given
     goes on for one epoch of steps."""
-    from socialcli.running.report import Report
+    from socialcli.pipeline.report import Report
     from socialcli.training import data as samples
     from socialcli.training.examples import Examples
     from socialcli.training.features import Features

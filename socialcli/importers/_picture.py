@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from socialcli import images, records
+from socialcli import records
 from socialcli.errors import SampleFailed, UsageError
+from socialcli.vision import images
 
 if TYPE_CHECKING:
     import numpy

@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from socialcli import records, rle, shards
+from socialcli import records, shards
 from socialcli.errors import SampleFailed, UsageError
-from socialcli.images import MAX_PIXELS
 from socialcli.importers import Entry, _picture
 from socialcli.stages import MISSING, option
+from socialcli.vision import masks as rle
+from socialcli.vision.images import MAX_PIXELS
 
 PERSON = "person"
 # Indices into COCO_KEYPOINTS after left and right have changed places (eyes, ears, shoulders...).

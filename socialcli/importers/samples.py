@@ -63,7 +63,8 @@ def entries(config: Config) -> Iterator[Entry]:
 
 def build(config: Config, entry: Entry) -> dict[str, bytes]:
     """The picture as it lies in its package, its caption, its facts."""
-    from socialcli import images, records
+    from socialcli import records
+    from socialcli.vision import images
 
     path, caption, source = entry.work
     data = path.read_bytes()

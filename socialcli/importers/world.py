@@ -44,8 +44,8 @@ def entries(config: Config) -> Iterator[Entry]:
 
 def build(config: Config, entry: Entry) -> dict[str, bytes]:
     """Draw one scene and write down everything about it."""
-    from socialcli.world import scene
-    from socialcli.world.ground_truth import members
+    from socialcli.miniature.world import scene
+    from socialcli.miniature.world.ground_truth import members
 
     found = members(scene(config.seed, entry.work, config.size, config.source))
     if config.truth:

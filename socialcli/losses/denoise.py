@@ -14,7 +14,7 @@ def loss(predicted: Tensor, target: Tensor) -> Tensor:
 
     Args:
         predicted: (B, C, h, w), what the UNet says. target: the same shape, what it should say
-            (`socialcli.training.prediction.target`).
+            (`socialcli.diffusion.schedule.target`).
 
     Returns:
         (B,), float32 or wider; 0 where both are equal.

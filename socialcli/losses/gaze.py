@@ -18,10 +18,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from socialcli import faces
 from socialcli.errors import UsageError
 from socialcli.losses import per_sample
-from socialcli.models import gaze_geometry
+from socialcli.networks import gaze_geometry
+from socialcli.vision import faces
 
 FORMS = ("point", "heatmap")
 SIZE = 224  # what Sharingan takes, picture and heads alike
@@ -60,7 +60,7 @@ def loss(
     """Distance of targets plus angle between vectors, Eq. 4.
 
     Args:
-        network: `socialcli.models.sharingan.Sharingan` or what is called and answers like it.
+        network: `socialcli.networks.sharingan.Sharingan` or what is called and answers like it.
         pictures: estimates (B, 3, H, W) in [-1, 1].
         owners: (N,) int64, the picture of each person. heads: (N, 4) tight head boxes, normalised
             xyxy. People of one picture see each other, so give also those without a target.

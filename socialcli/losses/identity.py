@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from socialcli import faces
 from socialcli.losses import per_sample
+from socialcli.vision import faces
 
 
 def loss(
@@ -31,7 +31,7 @@ def loss(
     """Squared distance between the embeddings of N faces and their targets, Eq. 3.
 
     Args:
-        network: (N, 3, size, size) in [-1, 1] -> (N, D), `socialcli.models.iresnet` for one.
+        network: (N, 3, size, size) in [-1, 1] -> (N, D), `socialcli.networks.iresnet` for one.
         pictures: estimates (B, 3, H, W) in [-1, 1].
         owners: (N,) int64, the picture of each face. targets: (N, D), what `embed` gave for the
             original pictures (raw: they are normalised here when that is asked for).
@@ -81,7 +81,7 @@ def crops(
 
     Differentiable in the pixels. Arguments as in `loss`.
     """
-    # The crops of `socialcli.faces` are 0 outside, which has to mean black.
+    # The crops of `socialcli.vision.faces` are 0 outside, which has to mean black.
     light = pictures[owners] + 1
     boxes = boxes.to(light.dtype)
     aligned = torch.zeros(len(owners), dtype=torch.bool, device=owners.device)

@@ -3,7 +3,7 @@
 ``socialcli/methods/<command>/<name>.py`` is ``socialcli <command> --method <name>``. Its ``Config``
 dataclass (fields made by `socialcli.stages.option`) becomes the flags; a profile gives values in
 ``[command]`` and ``[command.name]``. What else a method must have, the command says:
-`socialcli.training.loop` for `train` and `invert`, `socialcli.commands.generate` for `generate`.
+`socialcli.training.loop` for `train` and `invert`, `socialcli.generation` for `generate`.
 """
 
 from __future__ import annotations
@@ -17,8 +17,10 @@ from socialcli.errors import UsageError
 
 def available(command: str) -> dict[str, Path]:
     """Method name -> its file."""
-    files = sorted((Path(__file__).parent / command).glob("[a-z]*.py"))
-    return {file.stem.replace("_", "-"): file for file in files}
+    folder = Path(__file__).parent / command
+    files = {file.stem: file for file in folder.glob("[a-z]*.py")}
+    files |= {file.parent.name: file for file in folder.glob("[a-z]*/__init__.py")}
+    return {name.replace("_", "-"): files[name] for name in sorted(files)}
 
 
 def chosen(args: list[str], default: str) -> str:
@@ -43,4 +45,4 @@ def load(command: str, name: str) -> Any:
     if name not in files:
         there = ", ".join(files) or "none yet"
         raise UsageError(f"{command} has no method '{name}'. There are: {there}")
-    return importlib.import_module(f"socialcli.methods.{command}.{files[name].stem}")
+    return importlib.import_module(f"socialcli.methods.{command}.{name.replace('-', '_')}")

@@ -10,11 +10,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from socialcli import boxes as geometry
-from socialcli import people as who
 from socialcli import records
 from socialcli.errors import SampleFailed
 from socialcli.records import Face, Model, Person
+from socialcli.vision import boxes as geometry
+from socialcli.vision import people as who
 
 if TYPE_CHECKING:
     import numpy
@@ -210,7 +210,7 @@ def say_no_identity(face_backend: str, made: list[Scene]) -> None:
 def _alignable(scene: Scene, person: Person) -> bool:
     import numpy
 
-    from socialcli import faces
+    from socialcli.vision import faces
 
     if person.face is None or person.face.landmarks is None:
         return False

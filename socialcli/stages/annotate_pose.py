@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from socialcli import boxes as geometry
-from socialcli import images, records
+from socialcli import records
 from socialcli.backends import ModelSpec
 from socialcli.errors import SampleFailed, UsageError
 from socialcli.stages import Item, ModelOptions, option
 from socialcli.stages.ground import kind_of
+from socialcli.vision import boxes as geometry
+from socialcli.vision import images
 
 if TYPE_CHECKING:
     import numpy

@@ -110,7 +110,7 @@ def prepare(config: Config, sample: Sample) -> Work:
     Raises:
         SampleFailed: the picture cannot be decoded.
     """
-    from socialcli import images
+    from socialcli.vision import images
 
     existing = sample.members.get("caption.json")
     if _spec(config).backend == "given":

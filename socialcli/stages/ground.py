@@ -6,10 +6,11 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from socialcli import boxes, images, records
+from socialcli import records
 from socialcli.backends import ModelSpec
 from socialcli.errors import SampleFailed, SampleFiltered, UsageError
 from socialcli.stages import Item, ModelOptions, option
+from socialcli.vision import boxes, images
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -6,11 +6,12 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from socialcli import boxes, images, records
+from socialcli import records
 from socialcli.backends import ModelSpec
 from socialcli.errors import SampleFailed, SampleFiltered, UsageError
 from socialcli.stages import Item, ModelOptions, option
 from socialcli.stages.ground import MAX_ASPECT, kind_of
+from socialcli.vision import boxes, images
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -135,7 +136,7 @@ def _member(
     prompts: list[records.Box],
     found: list[Segment],
 ) -> dict[str, bytes]:
-    from socialcli import rle
+    from socialcli.vision import masks
 
     made = []
     for box, segment in zip(prompts, found, strict=True):
@@ -146,7 +147,7 @@ def _member(
                 records.Mask(
                     # A mask has its box's id: the same number whatever else is dropped.
                     id=box.id,
-                    rle=rle.encode(segment.mask),
+                    rle=masks.encode(segment.mask),
                     box=box.id,
                     entity=box.entity,
                     iou=segment.iou,

@@ -56,7 +56,7 @@ def save(
     keep: int,
 ) -> Path:  # fmt: skip
     """Write the checkpoint of a step unless it is there, then remove all but the last ``keep``."""
-    from socialcli.models import weights
+    from socialcli.networks import weights
 
     target = folder / f"step-{step:06d}"
     if target.exists():

@@ -11,7 +11,7 @@ from socialcli.errors import SampleFailed, UsageError
 from socialcli.shards import index as indexing
 
 if TYPE_CHECKING:
-    from socialcli.running.report import Report
+    from socialcli.pipeline.report import Report
     from socialcli.training.options import TrainingOptions
     from socialcli.training.place import Place
 
@@ -71,7 +71,7 @@ def _complete(method: Any, index: indexing.Index, where: str, report: Report) ->
 
 
 def _one_passes(method: Any, config: TrainingOptions, index: indexing.Index, where: str) -> None:
-    from socialcli import images
+    from socialcli.vision import images
 
     reasons: Counter[str] = Counter()
     for number in range(len(index)):

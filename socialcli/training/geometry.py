@@ -14,9 +14,9 @@ import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from socialcli import boxes
 from socialcli.errors import UsageError
 from socialcli.records import Box, Face, Gaze, Keypoints, Person, Point
+from socialcli.vision import boxes
 
 if TYPE_CHECKING:
     import numpy

@@ -83,8 +83,8 @@ from typing import Any
 
 from socialcli import backends, shards
 from socialcli.errors import UsageError
-from socialcli.running import plan as planning
-from socialcli.running.report import Report
+from socialcli.pipeline import plan as planning
+from socialcli.pipeline.report import Report
 from socialcli.training import checkpoints, data, examples, logs, options, pictures, provenance
 from socialcli.training.draw import seeded
 from socialcli.training.features import Features, stamp

@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from socialcli.running.plan import versions
+from socialcli.pipeline.plan import versions
 
 if TYPE_CHECKING:
     from socialcli.shards.index import Index

@@ -36,7 +36,7 @@ def stable_diffusion(
 
 def tokenizer():
     """CLIP's tokenizer in which each word of the world is one token."""
-    from socialcli.zoo.words import clip_tokenizer
+    from socialcli.miniature.zoo.words import clip_tokenizer
 
     return clip_tokenizer(length=TOKENS)
 

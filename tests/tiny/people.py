@@ -128,7 +128,7 @@ def backbone(file: Path, blocks=(2, 2, 2, 2), widths=(8, 8, 8, 16, 16), half=Fal
     """A ``backbone.pth`` as arcface_torch saves it: the bare state dict of an iresnet."""
     import torch
 
-    from socialcli.models.iresnet import IResNet
+    from socialcli.networks.iresnet import IResNet
 
     torch.manual_seed(0)
     network = IResNet(blocks, widths)
@@ -144,7 +144,7 @@ def sharingan(file: Path, extra=None) -> Path:
     """A Lightning checkpoint as the official ones: a ``state_dict`` with ``model.`` prefixes."""
     import torch
 
-    from socialcli.models.sharingan import Sharingan
+    from socialcli.networks.sharingan import Sharingan
 
     torch.manual_seed(0)
     network = Sharingan(64, 4, 1, 16, 8, 16, (8, 8, 8, 8))

@@ -6,10 +6,10 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from socialcli import boxes, faces
 from socialcli.backends import BackendInfo
 from socialcli.errors import ModelMissing, UsageError
 from socialcli.records import Face, Model
+from socialcli.vision import boxes, faces
 
 if TYPE_CHECKING:
     import numpy

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from socialcli import faces
 from socialcli.backends import BackendInfo
 from socialcli.errors import ModelMissing
 from socialcli.records import Model
+from socialcli.vision import faces
 
 if TYPE_CHECKING:
     import numpy
@@ -46,7 +46,7 @@ class IResNetEmbedder:
 
     def __init__(self, spec: ModelSpec) -> None:
         from socialcli.backends.checkpoints import dtype
-        from socialcli.models import iresnet
+        from socialcli.networks import iresnet
 
         self.device, self.dtype = spec.device, dtype(spec.dtype)
         self.network = iresnet.load(spec.model).to(self.device, self.dtype)

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from socialcli import boxes
 from socialcli.backends import BackendInfo
 from socialcli.backends.quiet import quiet_stderr
 from socialcli.records import XYXY, Face, Model
+from socialcli.vision import boxes
 
 if TYPE_CHECKING:
     import numpy

@@ -45,7 +45,7 @@ class SharinganGaze:
 
     def __init__(self, spec: ModelSpec) -> None:
         from socialcli.backends.checkpoints import dtype
-        from socialcli.models import sharingan
+        from socialcli.networks import sharingan
 
         self.device, self.dtype = spec.device, dtype(spec.dtype)
         self.network = sharingan.load(spec.model).to(self.device, self.dtype)
@@ -96,7 +96,7 @@ def prepare(image: Image, heads: list[XYXY]) -> tuple[torch.Tensor, torch.Tensor
     import torch
     from PIL.Image import Resampling
 
-    from socialcli.models import gaze_geometry, sharingan
+    from socialcli.networks import gaze_geometry, sharingan
 
     def tensor(picture: Image) -> torch.Tensor:
         small = picture.resize((sharingan.SIZE, sharingan.SIZE), Resampling.BILINEAR)
@@ -118,7 +118,7 @@ def _pixels(square: list[float]) -> tuple[int, int, int, int]:
 def _gazes(
     image: Image, vector: torch.Tensor, heatmap: torch.Tensor, inside: torch.Tensor
 ) -> list[Gaze]:
-    from socialcli.models import gaze_geometry
+    from socialcli.networks import gaze_geometry
 
     points = gaze_geometry.argmax_point(heatmap.float()).tolist()
     vectors = gaze_geometry.to_pixel_frame(vector.float(), image.width, image.height).tolist()

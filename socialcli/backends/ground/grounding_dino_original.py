@@ -119,7 +119,7 @@ def read(path: str) -> dict[str, Any]:
     Raises:
         ModelMissing: no such file. UsageError: it is not a GroundingDINO checkpoint.
     """
-    from socialcli.models import weights
+    from socialcli.networks import weights
 
     state = weights.read(path, "GroundingDINO", INFO.get)
     state = {name.removeprefix("module."): value for name, value in state.items()}

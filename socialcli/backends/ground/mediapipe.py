@@ -15,10 +15,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from socialcli import backends, boxes
+from socialcli import backends
 from socialcli.backends import BackendInfo
 from socialcli.backends.roles import Detection
 from socialcli.records import Model
+from socialcli.vision import boxes
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from socialcli.backends.roles import Detection
-from socialcli.boxes import area, clip, from_cxcywh
+from socialcli.vision.boxes import area, clip, from_cxcywh
 
 if TYPE_CHECKING:
     import numpy

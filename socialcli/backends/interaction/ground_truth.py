@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from socialcli import people as who
 from socialcli.backends import BackendInfo
 from socialcli.errors import SampleFailed
 from socialcli.records import GROUND_TRUTH, Interaction, Interactions
+from socialcli.vision import people as who
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
     from socialcli.backends import ModelSpec
     from socialcli.errors import SampleFailed
-    from socialcli.models.interactions import Class
+    from socialcli.networks.interactions import Class
     from socialcli.records import XYXY, Boxes, People
 
 INFO = BackendInfo(
-    summary="Scores the verbs of every human-object pair; what `python -m socialcli.zoo` trains.",
+    summary="Scores the verbs of every human-object pair; trained by `socialcli.miniature.zoo`.",
     licence="Apache-2.0",
-    model="socialcli/weights/interaction",
-    get="python -m socialcli.zoo interaction",
+    model="socialcli/miniature/weights/interaction",
+    get="python -m socialcli.miniature.zoo interaction",
     size="4 MB, in the package",
     packages=("torch",),
 )
@@ -45,9 +45,11 @@ class Pairwise:
     def __init__(self, spec: ModelSpec) -> None:
         from pathlib import Path
 
-        from socialcli.models import interactions
+        from socialcli.networks import interactions
 
-        folder = spec.model or str(Path(__file__).parents[2] / "weights" / "interaction")
+        folder = spec.model or str(
+            Path(__file__).parents[2] / "miniature" / "weights" / "interaction"
+        )
         self.network = interactions.load(folder, INFO.get).to(spec.device).requires_grad_(False)
         self.threshold = float(spec.options.get("threshold", THRESHOLD))
         self.model = Model(

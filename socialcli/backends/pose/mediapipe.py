@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from socialcli import boxes as geometry
 from socialcli.backends import BackendInfo
 from socialcli.backends.pose.keypoints import scored
 from socialcli.backends.quiet import quiet_stderr
 from socialcli.records import XYXY, Keypoints, Model
+from socialcli.vision import boxes as geometry
 
 if TYPE_CHECKING:
     from PIL.Image import Image

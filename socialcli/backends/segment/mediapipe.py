@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from socialcli import boxes as geometry
 from socialcli.backends import BackendInfo
 from socialcli.backends.quiet import quiet_stderr
 from socialcli.backends.roles import Segment
 from socialcli.records import Model
+from socialcli.vision import boxes as geometry
 
 if TYPE_CHECKING:
     import numpy

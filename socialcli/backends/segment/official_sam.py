@@ -64,7 +64,7 @@ def read(path: str) -> dict[str, Tensor]:
     Raises:
         ModelMissing: no such file. UsageError: it is not a SAM checkpoint.
     """
-    from socialcli.models import weights
+    from socialcli.networks import weights
 
     state = weights.read(path, "SAM", GET)
     if "image_encoder.pos_embed" not in state:

@@ -94,7 +94,7 @@ def tower(clip: ModelSpec) -> Tower:
     import torch
 
     from socialcli.backends import checkpoints
-    from socialcli.models import ssr_layouts
+    from socialcli.networks import ssr_layouts
 
     # Full precision first: rounded to bfloat16 it would have another fingerprint.
     vision = checkpoints.pretrained("CLIPVisionModel", clip, CLIP, GET_CLIP, dtype=torch.float32)
@@ -111,7 +111,7 @@ class Ssr:
         from dataclasses import replace
 
         from socialcli.backends import checkpoints
-        from socialcli.models import ssr_layouts
+        from socialcli.networks import ssr_layouts
 
         named = spec.options.get("clip") or own_tower(spec.model) or CLIP
         self.encoder = ssr_layouts.load(spec.model, INFO.get)
@@ -151,7 +151,7 @@ class Ssr:
     def _features(self, pixels: torch.Tensor) -> torch.Tensor:
         import torch
 
-        from socialcli.models.ssr_encoder import image_features
+        from socialcli.networks.ssr_encoder import image_features
 
         with torch.no_grad():
             pixels = pixels.to(self.vision.device, self.vision.dtype)

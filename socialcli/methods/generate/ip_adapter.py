@@ -7,16 +7,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from socialcli.backends import ModelSpec
+from socialcli.diffusion import sampling
 from socialcli.errors import ModelMissing, SampleFailed, UsageError
-from socialcli.generating import denoise, drawing
-from socialcli.generating.options import ReferenceOptions
+from socialcli.generation import drawing
+from socialcli.generation.options import ReferenceOptions
 from socialcli.stages import option
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from socialcli.generating.denoise import Conditioning
-    from socialcli.generating.drawing import Studio
+    from socialcli.diffusion.sampling import Conditioning
+    from socialcli.generation.drawing import Studio
 
 VERSION = 1
 REFERENCES = True
@@ -242,12 +243,12 @@ def condition(config: Config, state: State, embedded: list[Any]) -> Conditioning
         if hasattr(processor, "scale"):
             processor.scale = [scales[0]]
     nothing = seen(state, None)
-    pictures = denoise.rows(
+    pictures = sampling.rows(
         config.guidance, [torch.stack([nothing] * len(s)) for s in shown], list(shown)
     )
-    return denoise.Conditioning(
+    return sampling.Conditioning(
         {
-            "encoder_hidden_states": denoise.rows(config.guidance, list(without), list(of)),
+            "encoder_hidden_states": sampling.rows(config.guidance, list(without), list(of)),
             "added_cond_kwargs": {"image_embeds": [pictures.to(unet.dtype)]},
         }
     )

@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 from socialcli import backends
 from socialcli.backends import ModelSpec
+from socialcli.diffusion import sampling
 from socialcli.errors import SampleFailed, UsageError
-from socialcli.generating import denoise, drawing
-from socialcli.generating.options import ReferenceOptions
+from socialcli.generation import drawing
+from socialcli.generation.options import ReferenceOptions
 from socialcli.stages import option
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from socialcli.generating.denoise import Conditioning
-    from socialcli.generating.drawing import Studio
+    from socialcli.diffusion.sampling import Conditioning
+    from socialcli.generation.drawing import Studio
 
 VERSION = 1
 REFERENCES = True
@@ -158,12 +159,12 @@ def _seen_mask(state: State, reference: Any) -> Tensor | None:
 def condition(config: Config, state: State, embedded: list[Any]) -> Conditioning:
     """Attention to the text and, beside it, to the tokens of all subjects."""
     without, of, subjects, scales = zip(*embedded, strict=True)
-    text = denoise.rows(config.guidance, list(without), list(of))
+    text = sampling.rows(config.guidance, list(without), list(of))
     tokens = [
-        denoise.rows(config.guidance, [state.nothing] * len(of), list(nth))
+        sampling.rows(config.guidance, [state.nothing] * len(of), list(nth))
         for nth in zip(*subjects, strict=True)
     ]
-    return denoise.Conditioning(state.ssr.encoder.condition(text, tokens, scales[0]))
+    return sampling.Conditioning(state.ssr.encoder.condition(text, tokens, scales[0]))
 
 
 def _features(state: State, image: Any) -> Tensor:

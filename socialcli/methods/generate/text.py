@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from socialcli.generating import denoise, drawing
-from socialcli.generating.options import GenerateOptions
+from socialcli.diffusion import sampling
+from socialcli.generation import drawing
+from socialcli.generation.options import GenerateOptions
 
 if TYPE_CHECKING:
     from socialcli.backends import ModelSpec
-    from socialcli.generating.denoise import Conditioning
-    from socialcli.generating.drawing import Studio
+    from socialcli.diffusion.sampling import Conditioning
+    from socialcli.generation.drawing import Studio
 
 VERSION = 1
 REFERENCES = False
@@ -39,5 +40,5 @@ def embed(config: Config, studio: Studio, request: Any) -> Any:
 def condition(config: Config, studio: Studio, embedded: list[Any]) -> Conditioning:
     """Cross-attention to the text states."""
     without, of = zip(*embedded, strict=True)
-    text = denoise.rows(config.guidance, list(without), list(of))
-    return denoise.Conditioning({"encoder_hidden_states": text})
+    text = sampling.rows(config.guidance, list(without), list(of))
+    return sampling.Conditioning({"encoder_hidden_states": text})

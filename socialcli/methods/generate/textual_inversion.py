@@ -6,16 +6,17 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from socialcli.diffusion import sampling
+from socialcli.diffusion.embeddings import Learned, read, split
 from socialcli.errors import SampleFailed, UsageError
-from socialcli.generating import denoise, drawing
-from socialcli.generating.embeddings import Learned, read, split
-from socialcli.generating.options import GenerateOptions
+from socialcli.generation import drawing
+from socialcli.generation.options import GenerateOptions
 from socialcli.stages import option
 
 if TYPE_CHECKING:
     from socialcli.backends import ModelSpec
-    from socialcli.generating.denoise import Conditioning
-    from socialcli.generating.drawing import Studio
+    from socialcli.diffusion.sampling import Conditioning
+    from socialcli.generation.drawing import Studio
 
 VERSION = 1
 REFERENCES = False
@@ -185,5 +186,5 @@ def embed(config: Config, state: State, request: Any) -> Any:
 def condition(config: Config, state: State, embedded: list[Any]) -> Conditioning:
     """Cross-attention to the text states."""
     without, of = zip(*embedded, strict=True)
-    text = denoise.rows(config.guidance, list(without), list(of))
-    return denoise.Conditioning({"encoder_hidden_states": text})
+    text = sampling.rows(config.guidance, list(without), list(of))
+    return sampling.Conditioning({"encoder_hidden_states": text})

@@ -134,13 +134,13 @@ def load(config: Config, place: Place) -> State:
     import dataclasses
 
     from socialcli import backends
-    from socialcli.training import diffusion as common
-    from socialcli.training import prediction
+    from socialcli.diffusion import latents as common
+    from socialcli.diffusion import schedule
 
     (spec,) = models(config)
     spec = dataclasses.replace(spec, device=str(place.device), dtype=config.dtype)
     diffusion = backends.load(spec)
-    alphas, kind = prediction.schedule(diffusion.scheduler)
+    alphas, kind = schedule.schedule(diffusion.scheduler)
     concepts = _concepts.find(config, place.index)
     of: dict[str, list[int]] = {}
     for number, concept in enumerate(concepts):
@@ -160,7 +160,7 @@ def _add(state: State) -> tuple[Any, dict[str, str]]:
     """Give the tokenizer a word for each vector, and the text encoder a table that finds them."""
     import torch
 
-    from socialcli.models.pseudo_words import Words
+    from socialcli.diffusion.pseudo_words import Words
 
     tokenizer, encoder = state.diffusion.tokenizer, state.diffusion.text_encoder
     old = encoder.get_input_embeddings()
@@ -207,9 +207,9 @@ def trainable(state: State) -> Any:
 def prepare(state: State, sample: Sample, variant: Variant) -> dict[str, Any]:
     """``pixels`` (3, S, S) in [-1, 1], ``concepts`` (numbers), ``texts``: each one's template
     out of the caption ("" where that is not asked for, or does not mention it)."""
-    from socialcli import images
-    from socialcli.training import diffusion as common
+    from socialcli.diffusion import latents as common
     from socialcli.training import geometry
+    from socialcli.vision import images
 
     image = images.decode(sample.picture())
     config = state.config
@@ -229,7 +229,7 @@ def features(state: State, examples: list[dict[str, Any]]) -> list[dict[str, Any
     """``mean`` and ``deviation`` (C, h, w) of the latents; concepts and texts as they were."""
     import torch
 
-    from socialcli.training import diffusion as common
+    from socialcli.diffusion import latents as common
 
     pictures = torch.stack([e["pixels"] for e in examples])
     means, deviations = common.moments(state.diffusion, pictures)
@@ -241,7 +241,7 @@ def features(state: State, examples: list[dict[str, Any]]) -> list[dict[str, Any
 
 def losses(state: State, batch: dict[str, Any], draw: Draw) -> dict[str, Tensor]:
     """``denoise`` (B,): each sample under a text that has its concept's word."""
-    from socialcli.training import diffusion as common
+    from socialcli.diffusion import latents as common
 
     texts = []
     for at, (numbers, own) in enumerate(zip(batch["concepts"], batch["texts"], strict=True)):
@@ -258,7 +258,7 @@ def losses(state: State, batch: dict[str, Any], draw: Draw) -> dict[str, Tensor]
 
 
 def _text(state: State, concept: Concept, template: str) -> str:
-    from socialcli.training import diffusion as common
+    from socialcli.diffusion import latents as common
 
     return common.fill(template, state.written[concept.token])
 
@@ -269,7 +269,7 @@ def weights(config: Config) -> dict[str, float]:
 
 def validate(state: State) -> list[tuple[str, Image]]:
     """Each concept's word in the prompts (or the first templates)."""
-    from socialcli.training import diffusion as common
+    from socialcli.diffusion import latents as common
 
     config = state.config
     texts, shown = [], []
@@ -291,7 +291,7 @@ def save(state: State, folder: Path, metadata: dict[str, str]) -> None:
     """
     import json
 
-    from socialcli.models import weights
+    from socialcli.networks import weights
 
     vectors = state.words.new.detach().float().cpu()
     each = vectors.split(state.config.vectors)

@@ -90,8 +90,8 @@ def load(config: Config, place: Place) -> State:
     import torch
 
     from socialcli import backends
-    from socialcli.training import diffusion as common
-    from socialcli.training import prediction
+    from socialcli.diffusion import latents as common
+    from socialcli.diffusion import schedule
 
     (spec,) = models(config)
     diffusion = backends.load(dataclasses.replace(spec, device=str(place.device)))
@@ -101,7 +101,7 @@ def load(config: Config, place: Place) -> State:
     diffusion.unet.requires_grad_(True)
     if config.gradient_checkpointing:
         diffusion.unet.enable_gradient_checkpointing()
-    alphas, kind = prediction.schedule(diffusion.scheduler)
+    alphas, kind = schedule.schedule(diffusion.scheduler)
     with torch.no_grad():
         nothing = diffusion.prompts([""])[0].float()
     side = common.size(diffusion, config.size)
@@ -114,9 +114,9 @@ def trainable(state: State) -> Any:
 
 def prepare(state: State, sample: Sample, variant: Variant) -> dict[str, Any]:
     """``pixels`` (3, S, S) in [-1, 1] and ``caption``."""
-    from socialcli import images
-    from socialcli.training import diffusion as common
+    from socialcli.diffusion import latents as common
     from socialcli.training import geometry
+    from socialcli.vision import images
 
     image = images.decode(sample.picture())
     config, rng = state.config, variant.random
@@ -128,7 +128,7 @@ def features(state: State, examples: list[dict[str, Any]]) -> list[dict[str, Any
     """``mean`` and ``deviation`` (C, h, w) of the latents, ``states`` (L, D) of the caption."""
     import torch
 
-    from socialcli.training import diffusion as common
+    from socialcli.diffusion import latents as common
 
     pictures = torch.stack([e["pixels"] for e in examples])
     means, deviations = common.moments(state.diffusion, pictures)
@@ -143,7 +143,7 @@ def losses(state: State, batch: dict[str, Any], draw: Draw) -> dict[str, Tensor]
     """``denoise`` (B,)."""
     import torch
 
-    from socialcli.training import diffusion as common
+    from socialcli.diffusion import latents as common
 
     told = batch["states"].float()
     dropped = draw.uniform("caption").to(told) < state.config.caption_drop
@@ -159,7 +159,7 @@ def weights(config: Config) -> dict[str, float]:
 
 
 def validate(state: State) -> list[tuple[str, Image]]:
-    from socialcli.training import diffusion as common
+    from socialcli.diffusion import latents as common
 
     config = state.config
     return common.look(
@@ -171,7 +171,7 @@ def validate(state: State) -> list[tuple[str, Image]]:
 def save(state: State, folder: Path, metadata: dict[str, str]) -> None:
     """The whole model in diffusers' layout; the record stands in the UNet's header."""
     from socialcli.backends.quiet import quiet_stderr
-    from socialcli.models import weights
+    from socialcli.networks import weights
 
     with quiet_stderr():  # it warns of parts that are not used here
         from diffusers import StableDiffusionPipeline

@@ -1,0 +1,283 @@
+"""The command line: finds every subcommand by its file, imports only the one that is run.
+
+``socialcli/stages/*.py`` become subcommands whose flags are their Config's fields;
+``socialcli/importers/*.py`` become subcommands of ``import`` in the same way;
+``socialcli/cli/commands/*.py`` hold the rest, each with a plain Typer function ``command``, or
+with a ``run`` over the methods in ``socialcli/methods`` whose Config gives the flags. The help line
+of each is the first line of its file, read as text, so that ``--help`` imports none of them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import importlib
+import inspect
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from socialcli.cli import flags
+from socialcli.errors import SocialcliError
+
+HERE = Path(__file__).parents[1]
+FOLDERS = {"stages": "stages", "commands": "cli/commands"}
+# The order of `socialcli --help`: the chain as it runs, then what looks at its results. Commands
+# not named here follow in alphabetical order.
+ORDER = (
+    "import", "caption", "extract-entities", "ground", "segment", "annotate-pose", "train",
+    "invert", "generate", "score", "inspect", "validate", "merge", "export", "models",
+)  # fmt: skip
+
+
+def main() -> None:
+    """Entry point of the ``socialcli`` script."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    app()
+
+
+def guarded(function: Callable[..., Any]) -> Callable[..., Any]:
+    """``function`` with every expected ending turned into one line and the right exit code."""
+
+    @functools.wraps(function)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        try:
+            result = function(*args, **kwargs)
+            sys.stdout.flush()
+            return result
+        except SocialcliError as error:
+            _say(f"error: {error}")
+            sys.exit(error.exit_code)
+        except BrokenPipeError:
+            # Whoever read our output has heard enough; nothing more to say, to nobody.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            sys.exit(0)
+        except KeyboardInterrupt:
+            _say("interrupted; finished shards are kept, the same command goes on from there")
+            sys.exit(130)
+        except OSError as error:
+            if error.filename is None and error.strerror is None:
+                raise
+            _say(f"error: {error.filename or ''}: {error.strerror or error}")
+            sys.exit(1)
+
+    return run
+
+
+def _say(text: str) -> None:
+    from socialcli.pipeline.report import one_line
+
+    if "--log-json" in sys.argv:
+        import json
+
+        print(json.dumps({"event": "error", "message": text}, ensure_ascii=False), file=sys.stderr)
+    else:
+        print(f"socialcli: {one_line(text)}", file=sys.stderr)
+
+
+def first_line(file: Path) -> str:
+    """The first line of a module's docstring, read as text."""
+    with file.open(encoding="utf-8") as lines:
+        return lines.readline().strip().strip('"').strip()
+
+
+class LazyGroup(TyperGroup):
+    """A group whose commands are files; a file is imported when its command is called."""
+
+    def files(self) -> dict[str, tuple[str, Path]]:
+        """Command name -> (kind, file)."""
+        found = {}
+        for kind in ("stages", "commands"):
+            for file in sorted((HERE / FOLDERS[kind]).glob("[a-z]*.py")):
+                found[file.stem.strip("_").replace("_", "-")] = (kind, file)
+        return found
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        names = self.files()
+        ordered = [n for n in ORDER if n in names]
+        return ordered + sorted(set(names) - set(ordered) - set(HIDDEN))
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """A stand-in with name and help line only (`resolve_command` gives the real one)."""
+        entry = self.files().get(cmd_name)
+        if entry is None:
+            return None
+        line = first_line(entry[1])
+        return TyperCommand(cmd_name, help=line, short_help=line, callback=lambda: None)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        entry = self.files().get(args[0]) if args else None
+        if entry is None:
+            return super().resolve_command(ctx, args)
+        return args[0], guarded(self.load)(*entry, args[1:]), args[1:]
+
+    def load(self, kind: str, file: Path, args: list[str]) -> Any:
+        module = importlib.import_module(
+            f"socialcli.{FOLDERS.get(kind, kind).replace('/', '.')}.{file.stem}"
+        )
+        if kind == "commands" and hasattr(module, "group"):
+            return module.group()
+        text = _help(module)
+        if kind != "commands":
+            function = _runner(kind, file.stem, module)
+        elif hasattr(module, "command"):
+            function = module.command
+        else:
+            function = _method_runner(file.stem, module, args)
+            text += "\n\n" + methods_help(file.stem)
+        single = typer.Typer(add_completion=False, rich_markup_mode=None)
+        single.command(help=text)(guarded(function))
+        return typer.main.get_command(single)
+
+
+HIDDEN = ("work",)
+
+
+class ImportGroup(LazyGroup):
+    """``socialcli import NAME``: one command per file in ``socialcli/importers``."""
+
+    def files(self) -> dict[str, tuple[str, Path]]:
+        return {
+            file.stem.replace("_", "-"): ("importers", file)
+            for file in sorted((HERE / "importers").glob("[a-z]*.py"))
+        }
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return sorted(self.files())
+
+
+def methods_help(command: str) -> str:
+    """The methods of a command, one line each."""
+    from socialcli import methods
+
+    files = methods.available(command)
+    return "\n\n".join(f"--method {name}: {first_line(file)}" for name, file in files.items())
+
+
+def _help(module: Any) -> str:
+    return inspect.cleandoc(module.__doc__ or "")
+
+
+def _runner(kind: str, name: str, module: Any) -> Callable[..., None]:
+    """A stage or importer as a function with one parameter per flag: Typer makes it a command."""
+    from socialcli.pipeline.run import RunOptions
+
+    importing = kind == "importers"
+    command = name.replace("_", "-")
+
+    def run(ctx: typer.Context, **values: Any) -> None:
+        from socialcli.cli import profiles
+        from socialcli.pipeline.run import run_stage
+
+        mine = flags.given(ctx, values, module.Config)
+        config = profiles.values(values["profile"], command, module.Config, mine)
+        options = RunOptions(**{n: values[n] for n in _names(RunOptions) if n in values})
+        inputs, output = values.get("inputs") or [], values["output"]
+        run_stage(kind, name, config, inputs, output, options, values.get("shard_size", 1000))
+
+    parameters = [flags.parameter("ctx", typer.Context, inspect.Parameter.empty)]
+    if not importing:
+        parameters.append(flags.inputs(flags.SHARDS))
+    # An importer that makes its own pictures (the world) has no source to name.
+    for source in (f for f in dataclasses.fields(module.Config) if f.name == "source"):
+        required = source.default in (dataclasses.MISSING, None)
+        default = inspect.Parameter.empty if required else source.default
+        argument = typer.Argument(help=source.metadata.get("help", ""), show_default=not required)
+        parameters.append(flags.parameter("source", Annotated[str, argument], default))
+    parameters.append(flags.output())
+    parameters += flags.of(module.Config, f"Options of {command}", without=("source",))
+    parameters.append(flags.profile())
+    own = set(_names(module.Config))  # an importer's own --seed stands for both
+    if importing:
+        own.add("sidecar")
+        size = Annotated[int, typer.Option(help="Samples per shard.")]
+        parameters.append(flags.parameter("shard_size", size, 1000))
+    parameters += flags.of(RunOptions, "Running", without=own)
+    return flags.signed(run, parameters)
+
+
+def _method_runner(command: str, module: Any, args: list[str]) -> Callable[..., None]:
+    """A command with methods (``train --method feedback``): the method's Config gives the flags.
+
+    The command's module has ``DEFAULT`` (a method), ``INPUTS`` (help of the positional inputs),
+    ``OUTPUT``, ``RUNNING`` (whether it has the running options of importers) and
+    ``run(method, config, inputs, output, options)``.
+    """
+    from socialcli import methods
+    from socialcli.pipeline.run import RunOptions
+
+    name = methods.chosen(args, module.DEFAULT)
+    method = methods.load(command, name)
+
+    def run(ctx: typer.Context, **values: Any) -> None:
+        from socialcli.cli import profiles
+
+        mine = flags.given(ctx, values, method.Config)
+        config = profiles.values(values["profile"], command, method.Config, mine, name)
+        options = RunOptions(**{n: values[n] for n in _names(RunOptions) if n in values})
+        module.run(name, config, values["inputs"] or [], values["output"], options)
+
+    parameters = [
+        flags.parameter("ctx", typer.Context, inspect.Parameter.empty),
+        flags.inputs(module.INPUTS, required=False),
+        flags.output(module.OUTPUT),
+    ]
+    there = ", ".join(methods.available(command))
+    choice = Annotated[str, typer.Option(help=f"One of: {there}. Each has options of its own.")]
+    parameters.append(flags.parameter("method", choice, module.DEFAULT))
+    parameters += flags.of(method.Config, f"Options of {command} --method {name}")
+    parameters.append(flags.profile())
+    if module.RUNNING:
+        # New samples have nothing that a sidecar could be joined with.
+        without = {*_names(method.Config), "sidecar"}
+        parameters += flags.of(RunOptions, "Running", without=without)
+    return flags.signed(run, parameters)
+
+
+def _names(config: type) -> list[str]:
+    return [f.name for f in dataclasses.fields(config)]
+
+
+app = typer.Typer(
+    cls=LazyGroup,
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # boxes cost a third of the start-up of every call
+    help="Personalized image generation in social context: WebDataset stages that chain "
+    "through files and pipes. Every stage reads shards, adds members to their samples and "
+    "leaves the rest byte for byte as it was.",
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from socialcli import __version__
+
+        print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            help="Print the version and exit.",
+            is_eager=True,
+            callback=_print_version,  # in the body it would be too late: no command, no body
+        ),
+    ] = False,
+) -> None:
+    pass
+
+
+if __name__ == "__main__":
+    main()

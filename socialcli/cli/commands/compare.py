@@ -1,0 +1,89 @@
+"""Compare annotations with reference annotations of the same keys, kind by kind."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from socialcli.shards import Sample
+
+
+def command(
+    found: Annotated[
+        str,
+        typer.Argument(
+            help="Annotated shards: a path, glob, folder, or a/+b/ to join sidecars.",
+            show_default=False,
+        ),
+    ],
+    truth: Annotated[
+        str, typer.Argument(help="Reference shards with the same keys.", show_default=False)
+    ],
+    output: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="Also write the figures here: JSON, or a Markdown table where it ends in .md. "
+            "Repeatable.",
+            show_default=False,
+        ),
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Stop after the first N samples.")
+    ] = None,
+) -> None:
+    """Prints one line a measure. Kinds that one side lacks are left out.
+
+    Boxes and faces agree where they overlap by half (IoU 0.5). Exits with 1 when no key is common.
+    """
+    from socialcli import shards
+    from socialcli.errors import SampleFailed, SocialcliError
+    from socialcli.evaluation import agreement as comparing
+    from socialcli.pipeline.report import one_line
+
+    reference = {}
+    for location in shards.expand([truth]):
+        for sample in shards.read(location):
+            members = {n: d for n, d in sample.members.items() if n.endswith(".json")}
+            reference[sample.key] = shards.Sample(sample.key, members)
+    agreement = comparing.Agreement()
+    bad = 0
+    for location in shards.expand([found]):
+        for sample in shards.read(location):
+            if limit is not None and agreement.samples >= limit:
+                break
+            if sample.key not in reference:
+                continue
+            try:
+                agreement.add(_reader(sample), _reader(reference[sample.key]))
+            except SampleFailed as error:
+                bad += 1
+                typer.echo(one_line(f"{location}: {sample.key}: {error}"), err=True)
+    if not agreement.samples:
+        raise SocialcliError(f"{found} and {truth} have no key in common")
+    rows = agreement.rates()
+    typer.echo(f"{agreement.samples} samples compared" + (f", {bad} unreadable" if bad else ""))
+    for kind, measure, value, count in rows:
+        typer.echo(f"{kind:14} {measure:44} {value:8.3f}  of {count}")
+    for file in output or []:
+        table = file.lower().endswith(".md")
+        text = comparing.markdown(agreement) if table else _json(agreement.samples, rows)
+        shards.write_bytes(file, text.encode())
+
+
+def _json(samples: int, rows: list[tuple[str, str, float, int]]) -> str:
+    import json
+
+    measures = [{"kind": k, "measure": m, "value": round(v, 6), "count": n} for k, m, v, n in rows]
+    return json.dumps({"samples": samples, "measures": measures}, indent=1) + "\n"
+
+
+def _reader(sample: Sample) -> Any:
+    """Record type -> the sample's record, None where it has none."""
+    from socialcli import records
+
+    suffix_of = {kind: suffix for suffix, kind in records.MEMBERS.items()}
+    return lambda kind: sample.record(kind) if sample.has(suffix_of[kind]) else None

@@ -1,0 +1,203 @@
+"""Write other formats: COCO JSON with RLE masks, keypoints and captions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from socialcli.exporters.coco import Numbers
+    from socialcli.shards import Sample
+
+
+def command(
+    inputs: Annotated[
+        list[str],
+        typer.Argument(
+            help="Shards: paths, globs, folders, {000..099} ranges, URLs, - for stdin, "
+            "a.tar+b.tar to join sidecars.",
+            show_default=False,
+        ),
+    ],
+    output: Annotated[
+        str,
+        typer.Option(
+            "--output", "-o", show_default=False,
+            help="FILE.json for one part, a folder for all three parts, or - for stdout.",
+        ),
+    ],
+    format: Annotated[str, typer.Option(help="Only coco for now.")] = "coco",
+    part: Annotated[
+        str,
+        typer.Option(
+            help="What FILE.json holds: instances (with keypoints), person_keypoints or captions."
+        ),
+    ] = "instances",
+    name: Annotated[
+        str, typer.Option(help="In a folder, files are called PART_NAME.json.")
+    ] = "all",
+    images: Annotated[
+        str | None, typer.Option(help="Also write the pictures into this folder, byte for byte.")
+    ] = None,
+    categories: Annotated[
+        str | None, typer.Option(help="Take category ids from this COCO JSON, by name.")
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Stop after the first N samples.")
+    ] = None,
+    max_error_rate: Annotated[
+        float, typer.Option(min=0, max=1, help="Write nothing if more samples than this fail.")
+    ] = 0.05,
+) -> None:  # fmt: skip
+    """The files appear whole or not at all; a sample that cannot be exported is named on stderr."""
+    import json
+    import sys
+    import tempfile
+    from contextlib import ExitStack
+
+    from socialcli import shards
+    from socialcli.errors import SampleFailed, SocialcliError, UsageError
+    from socialcli.exporters import coco
+    from socialcli.pipeline.report import one_line
+
+    if format != "coco":
+        raise UsageError(f"--format {format}: there is only coco")
+    if part not in coco.PARTS:
+        raise UsageError(f"--part {part}: there are {', '.join(coco.PARTS)}")
+    if shards.safe_key(name + ".json") != name or "/" in name:
+        raise UsageError(f"--name {name!r}: give a plain word, as in instances_WORD.json")
+    targets = _targets(output, part, name)
+    numbers = coco.Numbers()
+    if categories is not None:
+        numbers.categories = coco.known_categories(Path(categories))
+    folder = Path(images) if images is not None else None
+    seen = failed = turned = 0
+    with ExitStack() as stack:
+        image_entries = stack.enter_context(tempfile.TemporaryFile())
+        annotations: dict[str, IO[bytes]] = {
+            wanted: stack.enter_context(tempfile.TemporaryFile()) for wanted in targets
+        }
+        for location, sample in _samples(inputs, limit):
+            seen += 1
+            if isinstance(sample, shards.Damage):
+                failed += 1
+                print(one_line(f"{location}: {sample.reason}"), file=sys.stderr)
+                continue
+            try:
+                converted = coco.convert(sample, numbers)
+                if folder is not None:
+                    _extract(sample, folder, converted.image["file_name"])
+            except SampleFailed as error:
+                failed += 1
+                print(one_line(f"{location}: {sample.key}: {error}"), file=sys.stderr)
+                continue
+            turned += _is_turned(sample)
+            coco.spool(image_entries, [converted.image])
+            for wanted, stream in annotations.items():
+                coco.spool(stream, _of(wanted, converted, numbers))
+        if failed > max_error_rate * seen:
+            raise SocialcliError(
+                f"export: {failed} of {seen} samples failed, more than --max-error-rate "
+                f"{max_error_rate:g}; nothing was written. `socialcli validate` says what is wrong"
+            )
+        for wanted, target in targets.items():
+            if target == "-":
+                coco.write(sys.stdout.buffer, wanted, image_entries, annotations[wanted], numbers)
+                sys.stdout.buffer.flush()
+            else:
+                with shards.publish(target) as out:
+                    coco.write(out, wanted, image_entries, annotations[wanted], numbers)
+    facts = {"images": numbers.images, "annotations": numbers.annotations, "failed": failed}
+    told = ", ".join(f"{count:,} {what}" for what, count in facts.items())
+    where = "stdout" if output == "-" else json.dumps(output, ensure_ascii=False)
+    print(f"export: {told} -> {where}", file=sys.stderr)
+    if turned:
+        print(
+            f"warning: {turned:,} pictures have an EXIF orientation; annotations are of the "
+            "upright picture, so read them with a reader that applies it (cv2.imread does, "
+            "PIL.Image.open does not)",
+            file=sys.stderr,
+        )
+
+
+def _targets(output: str, part: str, name: str) -> dict[str, str]:
+    """Part -> where it is written."""
+    from socialcli.exporters import coco
+
+    if output == "-" or output.lower().endswith(".json"):
+        return {part: output}
+    folder = output.rstrip("/")
+    return {wanted: f"{folder}/{wanted}_{name}.json" for wanted in coco.PARTS}
+
+
+def _samples(inputs: list[str], limit: int | None) -> Iterator[tuple[str, Any]]:
+    """(location, sample or damage) of every shard in order, as far as the limit goes."""
+    from socialcli import shards
+
+    count = 0
+    for location in shards.expand(inputs):
+        for item in shards.read_all(location):
+            if isinstance(item, shards.Damage):
+                yield location, item
+            elif item.key and item.filtered is None:
+                if count == limit:
+                    return
+                count += 1
+                yield location, item
+
+
+def _of(part: str, converted: Any, numbers: Numbers) -> list[dict[str, Any]]:
+    from socialcli.exporters import coco
+
+    if part == "captions":
+        return converted.captions
+    if part == "person_keypoints":
+        return coco.person_keypoints(converted.instances, numbers)
+    return converted.instances
+
+
+def _is_turned(sample: Sample) -> bool:
+    """Whether the stored pixels are not upright."""
+    from socialcli.errors import SampleFailed
+    from socialcli.vision import images
+
+    try:
+        return images.facts(sample.picture()).orientation != 1
+    except SampleFailed:
+        return False
+
+
+def _extract(sample: Sample, folder: Path, name: str) -> None:
+    """The picture's bytes as ``folder/name``, whole or not at all, never outside the folder.
+
+    Raises:
+        SampleFailed: the sample has no picture, or a link in the folder leads out of it.
+    """
+    import os
+    import tempfile
+
+    from socialcli.errors import SampleFailed
+
+    data = sample.picture()
+    target = folder / name
+    folder.mkdir(parents=True, exist_ok=True)
+    root = folder.resolve()
+    # What exists of the target's own folder is looked at before anything is made in it.
+    if not target.parent.resolve().is_relative_to(root):
+        raise SampleFailed(f"{name} would be written outside {folder}")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=".", suffix=".tmp-export")
+        try:
+            with os.fdopen(handle, "wb") as stream:
+                stream.write(data)
+            os.chmod(temporary, 0o644)  # noqa: PTH101 - mkstemp makes files nobody else may read
+            os.replace(temporary, target)  # noqa: PTH105
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+    except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
+        raise SampleFailed(f"{name} cannot be written ({error.strerror})") from None

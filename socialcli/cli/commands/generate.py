@@ -1,0 +1,83 @@
+"""Generate pictures from prompts and reference subjects, each saying how it was made.
+
+socialcli generate --prompt "a man walks a dog" -o out/ --format files
+
+socialcli generate prompts.csv -o out/ --method ssr
+
+socialcli generate SHARDS -o out/ --method ssr --query nouns
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from socialcli.pipeline.run import RunOptions
+
+DEFAULT = "text"
+INPUTS = (
+    "Prompt files (.txt, .csv, .jsonl), or shards whose captions are the prompts: paths, globs, "
+    "folders, {000..099} ranges, URLs, - for stdin. None with --prompt."
+)
+OUTPUT = "A folder; with shards as for every stage a pattern, a .tar, a URL prefix or - too."
+RUNNING = True
+
+
+def run(
+    method: str, config: dict[str, Any], inputs: list[str], output: str, options: RunOptions
+) -> None:
+    """Plan and run, then draw the contact sheet.
+
+    Raises:
+        UsageError: the request makes no sense. SocialcliError: it could not be carried out.
+    """
+    from socialcli import backends, shards
+    from socialcli.errors import UsageError
+    from socialcli.generation import requests
+    from socialcli.generation import stage as generating
+    from socialcli.pipeline import run as start
+
+    files = [name for name in inputs if requests.is_prompts(name)]
+    places = [name for name in inputs if not requests.is_prompts(name)]
+    config = {**config, "prompts": [*config["prompts"], *files]}
+    from_prompts = bool(config["prompt"] or config["prompts"])
+    if from_prompts and places:
+        raise UsageError(
+            f"{places[0]}: prompts come from --prompt and prompt files, or from shards, not both"
+        )
+    if not from_prompts and not places:
+        raise UsageError("no prompt: give --prompt TEXT, a .txt, .csv or .jsonl file, or shards")
+    if config["format"] == "files" and (options.retry_failed or output.endswith(".tar")):
+        what = "--retry-failed" if options.retry_failed else output
+        raise UsageError(f"{what}: --format files writes a folder of pictures, not a shard")
+    if config["grid"] and output == "-":
+        raise UsageError("--grid reads the pictures again: give -o FOLDER instead of -")
+    stage = generating.GenerateStage(method)
+    config = start.resolved(config)
+    stage.check(stage.Config(**config))
+    plan = start.planned(
+        "generate", stage.name, config, places, output, options, config["shard_size"]
+    )
+    plan = generating.targets(plan)
+    sources = [task.source for task in plan.tasks]
+    at_hand = not any(
+        part == "-" or shards.is_url(part) for s in sources for part in shards.parts(s)
+    )
+    if at_hand and not options.dry_run and options.max_error_rate < 1:
+        made = stage.Config(**config)
+        backends.require(stage.models(made))
+        stage.look(made, sources)
+    try:
+        start.carry_out(plan, options)
+    finally:
+        if config["grid"] and not options.dry_run:
+            _sheet(config["grid"], [task.target for task in plan.tasks], options)
+
+
+def _sheet(file: str, targets: list[str], options: RunOptions) -> None:
+    from socialcli.generation import grid
+    from socialcli.pipeline.report import Report
+
+    count = grid.write(targets, file)
+    if count:
+        Report(options.log_json, options.quiet).info(f"{file}: {count} pictures")

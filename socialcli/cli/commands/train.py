@@ -1,0 +1,24 @@
+"""Fine-tune a diffusion model on annotated shards; --method says how.
+
+Samples are read from shards at random, in an order that the seed decides. The output folder gets
+the result, log.jsonl, and checkpoints: the same command goes on where a stopped run was. Several
+processes: torchrun --nproc-per-node 4 -m socialcli train ...
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+DEFAULT = "feedback"
+INPUTS = "Shards: paths, globs, folders, {000..099} ranges, URLs, a.tar+b.tar to join sidecars."
+OUTPUT = "Folder of the result, its log and its checkpoints."
+RUNNING = False
+
+
+def run(method: str, config: dict[str, Any], inputs: list[str], output: str, options: Any) -> None:
+    from socialcli import methods
+    from socialcli.pipeline.run import resolved
+    from socialcli.training import loop
+
+    module = methods.load("train", method)
+    loop.run("train", method, module, resolved(config), inputs, output)

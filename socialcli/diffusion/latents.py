@@ -1,0 +1,126 @@
+"""What trainings of a diffusion model have in common: pixels to latents, a denoising step, a look.
+
+Every function takes a `roles.Diffusion`. Prediction types and the noise schedule are those of
+`socialcli.diffusion.schedule`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from socialcli.errors import UsageError
+
+if TYPE_CHECKING:
+    import numpy
+    import torch
+    from PIL.Image import Image
+    from torch import Tensor
+
+    from socialcli.training.draw import Draw
+
+
+def pixels(picture: numpy.ndarray) -> Tensor:
+    """(H, W, 3) uint8 -> (3, H, W) float32 in [-1, 1]."""
+    import torch
+
+    return torch.from_numpy(picture.copy()).permute(2, 0, 1).float() / 127.5 - 1
+
+
+def size(diffusion: Any, wanted: int) -> int:
+    """The side of training pictures: as asked for, or (0) the model's own.
+
+    Raises:
+        UsageError: a side that the model's networks cannot halve often enough.
+    """
+    side = wanted or diffusion.picture_size
+    diffusion.latent_shape(side, side)
+    return side
+
+
+def moments(diffusion: Any, pictures: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and deviation of pictures' scaled latents.
+
+    Args:
+        pictures: (B, 3, H, W) in [-1, 1].
+
+    Returns:
+        Two (B, C, h, w) float32 tensors; ``mean + deviation * normal`` is a draw of the posterior,
+        scaled as the UNet takes it.
+    """
+    vae = diffusion.vae
+    posterior = vae.encode(pictures.to(diffusion.device, vae.dtype)).latent_dist
+    scale = vae.config.scaling_factor
+    shift = getattr(vae.config, "shift_factor", None) or 0.0
+    return (posterior.mean.float() - shift) * scale, posterior.std.float() * scale
+
+
+def denoising(
+    diffusion: Any, alphas: Tensor, kind: str, mean: Tensor, deviation: Tensor, states: Tensor,
+    draw: Draw,
+) -> Tensor:  # fmt: skip
+    """The denoising loss of each sample, at a timestep drawn uniformly.
+
+    Args:
+        alphas, kind: of `prediction.schedule`. mean, deviation: of `moments`.
+        states: (B, L, D) text states. draw: names "posterior", "noise" and "timestep".
+
+    Returns:
+        (B,) float32.
+    """
+    from socialcli.diffusion import schedule
+    from socialcli.losses import denoise
+
+    unet, shape = diffusion.unet, mean.shape[1:]
+    latents = mean + deviation * draw.normal("posterior", *shape).to(mean)
+    noise = draw.normal("noise", *shape).to(mean)
+    timesteps = draw.integers("timestep", len(alphas)).to(mean.device)
+    noisy = schedule.noisy(latents, noise, timesteps, alphas)
+    said = unet(noisy.to(unet.dtype), timesteps, states.to(unet.dtype)).sample
+    wanted = schedule.target(latents, noise, timesteps, alphas, kind)
+    return denoise.loss(said.float(), wanted)
+
+
+def look(
+    diffusion: Any, texts: list[str], shown: list[str], side: int, steps: int, guidance: float
+) -> list[tuple[str, Image]]:
+    """A picture of each text as the model draws it now, always from the same noise.
+
+    Args:
+        texts: what the text encoder gets. shown: the same for people, the pictures' captions.
+        side: pixels. steps: of UniPC. guidance: scale of classifier-free guidance.
+    """
+    import torch
+
+    from socialcli.diffusion import sampling
+
+    found = []
+    with torch.no_grad():
+        for number, (text, caption) in enumerate(zip(texts, shown, strict=True)):
+            without, of = diffusion.prompts(["", text])
+            states = sampling.rows(guidance, [without], [of])
+            latents = sampling.denoise(
+                diffusion.unet, sampling.scheduler("UniPCMultistepScheduler", diffusion.scheduler),
+                [sampling.generator(number)], diffusion.latent_shape(side, side),
+                sampling.Conditioning({"encoder_hidden_states": states}), steps, guidance,
+            )  # fmt: skip
+            found.append((caption, picture(diffusion.decode(latents)[0])))
+    return found
+
+
+def picture(pixels: torch.Tensor) -> Image:
+    """(3, H, W) about [-1, 1] -> an RGB picture."""
+    from PIL import Image
+
+    values = ((pixels.float().clamp(-1, 1) + 1) * 127.5).round().byte()
+    return Image.fromarray(values.permute(1, 2, 0).cpu().numpy())
+
+
+def fill(template: str, word: str) -> str:
+    """A template's ``{}`` replaced.
+
+    Raises:
+        UsageError: it has none.
+    """
+    if "{}" not in template:
+        raise UsageError(f"template '{template}' has no {{}} where the word goes")
+    return template.replace("{}", word)

@@ -1,0 +1,249 @@
+"""How far the annotations of one shard set agree with those of another, kind by kind.
+
+Each function compares one member of one sample and gives plain counts, which add up over samples;
+`rates` turns the sums into what people read. Overlap is intersection over union (IoU).
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from socialcli import records
+
+if TYPE_CHECKING:
+    from socialcli.records import XYXY
+
+OVERLAP = 0.5  # IoU from which two boxes are the same
+REACH = 0.1  # of the person's height: how far off a keypoint may be (PCK)
+
+Counts = dict[str, float]
+
+
+def matched(found: list[XYXY], truth: list[XYXY], least: float = OVERLAP) -> list[tuple[int, int]]:
+    """Pairs (found, truth) that overlap by ``least`` or more, the best first, each box once."""
+    import numpy
+
+    from socialcli.vision import boxes
+
+    if not found or not truth:
+        return []
+    overlap = boxes.iou(numpy.array(found), numpy.array(truth))
+    pairs = []
+    for _ in range(min(overlap.shape)):
+        at = int(overlap.argmax())
+        i, j = divmod(at, overlap.shape[1])
+        if overlap[i, j] < least:
+            break
+        pairs.append((i, j))
+        overlap[i, :] = overlap[:, j] = -1
+    return pairs
+
+
+def triples(found: records.Entities, truth: records.Entities) -> Counts:
+    """Whether the first (subject, verb, object) of ``truth`` is among those of ``found``."""
+
+    def named(parsed: records.Entities) -> list[tuple[str, str, str]]:
+        lemma = {e.id: e.lemma for e in parsed.entities}
+        return [
+            (lemma.get(t.subject, ""), t.verb, lemma.get(t.object, "") if t.object else "")
+            for t in parsed.triples
+        ]
+
+    wanted = named(truth)[:1]
+    return {"wanted": len(wanted), "right": sum(t in named(found) for t in wanted)}
+
+
+def boxes(found: records.Boxes, truth: records.Boxes) -> Counts:
+    """Boxes at the same place; ``named``: with the same label as well."""
+    pairs = matched([b.xyxy for b in found.boxes], [b.xyxy for b in truth.boxes])
+    named = sum(
+        truth.boxes[j].label.lower() in found.boxes[i].label.lower().split() for i, j in pairs
+    )
+    return {
+        "found": len(found.boxes), "wanted": len(truth.boxes), "right": len(pairs), "named": named,
+    }  # fmt: skip
+
+
+def masks(found: records.Masks, truth: records.Masks) -> Counts:
+    """Sum of the IoUs of found masks, each with the true mask it overlaps most."""
+    import numpy
+
+    from socialcli.vision import masks as rle
+
+    total, right = 0.0, [rle.decode(m.rle) for m in truth.masks]
+    for mask in found.masks:
+        mine = rle.decode(mask.rle)
+        overlaps = [
+            float((mine & one).sum()) / max(float((mine | one).sum()), 1.0)
+            for one in right
+            if numpy.shape(one) == numpy.shape(mine)
+        ]
+        total += max(overlaps, default=0.0)
+    return {"found": len(found.masks), "wanted": len(truth.masks), "iou": total}
+
+
+def faces(found: records.People, truth: records.People) -> Counts:
+    """Faces at the same place."""
+    mine = [p.face.xyxy for p in found.people if p.face]
+    right = [p.face.xyxy for p in truth.people if p.face]
+    return {"found": len(mine), "wanted": len(right), "right": len(matched(mine, right))}
+
+
+def _where(person: records.Person, places: dict[int, XYXY]) -> XYXY:
+    """Body box, else the box around the visible keypoints, else the head."""
+    body = places.get(person.box) if person.box is not None else None
+    body = body or person.xyxy
+    if body is None and person.keypoints:
+        seen = [(x, y) for x, y, v in person.keypoints.points if v > 0]
+        if seen:
+            xs, ys = zip(*seen, strict=True)
+            body = (min(xs), min(ys), max(xs), max(ys))
+    face = person.face.xyxy if person.face else None
+    return body or person.head or face or (0.0, 0.0, 0.0, 0.0)
+
+
+def _places(side: Callable[[type], Any]) -> dict[int, XYXY]:
+    """Where each box of one side is."""
+    known = side(records.Boxes)
+    return {b.id: b.xyxy for b in known.boxes} if known else {}
+
+
+def _same_people(
+    found: records.People, truth: records.People, mine: dict[int, XYXY], right: dict[int, XYXY]
+) -> list[tuple[records.Person, records.Person, XYXY]]:
+    """People of both sides that are the same one, with the true body box."""
+    places = [_where(p, right) for p in truth.people]
+    pairs = matched([_where(p, mine) for p in found.people], places)
+    return [(found.people[i], truth.people[j], places[j]) for i, j in pairs]
+
+
+def keypoints(pairs: list[tuple[records.Person, records.Person, XYXY]]) -> Counts:
+    """Visible true keypoints, and how many were found within a tenth of the person's height."""
+    wanted = right = 0
+    for one, other, place in pairs:
+        if other.keypoints is None or one.keypoints is None:
+            continue
+        reach = REACH * (place[3] - place[1])
+        for a, b in zip(one.keypoints.points, other.keypoints.points, strict=True):
+            if b[2] == 2:
+                wanted += 1
+                right += math.dist(a[:2], b[:2]) <= reach
+    return {"wanted": wanted, "right": right}
+
+
+def gazes(pairs: list[tuple[records.Person, records.Person, XYXY]], samples: Any) -> Counts:
+    """Angles between gaze vectors (degrees, added to ``samples``) and distances of gaze points."""
+    wanted = 0
+    for one, other, _ in pairs:
+        if one.gaze is None or other.gaze is None:
+            continue
+        if one.gaze.vector and other.gaze.vector:
+            (ax, ay), (bx, by) = one.gaze.vector, other.gaze.vector
+            turn = math.atan2(ax * by - ay * bx, ax * bx + ay * by)
+            samples["gaze angle"].append(abs(math.degrees(turn)))
+            wanted += 1
+        if one.gaze.point and other.gaze.point:
+            samples["gaze distance"].append(math.dist(one.gaze.point, other.gaze.point))
+    return {"wanted": wanted}
+
+
+def interactions(
+    found: records.Interactions,
+    truth: records.Interactions,
+    mine: dict[int, XYXY],
+    right: dict[int, XYXY],
+    people: list[tuple[records.Person, records.Person, XYXY]],
+) -> Counts:
+    """Interactions with the same verb, by the same person, with the same thing or person."""
+    same = {one.id: other.id for one, other, _ in people}
+    free, hits = list(truth.interactions), 0
+    for one in found.interactions:
+        for other in free:
+            if one.verb != other.verb or same.get(one.subject or 0) != other.subject:
+                continue
+            if other.object_person is not None:
+                alike = same.get(one.object_person or 0) == other.object_person
+            else:
+                here, there = mine.get(one.object or 0), right.get(other.object or 0)
+                alike = bool(here and there and matched([here], [there]))
+            if alike:
+                hits += 1
+                free.remove(other)
+                break
+    wanted = len(truth.interactions)
+    return {"found": len(found.interactions), "wanted": wanted, "right": hits}
+
+
+class Agreement:
+    """Sums over samples; `add` one sample after the other, then `rates`."""
+
+    def __init__(self) -> None:
+        self.counts: dict[str, Counts] = defaultdict(lambda: defaultdict(float))
+        self.values: dict[str, list[float]] = defaultdict(list)
+        self.samples = 0
+
+    def add(self, found: Callable[[type], Any], truth: Callable[[type], Any]) -> None:
+        """One sample: each side gives its record of a kind, or None where it has none."""
+        self.samples += 1
+
+        def both(kind: type) -> tuple[Any, Any] | None:
+            pair = found(kind), truth(kind)
+            return None if None in pair else pair
+
+        def note(kind: str, counts: Counts) -> None:
+            for name, value in counts.items():
+                self.counts[kind][name] += value
+
+        if pair := both(records.Entities):
+            note("triples", triples(*pair))
+        mine, right = _places(found), _places(truth)
+        if pair := both(records.Boxes):
+            note("boxes", boxes(*pair))
+        if pair := both(records.Masks):
+            note("masks", masks(*pair))
+        same: list[Any] = []
+        if pair := both(records.People):
+            same = _same_people(*pair, mine, right)
+            note("faces", faces(*pair))
+            note("keypoints", keypoints(same))
+            note("gaze", gazes(same, self.values))
+        if pair := both(records.Interactions):
+            note("interactions", interactions(*pair, mine, right, same))
+
+    def rates(self) -> list[tuple[str, str, float, int]]:
+        """Rows (kind, measure, value, out of how many)."""
+        import statistics
+
+        rows = []
+
+        def share(kind: str, measure: str, part: str, whole: str) -> None:
+            counts = self.counts.get(kind, {})
+            if counts.get(whole):
+                rows.append((kind, measure, counts[part] / counts[whole], int(counts[whole])))
+
+        share("triples", "right", "right", "wanted")
+        for kind in ("boxes", "faces", "interactions"):
+            share(kind, "recall", "right", "wanted")
+            share(kind, "precision", "right", "found")
+        share("boxes", "rightly named, of those at the right place", "named", "right")
+        share("masks", "mean IoU", "iou", "found")
+        share("keypoints", f"within {REACH} of the height", "right", "wanted")
+        for kind, measure in (
+            ("gaze angle", "median, degrees"),
+            ("gaze distance", "median, of the picture's sides"),
+        ):
+            if self.values[kind]:
+                middle = statistics.median(self.values[kind])
+                rows.append((kind, measure, middle, len(self.values[kind])))
+        return rows
+
+
+def markdown(agreement: Agreement) -> str:
+    """`Agreement.rates` as a Markdown table."""
+    lines = [f"{agreement.samples} samples compared.", "", "| | measure | | of |",
+             "|---|---|--:|--:|"]  # fmt: skip
+    lines += [f"| {k} | {m} | {v:.3f} | {n} |" for k, m, v, n in agreement.rates()]
+    return "\n".join(lines) + "\n"

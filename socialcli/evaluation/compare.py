@@ -1,0 +1,193 @@
+"""Two or more scores of the same sources, compared picture by picture, so that nobody bolds noise.
+
+All methods are scored again on the sources they have in common, and every bootstrap resample draws
+the same sources for each. P values are two-sided and corrected for the number of figures and
+methods compared (Holm), over the figures that have a better side.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from socialcli import shards
+from socialcli.errors import UsageError
+from socialcli.evaluation import bootstrap, metrics, run, tables, writing
+from socialcli.evaluation.metrics import Column
+
+if TYPE_CHECKING:
+    import numpy
+
+ALPHA = 0.05
+
+
+def compare(
+    folders: list[str], names: list[str] | None = None, resamples: int = 2000, seed: int = 0
+) -> dict[str, Any]:
+    """Every method against the first.
+
+    Args:
+        folders: output folders of `socialcli score`, or folders of shards with one in ``score``.
+        names: what to call them (default: their titles).
+
+    Returns:
+        ``columns`` (facts of each figure) and ``cells``: {method: {column: value, low, high,
+        difference, difference_low, difference_high, p, p_corrected, verdict, bold}}, with what the
+        comparison was made of.
+
+    Raises:
+        UsageError: fewer than two, nothing in common, or scores by different models.
+    """
+    import numpy
+
+    if len(folders) < 2:
+        raise UsageError("--compare takes two or more score folders; the first is the baseline")
+    loaded = [run.load(folder) for folder in folders]
+    scores = [body for _, body in loaded]
+    common = [name for name in scores[0]["metrics"] if all(name in s["metrics"] for s in scores)]
+    if not common:
+        raise UsageError("these scores have no metric in common")
+    _check_models(folders, scores, common)
+    methods = _names([s["title"] for s in scores], folders, names)
+    columns: dict[str, Any] = {}
+    cells: dict[str, dict[str, Any]] = {name: {} for name in methods}
+    shared = 0
+    for metric in common:
+        module = metrics.load(metric)
+        all_rows = [writing.rows(place, metric) for place, _ in loaded]
+        units = _units(all_rows)
+        if not units:
+            raise UsageError(
+                f"{folders[0]} and {folders[1]} have no source in common: their pictures were not "
+                "generated from the same keys"
+            )
+        shared = len(units)
+        count = min(resamples, getattr(module, "RESAMPLES", resamples)) if shared > 1 else 0
+        kind = getattr(module, "INTERVAL", "percentile")
+        values, drawn = [], []
+        for rows in all_rows:
+            members = numpy.array([units.get(str(unit), -1) for unit in rows["unit"]])
+            estimate = functools.partial(module.estimate, rows)
+            ones = numpy.where(members >= 0, 1.0, 0.0)[None]
+            values.append({k: float(v[0]) for k, v in estimate(ones).items()})
+            drawn.append(bootstrap.resampled(estimate, members, len(units), count, seed))
+        for column in module.COLUMNS:
+            columns[column.name] = {"metric": metric, **run._plain(column)}
+            for number, method in enumerate(methods):
+                cells[method][column.name] = _cell(column, number, values, drawn, kind)
+    result = {
+        "baseline": methods[0],
+        "folders": folders,
+        "units": shared,
+        "resamples": resamples,
+        "seed": seed,
+        "alpha": ALPHA,
+        "columns": columns,
+        "cells": cells,
+    }
+    _judge(result)
+    return result
+
+
+def _check_models(folders: list[str], scores: list[dict[str, Any]], common: list[str]) -> None:
+    """Refuse to compare figures that different models made."""
+    first = scores[0]
+    for folder, other in zip(folders[1:], scores[1:], strict=True):
+        for feature, models in first["models"].items():
+            theirs = other["models"].get(feature, models)
+            if theirs != models:
+                raise UsageError(
+                    f"{folders[0]} and {folder} were scored with different models ({feature}); "
+                    "score both with the same profile"
+                )
+        for name in (n for m in common for n in getattr(metrics.load(m), "OPTIONS", ())):
+            if first["config"].get(name) != other["config"].get(name):
+                raise UsageError(
+                    f"{folders[0]} and {folder} were scored with different "
+                    f"--{name.replace('_', '-')}"
+                )
+
+
+def _names(titles: list[str], folders: list[str], names: list[str] | None) -> list[str]:
+    if names is not None:
+        if len(names) != len(folders) or len(set(names)) < len(names):
+            raise UsageError(f"--names: expected {len(folders)} different names, one per score")
+        return names
+    return titles if len(set(titles)) == len(titles) else folders
+
+
+def _units(all_rows: list[dict[str, numpy.ndarray]]) -> dict[str, int]:
+    """The sources that every method has, numbered from 0 in the order of their names."""
+    found = [set(map(str, rows["unit"])) for rows in all_rows]
+    return {unit: number for number, unit in enumerate(sorted(set.intersection(*found)))}
+
+
+def _cell(
+    column: Column,
+    number: int,
+    values: list[dict[str, float]],
+    drawn: list[dict[str, numpy.ndarray]],
+    kind: str,
+) -> dict[str, Any]:
+    """One method's figure, and its difference from the first method's."""
+    import numpy
+
+    name, nothing = column.name, numpy.zeros(0)
+    value = values[number][name]
+    mine, first = drawn[number].get(name, nothing), drawn[0].get(name, nothing)
+    span = bootstrap.interval(mine, value, kind).within(column.low, column.high)
+    apart = bootstrap.difference(first, mine, value - values[0][name], kind)
+    there = number > 0 and apart.p is not None
+    return {
+        "value": value if numpy.isfinite(value) else None,
+        "low": span.low,
+        "high": span.high,
+        "difference": apart.value if there else None,
+        "difference_low": apart.low if there else None,
+        "difference_high": apart.high if there else None,
+        "p": apart.p if there else None,
+        "p_corrected": None,
+        "verdict": "",
+        "bold": False,
+    }
+
+
+def _judge(result: dict[str, Any]) -> None:
+    """Correct the p values, and say what is better, worse and bold."""
+    columns = {name: facts for name, facts in result["columns"].items() if facts["better"]}
+    methods = list(result["cells"])
+    tests = [
+        result["cells"][method][column]
+        for method in methods[1:]
+        for column in columns
+        if result["cells"][method][column]["p"] is not None
+    ]
+    result["tests"] = len(tests)
+    for cell, p in zip(tests, bootstrap.holm([cell["p"] for cell in tests]), strict=True):
+        cell["p_corrected"] = p
+    for column, facts in columns.items():
+        for method in methods[1:]:
+            cell = result["cells"][method][column]
+            if cell["p_corrected"] is not None and cell["p_corrected"] < result["alpha"]:
+                gain = cell["difference"] if facts["better"] == "higher" else -cell["difference"]
+                cell["verdict"] = "better" if gain > 0 else "worse"
+                cell["bold"] = gain > 0
+        others = [result["cells"][method][column]["verdict"] for method in methods[1:]]
+        result["cells"][methods[0]][column]["bold"] = all(v == "worse" for v in others)
+
+
+def write(result: dict[str, Any], output: str) -> list[str]:
+    """``compare.json``, ``compare.md`` and ``compare.tex`` in a folder; returns their paths."""
+    made = {
+        "compare.md": tables.compared_markdown(result),
+        "compare.tex": tables.compared_latex(result),
+        "compare.json": json.dumps(result, ensure_ascii=False, indent=1, allow_nan=False) + "\n",
+    }
+    paths = []
+    for name, text in made.items():
+        path = str(Path(output) / name)
+        shards.write_bytes(path, text.encode("utf-8", "replace"))
+        paths.append(path)
+    return paths

@@ -1,0 +1,161 @@
+"""Features on disk: every value a model gave, under the fingerprint of what it looked at.
+
+A feature's values are in a folder named after the feature and everything it depends on (models,
+their files, options), as shards like any other: one sample per fingerprint with ``value.json`` and
+``NAME.npy`` members. So a second score of the same pictures costs nothing, a score that was killed
+goes on where it was, references shared by many methods are looked at once, and a model that changed
+is asked again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from socialcli import backends, records, shards
+from socialcli.backends import ModelSpec
+from socialcli.errors import SampleFailed, SocialcliError
+from socialcli.evaluation import samples
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+Value = dict[str, Any]  # names to numpy arrays or plain JSON values
+KEEP_EVERY = 256  # new values, and seconds, after which they are written to disk
+KEEP_SECONDS = 60.0
+
+
+@dataclass
+class Look:
+    """One picture (or text) for a feature to look at."""
+
+    image: Image | None = None
+    text: str = ""
+    extra: Any = None  # what is to be looked for in it
+    before: dict[str, Value] = field(default_factory=dict)  # features this one builds on
+
+
+@dataclass(frozen=True)
+class Feature:
+    """One thing models can say.
+
+    ``run(models, looks)`` gives a value or a `SampleFailed` for each look; ``models`` are the
+    loaded objects of ``specs``, in order, and of ``load`` where no backend loads it.
+    """
+
+    name: str
+    specs: tuple[ModelSpec, ...]
+    run: Callable[[list[Any], list[Look]], list[Value | SampleFailed]]
+    options: dict[str, Any] = field(default_factory=dict)
+    after: tuple[Feature, ...] = ()
+    asks: bool = False  # whether it looks for something: then a look has an ``extra``
+    load: Callable[[], Any] | None = None
+    check: Callable[[list[Any]], None] = lambda models: None  # UsageError: they cannot do it
+    version: int = 1
+
+    def identity(self) -> dict[str, Any]:
+        """Everything its values depend on besides the picture."""
+        return {
+            "name": self.name,
+            "version": self.version,
+            "models": [_spec_identity(spec) for spec in self.specs],
+            "options": self.options,
+            "after": [feature.identity() for feature in self.after],
+        }
+
+    def place(self, root: Path) -> Path:
+        text = json.dumps(self.identity(), sort_keys=True, default=str)
+        return root / f"{self.name}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+
+
+def _spec_identity(spec: ModelSpec) -> dict[str, Any]:
+    """A model without the device it runs on, with the sizes and times of its files."""
+    facts = {k: v for k, v in dataclasses.asdict(spec).items() if k != "device"}
+    model = spec.model or backends.info(spec.role, spec.backend).model
+    facts["files"] = file_facts(model)
+    if not facts["files"] and (place := backends.where(model)) is not None:
+        facts["snapshot"] = Path(place).name  # a hub checkpoint's commit
+    return facts
+
+
+def file_facts(model: str) -> list[tuple[str, int, int]]:
+    """(name, bytes, time of writing) of a model's files, empty where it is no local path."""
+    place = Path(model).expanduser()
+    if not model or not place.exists():
+        return []
+    files = [place] if place.is_file() else sorted(p for p in place.rglob("*") if p.is_file())
+    return [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in files]
+
+
+def entry(digest: str, extra: Any) -> str:
+    """The name of a value in its store."""
+    if extra is None:
+        return digest
+    told = json.dumps(extra, sort_keys=True)
+    return samples.digest(f"{digest} {told}".encode())
+
+
+class Store:
+    """The values of one feature that are known, on disk and in memory."""
+
+    def __init__(self, root: Path, feature: Feature) -> None:
+        self.folder = feature.place(root)
+        self.values: dict[str, Value] = {}
+        self.failed: dict[str, str] = {}
+        self.fresh: list[tuple[str, dict[str, bytes]]] = []
+        self.since = time.monotonic()
+        for path in sorted(self.folder.glob("*.tar")):
+            try:
+                for sample in shards.read(str(path)):
+                    if not sample.problem:
+                        self.values[sample.key] = _decode(sample.members)
+            except SocialcliError:
+                path.unlink()  # not readable: computed again
+        self.models: list[dict[str, Any]] = []
+        if (self.folder / "models.json").is_file():
+            self.models = json.loads((self.folder / "models.json").read_bytes())
+
+    def put(self, name: str, value: Value) -> None:
+        self.values[name] = value
+        self.fresh.append((name, _encode(value)))
+        if len(self.fresh) >= KEEP_EVERY or time.monotonic() - self.since > KEEP_SECONDS:
+            self.keep()
+
+    def keep(self) -> None:
+        """Write what is new as one more shard of the folder."""
+        self.since = time.monotonic()
+        if self.fresh:
+            fresh = dict(self.fresh)  # a picture that came twice is written once
+            name = hashlib.sha256("".join(fresh).encode()).hexdigest()[:16]
+            shards.write(self.folder / f"{name}.tar", fresh.items())
+            self.fresh = []
+
+    def credit(self, models: list[records.Model]) -> None:
+        """Note which models made the values."""
+        self.models = [json.loads(records.dump(model)) for model in models]
+        for model in self.models:
+            model.pop("schema")
+        shards.write_bytes(str(self.folder / "models.json"), json.dumps(self.models).encode())
+
+
+def _encode(value: Value) -> dict[str, bytes]:
+    import numpy
+
+    plain = {k: v for k, v in value.items() if not isinstance(v, numpy.ndarray)}
+    arrays = {k: v for k, v in value.items() if isinstance(v, numpy.ndarray)}
+    made = {f"{name}.npy": records.dump_npy(array) for name, array in arrays.items()}
+    return {**made, "value.json": json.dumps(plain, allow_nan=False).encode()}
+
+
+def _decode(members: dict[str, bytes]) -> Value:
+    value: Value = json.loads(members["value.json"])
+    for suffix, data in members.items():
+        if suffix.endswith(".npy"):
+            value[suffix.removesuffix(".npy")] = records.load_npy(data, suffix)
+    return value

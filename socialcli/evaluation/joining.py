@@ -1,0 +1,172 @@
+"""Which reference pictures each generated picture is compared with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from socialcli import records, shards
+from socialcli.errors import UsageError
+from socialcli.evaluation.metrics import Needs, Picture
+from socialcli.evaluation.samples import Known, Lost
+
+# Records that help where they are there, whatever the metrics ask for.
+HELPFUL = {"boxes.json", "entities.json"}
+Boxes = list[list[float]]
+
+
+@dataclass
+class Joined:
+    """One generated sample with its references: (sample, boxes of its subject) each."""
+
+    generated: Known
+    source: Known | None = None
+    subjects: list[list[tuple[Known, Boxes]]] = field(default_factory=list)
+    queries: list[str] = field(default_factory=list)  # names of its subjects
+
+    @property
+    def unit(self) -> str:
+        """What it was made from: its source, else its prompt (in plain words, so that methods
+        with and without pseudo-words pair), else only itself."""
+        return self.generated.source or self.generated.prompt or self.generated.key
+
+
+def wanted(samples: list[Known]) -> set[str]:
+    """Keys of all reference samples that are named; a file's name stands for its key."""
+    named = {sample.source for sample in samples if sample.source}
+    given = {key for sample in samples for key, _ in sample.references}
+    return named | given | {shards.safe_key(key) for key in given}
+
+
+def _named(key: str, references: dict[str, Known]) -> Known | None:
+    return references.get(key) or references.get(shards.safe_key(key))
+
+
+def join(
+    samples: list[Known],
+    references: dict[str, Known],
+    needs: dict[str, Needs],
+    against: str,
+    where: tuple[str, str],
+) -> tuple[list[Joined], list[Lost]]:
+    """Each generated sample with what it is compared with.
+
+    Args:
+        samples: generated ones. references: reference samples by key; empty without any.
+        needs: of each metric. against: source, references, subject or auto.
+        where: how the generated and the reference shards are called in messages.
+
+    Returns:
+        Samples that can be scored; those whose references are not there are lost.
+
+    Raises:
+        UsageError: a metric needs references and there are none, no key joins, or no source has a
+            member that a metric needs.
+    """
+    paired = [name for name, need in needs.items() if need.paired]
+    anything = [name for name, need in needs.items() if need.paired or need.everything]
+    if anything and not references:
+        raise UsageError(
+            f"{', '.join(anything)}: compared with reference pictures: give --reference SHARDS"
+        )
+    if not paired:
+        return [Joined(sample) for sample in samples], []
+    by_subject: dict[str, list[Known]] = {}
+    for one in references.values():
+        by_subject.setdefault(one.subject, []).append(one)
+    joined: list[Joined] = []
+    lost: list[Lost] = []
+    for sample in samples:
+        made = _with_references(sample, references, by_subject, against)
+        if isinstance(made, Joined):
+            joined.append(made)
+        else:
+            lost.append(Lost(sample.key, sample.location, made))
+    if not joined:
+        raise UsageError(
+            f"no picture of {where[0]} joins with {where[1]}: first {lost[0].key}: "
+            f"{lost[0].reason}; the reference has e.g. '{next(iter(references))}'"
+        )
+    _check_members(joined, needs, where[1])
+    return joined, lost
+
+
+def _with_references(
+    sample: Known, references: dict[str, Known], by_subject: dict[str, list[Known]], against: str
+) -> Joined | str:
+    """A sample with what it is compared with, or why there is nothing."""
+    queries = _queries([query for _, query in sample.references])
+    made = Joined(sample, queries=queries)
+    if sample.source:
+        made.source = references.get(sample.source)
+        if made.source is None:
+            return f"its source '{sample.source}' is not in the reference shards"
+        if against in ("auto", "source"):
+            made.subjects = [[(made.source, boxes_of(made.source, queries))]]
+            return made
+    for key, query in sample.references:
+        found = _named(key, references)
+        if found is None:
+            return f"its reference '{key}' is not in the reference shards"
+        same = [found] if against == "references" else by_subject[found.subject]
+        made.subjects.append([(one, boxes_of(one, _queries([query]))) for one in same])
+    if made.subjects or made.source is not None:
+        return made
+    return "its generated.json names neither source_key nor references"
+
+
+def _queries(texts: list[str]) -> list[str]:
+    """The things that queries name ("a man, a dog" names two), each once."""
+    parts = [part.strip().lower() for text in texts for part in text.split(",")]
+    return [part for part in dict.fromkeys(parts) if part]
+
+
+def boxes_of(sample: Known, queries: list[str]) -> Boxes:
+    """The boxes of the things that queries name; all boxes where nothing is named.
+
+    A box is named by its label, or by its entity's phrase, head or lemma; a query names a label
+    that is one of its words ("the old man" names "man").
+    """
+    boxes: records.Boxes | None = sample.records.get("boxes.json")
+    if boxes is None:
+        return []
+    entities = sample.records.get("entities.json") or records.Entities()
+    names = {e.id: {e.text.lower(), e.head.lower(), e.lemma.lower()} for e in entities.entities}
+
+    def named(box: records.Box) -> bool:
+        mine = {box.label.lower(), *names.get(box.entity or 0, set())} - {""}
+        return any(query in mine or mine & set(query.split()) for query in queries)
+
+    return [list(map(float, b.xyxy)) for b in boxes.boxes if not queries or named(b)]
+
+
+def _check_members(joined: list[Joined], needs: dict[str, Needs], where: str) -> None:
+    for name, need in needs.items():
+        for member in need.members:
+            if any(j.source is not None and member in j.source.records for j in joined):
+                continue
+            raise UsageError(
+                f"{name}: no sample of {where} that was generated from has {member}, which "
+                f"{name} compares with; annotate the reference shards first"
+            )
+        if need.speaks is not None and not any(
+            need.speaks(Picture(j.source.key, records=j.source.records))
+            for j in joined
+            if j.source is not None and all(m in j.source.records for m in need.members)
+        ):
+            raise UsageError(f"{name}: nothing in {where} to compare with: {need.lacks}")
+
+
+def job_extra(feature: str, joined: Joined, classes: Any) -> Any:
+    """What a feature of the generated picture looks for."""
+    if feature == "gaze-objects":
+        from socialcli.evaluation.metrics import gaze
+
+        if joined.source is None:
+            return []
+        return list(gaze.labels(Picture(joined.source.key, records=joined.source.records)))
+    if feature in ("hoi-objects", "interactions"):
+        return [*dict.fromkeys([*classes.objects, "person"])] if classes else []
+    if feature in ("subject-objects", "clip-found", "dino-found"):
+        return joined.queries
+    return None

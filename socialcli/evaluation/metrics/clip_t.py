@@ -1,0 +1,54 @@
+"""CLIP-T: how well the picture fits its prompt.
+
+The cosine between CLIP's embeddings of the picture and of the prompt, averaged over pictures. Two
+columns, because papers use one name for both: the raw cosine, and CLIPScore's 2.5 * max(cos, 0).
+In 000_742de2d20f4a0d3a.txt Tables 1 and 2 are of the first kind (0.297), Table 3 of the second
+(0.757), as are those of 004_4061b8f037f69801.txt. Neither has the "A photo depicts" prefix of the
+CLIPScore paper. Where ``generated.json`` has a ``plain_prompt`` (pseudo-words replaced by words),
+that is the text, as 001_88ef10c0c1a7c5fa.txt section 5.2 does it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from socialcli.evaluation.metrics import Case, Column, Context, Needs, _means
+
+if TYPE_CHECKING:
+    import numpy
+
+SOURCE = "000_742de2d20f4a0d3a.txt, section 4.2; Hessel et al., CLIPScore, 2021"
+COLUMNS = (
+    Column("clip_t", "CLIP-T", "higher", -1, 1, "cosine",
+           "cosine of picture and prompt in CLIP, mean over pictures"),
+    Column("clip_t_score", "CLIP-T ×2.5", "higher", 0, 2.5, "score",
+           "CLIPScore: 2.5 * max(cosine, 0), mean over pictures"),
+)  # fmt: skip
+WEIGHT = 2.5
+
+
+def needs(config: Any) -> Needs:
+    return Needs(generated=("clip",), text=("clip-text",))
+
+
+def rows(cases: list[Case], context: Context) -> dict[str, numpy.ndarray]:
+    """``cosine`` (N,): of each picture with its prompt."""
+    import numpy
+
+    found = numpy.full(len(cases), numpy.nan)
+    for number, case in enumerate(cases):
+        picture, text = case.generated.get("clip"), case.text.get("clip-text", {}).get("vector")
+        if picture is not None and text is not None:
+            found[number] = _means.cosine(picture, text)[0, 0]
+    return {"cosine": found}
+
+
+def pictures(rows: dict[str, numpy.ndarray]) -> dict[str, numpy.ndarray]:
+    import numpy
+
+    cosine = rows["cosine"]
+    return {"clip_t": cosine, "clip_t_score": WEIGHT * numpy.maximum(cosine, 0)}
+
+
+def estimate(rows: dict[str, numpy.ndarray], counts: numpy.ndarray) -> dict[str, numpy.ndarray]:
+    return {name: _means.mean(values, counts) for name, values in pictures(rows).items()}

@@ -1,0 +1,110 @@
+"""Facial similarity: whether the faces are those of the reference picture.
+
+As 000_742de2d20f4a0d3a.txt section 4.2 has it: the embeddings of all faces of the generated picture
+and of the real one are paired greedily by their cosine (the best pair first, each face once), and
+the cosines of all pairs of all pictures are averaged.
+
+A picture in which no face is found forms no pair, and so does not lower that mean: a method that
+draws no faces is not punished. The paper does not say what it does about this. Hence three
+columns: the paper's mean, the same with 0 for every real face that found no partner, and the share
+of real faces that found one.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from socialcli.evaluation.metrics import Case, Column, Context, Needs, _means
+
+if TYPE_CHECKING:
+    import numpy
+
+SOURCE = "000_742de2d20f4a0d3a.txt, section 4.2"
+COLUMNS = (
+    Column("face", "Face sim.", "higher", -1, 1, "cosine",
+           "cosine of face embeddings, mean over greedily matched pairs of faces"),
+    Column("face_all", "Face sim. (all)", "higher", -1, 1, "cosine",
+           "the same, where a real face without a partner counts as 0"),
+    Column("face_found", "Faces found", "higher", 0, 1, "share",
+           "real faces that have a partner in the generated picture"),
+)  # fmt: skip
+
+
+def needs(config: Any) -> Needs:
+    return Needs(generated=("faces",), references=("faces",), paired=True)
+
+
+def match(similarity: numpy.ndarray) -> list[tuple[int, int]]:
+    """Pairs (row, column) of a matrix, the largest value first, each row and column used once.
+
+    Args:
+        similarity: (N, M). Equal values are taken in reading order.
+
+    Returns:
+        min(N, M) pairs in the order they were made.
+    """
+    import numpy
+
+    count = min(similarity.shape)
+    order = numpy.argsort(-similarity, axis=None, kind="stable")
+    pairs: list[tuple[int, int]] = []
+    used_rows: set[int] = set()
+    used_columns: set[int] = set()
+    for flat in order:
+        row, column = divmod(int(flat), similarity.shape[1])
+        if row not in used_rows and column not in used_columns:
+            pairs.append((row, column))
+            used_rows.add(row)
+            used_columns.add(column)
+            if len(pairs) == count:
+                break
+    return pairs
+
+
+def rows(cases: list[Case], context: Context) -> dict[str, numpy.ndarray]:
+    """``total`` (N,): sum of the matched cosines; ``pairs``, ``real``, ``drawn`` (N,): how many
+    pairs, real and generated faces with an embedding; all NaN where a picture was not readable."""
+    import numpy
+
+    total, pairs, real, drawn = (numpy.full(len(cases), numpy.nan) for _ in range(4))
+    for number, case in enumerate(cases):
+        mine = case.generated.get("faces", "embeddings")
+        references = [case.source] if case.source else [p for s in case.subjects for p in s]
+        theirs = [p.get("faces", "embeddings") for p in references]
+        if mine is None or not theirs or any(rows is None for rows in theirs):
+            continue
+        known = [rows for rows in theirs if len(rows)]
+        real[number], drawn[number] = sum(map(len, known)), len(mine)
+        total[number] = pairs[number] = 0
+        if known and len(mine):
+            similarity = _means.cosine(mine, numpy.concatenate(known))
+            chosen = match(similarity)
+            pairs[number] = len(chosen)
+            total[number] = sum(similarity[pair] for pair in chosen)
+    return {"total": total, "pairs": pairs, "real": real, "drawn": drawn}
+
+
+def _parts(rows: dict[str, numpy.ndarray]) -> dict[str, tuple[numpy.ndarray, numpy.ndarray]]:
+    import numpy
+
+    total, pairs, real = (numpy.nan_to_num(rows[name]) for name in ("total", "pairs", "real"))
+    return {"face": (total, pairs), "face_all": (total, real), "face_found": (pairs, real)}
+
+
+def pictures(rows: dict[str, numpy.ndarray]) -> dict[str, numpy.ndarray]:
+    return {name: _means.each(*parts) for name, parts in _parts(rows).items()}
+
+
+def estimate(rows: dict[str, numpy.ndarray], counts: numpy.ndarray) -> dict[str, numpy.ndarray]:
+    return {name: _means.ratio(*parts, counts) for name, parts in _parts(rows).items()}
+
+
+def notes(rows: dict[str, numpy.ndarray]) -> list[str]:
+    import numpy
+
+    real, drawn, pairs = (numpy.nansum(rows[name]) for name in ("real", "drawn", "pairs"))
+    without = int(((rows["real"] > 0) & (rows["drawn"] == 0)).sum())
+    return [
+        f"face: {int(pairs):,} pairs of {int(real):,} real and {int(drawn):,} generated faces; in "
+        f"{without:,} pictures that should show a face none was found"
+    ]

@@ -1,0 +1,343 @@
+"""One score from beginning to end: read, join, see, measure, resample, write."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from socialcli import __version__, shards
+from socialcli.errors import SocialcliError, UsageError
+from socialcli.evaluation import bootstrap, joining, samples, settings
+from socialcli.evaluation.features import compute as features
+from socialcli.evaluation.features import models as seeing
+from socialcli.evaluation.features.compute import Seen, Want
+from socialcli.evaluation.joining import Joined
+from socialcli.evaluation.metrics import Case, Column, Context, Needs, Picture
+from socialcli.evaluation.samples import Known, Lost
+from socialcli.pipeline.report import Report
+from socialcli.stages import option
+
+if TYPE_CHECKING:
+    import numpy
+
+SCHEMA = 1
+
+
+@dataclass
+class Options:
+    """How a score is made; none of it chooses models."""
+
+    reference: list[str] = option([], "Shards the pictures were generated from. Repeatable.")
+    real: bool = option(
+        False, "The pictures are real ones standing in for generated ones (each its own source)."
+    )
+    limit: int | None = option(None, "Score the first N generated pictures only.")
+    resamples: int = option(2000, "Bootstrap resamples for the 95 % intervals.")
+    seed: int = option(0, "Seed of the resampling.")
+    features: str | None = option(
+        None, "Folder where features are kept and looked up (default: OUTPUT/features)."
+    )
+    show: int = option(6, "Best and worst pictures of each figure on the page.")
+    title: str | None = option(None, "Heading of the page and name in tables.")
+    max_error_rate: float = option(0.05, "Exit with 1 when a larger share of pictures failed.")
+    quiet: bool = option(False, "Say only warnings and errors.")
+
+
+@dataclass
+class Score:
+    """Everything a score found, before it is written."""
+
+    title: str
+    inputs: list[str]
+    reference: list[str]
+    config: dict[str, Any]
+    modules: dict[str, Any]
+    cases: list[Case]
+    joined: list[Joined]
+    rows: dict[str, dict[str, numpy.ndarray]]
+    columns: dict[str, dict[str, Any]] = field(default_factory=dict)
+    pictures: dict[str, numpy.ndarray] = field(default_factory=dict)
+    models: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    lost: list[Lost] = field(default_factory=list)
+    options: Options = field(default_factory=Options)
+
+
+def score(inputs: list[str], output: str, config: settings.Config, options: Options) -> Score:
+    """Score generated pictures and write everything into a folder.
+
+    Args:
+        inputs: generated shards, or folders of pictures with their JSON.
+        output: folder for score.json, tables, page, rows and features.
+
+    Raises:
+        UsageError: something needed is missing; nothing heavy was done. SocialcliError: more
+            pictures failed than ``max_error_rate`` allows; the outputs are written all the same.
+    """
+    report = Report(quiet=options.quiet)
+    modules = settings.chosen(config)
+    needs = {name: module.needs(config) for name, module in modules.items()}
+    _check(options)
+    seen = _seen(needs, config, Path(options.features or Path(output) / "features"))
+    generated = samples.locations(inputs)
+    asked = options.reference or (inputs if options.real else [])
+    reference = samples.locations(asked) if asked else []
+    mine, lost = samples.generated(generated, options.limit, options.real)
+    members = joining.HELPFUL | {m for need in needs.values() for m in need.members}
+    theirs, unread = samples.reference(reference, joining.wanted(mine), members)
+    where = (", ".join(inputs), ", ".join(asked))
+    joined, unjoined = joining.join(mine, theirs, needs, config.against, where)
+    if any(need.text for need in needs.values()) and not any(j.generated.prompt for j in joined):
+        raise UsageError(f"{where[0]}: no sample has a prompt, which clip-t compares with")
+    classes = _classes(modules, joined, config)
+    everything = {name for need in needs.values() for name in need.everything}
+    unseen = features.compute(
+        seen, _wants(joined, theirs, needs, classes), config.batch_size, report
+    )
+    cases = [_case(one, needs, seen, classes) for one in joined]
+    every = [
+        Picture(one.key, {name: seen.value(name, one.digest) or {} for name in everything})
+        for one in (theirs.values() if everything else ())
+    ]
+    context = Context(config, every, classes)
+    rows = {name: module.rows(cases, context) for name, module in modules.items()}
+    made = Score(
+        options.title or shards.parts(inputs[0])[0].rstrip("/").rpartition("/")[2],
+        inputs, asked, dataclasses.asdict(config), modules, cases, joined, rows,
+        models={name: store.models for name, store in seen.stores.items()},
+        lost=_distinct([*lost, *unread, *unjoined, *unseen]), options=options,
+    )  # fmt: skip
+    _measure(made, report)
+    from socialcli.evaluation import writing
+
+    for path in writing.write(made, Path(output)):
+        report.info(path)
+    _say(made, report, len(mine) + len(lost))
+    return made
+
+
+def _check(options: Options) -> None:
+    if options.resamples < 0:
+        raise UsageError("--resamples must be 0 or more")
+    if options.limit is not None and options.limit < 1:
+        raise UsageError("--limit must be at least 1")
+    if not 0 <= options.max_error_rate <= 1:
+        raise UsageError(f"--max-error-rate {options.max_error_rate}: a share between 0 and 1")
+
+
+def _classes(modules: dict[str, Any], joined: list[Joined], config: settings.Config) -> Any:
+    """The interaction classes, where a metric has any."""
+    if "hoi" not in modules:
+        return None
+    known = [j.source.records.get("interactions.json") for j in joined if j.source]
+    found = [record.interactions for record in known if record is not None]
+    return modules["hoi"].classes(config.hoi_classes, found)
+
+
+def _distinct(lost: list[Lost]) -> list[Lost]:
+    """Each complaint once: a reference of several pictures is wanted several times."""
+    return list({(one.key, one.location, one.reason): one for one in lost}.values())
+
+
+def _seen(needs: dict[str, Needs], config: settings.Config, root: Path) -> Seen:
+    """The features that some metric asks for, with what is known of them."""
+    names: set[str] = set()
+    for need in needs.values():
+        names |= {*need.generated, *need.references, *need.text, *need.everything}
+    known = seeing.features(config)
+    seen = Seen(root, [known[name] for name in sorted(names)])
+    seen.check()
+    return seen
+
+
+def _wants(
+    joined: list[Joined], references: dict[str, Known], needs: dict[str, Needs], classes: Any
+) -> list[Want]:
+    """Every picture and text with the features that some metric asks of it."""
+    mine = sorted({name for need in needs.values() for name in need.generated})
+    texts = sorted({name for need in needs.values() for name in need.text})
+    theirs = sorted({name for need in needs.values() for name in need.references})
+    every = sorted({name for need in needs.values() for name in need.everything})
+    wants: list[Want] = []
+    for one in joined:
+        made = one.generated
+        jobs = [(name, joining.job_extra(name, one, classes)) for name in mine]
+        wants.append(Want(made.key, made.digest, jobs, made.location))
+        if made.prompt and texts:
+            jobs = [(name, None) for name in texts]
+            wants.append(Want(made.key, _text_digest(made), jobs, made.location, made.prompt))
+        for sample, boxes in _references(one):
+            jobs = [(n, boxes if n.endswith("-subjects") else None) for n in theirs]
+            wants.append(Want(sample.key, sample.digest, jobs, sample.location))
+    for sample in references.values() if every else ():
+        jobs = [(name, None) for name in every]
+        wants.append(Want(sample.key, sample.digest, jobs, sample.location))
+    return [want for want in wants if want.jobs]
+
+
+def _references(one: Joined) -> list[tuple[Known, joining.Boxes]]:
+    whole = [(one.source, list[list[float]]())] if one.source is not None else []
+    return [*(pair for subject in one.subjects for pair in subject), *whole]
+
+
+def _text_digest(sample: Known) -> str:
+    return samples.digest(sample.prompt.encode("utf-8", "surrogatepass"))
+
+
+def _case(one: Joined, needs: dict[str, Needs], seen: Seen, classes: Any) -> Case:
+    """A joined sample with everything that was seen of it."""
+
+    def picture(sample: Known, names: set[str], extra: Any) -> Picture:
+        values = {name: seen.value(name, sample.digest, extra(name)) for name in names}
+        there = {name: value for name, value in values.items() if value is not None}
+        return Picture(sample.key, there, sample.records)
+
+    def asked(name: str) -> Any:
+        extra = joining.job_extra(name, one, classes)
+        return extra if seen.features[name].asks else None
+
+    mine = {name for need in needs.values() for name in need.generated}
+    theirs = {name for need in needs.values() for name in need.references}
+    texts = {name for need in needs.values() for name in need.text}
+    said = {name: seen.value(name, _text_digest(one.generated)) for name in texts}
+    plain = {name for name in theirs if not seen.features[name].asks}
+    return Case(
+        one.generated.key,
+        one.unit,
+        one.generated.prompt,
+        picture(one.generated, mine, asked),
+        {name: value for name, value in said.items() if value is not None},
+        picture(one.source, plain, lambda name: None) if one.source is not None else None,
+        [
+            [
+                picture(s, theirs, lambda n, b=boxes: b if seen.features[n].asks else None)
+                for s, boxes in subject
+            ]
+            for subject in one.subjects
+        ],
+    )
+
+
+def _measure(made: Score, report: Report) -> None:
+    """Figures, intervals and each picture's own figures."""
+    import numpy
+
+    units = {unit: n for n, unit in enumerate(dict.fromkeys(case.unit for case in made.cases))}
+    members = numpy.array([units[case.unit] for case in made.cases])
+    ones = numpy.ones((1, len(made.cases)))
+    for name, module in made.modules.items():
+        rows = made.rows[name]
+        plain = {k: float(v[0]) for k, v in module.estimate(rows, ones).items()}
+        count = min(made.options.resamples, getattr(module, "RESAMPLES", made.options.resamples))
+        count = count if len(units) > 1 else 0  # one source says nothing about others
+        if count and any(numpy.isfinite(v) for v in plain.values()):
+            report.info(f"{name}: {count:,} resamples of {len(units):,} sources")
+        estimate = functools.partial(module.estimate, rows)
+        drawn = bootstrap.resampled(estimate, members, len(units), count, made.options.seed)
+        own = module.pictures(rows)
+        for column in module.COLUMNS:
+            kind = getattr(module, "INTERVAL", "percentile")
+            value = plain[column.name]
+            values = drawn.get(column.name, numpy.zeros(0))
+            span = bootstrap.interval(values, value, kind).within(column.low, column.high)
+            made.columns[column.name] = {
+                "value": value if numpy.isfinite(value) else None,
+                "low": span.low,
+                "high": span.high,
+                "n": _count(module, rows, own.get(column.name)),
+                "resamples": span.resamples,
+                "interval": kind,
+                "metric": name,
+                **_plain(column),
+            }
+        made.pictures.update(own)
+        if hasattr(module, "notes"):
+            made.notes += module.notes(rows)
+
+
+def _count(module: Any, rows: dict[str, numpy.ndarray], own: numpy.ndarray | None) -> int:
+    """How many pictures a figure is of."""
+    import numpy
+
+    if hasattr(module, "count"):
+        return int(module.count(rows))
+    return int(numpy.isfinite(own).sum()) if own is not None else 0
+
+
+def _plain(column: Column) -> dict[str, Any]:
+    """A column's own facts, with None for a range's open end."""
+    facts = dataclasses.asdict(column)
+    for end in ("low", "high"):
+        value = facts.pop(end)
+        facts[f"range_{end}"] = value if abs(value) != float("inf") else None
+    return facts
+
+
+def as_json(made: Score) -> dict[str, Any]:
+    """What score.json holds."""
+    from importlib import metadata
+
+    versions = {}
+    for package in ("numpy", "torch", "transformers", "scipy", "torchmetrics"):
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    methods = Counter(str(j.generated.info.get("method", "")) for j in made.joined)
+    return {
+        "schema": SCHEMA,
+        "title": made.title,
+        "generated": made.inputs,
+        "reference": made.reference,
+        "pictures": len(made.cases),
+        "units": len({case.unit for case in made.cases}),
+        "lost": len(made.lost),
+        "methods": dict(methods),
+        "resamples": made.options.resamples,
+        "seed": made.options.seed,
+        "level": bootstrap.LEVEL,
+        "columns": made.columns,
+        "notes": made.notes,
+        "models": made.models,
+        "config": {k: v for k, v in made.config.items() if k not in ("device", "batch_size")},
+        "metrics": {name: module.SOURCE for name, module in made.modules.items()},
+        "socialcli": __version__,
+        "versions": versions,
+        "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
+
+
+def _say(made: Score, report: Report, total: int) -> None:
+    for note in made.notes:
+        report.info(note)
+    keys = {(one.location, one.key) for one in made.lost}
+    for one in made.lost[:5]:
+        report.warn(f"{one.location}: {one.key}: {one.reason}")
+    if keys:
+        more = f"; all {len(made.lost):,} in errors.jsonl" if len(made.lost) > 5 else ""
+        report.warn(f"{len(keys):,} of {total:,} pictures could not be used whole{more}")
+    if len(keys) > made.options.max_error_rate * max(total, 1):
+        raise SocialcliError(
+            f"score: {len(keys):,} of {total:,} pictures failed, more than --max-error-rate "
+            f"{made.options.max_error_rate:g}; what could be scored is written, see errors.jsonl"
+        )
+
+
+def load(folder: str) -> tuple[Path, dict[str, Any]]:
+    """The score.json of an output folder, or of the folder ``score`` in a folder of shards.
+
+    Raises:
+        UsageError: there is none.
+    """
+    for place in (Path(folder), Path(folder) / "score"):
+        data = shards.read_bytes(str(place / "score.json"))
+        if data is not None:
+            body: dict[str, Any] = json.loads(data)
+            return place, body
+    raise UsageError(f"{folder}: no score.json here: run `socialcli score {folder} -o ...` first")

@@ -1,0 +1,93 @@
+"""What can be chosen about a score: the fields are flags and keys of a profile's [score] table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from socialcli.errors import UsageError
+from socialcli.evaluation.metrics import available as metrics_there
+from socialcli.evaluation.metrics import load as metric
+from socialcli.stages import ModelOptions, option
+
+AGAINST = ("auto", "source", "references", "subject")
+CROPS = ("none", "references", "both")
+FID_FEATURES = ("clip", "dino", "inception")
+
+
+@dataclass
+class Config(ModelOptions):
+    metrics: str = option(
+        "clip-t,clip-i,dino,face",
+        f"What to measure, divided by commas: {', '.join(metrics_there())}.",
+    )
+    against: str = option(
+        "auto",
+        "What clip-i and dino compare with: source (the picture a sample was made from), "
+        "references (those it was given), subject (all of their subject), auto (source if any).",
+    )
+    crops: str = option(
+        "none",
+        "Compare subjects instead of whole pictures in clip-i and dino: none, references "
+        "(crop those), both (find the subjects in the generated picture too).",
+    )
+    clip_backend: str = option("clip", "Which picture and text embedder.")
+    clip_model: str = option("", "Its model: hub id or folder.")
+    dino_backend: str = option("vit", "Which DINO.")
+    dino_model: str = option("", "Its model: hub id or folder.")
+    face_backend: str = option("insightface", "Which face detector.")
+    face_model: str = option("", "Its model: an insightface pack's name or folder.")
+    face_threshold: float = option(0.5, "Faces scored below this are not faces (0 to 1).")
+    identity_backend: str | None = option(
+        None, "Which identity embedder; by default the face detector's own, if it has one."
+    )
+    identity_model: str = option("", "Its model: a backbone.pth for iresnet, a pack otherwise.")
+    gaze_backend: str = option("sharingan", "Which gaze estimator.")
+    gaze_model: str = option("", "Its model: a checkpoint file for sharingan.")
+    ground_backend: str = option("grounding-dino", "Which detector finds objects by their name.")
+    ground_model: str = option("", "Its model: hub id or folder.")
+    box_threshold: float = option(0.35, "An object's box scores at least this (0 to 1).")
+    text_threshold: float = option(0.25, "It belongs to the labels that score above this.")
+    interaction_backend: str = option("pairwise", "Which interaction recogniser.")
+    interaction_model: str = option("", "Its model.")
+    hoi_classes: str = option(
+        "auto", "Classes of hoi: hico-det, world, a JSON file, or auto (from the references)."
+    )
+    hoi_box_threshold: float = option(
+        0.2, "Objects of hoi score at least this: low, since precision ranks them (CMMP's: 0.2)."
+    )
+    hoi_ap: str = option("11", "Recalls at which precision is taken: 11, or all.")
+    fid_features: str = option("clip", "Features of fid and kid: clip, dino or inception.")
+    inception_model: str = option(
+        "", "TorchScript file of Inception, for --fid-features inception."
+    )
+
+
+def chosen(config: Config) -> dict[str, Any]:
+    """Metric name -> module, as ``--metrics`` asks, in its order; every option checked.
+
+    Raises:
+        UsageError: no such metric, or an option with a value it cannot have.
+    """
+    names = [name.strip() for name in config.metrics.split(",") if name.strip()]
+    if not names:
+        raise UsageError(f"--metrics is empty. There are: {', '.join(metrics_there())}")
+    from socialcli.evaluation.metrics import hoi
+
+    for name, allowed in (
+        ("against", AGAINST),
+        ("crops", CROPS),
+        ("fid_features", FID_FEATURES),
+        ("hoi_ap", hoi.INTERPOLATIONS),
+    ):
+        if getattr(config, name) not in allowed:
+            flag = name.replace("_", "-")
+            there = ", ".join(allowed)
+            raise UsageError(f"--{flag} {getattr(config, name)}: expected one of {there}")
+    for name in ("face_threshold", "box_threshold", "text_threshold", "hoi_box_threshold"):
+        if not 0 <= getattr(config, name) <= 1:
+            flag = name.replace("_", "-")
+            raise UsageError(f"--{flag} {getattr(config, name)}: expected a number from 0 to 1")
+    if config.batch_size < 1:
+        raise UsageError("--batch-size must be at least 1")
+    return {name: metric(name) for name in dict.fromkeys(names)}

@@ -1,0 +1,88 @@
+"""What a score leaves in its folder: figures, tables, every picture's own figures, and the page."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from socialcli import shards
+from socialcli.evaluation import run, tables
+
+if TYPE_CHECKING:
+    import numpy
+
+    from socialcli.evaluation.run import Score
+
+
+def write(made: Score, out: Path) -> Iterator[str]:
+    """Write everything; yields the paths a person wants to open. ``score.json`` comes last, so
+    that a folder with one is whole."""
+    from socialcli.evaluation import page
+
+    body = run.as_json(made)
+    for name, rows in made.rows.items():
+        cases = {"key": [c.key for c in made.cases], "unit": [c.unit for c in made.cases]}
+        shards.write_bytes(str(out / "rows" / f"{name}.npz"), _npz({**cases, **rows}))
+    _lines(out / "samples.jsonl", _samples(made))
+    _lines(out / "errors.jsonl", (vars(one) for one in made.lost))
+    shards.write_bytes(str(out / "table.md"), tables.markdown(body).encode())
+    shards.write_bytes(str(out / "table.tex"), tables.latex(body).encode())
+    with shards.publish(str(out / "index.html")) as stream:
+        for piece in page.page(body, page.shown(made)):
+            stream.write(piece.encode("utf-8", "replace"))
+    text = json.dumps(body, ensure_ascii=False, indent=1, allow_nan=False)
+    shards.write_bytes(str(out / "score.json"), text.encode("utf-8", "replace"))
+    yield str(out / "score.json")
+    yield str(out / "index.html")
+
+
+def _npz(arrays: dict[str, Any]) -> bytes:
+    """Arrays as compressed .npz without anything pickled in it."""
+    import numpy
+
+    plain: dict[str, Any] = {
+        name: numpy.array(value, numpy.str_) if isinstance(value, list) else value
+        for name, value in arrays.items()
+    }
+    stream = io.BytesIO()
+    numpy.savez_compressed(stream, **plain)
+    return stream.getvalue()
+
+
+def rows(folder: Path, metric: str) -> dict[str, numpy.ndarray]:
+    """The rows of one metric as `write` left them, with ``key`` and ``unit`` (N,)."""
+    import numpy
+
+    with numpy.load(folder / "rows" / f"{metric}.npz", allow_pickle=False) as data:
+        return {name: data[name] for name in data.files}
+
+
+def _lines(path: Path, items: Any) -> None:
+    with shards.publish(str(path)) as stream:
+        for item in items:
+            line = json.dumps(item, ensure_ascii=False, allow_nan=False)
+            stream.write(line.encode("utf-8", "replace") + b"\n")
+
+
+def _samples(made: Score) -> Iterator[dict[str, Any]]:
+    """One line per picture: where it is, what it was made from, its own figures."""
+    import numpy
+
+    for number, joined in enumerate(made.joined):
+        info = joined.generated.info
+        own = {
+            name: float(values[number]) if numpy.isfinite(values[number]) else None
+            for name, values in made.pictures.items()
+        }
+        yield {
+            "key": joined.generated.key,
+            "unit": joined.unit,
+            "shard": joined.generated.location,
+            "prompt": joined.generated.prompt,
+            "seed": info["seed"] if isinstance(info.get("seed"), int) else None,
+            "method": str(info.get("method", "")),
+            **own,
+        }

@@ -1,0 +1,137 @@
+"""The models of a run, and a batch of requests from embeddings to pictures."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from socialcli import backends
+from socialcli.backends import ModelSpec
+from socialcli.diffusion import sampling
+from socialcli.generation import options
+
+if TYPE_CHECKING:
+    import torch
+    from PIL.Image import Image
+    from torch import Tensor
+
+    from socialcli.diffusion.sampling import Conditioning
+    from socialcli.records import Model
+
+KEPT = 512  # text states that are kept; captions hardly ever come twice, empty prompts always do
+WIDE = 32 * 32  # latents of more places than this fill a CPU's time one at a time
+
+
+@dataclass
+class Studio:
+    """The models of a run.
+
+    Attributes:
+        diffusion: a `roles.Diffusion`.
+        scheduler: class name of the scheduler that is used.
+        models: role -> what the record says of models besides it.
+    """
+
+    diffusion: Any
+    scheduler: str = ""
+    models: dict[str, Model] = field(default_factory=dict)
+    _texts: OrderedDict[str, Tensor] = field(default_factory=OrderedDict, repr=False)
+
+    def text(self, text: str) -> Tensor:
+        """(L, D) hidden states of a text. Each is made by itself, so that it is the same whatever
+        stands beside it, and kept for a while."""
+        import torch
+
+        found = self._texts.get(text)
+        if found is None:
+            with torch.inference_mode():
+                found = self.diffusion.prompts([text])[0]
+            self._texts[text] = found
+            while len(self._texts) > KEPT:
+                self._texts.popitem(last=False)
+        else:
+            self._texts.move_to_end(text)
+        return found
+
+
+def spec(config: Any) -> ModelSpec:
+    """The diffusion model that the options name."""
+    return ModelSpec(
+        "diffusion",
+        config.backend,
+        model=config.model,
+        revision=config.revision,
+        device=config.device,
+        dtype=config.dtype,
+    )
+
+
+def studio(config: Any) -> Studio:
+    """The diffusion model, and a check that it can draw what is asked for.
+
+    Raises:
+        ModelMissing: it is not here. UsageError: no such scheduler, or a size it cannot draw.
+    """
+    import torch
+
+    made = Studio(backends.load(spec(config)))
+    for network in (made.diffusion.unet, made.diffusion.vae):
+        network.to(memory_format=torch.channels_last)  # an eighth faster on CPUs
+    made.scheduler = type(sampling.scheduler(config.scheduler, made.diffusion.scheduler)).__name__
+    made.diffusion.latent_shape(*size(config, made)[::-1])
+    return made
+
+
+def size(config: Any, studio: Studio) -> tuple[int, int]:
+    """(width, height) of the pictures."""
+    side = studio.diffusion.picture_size
+    return options.size(config) or (side, side)
+
+
+def part(config: Any, studio: Studio) -> int:
+    """How many pictures go through the UNet at once.
+
+    On a CPU a row of a matrix product depends, in its last bits, on how many rows there are; so
+    there are always equally many, whatever the batch size, and a key gives the same picture to the
+    last bit. Elsewhere it is the batch size, which is then part of those last bits.
+    """
+    if studio.diffusion.unet.device.type != "cpu":
+        return max(1, config.batch_size)
+    width, height = size(config, studio)
+    places = width * height // studio.diffusion.factor**2
+    return sampling.TOGETHER if places <= WIDE else 1
+
+
+def draw(config: Any, studio: Studio, conditioning: Conditioning, seeds: list[int]) -> list[Image]:
+    """N pictures from N seeds, RGB.
+
+    Raises:
+        UsageError: the scheduler cannot take so many steps.
+    """
+    import torch
+
+    diffusion = studio.diffusion
+    width, height = size(config, studio)
+    with torch.inference_mode():
+        latents = sampling.denoise(
+            diffusion.unet,
+            sampling.scheduler(config.scheduler, diffusion.scheduler),
+            [sampling.generator(seed) for seed in seeds],
+            diffusion.latent_shape(height, width),
+            conditioning,
+            config.steps,
+            config.guidance,
+        )
+        alone = diffusion.unet.device.type == "cpu"  # as `part`: rows must not see each other
+        rows = latents.split(1) if alone else [latents]
+        pixels = torch.cat([diffusion.decode(part).float() for part in rows])
+    return pictures(pixels)
+
+
+def pictures(pixels: torch.Tensor) -> list[Image]:
+    """(N, 3, H, W) in [-1, 1] (clamped) as RGB pictures."""
+    from PIL import Image
+
+    levels = ((pixels.clamp(-1, 1) + 1) * 127.5).round().byte()
+    return [Image.fromarray(one) for one in levels.permute(0, 2, 3, 1).cpu().numpy()]

@@ -1,0 +1,328 @@
+"""Requests for pictures: out of prompt files and flags, and out of the samples of shards."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from socialcli import records, shards
+from socialcli.errors import SampleFailed, UsageError
+from socialcli.generation.options import ReferenceOptions
+from socialcli.shards import Sample
+
+SUFFIXES = (".txt", ".csv", ".tsv", ".jsonl", ".ndjson")
+PROMPT_COLUMNS = ("prompt", "caption", "text")
+_REFERENCE = re.compile(r"(reference|query|scale|mask)[ _-]?(\d*)")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A reference picture that is asked for.
+
+    Attributes:
+        name: a file, a key or a subject; what it is is found out when it is looked for.
+        query: the words that say what in it is meant, or one of `options.QUERIES`; None: not said.
+        scale: None: the method's own.
+        beside: folder that a relative file name is looked for in first.
+        identity: find another picture of this person instead of ``name``.
+        own: the sample itself, where it came with the request.
+        by_mask: a mask says what is meant, besides the words.
+        mask: the file of that mask, white where the subject is; else the sample's masks.json.
+        entity: whose mask of the sample's it is; None: all subjects'.
+    """
+
+    name: str
+    query: str | None = None
+    scale: float | None = None
+    beside: str = ""
+    identity: str | None = None
+    own: Sample | None = None
+    by_mask: bool = False
+    mask: str | None = None
+    entity: int | None = None
+
+
+@dataclass(frozen=True)
+class Request:
+    """One picture to be made."""
+
+    prompt: str
+    negative: str = ""
+    seed: int | None = None  # None: of the key
+    source_key: str | None = None
+    plain_prompt: str | None = None
+    references: tuple[Wanted, ...] = ()
+
+
+def is_prompts(name: str) -> bool:
+    """Whether an input is a file of prompts, and not a shard."""
+    return name.lower().endswith(SUFFIXES)
+
+
+def entries(config: Any) -> list[tuple[str, Request]]:
+    """(key, request) of every picture that the flags and the prompt files ask for, in order.
+
+    Raises:
+        UsageError: a file that cannot be read, lacks a column, or has one key twice.
+    """
+    name = repr(config)
+    if name not in _READ:
+        _READ.clear()
+        _READ[name] = _all(config)
+    return _READ[name]
+
+
+# The last configuration's requests: every shard of a run asks for its part of them.
+_READ: dict[str, list[tuple[str, Request]]] = {}
+
+
+def _all(config: Any) -> list[tuple[str, Request]]:
+    rows: list[tuple[str | None, Request, str]] = [
+        (None, Request(text.strip()), "--prompt") for text in config.prompt
+    ]
+    for file in config.prompts:
+        rows += _file(file)
+    found: list[tuple[str, Request]] = []
+    seen: dict[str, str] = {}
+    for number, (given, request, where) in enumerate(rows):
+        key = f"{number:05d}" if given is None else shards.safe_key(given + ".")
+        if key in seen:
+            raise UsageError(f"{where}: the key '{key}' is there twice (also {seen[key]})")
+        seen[key] = where
+        request = replace(
+            request,
+            negative=request.negative or config.negative,
+            references=asked(config, request.references),
+        )
+        found += copies(key, request, config.per_prompt)
+    return found
+
+
+def copies(key: str, request: Request, count: int) -> list[tuple[str, Request]]:
+    """The request under its key, or ``count`` of it under ``key-0``, ``key-1``...
+
+    A seed that was given is that of the first; the others count on from it.
+    """
+    if count == 1:
+        return [(key, request)]
+    seeds = [None if request.seed is None else request.seed + n for n in range(count)]
+    return [(f"{key}-{n}", replace(request, seed=seed)) for n, seed in enumerate(seeds)]
+
+
+def asked(config: Any, own: tuple[Wanted, ...]) -> tuple[Wanted, ...]:
+    """References with the flags' queries, scales and masks where they have none; those of the
+    flags where there are no others."""
+    if not isinstance(config, ReferenceOptions):
+        return ()
+    wanted = own or tuple(Wanted(name) for name in config.reference)
+    by_mask = getattr(config, "query_by", "text") == "mask"  # not every method has masks
+    masks = [] if own else getattr(config, "mask", [])
+    filled = []
+    for number, one in enumerate(wanted):
+        query = config.query[min(number, len(config.query) - 1)] if config.query else None
+        scale = config.scale[min(number, len(config.scale) - 1)] if config.scale else None
+        filled.append(
+            replace(
+                one,
+                query=query if one.query is None else one.query,
+                scale=scale if one.scale is None else one.scale,
+                by_mask=by_mask,
+                mask=masks[number] if masks else one.mask,
+            )
+        )
+    return tuple(filled)
+
+
+# ---------------------------------------------------------------- files
+
+
+def _file(file: str) -> list[tuple[str | None, Request, str]]:
+    """(key or None, request, where it stands) of every row."""
+    try:
+        text = Path(file).expanduser().read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise UsageError(f"{file}: cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{file}: not UTF-8 text (byte {error.start})") from None
+    suffix = Path(file).suffix.lower()
+    if suffix == ".txt":
+        lines = ((n, {"prompt": line}) for n, line in enumerate(text.splitlines(), 1))
+        rows: Iterator[tuple[int, dict[str, Any]]] = (r for r in lines if r[1]["prompt"].strip())
+    elif suffix in (".jsonl", ".ndjson"):
+        rows = _json_rows(file, text)
+    else:
+        rows = _table_rows(file, text, "\t" if suffix == ".tsv" else ",")
+    beside = str(Path(file).expanduser().parent)
+    found = [_row(row, f"{file}, line {number}", beside) for number, row in rows]
+    if not found:
+        raise UsageError(f"{file}: no prompts in it")
+    return found
+
+
+def _json_rows(file: str, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    import json
+
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            body = json.loads(line)
+        except ValueError as error:
+            raise UsageError(f"{file}, line {number}: not JSON ({error})") from None
+        if not isinstance(body, dict):
+            raise UsageError(f"{file}, line {number}: expected an object with a prompt")
+        yield number, body
+
+
+def _table_rows(file: str, text: str, delimiter: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    import csv
+    import io
+
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter)
+    names = [(name or "").strip().lower() for name in reader.fieldnames or []]
+    if not set(names) & set(PROMPT_COLUMNS):
+        raise UsageError(
+            f"{file}: no column 'prompt'; its first line names {', '.join(names) or 'nothing'}"
+        )
+    reader.fieldnames = names
+    try:
+        for row in reader:
+            if None in row:
+                raise UsageError(
+                    f"{file}, line {reader.line_num}: more cells than the first line has; put "
+                    "texts with commas in double quotes"
+                )
+            if any((cell or "").strip() for cell in row.values()):
+                yield reader.line_num, {k: v for k, v in row.items() if v}
+    except csv.Error as error:
+        raise UsageError(f"{file}, line {reader.line_num}: {error}") from None
+
+
+def _row(row: dict[str, Any], where: str, beside: str) -> tuple[str | None, Request, str]:
+    prompt = next((row[c] for c in PROMPT_COLUMNS if row.get(c) is not None), None)
+    if not isinstance(prompt, str) and prompt is not None:
+        raise UsageError(f"{where}: the prompt is no text")
+    key = row.get("key")
+    request = Request(
+        (prompt or "").strip(),
+        negative=_text(row, "negative", where) or "",
+        seed=_number(row, "seed", where, int),
+        plain_prompt=_text(row, "plain_prompt", where),
+        references=tuple(_references(row, where, beside)),
+    )
+    return (None if key in (None, "") else str(key)), request, where
+
+
+def _text(row: dict[str, Any], name: str, where: str) -> str | None:
+    value = row.get(name)
+    if value is not None and not isinstance(value, str):
+        raise UsageError(f"{where}: '{name}' is {value!r}, expected text")
+    return value
+
+
+def _number(row: dict[str, Any], name: str, where: str, kind: type) -> Any:
+    value = row.get(name)
+    if value is None or value == "":
+        return None
+    try:
+        number = kind(value)
+        if isinstance(value, bool) or (kind is int and not 0 <= number < 2**63):
+            raise ValueError
+    except (TypeError, ValueError):
+        raise UsageError(f"{where}: '{name}' is {value!r}, expected a number") from None
+    return number
+
+
+def _references(row: dict[str, Any], where: str, beside: str) -> Iterator[Wanted]:
+    """``reference``, ``query``, ``scale`` (and ``reference_2``...) or a list ``references``."""
+    listed = row.get("references")
+    if listed is not None and not isinstance(listed, list):
+        raise UsageError(f"{where}: 'references' is a list; one reference is called 'reference'")
+    for one in listed or []:
+        one = {"reference": one} if isinstance(one, str) else one
+        if not isinstance(one, dict):
+            raise UsageError(f"{where}: a reference is a name, or an object with key and query")
+        name = next((one[c] for c in ("reference", "path", "key", "file") if c in one), None)
+        if not isinstance(name, str):
+            raise UsageError(f"{where}: a reference has no 'reference' (a file, key or subject)")
+        query, scale = _text(one, "query", where), _number(one, "scale", where, float)
+        yield Wanted(name, query, scale, beside, mask=_text(one, "mask", where))
+    numbers: dict[str, dict[str, str]] = {}
+    for column in row:
+        match = _REFERENCE.fullmatch(column)
+        if match:
+            numbers.setdefault(match[2], {})[match[1]] = column
+    for number, columns in sorted(numbers.items(), key=lambda item: int(item[0] or 0)):
+        name = _text(row, columns["reference"], where) if "reference" in columns else None
+        if name:
+            query = _text(row, columns.get("query", ""), where)
+            scale = _number(row, columns.get("scale", ""), where, float)
+            mask = _text(row, columns.get("mask", ""), where)
+            yield Wanted(name, query, scale, beside, mask=mask)
+        elif "reference" not in columns and number:
+            raise UsageError(f"{where}: there is a {'/'.join(columns)} {number} but no reference")
+
+
+# ---------------------------------------------------------------- samples
+
+
+def of_sample(config: Any, sample: Sample) -> Request:
+    """The request that a sample of a shard is.
+
+    Raises:
+        SampleFailed: no such caption, or nothing to tell its subjects by.
+    """
+    text = caption(sample, config.caption)
+    wanted: tuple[Wanted, ...] = ()
+    if isinstance(config, ReferenceOptions):
+        wanted = asked(config, ()) if config.reference else _matched(config, sample)
+    return Request(text, config.negative, None, sample.key, None, wanted)
+
+
+def caption(sample: Sample, number: int) -> str:
+    """Caption ``number`` of a sample: 0 is the one its records parse.
+
+    Raises:
+        SampleFailed: it has none of that number, or an empty one.
+    """
+    found = sample.record(records.Caption)
+    texts = [found.text, *found.others]
+    if number >= len(texts):
+        raise SampleFailed(f"no caption {number}: caption.json has {len(texts)}, counted from 0")
+    if not texts[number].strip():
+        raise SampleFailed("the caption is empty")
+    return texts[number].strip()
+
+
+def _matched(config: ReferenceOptions, sample: Sample) -> tuple[Wanted, ...]:
+    """The sample's own picture, that of the same key, or others of the people in it."""
+    from socialcli.generation import references
+
+    match = config.match or ("key" if config.references else "own")
+    # Where a mask says which subject, the reference implementation gives the whole caption.
+    usual = "caption" if getattr(config, "query_by", "text") == "mask" else "nouns"
+    query = config.query[0] if config.query else usual
+    own = sample if match == "own" else None
+    if own is not None:
+        own.picture()  # there must be one
+    if match != "identity" and not config.per_subject:
+        said = references.words(sample, query, config.caption)
+        return asked(replace(config, query=[]), (Wanted(sample.key, said, own=own),))
+    found = references.subjects(sample)
+    if match == "identity":
+        found = [subject for subject in found if subject.identity is not None]
+        if not found:
+            raise SampleFailed("its people.json names nobody: whose other picture shall it be?")
+    if not found:
+        raise SampleFailed("entities.json: the entity list is empty, there is no subject")
+    wanted = []
+    for subject in found if config.per_subject else found[:1]:
+        named = {"nouns": subject.noun, "phrases": subject.phrase}.get(query)
+        said = named or references.words(sample, query, config.caption)
+        who = subject.identity if match == "identity" else None
+        entity = subject.entity if config.per_subject and who is None else None
+        wanted.append(Wanted(sample.key, said, identity=who, own=own, entity=entity))
+    return asked(replace(config, query=[]), tuple(wanted))

@@ -1,0 +1,281 @@
+"""A method of generate seen as a stage: requests come as samples that are still to be made."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import zlib
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from socialcli import backends, methods, records, shards
+from socialcli.errors import SampleFailed, UsageError
+from socialcli.generation import drawing, provenance, references, requests
+from socialcli.generation import options as generating
+from socialcli.generation.folder import FolderWriter
+from socialcli.generation.requests import Request
+from socialcli.shards import Damage, Sample
+from socialcli.stages import Item
+
+VERSION = 1  # raised when the same options give other pictures, whatever the method
+SEEDS = 53  # bits of a picture's seed: a whole number that every reader of JSON keeps exactly
+_PROBES, _PROBE = 64, 1 << 14
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A request with its reference pictures."""
+
+    request: Request
+    references: tuple[references.Reference, ...] = ()
+
+    @property
+    def prompt(self) -> str:
+        return self.request.prompt
+
+    @property
+    def negative(self) -> str:
+        return self.request.negative
+
+
+class GenerateStage:
+    """Gives a method the shape of a stage (see `socialcli.stages`)."""
+
+    READS: tuple[str, ...] = ()
+    WRITES: tuple[str, ...] = ()
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.method = methods.load("generate", name)
+        self.Config = self.method.Config
+        self.VERSION = VERSION * 1000 + self.method.VERSION
+        self.__name__ = self.method.__name__
+
+    def check(self, config: Any) -> None:
+        """Refuse options that make no sense.
+
+        Raises:
+            UsageError: one line that names the option.
+        """
+        generating.check(config)
+        if hasattr(self.method, "check_options"):
+            self.method.check_options(config)
+
+    def models(self, config: Any) -> list[Any]:
+        return self.method.models(config)
+
+    def load(self, config: Any) -> Any:
+        self.check(config)
+        backends.require(self.models(config))
+        if getattr(config, "references", None):
+            references.library(tuple(config.references))
+        return self.method.load(config)
+
+    def count(self, config: Any) -> int:
+        """How many pictures flags and prompt files ask for."""
+        return len(requests.entries(config))
+
+    def facts(self, config: Any) -> dict[str, Any]:
+        """What pictures depend on besides the options: which weights lie where models are."""
+        files = self.method.files(config) if hasattr(self.method, "files") else []
+        places = {f"weights of {spec.role}": spec.model for spec in self.models(config)}
+        places |= {file: file for file in [*files, *getattr(config, "references", [])]}
+        return {name: _weights(place) for name, place in places.items()}
+
+    def samples(self, config: Any, source: str, checksums: list[Any]) -> Iterator[Sample | Damage]:
+        """The requests numbered ``first:last``, or those that a shard's samples are."""
+        if config.prompt or config.prompts:
+            first, last = (int(n) for n in source.split(":"))
+            for key, request in requests.entries(config)[first:last]:
+                yield Sample(key, work=request)
+            return
+        for sample in shards.read_all(source, checksums):
+            if isinstance(sample, Damage):
+                yield sample
+            elif sample.key:
+                yield from self._requests(config, sample)
+
+    def _requests(self, config: Any, sample: Sample) -> Iterator[Sample]:
+        problem = sample.problem
+        if problem is None and sample.filtered is None:
+            try:
+                request = requests.of_sample(config, sample)
+            except SampleFailed as error:
+                problem = str(error)
+        if problem is not None or sample.filtered is not None:
+            yield Sample(sample.key, problem=problem, filtered=sample.filtered)
+            return
+        for key, one in requests.copies(sample.key, request, config.per_prompt):
+            yield Sample(key, work=one)
+
+    def look(self, config: Any, sources: list[str]) -> None:
+        """Read until one request can be drawn, so that no model is loaded for nothing.
+
+        Raises:
+            UsageError: there is none; the line has the last one's reason.
+        """
+        looked, reason = 0, ""
+        for source in sources:
+            for sample in self.samples(config, source, []):
+                looked += 1
+                try:
+                    if isinstance(sample, Damage):
+                        raise SampleFailed(sample.reason)
+                    if sample.problem or sample.filtered:
+                        raise SampleFailed(str(sample.problem or sample.filtered))
+                    self.prepare(config, sample)
+                    return
+                except SampleFailed as error:
+                    reason = str(error)
+        if looked:
+            raise UsageError(f"none of the {looked} pictures can be drawn: {reason}")
+
+    def prepare(self, config: Any, sample: Sample) -> Ready:
+        request: Request = sample.work
+        if not request.prompt:
+            raise SampleFailed("the prompt is empty")
+        if not self.method.REFERENCES:
+            return Ready(request)
+        if not request.references:
+            raise SampleFailed("no reference picture: give --reference, or a column 'reference'")
+        places = tuple(config.references)
+        found = [references.find(w, places, sample.key, request.prompt) for w in request.references]
+        return Ready(request, tuple(found))
+
+    def process(
+        self, config: Any, loaded: Any, items: list[Item]
+    ) -> list[dict[str, bytes] | Exception]:
+        """Pictures of requests with equally many references of equal weights together."""
+        results: dict[int, dict[str, bytes] | Exception] = {}
+        alike: dict[Any, list[tuple[int, Any]]] = defaultdict(list)
+        for number, item in enumerate(items):
+            try:
+                embedded = self.method.embed(config, loaded, item.work)
+            except SampleFailed as error:
+                results[number] = error
+                continue
+            weights = tuple(reference.scale for reference in item.work.references)
+            alike[weights].append((number, embedded))
+        size = drawing.part(config, loaded)
+        for group in alike.values():
+            for start in range(0, len(group), size):
+                part = group[start : start + size]
+                made = self._draw(config, loaded, items, part, size)
+                results.update(zip((number for number, _ in part), made, strict=True))
+        return [results[number] for number in range(len(items))]
+
+    def _draw(
+        self, config: Any, loaded: Any, items: list[Item], part: list[Any], size: int
+    ) -> list[dict[str, bytes] | Exception]:
+        """One batch of ``size``: what is missing of it is the last picture again."""
+        full = part + [part[-1]] * (size - len(part))
+        seeds = [_seed(items[number]) for number, _ in full]
+        conditioning = self.method.condition(config, loaded, [embedded for _, embedded in full])
+        images = drawing.draw(config, loaded, conditioning, seeds)[: len(part)]
+        return [
+            self._members(config, loaded, items[number], image)
+            for (number, _), image in zip(part, images, strict=True)
+        ]
+
+    def _members(
+        self, config: Any, loaded: Any, item: Item, image: Any
+    ) -> dict[str, bytes] | Exception:
+        request: Request = item.work.request
+        plain = request.plain_prompt
+        if plain is None and hasattr(self.method, "plain"):
+            plain = self.method.plain(config, loaded, request.prompt)
+        default = getattr(self.method, "SCALE", 1.0)
+        record = records.Generated(
+            prompt=request.prompt,
+            plain_prompt=plain,
+            negative=request.negative,
+            seed=_seed(item),
+            method=self.name,
+            model=loaded.diffusion.model,
+            models=loaded.models,
+            scheduler=loaded.scheduler,
+            steps=config.steps,
+            guidance=config.guidance,
+            size=image.size,
+            source_key=request.source_key,
+            references=[
+                records.Shown(r.key, r.query, default if r.scale is None else r.scale)
+                for r in item.work.references
+            ],
+        )
+        try:
+            body = records.dump(record)
+        except SampleFailed as error:
+            return error
+        meta = records.Meta(image.width, image.height, source="socialcli generate")
+        text = records.Caption(plain or request.prompt, model=records.Model("prompt"))
+        return {
+            "png": provenance.png(image, record, config.provenance),
+            "generated.json": body,
+            "caption.json": records.dump(text),
+            "meta.json": records.dump(meta),
+        }
+
+    def writer(self, config: Any, target: str, stream: BinaryIO) -> Any:
+        """What writes the samples: a tar, or files in a folder."""
+        if config.format == "shards":
+            return shards.Writer(stream)
+        folder, _, name = target.rpartition("/")
+        # Keys are unique within a shard only, so the pictures of each have a folder of their own.
+        named = "" if config.prompt or config.prompts else f"{name.removesuffix('.jsonl')}/"
+        return FolderWriter(folder or ".", named, stream)
+
+
+def _seed(item: Item) -> int:
+    given = item.work.request.seed
+    return (item.seed >> (63 - SEEDS)) if given is None else given
+
+
+def _weights(place: str) -> str:
+    """A word for what a local checkpoint holds: two trainings into one folder are told apart.
+
+    Of each file its size and some pieces spread over it; other places are told by their names.
+    """
+    root = Path(place).expanduser() if place else None
+    if root is None or not root.exists():
+        return place
+    files = sorted(p for p in root.rglob("*") if p.is_file()) if root.is_dir() else [root]
+    crc = 0
+    for file in files:
+        status = file.stat()
+        name = str(file.relative_to(root)) if root.is_dir() else ""
+        crc = zlib.crc32(
+            f"{name} {_pieces(file, status.st_size, status.st_mtime_ns)}".encode(), crc
+        )
+    return f"crc32 {crc:08x}"
+
+
+@functools.cache
+def _pieces(file: Path, size: int, modified: int) -> str:
+    crc = 0
+    with file.open("rb") as opened:
+        step = max(_PROBE, size // _PROBES)
+        for offset in range(0, size, step):
+            opened.seek(offset)
+            crc = zlib.crc32(opened.read(_PROBE), crc)
+    return f"{size} {crc:08x}"
+
+
+def targets(plan: Any) -> Any:
+    """The plan with lists of pictures instead of shards, where files are asked for.
+
+    Raises:
+        UsageError: files cannot go there.
+    """
+    if plan.config["format"] == "shards":
+        return plan
+    if any(task.target == "-" for task in plan.tasks):
+        raise UsageError("--format files needs a folder: give -o FOLDER")
+    renamed = [
+        dataclasses.replace(task, target=task.target.removesuffix(".tar") + ".jsonl")
+        for task in plan.tasks
+    ]
+    return dataclasses.replace(plan, tasks=tuple(renamed))

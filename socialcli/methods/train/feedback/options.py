@@ -1,0 +1,225 @@
+"""The options of `feedback`, with the paper's defaults, and what they mean.
+
+000_742de2d20f4a0d3a.txt, sections 3 and 4.1. What the paper leaves open was decided in
+``docs/feedback.md``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from socialcli.backends import ModelSpec
+from socialcli.backends.ssr.ssr_encoder import CLIP, own_tower
+from socialcli.errors import UsageError
+from socialcli.methods.train.feedback import scene
+from socialcli.stages import option
+from socialcli.training.options import TrainingOptions
+
+NAMES = ("boundary", "identity", "gaze", "pose", "interaction")
+NEW = "new"  # as --ssr-model: begin with an encoder that knows nothing
+SSR_GET = (
+    "download the checkpoint named at https://github.com/Xiaojiu-z/SSR_Encoder and pass "
+    "--ssr-model FOLDER (or --ssr-model new for one that knows nothing yet)"
+)
+
+
+@dataclass
+class Config(TrainingOptions):
+    # section 4.1
+    steps: int = option(100, "Optimiser steps of the whole run.")
+    batch_size: int = option(1024, "Samples per optimiser step, over all processes.")
+    learning_rate: float = option(5e-5, "Peak learning rate of the UNet's subject layers.")
+    aligner_learning_rate: float = option(5e-7, "Peak learning rate of the image-text aligner.")
+    max_grad_norm: float = option(0.0, "Clip the gradient's norm to this; 0 for no clipping.")
+    size: int = option(0, "Side of the square that is trained on, pixels; 0: the model's own.")
+    crop: str = option("random", "Which square, once the shortest side fits: random, centre.")
+    flip: float = option(0.5, "Probability of mirroring.")
+    likely_below: int = option(500, "Timesteps below this are more likely than those above.")
+    likely_ratio: float = option(2.0, "How many times more likely; 1: all alike.")
+    # models
+    backend: str = option("stable-diffusion", "Which diffusion backend.")
+    model: str = option("", "Its model: hub id, folder in diffusers' layout, or one file.")
+    revision: str | None = option(None, "Its commit or tag on the hub.")
+    ssr_model: str = option("", "SSR-Encoder to start from: a folder with its two files, or new.")
+    clip_model: str = option(
+        "", "CLIP whose vision tower SSR-Encoder looks through: hub id or folder; default: "
+        f"image_encoder in --ssr-model, else {CLIP}."
+    )  # fmt: skip
+    identity_backend: str = option("iresnet", "Which face embedder gives feedback.")
+    identity_model: str = option("", "Its model: a backbone.pth.")
+    gaze_backend: str = option("sharingan", "Which gaze estimator gives feedback.")
+    gaze_model: str = option("", "Its model: a checkpoint file for sharingan.")
+    pose_backend: str = option("vitpose", "Which keypoint estimator gives feedback.")
+    pose_model: str = option("", "Its model: hub id or folder.")
+    interaction_backend: str = option("pairwise", "Which interaction recogniser gives feedback.")
+    interaction_model: str = option("", "Its model: a folder; default: the package's own.")
+    # words and references
+    query: str = option("nouns", "What names the subjects: nouns, phrases, or the whole caption.")
+    caption_drop: float = option(0.8, "Probability that the UNet is not told the caption.")
+    reference: str = option(
+        "whole", "What CLIP sees: the whole picture, or the same square that is trained on."
+    )
+    # which feedback, when, how much
+    feedback: str = option(
+        "all", "Which: boundary, identity, gaze, pose, interaction, with commas; all or none."
+    )
+    weight_regularisation: float = option(0.01, "Weight of the regularisation.")
+    weight_boundary: float = option(0.01, "Weight of the boundary feedback.")
+    weight_identity: float = option(0.01, "Weight of the identity feedback.")
+    weight_gaze: float = option(0.01, "Weight of the gaze feedback.")
+    weight_pose: float = option(0.01, "Weight of the pose feedback.")
+    weight_interaction: float = option(0.01, "Weight of the interaction feedback.")
+    gate_boundary: str = option("all", "Timesteps of the boundary feedback: 0-200, all or none.")
+    gate_identity: str = option("0-400", "Timesteps of the identity feedback.")
+    gate_gaze: str = option("0-200", "Timesteps of the gaze feedback.")
+    gate_pose: str = option("0-700", "Timesteps of the pose feedback.")
+    gate_interaction: str = option("0-500", "Timesteps of the interaction feedback.")
+    weighting: str = option(
+        "gates", "gates, or inverse: no gates, weights inverse to --curves (Table 1, row 10)."
+    )
+    curves: str = option("", "JSON file of loss curves for --weighting inverse.", file=True)
+    write_curves: str = option(
+        "", "Train nothing: measure each loss at all timesteps and write the curves here.",
+        affects_result=False,
+    )  # fmt: skip
+    originals: str = option(
+        "picture", "What detectors see of the original: the picture, or its reconstruction."
+    )
+    # how each loss is read
+    regularisation: str = option("paper", "How it is read: paper or official.")
+    boundary_thickness: int = option(3, "Side of the morphological gradient's square, odd pixels.")
+    boundary_kernel: str = option("4", "Neighbours of the Laplacian: 4 or 8.")
+    boundary_mean: str = option("boundary", "Mean over the boundary's pixels, or the picture's.")
+    identity_aligned: bool = option(True, "Align faces that have landmarks; else cut out boxes.")
+    identity_normalised: bool = option(True, "Compare directions of embeddings, not raw numbers.")
+    least_face: float = option(12.0, "Faces smaller than this many pixels a side are left alone.")
+    gaze_term: str = option("point", "Target term: point (soft argmax) or heatmap.")
+    gaze_targets: str = option("shards", "Where people look: as the shards say, or the detector.")
+    pose_targets: str = option("detector", "Where keypoints are: as the detector says, or shards.")
+    pose_least_score: float = option(0.3, "Keypoints of x0 scored below this are not asked for.")
+    focal_alpha: float = option(0.5, "Weight of positives in the focal loss; 1 - it of negatives.")
+    focal_gamma: float = option(0.2, "Focus of the focal loss on what is wrong.")
+    # validation
+    validation_pictures: int = option(4, "Pictures of a grid.", affects_result=False)
+    validation_steps: int = option(30, "Sampling steps (UniPC) of each.", affects_result=False)
+    guidance: float = option(5.0, "Guidance scale of validation.", affects_result=False)
+    subject_scale: float = option(0.65, "Subject's scale in validation.", affects_result=False)
+
+    def __post_init__(self) -> None:
+        if not self.clip_model:
+            self.clip_model = own_tower(self.ssr_model)
+
+
+def wanted(config: Config) -> tuple[str, ...]:
+    """The feedbacks that ``--feedback`` names, in `NAMES`' order.
+
+    Raises:
+        UsageError: it names another.
+    """
+    text = config.feedback.strip()
+    named = {"all": set(NAMES), "none": set()}.get(text) if text in ("all", "none") else None
+    if named is None:
+        named = {part.strip() for part in text.split(",") if part.strip()}
+    unknown = sorted(named - set(NAMES))
+    if unknown:
+        raise UsageError(
+            f"--feedback: '{', '.join(unknown)}' is unknown; there are {', '.join(NAMES)}, "
+            "divided by commas, all and none"
+        )
+    return tuple(name for name in NAMES if name in named)
+
+
+def gates(config: Config) -> dict[str, Any]:
+    """`timesteps.Gate` of each wanted feedback, of weight 1 (`weights` has the real ones), or 0
+    where nothing would come of asking.
+
+    Raises:
+        UsageError: a gate or a curve that cannot be read.
+    """
+    from socialcli.diffusion import timesteps
+
+    if config.weighting == "gates" and not config.write_curves:
+        spans = {n: timesteps.parse(n, getattr(config, f"gate_{n}")) for n in wanted(config)}
+        return {n: timesteps.Gate(*span, _counts(config, n)) for n, span in spans.items()}
+    curves = timesteps.read_curves(config.curves) if config.weighting == "inverse" else {}
+    missing = [n for n in wanted(config) if curves and n not in curves]
+    if missing:
+        raise UsageError(f"--curves {config.curves}: no curve of {', '.join(missing)}")
+    everywhere = timesteps.parse("", "all")
+    return {
+        n: timesteps.Gate(*everywhere, _counts(config, n), curves.get(n, ()))
+        for n in wanted(config)
+    }
+
+
+def _counts(config: Config, name: str) -> float:
+    return float(getattr(config, f"weight_{name}") > 0)
+
+
+CHOICES = {
+    "crop": ("random", "centre"),
+    "query": scene.QUERIES,
+    "reference": ("whole", "square"),
+    "weighting": ("gates", "inverse"),
+    "originals": ("picture", "reconstruction"),
+    "regularisation": ("paper", "official"),
+    "boundary_kernel": ("4", "8"),
+    "boundary_mean": ("boundary", "picture"),
+    "gaze_term": ("point", "heatmap"),
+    "gaze_targets": ("shards", "detector"),
+    "pose_targets": ("detector", "shards"),
+}
+
+
+def check_options(config: Config) -> None:
+    """Refuse what makes no sense, before anything is read.
+
+    Raises:
+        UsageError: one line that names the option.
+    """
+    for name, allowed in CHOICES.items():
+        if getattr(config, name) not in allowed:
+            flag = name.replace("_", "-")
+            raise UsageError(f"--{flag} {getattr(config, name)}: choose {', '.join(allowed)}")
+    for name in ("regularisation", *NAMES):
+        if getattr(config, f"weight_{name}") < 0:
+            raise UsageError(f"--weight-{name} must be at least 0")
+    for name in ("flip", "caption_drop"):
+        if not 0 <= getattr(config, name) <= 1:
+            raise UsageError(f"--{name.replace('_', '-')} must lie between 0 and 1")
+    if config.boundary_thickness < 3 or config.boundary_thickness % 2 == 0:
+        raise UsageError("--boundary-thickness must be odd and at least 3")
+    if config.size < 0:
+        raise UsageError("--size must be at least 1, or 0 for the model's own")
+    if config.guidance <= 1:
+        raise UsageError("--guidance must be above 1")
+    if config.weighting == "inverse" and not (config.curves or config.write_curves):
+        raise UsageError("--weighting inverse needs --curves FILE; --write-curves FILE makes one")
+    if not config.ssr_model:
+        raise UsageError(f"feedback starts from an SSR-Encoder: {SSR_GET}")
+    gates(config)
+
+
+def base_spec(config: Config, device: str, dtype: str) -> ModelSpec:
+    """The diffusion model."""
+    return ModelSpec("diffusion", config.backend, config.model, config.revision, device, dtype)
+
+
+def models(config: Config) -> list[ModelSpec]:
+    """Every model that `load` would load."""
+    from socialcli.methods.train.feedback import watch
+
+    base = [
+        base_spec(config, config.device, config.dtype),
+        ModelSpec("clip", "clip", config.clip_model or CLIP),
+        ModelSpec("ssr", "ssr-encoder", config.ssr_model),
+    ]
+    return base + list(watch.specs(config, wanted(config), config.device, config.dtype).values())
+
+
+def weights(config: Config) -> dict[str, float]:
+    """Eq. 7's factors; all 0 where curves are only measured."""
+    names = ("regularisation", *wanted(config))
+    factors = {"denoise": 1.0, **{name: getattr(config, f"weight_{name}") for name in names}}
+    return dict.fromkeys(factors, 0.0) if config.write_curves else factors

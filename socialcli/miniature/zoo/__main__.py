@@ -1,0 +1,55 @@
+"""``python -m socialcli.miniature.zoo ROLE``: train one miniature, or with --check recompute its
+card; ROLE ``table`` prints what the cards say against what was asked."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from pathlib import Path
+
+ROLES = ("ground", "segment", "face", "identity", "pose", "gaze", "clip", "caption", "interaction",
+         "dino", "vae", "diffusion", "ssr", "controlnet")  # fmt: skip
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m socialcli.miniature.zoo", description=__doc__)
+    parser.add_argument("role", choices=(*ROLES, "table"))
+    parser.add_argument("--work", default="zoo-work", help="where checkpoints and logs go")
+    parser.add_argument("--steps", type=int, help="training steps; default: the role's")
+    parser.add_argument(
+        "--minutes", type=float, help="stop (cleanly) after this long, resume later"
+    )
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--check", action="store_true", help="measure the committed weights only")
+    options = parser.parse_args()
+    os.environ.setdefault("OMP_NUM_THREADS", str(options.threads))
+    import torch
+
+    from socialcli.miniature.zoo import cards
+
+    if options.role == "table":
+        print(cards.table())
+        return 0
+    torch.set_num_threads(options.threads)
+    role = importlib.import_module(f"socialcli.miniature.zoo.{options.role}")
+    if options.check and not cards.card(options.role).exists():
+        print(f"{options.role}: no published weights, nothing to check")
+        return 0
+    if options.check:
+        return cards.check(options.role, role.measure(cards.folder(options.role)))
+    work = Path(options.work) / options.role
+    run = role.train(work, options.steps or role.STEPS, options.minutes, options.device)
+    if not run.finished:
+        print(f"{options.role}: stopped at step {run.step}; the same command goes on")
+        return 0
+    target = cards.folder(options.role)
+    role.export(run.model, target)
+    cards.write(options.role, role, run, role.measure(target))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

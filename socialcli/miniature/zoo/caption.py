@@ -1,0 +1,278 @@
+"""BLIP-2 in miniature: one sentence about who does what to whom in a picture of the world.
+
+Transformers' `Blip2ForConditionalGeneration`: a vision tower that begins as CLIP's, a Q-Former and
+an OPT, trained end to end. The test split shows pairs of verb and object that training never did;
+so that the writer says what is seen and not what is usual, many of the words it has written so far
+are hidden from it while it learns, and many scenes are odd (`oddities`).
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from socialcli.miniature.world.captions import captions
+from socialcli.miniature.world.vocabulary import ANIMALS, THINGS, VERBS
+from socialcli.miniature.zoo import cards, data, labels, oddities, training, words
+from socialcli.miniature.zoo.clip import CLIP, quicken
+
+STEPS, BATCH, RATE, MUON = 11000, 48, 1.5e-3, 6e-3
+WIDTH, LAYERS, PATCH, QUERIES = 128, 6, 8, 16
+TEXTS = 2  # captions of a picture in one step
+HIDDEN = 0.4  # of the words written so far, hidden while learning
+ODD = 0.5  # of the acts with a thing
+PROMPTED = ("a photo of", "a picture of")  # what people make captioners continue
+TEST = 600
+NOUNS = ("man", "woman", "boy", "girl")
+
+
+def network(width: int = WIDTH, layers: int = LAYERS) -> Any:
+    """The untrained `Blip2ForConditionalGeneration`, seeded."""
+    import torch
+    from transformers import (
+        Blip2Config,
+        Blip2ForConditionalGeneration,
+        Blip2QFormerConfig,
+        Blip2VisionConfig,
+        OPTConfig,
+    )
+
+    torch.manual_seed(0)
+    tokenizer = words.writing_tokenizer()
+    model = Blip2ForConditionalGeneration(
+        Blip2Config(
+            vision_config=Blip2VisionConfig(
+                hidden_size=width, intermediate_size=3 * width, num_hidden_layers=layers,
+                num_attention_heads=4, image_size=data.SIZE, patch_size=PATCH,
+                initializer_range=0.02, layer_norm_eps=1e-5,
+            ),
+            qformer_config=Blip2QFormerConfig(
+                hidden_size=width, intermediate_size=2 * width, num_hidden_layers=2,
+                num_attention_heads=4, encoder_hidden_size=width, cross_attention_frequency=1,
+                hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, vocab_size=64,
+                max_position_embeddings=32,
+            ),
+            text_config=OPTConfig(
+                vocab_size=len(tokenizer), hidden_size=width, word_embed_proj_dim=width,
+                ffn_dim=2 * width, num_hidden_layers=2, num_attention_heads=4, dropout=0.0,
+                max_position_embeddings=128, bos_token_id=tokenizer.bos_token_id,
+                eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
+            ),
+            num_query_tokens=QUERIES,
+            image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
+        )
+    )  # fmt: skip
+    training.widen(model)
+    with torch.no_grad():
+        model.query_tokens.normal_()
+    return model
+
+
+def adopt(model: Any, clip: Any) -> None:
+    """Begin BLIP-2's vision tower with CLIP's weights.
+
+    BLIP-2 has no normalisation before the first layer; its mean and gain are folded into patch
+    and position embeddings, and its division by each patch's own deviation into one for all.
+    """
+    import torch
+
+    theirs, mine = clip.vision_model, model.vision_model
+    before = theirs.pre_layrnorm
+    with torch.no_grad():
+        sample = data.pixels(data.train_scenes(0, 16), CLIP)
+        gain = before.weight / theirs.embeddings(sample).std(-1).mean()
+
+        def fold(rows: Any) -> Any:  # (..., width)
+            return (rows - rows.mean(-1, keepdim=True)) * gain
+
+        seen, places = theirs.embeddings.patch_embedding.weight, theirs.embeddings
+        mine.embeddings.patch_embedding.weight.copy_(fold(seen.movedim(0, -1)).movedim(-1, 0))
+        mine.embeddings.patch_embedding.bias.zero_()
+        mine.embeddings.class_embedding.copy_(fold(places.class_embedding)[None, None])
+        mine.embeddings.position_embedding.copy_(
+            (fold(places.position_embedding.weight) + before.bias)[None]
+        )
+        for old, new in zip(theirs.encoder.layers, mine.encoder.layers, strict=True):
+            parts = (old.self_attn.q_proj, old.self_attn.k_proj, old.self_attn.v_proj)
+            new.self_attn.qkv.weight.copy_(torch.cat([p.weight for p in parts]))
+            new.self_attn.qkv.bias.copy_(torch.cat([p.bias for p in parts]))
+            new.self_attn.projection.load_state_dict(old.self_attn.out_proj.state_dict())
+            for name in ("layer_norm1", "layer_norm2", "mlp"):
+                getattr(new, name).load_state_dict(getattr(old, name).state_dict())
+        mine.post_layernorm.load_state_dict(theirs.post_layernorm.state_dict())
+
+
+def _trained() -> Any:
+    """The network with the heads that only training has."""
+    import torch
+    from torch import nn
+    from transformers import CLIPModel
+
+    class Trained(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.blip = network()
+            self.blip.set_attn_implementation("eager")  # twice as fast as fused on CPUs
+            self.patches = nn.Linear(WIDTH, sum(labels.PATCH_FACTS))
+            self.whole = nn.Linear(WIDTH, sum(labels.ACT_FACTS))
+
+    clip = CLIPModel.from_pretrained(cards.folder("clip"), dtype=torch.float32)
+    torch.manual_seed(1)
+    made = Trained()
+    adopt(made.blip, clip)
+    return made
+
+
+@cache
+def _tokenizer() -> Any:
+    return words.writing_tokenizer()
+
+
+def _batch(step: int) -> tuple[Any, ...]:
+    import numpy
+    import torch
+
+    rng = random.Random(f"caption {step}")
+    scenes = oddities.train_scenes(step, BATCH, ODD)
+    texts = []
+    for scene in scenes:
+        found = captions(scene, TEXTS)
+        for i in range(TEXTS):
+            prompt = rng.choice(PROMPTED) + " " if rng.random() < 0.1 else ""
+            texts.append(prompt + found[i % len(found)].text + "</s>")
+    tokens = _tokenizer()(texts, padding=True, return_tensors="pt")
+    facts = torch.from_numpy(numpy.stack([labels.patches(s, PATCH) for s in scenes]))
+    acts = torch.tensor([labels.acts(s) for s in scenes])
+    return data.pixels(scenes, CLIP), tokens["input_ids"], tokens["attention_mask"], facts, acts
+
+
+def _loss(model: Any, batch: tuple[Any, ...], step: int) -> Any:
+    import torch
+    from torch.nn import functional
+
+    device = next(model.parameters()).device
+    pixels, ids, mask, facts, acts = (part.to(device) for part in batch)
+    blip = model.blip
+    hidden = torch.rand(ids.shape, device=device) < HIDDEN
+    hidden[:, 0] = False
+    given = ids.masked_fill(hidden, blip.config.text_config.pad_token_id)
+    with torch.autocast(device.type, torch.bfloat16):
+        tower = blip.vision_model
+        states = tower.embeddings(pixels)
+        seen = tower.post_layernorm(tower.encoder(inputs_embeds=states).last_hidden_state)
+        asked = blip.qformer(
+            query_embeds=blip.query_tokens.expand(len(seen), -1, -1), encoder_hidden_states=seen
+        ).last_hidden_state
+        prefix = blip.language_projection(asked).repeat_interleave(TEXTS, 0)
+        spoken = blip.get_input_embeddings()(given)
+        out = blip.language_model(
+            inputs_embeds=torch.cat([prefix.to(spoken.dtype), spoken], 1),
+            attention_mask=torch.cat([mask.new_ones(len(mask), QUERIES), mask], 1),
+        ).logits[:, QUERIES:-1]
+        dense = model.patches(seen[:, 1:])
+        guess = model.whole(asked.mean(1))
+    target = ids[:, 1:].masked_fill(mask[:, 1:] == 0, -100)
+    value = functional.cross_entropy(out.float().flatten(0, 1), target.flatten())
+    for i, part in enumerate(dense.split(labels.PATCH_FACTS, -1)):
+        value = value + 0.3 * functional.cross_entropy(
+            part.float().flatten(0, 1), facts[..., i].flatten()
+        )
+    for i, part in enumerate(guess.split(labels.ACT_FACTS, -1)):
+        value = value + 0.2 * functional.cross_entropy(part.float(), acts[:, i])
+    return value
+
+
+def train(work: Path, steps: int, minutes: float | None, device: str) -> training.Run:
+    """Train, or go on training; CLIP's miniature must be there."""
+    model = _trained().to(device).train()
+    quicken(model.blip.vision_model)
+    run = training.fit(
+        model, _batch, _loss, work, steps, rate=RATE, decay=2e-2, warm=100, average=0.99,
+        minutes=minutes, rates=lambda name: 0.4 if "vision_model" in name else 1.0, muon=MUON,
+    )  # fmt: skip
+    run.model = run.model.blip
+    return run
+
+
+def export(model: Any, folder: Path) -> None:
+    """Write the Hugging Face folder: fp16 weights, image processor, tokenizer."""
+    from transformers import BlipImageProcessorPil
+
+    model.half().save_pretrained(folder)
+    BlipImageProcessorPil(size={"height": data.SIZE, "width": data.SIZE}).save_pretrained(folder)
+    words.writing_tokenizer(folder)
+
+
+def measure(folder: Path) -> dict[str, float]:
+    """How often (subject, verb, object) of the written caption is true of the test scene.
+
+    The captioner writes through the production backend with its default beam search; `parse`
+    reads the first statement. Right is what equals a relation of the scene: the subject's noun,
+    the verb and the object's noun; of acts that two people do together (`labels.MUTUAL`) either
+    may be the subject. ``unseen`` counts the scenes whose first relation is a pair
+    of verb and object that training never showed.
+    """
+    from socialcli import backends
+    from socialcli.backends import ModelSpec
+    from socialcli.backends.roles import Generation
+
+    captioner = backends.load(ModelSpec("caption", "blip2", str(folder)))
+    scenes = [s for s in data.test_scenes(TEST) if s.relations]
+    right: list[bool] = []
+    for start in range(0, len(scenes), 32):
+        part = scenes[start : start + 32]
+        found = captioner.caption([s.image for s in part], Generation(), [0] * len(part))
+        right += [parse(text) in truths(s) for s, text in zip(part, found, strict=True)]
+    unseen = [r for r, s in zip(right, scenes, strict=True) if s.relations[0].pair.tier in "vt"]
+    return {
+        "triples": round(sum(right) / len(right), 4),
+        "unseen_triples": round(sum(unseen) / max(len(unseen), 1), 4),
+        "scenes": len(right),
+    }
+
+
+def truths(scene: Any) -> set[tuple[str, str, str]]:
+    """(subject noun, verb, object noun) of all that is true of a scene, mutual acts both ways."""
+    names = {p.id: p.who.noun for p in scene.people} | {t.id: t.look.kind for t in scene.things}
+    return {(names[s], verb, names[o]) for s, verb, o in labels.relations(scene)}
+
+
+@cache
+def _forms() -> tuple[tuple[str, str, bool], ...]:
+    """(words, verb, passive) of every form of every verb, the longest first."""
+    forms = []
+    for verb in VERBS.values():
+        for form in (verb.third, verb.ing):
+            forms.append((form.replace(" in arms", ""), verb.lemma, False))
+        if verb.past:
+            forms.append((f"being {verb.past.replace(' in arms', '')}", verb.lemma, True))
+    return tuple(sorted(forms, key=lambda f: -len(f[0])))
+
+
+def parse(text: str) -> tuple[str, str, str] | None:
+    """(subject noun, verb, object noun) of a caption's first statement, in the world's grammar.
+
+    None where it makes none. Passives are turned round; holding a person is "hold in arms".
+    """
+    found = min(
+        (
+            (match.start(), -len(form), form, lemma, passive)
+            for form, lemma, passive in _forms()
+            if (match := re.search(rf"\b{form}\b", text))
+        ),
+        default=None,
+    )
+    if found is None:
+        return None
+    at, _, form, lemma, passive = found
+    noun = re.compile(r"\b(" + "|".join((*NOUNS, *ANIMALS, *THINGS)) + r")\b")
+    before, after = noun.findall(text[:at]), noun.findall(text[at + len(form) :])
+    if not before or not after:
+        return None
+    subject, target = (after[0], before[-1]) if passive else (before[-1], after[0])
+    if lemma in ("hold", "hold in arms"):
+        lemma = "hold in arms" if target in NOUNS else "hold"
+    return subject, lemma, target

@@ -1,0 +1,38 @@
+"""Batches of scenes: training scenes are drawn as they are needed, never stored."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING
+
+from socialcli.miniature.world import Scene, scene
+
+if TYPE_CHECKING:
+    import torch
+
+SIZE = 96
+TRAIN_SEED = 0
+TEST_SEED = 0  # the test split has its own people, things and pairs whatever the seed
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+
+def train_scenes(step: int, batch: int) -> list[Scene]:
+    """The scenes of one training step; no scene comes twice."""
+    return [scene(TRAIN_SEED, step * batch + i, SIZE, "train") for i in range(batch)]
+
+
+@functools.cache
+def test_scenes(count: int) -> tuple[Scene, ...]:
+    """The first ``count`` scenes of the test split."""
+    return tuple(scene(TEST_SEED, i, SIZE, "test") for i in range(count))
+
+
+def pixels(scenes: list[Scene], mean_std=IMAGENET) -> torch.Tensor:
+    """(N, 3, size, size) float32, normalised as the processors do."""
+    import numpy
+    import torch
+
+    rows = numpy.stack([numpy.asarray(s.image) for s in scenes])
+    stacked = torch.from_numpy(rows).permute(0, 3, 1, 2).float() / 255
+    mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in mean_std)
+    return ((stacked - mean) / std).contiguous()

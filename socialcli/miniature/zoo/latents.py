@@ -1,0 +1,157 @@
+"""What the diffusion miniatures learn from, computed once: latents of scenes, captions, truth.
+
+A training step that draws and encodes its scenes anew spends most of its time on that. So scenes
+are encoded once, in chunks on disk; a chunk is a function of its number (and of the autoencoder,
+for the latents), so an interrupted run goes on where it was.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from socialcli.miniature.zoo import data, labels, words
+
+CHUNK = 2500  # scenes a file
+LENGTH = 40  # tokens of a text; the world's longest captions have 38
+TEXTS = 4  # captions of a scene
+SIDE = 24  # of a latent
+PATCH = 8  # pixels of the patches whose truth is kept
+COARSE = data.SIZE // PATCH
+
+
+def tokenizer(folder: Path | None = None) -> Any:
+    """The pipeline's `CLIPTokenizer`."""
+    return words.clip_tokenizer(folder, LENGTH)
+
+
+def facts(folder: Path, chunk: int) -> dict[str, Any]:
+    """The truth about a chunk's training scenes, from disk where it lies there.
+
+    Returns:
+        ``ids`` (n, 4, 40) int16, tokens of four captions; ``said`` (n, 4, 40, 3) uint8, kind,
+        colour and part in the action (`labels`) of the instance each token speaks of, 0 for
+        none; ``patches`` (n, 144, 3) uint8, the same of what each patch shows; ``weight``
+        (n, 24, 24) uint8, how much a latent counts, in hundredths.
+    """
+    import numpy
+
+    file = folder / f"facts-{chunk:03d}.npz"
+    if file.exists():
+        return dict(numpy.load(file))
+    made = tokenizer()
+    rows: dict[str, list[Any]] = {"ids": [], "said": [], "patches": [], "weight": []}
+    for scene in data.train_scenes(chunk, CHUNK):
+        ids, said = tokens(made, scene)
+        rows["ids"].append(ids)
+        rows["said"].append(said)
+        rows["patches"].append(labels.patches(scene, PATCH).astype(numpy.uint8))
+        rows["weight"].append(weight(scene))
+    found = {name: numpy.stack(values) for name, values in rows.items()}
+    folder.mkdir(parents=True, exist_ok=True)
+    part = file.with_suffix(".part.npz")
+    with part.open("wb") as out:
+        numpy.savez(out, allow_pickle=False, **found)
+    part.replace(file)
+    return found
+
+
+def tokens(tokenizer: Any, scene: Any) -> tuple[Any, Any]:
+    """(4, 40) token ids of a scene's captions, and (4, 40, 3) whom each token speaks of."""
+    import numpy
+
+    from socialcli.miniature.world.captions import captions
+
+    written = captions(scene, TEXTS)
+    written = [written[i % len(written)] for i in range(TEXTS)]
+    read = tokenizer(
+        [w.text for w in written], padding="max_length", max_length=LENGTH, truncation=True,
+        return_offsets_mapping=True,
+    )  # fmt: skip
+    table = labels.instances(scene)
+    said = numpy.zeros((TEXTS, LENGTH, 3), numpy.uint8)
+    for row, one in enumerate(written):
+        starts = numpy.array([o[0] for o in read["offset_mapping"][row]])
+        ends = numpy.array([o[1] for o in read["offset_mapping"][row]])
+        for mention in one.mentions:
+            inside = (starts >= mention.start) & (ends <= mention.end) & (ends > starts)
+            kind, hue, role = table[mention.instance]
+            # A colour that is not said cannot be read.
+            told = labels.HUES[hue] in mention.phrase.split()
+            said[row, inside] = kind, hue if told else 0, role
+    return numpy.array(read["input_ids"], numpy.int16), said
+
+
+def weight(scene: Any) -> Any:
+    """(24, 24) uint8: 100 for the place, up to 150 for figures, up to 250 for heads."""
+    import numpy
+
+    step = scene.size // SIDE
+    shown = numpy.zeros((scene.size, scene.size))
+    shown[scene.instances > 0] = 0.5
+    for person in scene.people:
+        x0, y0, x1, y1 = (round(v) for v in person.head)
+        part = shown[y0:y1, x0:x1]
+        part[scene.instances[y0:y1, x0:x1] == person.id] = 1.5
+    coarse = shown.reshape(SIDE, step, SIDE, step).mean((1, 3))
+    return (100 * (1 + coarse)).round().astype(numpy.uint8)
+
+
+def mark(vae: Path) -> str:
+    """What tells one encoder's latents from another's: part of a hash over its weights."""
+    from safetensors.torch import load_file
+
+    digest = hashlib.sha256()
+    for name, weight in sorted(load_file(vae / "diffusion_pytorch_model.safetensors").items()):
+        if name.startswith(("encoder.", "quant_conv.")):
+            digest.update(name.encode() + weight.numpy().tobytes())
+    return digest.hexdigest()[:8]
+
+
+def autoencoder(folder: Path) -> Any:
+    """The published autoencoder, frozen, float32."""
+    import torch
+    from diffusers import AutoencoderKL
+
+    vae = AutoencoderKL.from_pretrained(folder, torch_dtype=torch.float32)
+    return vae.eval().requires_grad_(False)
+
+
+def encode(vae: Any, scenes: list[Any]) -> Any:
+    """(n, 4, 24, 24) float16 scaled latents of scenes."""
+    import torch
+
+    from socialcli.miniature.zoo.vae import HALF
+
+    found = []
+    with torch.inference_mode(), torch.autocast(vae.device.type, torch.bfloat16):
+        for start in range(0, len(scenes), 50):
+            pixels = data.pixels(scenes[start : start + 50], HALF).to(vae.device)
+            found.append(vae.encode(pixels).latent_dist.mode().float())
+    return (torch.cat(found) * vae.config.scaling_factor).half().cpu().numpy()
+
+
+def latents(folder: Path, chunk: int, vae_folder: Path) -> Any:
+    """A chunk's latents, from disk where they lie there."""
+    import numpy
+
+    file = folder / f"latents-{mark(vae_folder)}-{chunk:03d}.npy"
+    if not file.exists():
+        found = encode(autoencoder(vae_folder), data.train_scenes(chunk, CHUNK))
+        part = file.with_suffix(".part.npy")
+        numpy.save(part, found)
+        part.replace(file)
+    return numpy.load(file)
+
+
+def everything(folder: Path, chunks: int, vae_folder: Path) -> dict[str, Any]:
+    """Facts and latents of ``chunks`` chunks as torch tensors; builds what is not there yet."""
+    import numpy
+    import torch
+
+    parts = [facts(folder, i) | {"latents": latents(folder, i, vae_folder)} for i in range(chunks)]
+    return {
+        name: torch.from_numpy(numpy.concatenate([part[name] for part in parts]))
+        for name in parts[0]
+    }

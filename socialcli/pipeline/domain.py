@@ -1,0 +1,66 @@
+"""Models that know one kind of picture only, and samples that are of another kind.
+
+A model card beside a checkpoint (``*.card.json``, see `socialcli.miniature.zoo.cards`) says what it
+was trained on. A miniature of the rendered world finds nothing sensible in a photograph; a run that
+shows it one says so once.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from socialcli import records
+from socialcli.errors import SampleFailed
+
+if TYPE_CHECKING:
+    from socialcli.backends import ModelSpec
+    from socialcli.shards import Sample
+
+# A card's ``data`` begins with the key -> what ``meta.json`` gives as the source of such pictures.
+WORLDS = {"socialcli.world": re.compile(r"world-\d+-(train|val|test)-\d+")}
+
+
+def limited(specs: list[ModelSpec]) -> dict[str, re.Pattern[str]]:
+    """Roles whose model knows one world only -> the sources it knows."""
+    found = {}
+    for spec in specs:
+        for world in _worlds(spec.model):
+            found[spec.role] = world
+    return found
+
+
+def _worlds(model: str) -> list[re.Pattern[str]]:
+    place = Path(model) if model else None
+    if place is None or not place.exists():
+        return []
+    cards = (place if place.is_dir() else place.parent).glob("*.card.json")
+    texts = [_data(card) for card in cards]
+    return [w for name, w in WORLDS.items() if any(t.startswith(name) for t in texts)]
+
+
+def _data(card: Path) -> str:
+    try:
+        body: Any = json.loads(card.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return ""
+    return str(body.get("data", "")) if isinstance(body, dict) else ""
+
+
+def stranger(sample: Sample, known: dict[str, re.Pattern[str]]) -> str:
+    """What to say when a model is shown a picture of which it knows nothing; "" when it is not."""
+    if not known or not sample.key:
+        return ""
+    try:
+        source = sample.record(records.Meta).source
+    except SampleFailed:
+        source = ""
+    roles = [role for role, world in known.items() if not world.match(source)]
+    if not roles:
+        return ""
+    return (
+        f"the {', '.join(roles)} model was trained on rendered scenes (socialcli import world) and "
+        "knows nothing else; for photographs choose another --profile or model"
+    )

@@ -1,0 +1,393 @@
+"""What a run is: which stage with which options over which shards, as plain data.
+
+A `Plan` can be written as JSON and read back, which is how Slurm tasks, Ray tasks and worker
+processes all come to run the same code on the same decision.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import importlib
+import json
+import re
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from socialcli import __version__, records, shards
+from socialcli.errors import UsageError
+
+# Packages whose version is written into every stats file, when they are in use.
+_RECORDED = (
+    "numpy", "pillow", "torch", "transformers", "spacy", "insightface", "onnxruntime", "mediapipe",
+    "pycocotools", "scipy",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Task:
+    """One output shard: what goes in, where it comes out, and at most how many samples."""
+
+    index: int
+    source: str  # a location; where entries are numbered, "first:last"
+    target: str  # a location, "-" for stdout
+    limit: int | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A whole run. ``kind`` says what ``name`` is: a module of "stages" or "importers", or a
+    method of "generate"."""
+
+    kind: str
+    name: str
+    config: dict[str, Any]
+    tasks: tuple[Task, ...]
+    seed: int = 0
+    sidecar: bool = False
+    on_error: str = "keep"
+    overwrite: bool = False
+    retry_failed: bool = False
+    max_error_rate: float = 0.05
+    workers: int = 1
+    threads: int = 2
+    log_json: bool = False
+    quiet: bool = False
+
+    @property
+    def command(self) -> str:
+        """The subcommand as typed: ``extract-entities``."""
+        word = self.name.replace("_", "-")
+        if self.kind == "generate":
+            return self.kind
+        return f"import {word}" if self.kind == "importers" else word
+
+    @property
+    def numbered(self) -> bool:
+        """Whether tasks are ranges of numbered entries (pictures, prompts), and not shards."""
+        if self.kind == "generate":
+            return bool(self.config["prompt"] or self.config["prompts"])
+        return self.kind == "importers"
+
+    def to_json(self) -> str:
+        return json.dumps(dataclasses.asdict(self), indent=1)
+
+    @staticmethod
+    def from_json(text: str) -> Plan:
+        body = json.loads(text)
+        body["tasks"] = tuple(Task(**task) for task in body["tasks"])
+        return Plan(**body)
+
+
+def module(plan: Plan) -> Any:
+    """The stage module the plan names (what is none is wrapped to look like one)."""
+    if plan.kind == "generate":
+        from socialcli.generation.stage import GenerateStage
+
+        return GenerateStage(plan.name)
+    found = importlib.import_module(f"socialcli.{plan.kind}.{plan.name}")
+    if plan.kind == "importers":
+        from socialcli.importers._stage import ImportStage
+
+        return ImportStage(found)
+    return found
+
+
+def config(plan: Plan) -> Any:
+    """The stage's Config object."""
+    return module(plan).Config(**plan.config)
+
+
+def identity(plan: Plan, task: Task | None = None) -> dict[str, Any]:
+    """Everything a finished shard's content depends on besides its input: what two runs must
+    agree on before one may keep the other's shards."""
+    stage = module(plan)
+    values = {}
+    for f in dataclasses.fields(stage.Config):
+        if f.metadata.get("affects_result", True):
+            values[f.name] = plan.config.get(f.name)
+            if f.metadata.get("file") and values[f.name]:
+                named = values[f.name]
+                named = named if isinstance(named, list) else [named]
+                values[f.name] = ", ".join(str(name) + _held(str(name)) for name in named)
+    facts: dict[str, Any] = {
+        "command": plan.command,
+        **({"method": plan.name} if plan.kind == "generate" else {}),
+        "version": stage.VERSION,
+        "schema": records.SCHEMA_VERSION,
+        "seed": plan.seed,
+        "sidecar": plan.sidecar,
+        "on_error": plan.on_error,
+        **{f"option {name}": value for name, value in values.items()},
+    }
+    if plan.kind == "generate":
+        facts |= stage.facts(config(plan))
+    if task is not None:
+        facts["limit"] = task.limit
+        if plan.numbered:
+            facts["entries"] = task.source
+        else:
+            names = [PurePosixPath(part).name for part in shards.parts(task.source)]
+            facts["input"] = "+".join(names)
+    return facts
+
+
+def _held(location: str) -> str:
+    """What a file holds, in a word; "" where there is none."""
+    return _content(location, shards.size(location), shards.modified(location))
+
+
+@functools.cache
+def _content(location: str, size: int | None, modified: int | None) -> str:
+    """Read once as long as the file's size and time stay the same."""
+    content = shards.read_bytes(location)
+    return "" if content is None else f" (crc32 {zlib.crc32(content):08x})"
+
+
+def fingerprint(facts: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def difference(old: dict[str, Any], new: dict[str, Any]) -> str:
+    """The first differences between two identities, for people."""
+    found = []
+    for name in sorted(set(old) | set(new)):
+        if old.get(name) != new.get(name):
+            found.append(f"{name.replace('_', '-')} was {old.get(name)!r}, now {new.get(name)!r}")
+    return "; ".join(found[:3]) + ("; ..." if len(found) > 3 else "")
+
+
+def stats_location(target: str) -> str:
+    return _stem(target) + ".stats.json"
+
+
+def errors_location(target: str) -> str:
+    return _stem(target) + ".errors.jsonl"
+
+
+def _stem(target: str) -> str:
+    return target.removesuffix(".tar").removesuffix(".jsonl")
+
+
+def targets(sources: list[str], output: str) -> list[str]:
+    """Where each input shard's output goes.
+
+    ``output`` is ``-``, a folder or remote prefix (shards keep their names), one ``.tar`` for
+    one input, or a pattern holding ``%06d`` or ``{index}`` (shard number) or ``{name}`` (the
+    input's name without .tar).
+
+    Raises:
+        UsageError: two inputs would be written to the same place, or over an input.
+    """
+    if output == "-":
+        return ["-"] * len(sources)
+    found = []
+    for index, source in enumerate(sources):
+        name = input_name(source)
+        target = _from_pattern(output, index, name)
+        if target is None and output.endswith(".tar"):
+            target = output
+        elif target is None:
+            target = output.rstrip("/") + f"/{name}.tar"
+        if not target.endswith(".tar"):
+            raise UsageError(f"{output}: an output shard's name must end in .tar")
+        found.append(target)
+    first: dict[str, str] = {}
+    for source, target in zip(sources, found, strict=True):
+        if target in first:
+            raise UsageError(
+                f"{first[target]} and {source} would both be written to {target}; give a pattern "
+                "with a number, such as -o out/%06d.tar"
+            )
+        first[target] = source
+        if target in shards.parts(source) or _same_file(target, source):
+            raise UsageError(f"{target} is also an input; write to another folder")
+    return found
+
+
+def _from_pattern(output: str, index: int, name: str) -> str | None:
+    """A pattern filled in; None where ``output`` is none."""
+    try:
+        if re.search(r"%\d*d", output):
+            return output % index
+        if re.search(r"\{.*\}", output):
+            return output.format(name=name, index=index)
+    except (TypeError, ValueError, LookupError, AttributeError):
+        raise UsageError(
+            f"{output}: a pattern holds one number, as shard-%06d.tar or shard-{{index:06d}}.tar, "
+            "or the input's {name}.tar"
+        ) from None
+    return None
+
+
+def _same_file(target: str, source: str) -> bool:
+    if shards.is_url(target) or not Path(target).exists():
+        return False
+    return any(
+        not shards.is_url(p) and p != "-" and Path(p).exists() and Path(p).samefile(target)
+        for p in shards.parts(source)
+    )
+
+
+def input_name(source: str) -> str:
+    """The name of an input shard without folder and suffix; ``stdin`` for ``-``."""
+    first = shards.parts(source)[0]
+    if first == "-":
+        return "stdin"
+    name = PurePosixPath(first.partition("?")[0] if shards.is_url(first) else first).name
+    for suffix in shards.TAR_SUFFIXES:
+        name = name.removesuffix(suffix)
+    return name
+
+
+def limited(tasks: list[Task], limit: int | None, each: int = 1) -> list[Task]:
+    """The tasks cut to the first ``limit`` samples of the run, whatever the engine or order;
+    ``each`` is how many are made of one that is read."""
+    if limit is None:
+        return tasks
+    kept = []
+    left = limit
+    for task in tasks:
+        if left <= 0:
+            break
+        if shards.parts(task.source)[0] == "-":
+            kept.append(dataclasses.replace(task, limit=left))
+            break
+        count = 0
+        for _ in shards.scan(task.source):
+            count += each
+            if count > left:
+                break
+        cut = left if count > left else None
+        kept.append(dataclasses.replace(task, limit=cut))
+        left -= count
+    return kept
+
+
+def sliced(tasks: tuple[Task, ...], part: str | None) -> tuple[Task, ...]:
+    """Every n-th task, for ``--slice i/n`` (i from 0)."""
+    if part is None:
+        return tasks
+    try:
+        number, of = (int(piece) for piece in part.split("/"))
+        if not 0 <= number < of:
+            raise ValueError
+    except ValueError:
+        raise UsageError(f"--slice {part}: expected i/n with 0 <= i < n, as in 0/4") from None
+    return tasks[number::of]
+
+
+@cache
+def versions() -> dict[str, str]:
+    """Versions of this program and of the packages results may depend on."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = {"socialcli": __version__}
+    for package in _RECORDED:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+@dataclass
+class Stats:
+    """What is known about one finished output shard; also the sum over many."""
+
+    counts: dict[str, int] = field(
+        default_factory=lambda: {"total": 0, "ok": 0, "filtered": 0, "failed": 0, "damaged": 0}
+    )
+    seconds: float = 0.0
+    bytes: int = 0
+    skipped: int = 0  # shards that were finished before this run
+    tasks: int = 0
+
+    def add(self, other: Stats) -> None:
+        for name, value in other.counts.items():
+            self.counts[name] = self.counts.get(name, 0) + value
+        self.seconds += other.seconds
+        self.bytes += other.bytes
+        self.skipped += other.skipped
+        self.tasks += other.tasks
+
+    @property
+    def error_rate(self) -> float:
+        bad = self.counts["failed"] + self.counts["damaged"]
+        return bad / max(1, self.counts["total"] + self.counts["damaged"])
+
+
+def load_stats(target: str) -> dict[str, Any] | None:
+    """The stats file of an output shard, None if the shard is not finished."""
+    data = shards.read_bytes(stats_location(target))
+    if data is None:
+        return None
+    try:
+        body = json.loads(data)
+    except ValueError:
+        return None
+    if not isinstance(body, dict) or shards.size(target) != body.get("output", {}).get("bytes"):
+        return None
+    return body
+
+
+def collected(plan: Plan) -> Stats:
+    """The totals of a run, recomputed from the stats files on disk."""
+    total = Stats()
+    for task in plan.tasks:
+        body = load_stats(task.target)
+        if body is not None:
+            total.add(
+                Stats(
+                    dict(body["counts"]), body["timing"]["seconds"], body["output"]["bytes"], 0, 1
+                )
+            )
+    return total
+
+
+SCANNED = 2**31  # bytes of input that are read just to know how many samples will come
+
+
+def expected(plan: Plan, tasks: list[Task]) -> int | None:
+    """How many samples the tasks will see, for the progress bar; None where it costs too much.
+
+    Known from the entry numbers of an import, from the stats file beside an input that this
+    program wrote, or by reading the shards' headers while they are small.
+    """
+    total = 0
+    each = plan.config.get("per_prompt", 1)
+    allowed = SCANNED
+    for task in tasks:
+        if plan.numbered:
+            first, last = task.source.split(":")
+            total += int(last) - int(first)
+            continue
+        source = shards.parts(task.source)[0]
+        stats = load_stats(source) if source != "-" else None
+        if task.limit is not None:
+            total += task.limit
+        elif stats is not None:
+            total += each * (stats["counts"]["total"] - stats["counts"]["filtered"])
+        else:
+            allowed -= shards.size(source) or SCANNED
+            if allowed < 0:
+                return None
+            total += each * sum(1 for _ in shards.scan(source))
+    return total
+
+
+def entry_tasks(count: int, shard_size: int, output: str) -> Iterator[Task]:
+    """Tasks of an import: ``count`` entries in shards of ``shard_size``."""
+    for index, start in enumerate(range(0, count, shard_size)):
+        stop = min(start + shard_size, count)
+        target = "-" if output == "-" else _from_pattern(output, index, f"{index:06d}")
+        if target is None and output.endswith(".tar"):
+            target = output if count <= shard_size else output[:-4] + f"-{index:06d}.tar"
+        elif target is None:
+            target = output.rstrip("/") + f"/{index:06d}.tar"
+        yield Task(index, f"{start}:{stop}", target)

@@ -1,0 +1,252 @@
+"""From a command line to finished shards: planning, the dry run, the engine, the exit code."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+from socialcli import backends, shards
+from socialcli.errors import SocialcliError, UsageError
+from socialcli.pipeline import engines, shard
+from socialcli.pipeline import plan as planning
+from socialcli.pipeline.plan import Plan, Stats, Task
+from socialcli.pipeline.report import Report
+from socialcli.stages import option
+
+
+@dataclass
+class RunOptions:
+    """Options of every command that makes shards; one flag each."""
+
+    seed: int = option(0, "Global seed; a sample's own is a hash of it, the stage and the key.")
+    limit: int | None = option(None, "Stop after the first N samples of the run.")
+    workers: int = option(1, "Worker processes, each with its own copy of the models.")
+    threads: int = option(2, "Threads per worker that decode ahead of the model.")
+    engine: str = option("local", "Where tasks run: local, ray or slurm.")
+    engine_option: list[str] = option([], "KEY=VALUE for the engine (partition=gpu). Repeatable.")
+    slice: str | None = option(None, "Do only every n-th shard: i/n, i from 0.")
+    sidecar: bool = option(False, "Write only the new members, under the same keys.")
+    on_error: str = option("keep", "Failed samples: keep (pass through as they are) or drop.")
+    max_error_rate: float = option(0.05, "Exit with 1 when a larger share of samples failed.")
+    retry_failed: bool = option(False, "Do the failed samples of finished shards again.")
+    overwrite: bool = option(False, "Replace finished shards, even of other options.")
+    dry_run: bool = option(False, "Print what would run, and exit.")
+    log_json: bool = option(False, "Messages on stderr as JSON lines.")
+    quiet: bool = option(False, "Say only warnings and errors.")
+
+
+def run_stage(
+    kind: str,
+    name: str,
+    config: dict[str, Any],
+    sources: list[str],
+    output: str,
+    options: RunOptions,
+    shard_size: int = 1000,
+) -> Stats:
+    """Plan and run a stage, an importer or a method of generate (see `planned`, `carry_out`)."""
+    plan = planned(kind, name, config, sources, output, options, shard_size)
+    return carry_out(plan, options)
+
+
+def carry_out(plan: Plan, options: RunOptions) -> Stats:
+    """Run a plan, or print it where that is all that was asked for.
+
+    Raises:
+        SocialcliError: it could not be carried out, or more samples failed than
+            ``max_error_rate`` allows.
+    """
+    if options.dry_run:
+        _print_plan(plan)
+        return Stats()
+    report = Report(options.log_json, options.quiet)
+    return execute(plan, options.engine, _pairs(options.engine_option), report)
+
+
+def planned(
+    kind: str,
+    name: str,
+    config: dict[str, Any],
+    sources: list[str],
+    output: str,
+    options: RunOptions,
+    shard_size: int = 1000,
+) -> Plan:
+    """The plan of a run.
+
+    Args:
+        kind: "stages", "importers" or "generate". name: the module's name in that package, or
+            the method.
+        config: the configuration's values (see `profiles.values`).
+        sources: input locations; unused where entries are numbered.
+        output: folder, pattern, remote prefix or ``-``.
+        shard_size: samples per shard where entries are numbered.
+
+    Raises:
+        UsageError: the request makes no sense.
+    """
+    if options.on_error not in ("keep", "drop"):
+        raise UsageError(f"--on-error {options.on_error}: choose keep or drop")
+    if options.workers < 1 or options.threads < 1:
+        raise UsageError("--workers and --threads must be at least 1")
+    if config.get("batch_size", 1) < 1:
+        raise UsageError("--batch-size must be at least 1")
+    if not 0 <= options.max_error_rate <= 1:
+        raise UsageError(f"--max-error-rate {options.max_error_rate}: a share between 0 and 1")
+    if output == "-" and sys.stdout.isatty() and not options.dry_run:
+        raise UsageError("-o - writes an archive to stdout; pipe it on, or give a folder")
+    plan = Plan(
+        kind=kind,
+        name=name,
+        config=resolved(config),
+        tasks=(),
+        **{
+            f.name: getattr(options, f.name)
+            for f in dataclasses.fields(RunOptions)
+            if f.name in {p.name for p in dataclasses.fields(Plan)}
+        },
+    )
+    return dataclasses.replace(plan, tasks=_tasks(plan, sources, output, options, shard_size))
+
+
+def execute(plan: Plan, engine: str, engine_options: dict[str, str], report: Report) -> Stats:
+    """Run a plan's unfinished tasks, say how it went, and raise if too much failed."""
+    todo, total = [], Stats()
+    for task in plan.tasks:
+        done = shard.finished(plan, task)
+        if done is None:
+            todo.append(task)
+        else:
+            total.add(done)
+    if total.skipped:
+        report.info(f"{total.skipped} of {len(plan.tasks)} shards are finished already")
+    report.start(plan.command, planning.expected(plan, todo) if report.has_bar else None)
+    try:
+        if todo:
+            total.add(engines.get(engine).run(plan, todo, engine_options, report))
+    finally:
+        report.finish()
+    counts = total.counts
+    if total.tasks:  # none when an engine was asked not to wait
+        where = plan.tasks[0].target
+        hint = "" if where == "-" else "; reasons are in *.errors.jsonl beside the shards"
+        bad = counts["failed"] + counts["damaged"] + counts["filtered"]
+        report.info(
+            f"{plan.command}: {counts['total']} samples: {counts['ok']} ok, {counts['filtered']} "
+            f"filtered, {counts['failed']} failed"
+            + (f", {counts['damaged']} damaged places" if counts["damaged"] else "")
+            + (hint if bad else ""),
+            counts=counts,
+        )
+    if total.error_rate > plan.max_error_rate:
+        raise SocialcliError(
+            f"{plan.command}: {total.error_rate:.1%} of the samples failed, more than "
+            f"--max-error-rate {plan.max_error_rate:.1%}; the shards are written, see their "
+            ".errors.jsonl, then --retry-failed"
+        )
+    return total
+
+
+def _tasks(
+    plan: Plan, sources: list[str], output: str, options: RunOptions, shard_size: int
+) -> tuple[Task, ...]:
+    if plan.numbered:
+        return planning.sliced(_entry_tasks(plan, output, options, shard_size), options.slice)
+    expanded = shards.expand(sources)
+    targets = planning.targets(expanded, output)
+    whole = [Task(i, s, t) for i, (s, t) in enumerate(zip(expanded, targets, strict=True))]
+    kept = planning.limited(whole, options.limit, plan.config.get("per_prompt", 1))
+    tasks = planning.sliced(tuple(kept), options.slice)
+    for task in tasks:
+        for part in shards.parts(task.source):
+            if part != "-" and not shards.is_url(part) and shards.size(part) is None:
+                raise UsageError(f"{part}: no such shard")
+    return tasks
+
+
+def _entry_tasks(plan: Plan, output: str, options: RunOptions, shard_size: int) -> tuple[Task, ...]:
+    number = planning.module(plan).count(planning.config(plan))
+    if options.limit is not None:
+        number = min(number, options.limit)
+    if number == 0:
+        raise UsageError(f"{plan.config.get('source', plan.command)}: nothing to import there")
+    if shard_size < 1:
+        raise UsageError("--shard-size must be at least 1")
+    return tuple(planning.entry_tasks(number, shard_size, output))
+
+
+def resolved(config: dict[str, Any]) -> dict[str, Any]:
+    """``device = "auto"`` and ``dtype = "auto"`` made definite for this machine."""
+    config = dict(config)
+    if config.get("device") == "auto":
+        config["device"] = _device()
+    if config.get("dtype") == "auto":
+        config["dtype"] = "float32" if config.get("device", "cpu") == "cpu" else "bfloat16"
+    return config
+
+
+def _device() -> str:
+    """cuda, mps or cpu; torch is asked only where an accelerator can be there at all."""
+    from pathlib import Path
+
+    if Path("/dev/nvidia0").exists() or Path("/dev/kfd").exists() or sys.platform == "win32":
+        import torch
+
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if sys.platform == "darwin":
+        import torch
+
+        return "mps" if torch.backends.mps.is_available() else "cpu"
+    return "cpu"
+
+
+def _pairs(options: list[str]) -> dict[str, str]:
+    found = {}
+    for pair in options:
+        key, equals, value = pair.partition("=")
+        if not equals or not key:
+            raise UsageError(f"--engine-option {pair}: expected KEY=VALUE")
+        found[key] = value
+    return found
+
+
+def _print_plan(plan: Plan) -> None:
+    """The dry run: shards, samples, models, and what is done already."""
+    lines = [f"{plan.command}: {len(plan.tasks)} shards"]
+    samples = 0
+    for task in plan.tasks[:20]:
+        state = "finished" if shard.finished(plan, task) else "to do"
+        known = ""
+        if plan.kind == "stages" and "-" not in shards.parts(task.source):
+            count = sum(1 for _ in shards.scan(task.source))
+            samples += count
+            known = f", {count} samples"
+        lines.append(f"  {task.source} -> {task.target} ({state}{known})")
+    if len(plan.tasks) > 20:
+        lines.append(f"  ... and {len(plan.tasks) - 20} more")
+    if samples:
+        more = " in those shown" if len(plan.tasks) > 20 else ""
+        batch = plan.config.get("batch_size")
+        calls = f", about {-(-samples // batch)} model calls" if batch else ""
+        lines.append(f"samples{more}: {samples}{calls}, {plan.workers} worker(s)")
+    for spec in shard.describe_models(plan):
+        backend = backends.info(spec.role, spec.backend)
+        missing = backends.missing_packages(backend)
+        state = (
+            f"needs: pip install 'socialcli[{backend.extra}]'" if missing else _found(spec, backend)
+        )
+        lines.append(f"{spec.role}: {backend.name} {spec.model or backend.model} ({state})")
+    for key, value in plan.config.items():
+        lines.append(f"  --{key.strip('_').replace('_', '-')} {value}")
+    print("\n".join(lines))
+
+
+def _found(spec: backends.ModelSpec, backend: backends.BackendInfo) -> str:
+    from socialcli.backends import where
+
+    place = where(spec.model or backend.model)
+    if place is None:
+        return f"not found here; get it with: {backend.get}" if backend.get else "comes with it"
+    return f"found at {place}"

@@ -1,0 +1,322 @@
+"""One shard from input to published output: the same code under every engine."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, BinaryIO
+
+from socialcli import records, shards
+from socialcli.errors import SampleFailed, SampleFiltered, SocialcliError, UsageError
+from socialcli.pipeline import domain
+from socialcli.pipeline import plan as planning
+from socialcli.pipeline.batches import Outcome, Result, outcomes
+from socialcli.pipeline.plan import Plan, Stats, Task
+from socialcli.pipeline.report import Report, one_line
+
+
+def finished(plan: Plan, task: Task) -> Stats | None:
+    """The stats of an output shard that an equal run has finished, None if it is to be done.
+
+    Raises:
+        UsageError: the shard is there but was made with other options (they are named), and
+            ``--overwrite`` was not given; or another program's file is in its place.
+    """
+    if task.target == "-" or plan.overwrite:
+        return None
+    body = planning.load_stats(task.target)
+    if body is None:
+        ours = shards.read_bytes(planning.errors_location(task.target)) is not None
+        if not ours and shards.size(task.target) is not None:
+            raise UsageError(
+                f"{task.target} is there already and was not made by this program's stages; give "
+                "--overwrite to replace it or another --output"
+            )
+        return None
+    wanted = planning.identity(plan, task)
+    if body.get("fingerprint") != planning.fingerprint(wanted):
+        named = planning.difference(body.get("identity", {}), wanted)
+        raise UsageError(
+            f"{task.target} was made by another run ({named}); give --overwrite to replace it "
+            "or another --output"
+        )
+    if not plan.numbered:
+        for part, known in zip(shards.parts(task.source), body.get("input", []), strict=False):
+            changed = _changed(part, known, task.limit is None)
+            if changed:
+                raise UsageError(
+                    f"{task.target}: its input {part} has changed since ({changed}); give "
+                    "--overwrite to make it again"
+                )
+    if plan.retry_failed and body["counts"].get("failed", 0):
+        return None
+    return Stats(dict(body["counts"]), 0.0, body["output"]["bytes"], 1, 1)
+
+
+def _changed(part: str, known: dict[str, Any], whole: bool) -> str:
+    """What differs between an input and its note in a stats file; "" where nothing does.
+
+    An input of the same size is read again only if it was written since.
+    """
+    size = shards.size(part)
+    if size is not None and known.get("file_bytes") not in (None, size):
+        return f"{known['file_bytes']} bytes then, {size} now"
+    if not whole or shards.modified(part) in (None, known.get("modified")):
+        return ""
+    checksums: list[shards.Checksum] = []
+    for _ in shards.read_all(part, checksums):
+        pass
+    if str(checksums[0]) != known.get("checksum"):
+        return f"checksum {known.get('checksum')} then, {checksums[0]} now"
+    return ""
+
+
+def run(plan: Plan, task: Task, loaded: Any, report: Report) -> Stats:
+    """Make one output shard and publish it with its errors and stats; returns its stats."""
+    return make(plan, task, loaded, report)()
+
+
+def make(plan: Plan, task: Task, loaded: Any, report: Report) -> Callable[[], Stats]:
+    """Make one output shard under a temporary name.
+
+    Returns:
+        What publishes it: syncs it, gives it its name, then writes its errors and stats. It has
+        to be called, on any thread; the next shard can be made meanwhile.
+    """
+    started = time.perf_counter()
+    stage = planning.module(plan)
+    config = planning.config(plan)
+    earlier = _earlier_results(plan, task)
+    checksums: list[shards.Checksum] = []
+    inputs = [] if plan.numbered else shards.parts(task.source)
+    before = [{"file_bytes": shards.size(p), "modified": shards.modified(p)} for p in inputs]
+    samples: Iterator[shards.Sample | shards.Damage]
+    if plan.kind == "stages":
+        samples = shards.read_all(task.source, checksums)
+    else:
+        samples = stage.samples(config, task.source, checksums)
+    if task.limit is not None:
+        samples = _first(samples, task.limit)
+    where = one_line(task.target if plan.numbered else task.source)
+    counts = Stats().counts
+    problems: list[dict[str, Any]] = []
+    known = domain.limited(describe_models(plan)) if plan.kind == "stages" else {}
+    with contextlib.ExitStack() as stack:
+        stream = stack.enter_context(output_stream(task.target))
+        writer = (
+            stage.writer(config, task.target, stream)
+            if plan.kind == "generate"
+            else shards.Writer(stream)
+        )
+        for outcome in outcomes(
+            samples,
+            stage,
+            config,
+            loaded,
+            name=plan.command,
+            seed=plan.seed,
+            threads=plan.threads,
+            batch_size=getattr(config, "batch_size", None),
+            known=earlier.result if earlier else None,
+            say=lambda message: report.warn(f"{where}: {message}"),
+        ):
+            problem = _write(plan, writer, outcome, counts)
+            if problem is not None:
+                problems.append(problem)
+                if problem["status"] != "filtered" and len(problems) <= 3:
+                    report.warn(f"{where}: {problem['key'] or '(no key)'}: {problem['reason']}")
+            if isinstance(outcome, Outcome) and outcome.sample.key:
+                report.advance(1)
+                if known and (warning := domain.stranger(outcome.sample, known)):
+                    report.warn_once(warning)
+                    known = {}
+        # Several shards on stdout are one archive: most readers stop at the first end mark.
+        if task.target != "-" or task == plan.tasks[-1]:
+            writer.close()
+        if task.target == "-":
+            stream.flush()
+        else:
+            # Until the new stats are there the shard is unfinished: the old ones, of other
+            # options perhaps, must not vouch for it should we be killed in between.
+            shards.remove(planning.stats_location(task.target))
+        written = stack.pop_all()
+    seconds = time.perf_counter() - started
+
+    def publish() -> Stats:
+        if task.target != "-":
+            _publish_errors(task, problems)
+        written.close()
+        stats = Stats(counts, seconds, writer.bytes, 0, 1)
+        _publish_stats(plan, task, stats, checksums, before)
+        report.shard(where, counts, seconds)
+        return stats
+
+    return publish
+
+
+def _first(samples: Iterator[Any], limit: int) -> Iterator[Any]:
+    keyed = 0
+    for sample in samples:
+        keyed += bool(getattr(sample, "key", ""))
+        if keyed > limit:
+            return
+        yield sample
+
+
+@contextlib.contextmanager
+def output_stream(target: str) -> Iterator[BinaryIO]:
+    """Where an output shard is written: published whole, or straight to stdout."""
+    if target == "-":
+        with (
+            shards.explain_full_disk("stdout"),
+            open(sys.stdout.fileno(), "wb", buffering=1 << 20, closefd=False) as stream,
+        ):
+            yield stream
+    else:
+        with shards.publish(target) as stream:
+            yield stream
+
+
+def _write(
+    plan: Plan, writer: shards.Writer, outcome: Outcome | shards.Damage, counts: dict[str, int]
+) -> dict[str, Any] | None:
+    """Write one outcome, count it, and return its line for errors.jsonl if it has one."""
+    if isinstance(outcome, shards.Damage):
+        counts["damaged"] += 1
+        return {"key": None, "status": "damaged", "stage": plan.command, "reason": outcome.reason}
+    sample, result = outcome.sample, outcome.result
+    if not sample.key:  # files that belong to no sample
+        if not plan.sidecar:
+            writer.passed(sample, {})
+        return None
+    counts["total"] += 1
+    if isinstance(result, shards.Sample):  # as an earlier run wrote it
+        counts["ok"] += 1
+        writer.passed(result, {})
+        return None
+    if isinstance(result, dict):
+        counts["ok"] += 1
+        if plan.sidecar:
+            # Nothing to add still needs its key, or the sidecar would not join.
+            writer.added(sample.key, result or {shards.STATUS: b'{"status":"ok"}'})
+        else:
+            writer.passed(sample, result)
+        return None
+    status = "filtered" if isinstance(result, SampleFiltered) else "failed"
+    counts[status] += 1
+    line = {
+        "key": sample.key,
+        "status": status,
+        "stage": plan.command,
+        "reason": one_line(str(result)),
+    }
+    if plan.sidecar:
+        # A note under the same key, so that the sidecar still joins key by key.
+        drop = status == "filtered" or plan.on_error == "drop" or not sample.whole
+        note = {**line, "status": "filtered" if drop else status}
+        writer.added(sample.key, {shards.STATUS: _encoded(json.dumps(note, ensure_ascii=False))})
+    elif status == "failed" and plan.on_error == "keep" and sample.whole and sample.blocks:
+        writer.passed(sample, {})
+    return line
+
+
+def _publish_errors(task: Task, problems: list[dict[str, Any]]) -> None:
+    """The errors file, before the shard: a shard without one is not ours to replace."""
+    lines = "".join(json.dumps(p, ensure_ascii=False) + "\n" for p in problems)
+    shards.write_bytes(planning.errors_location(task.target), _encoded(lines), synced=bool(lines))
+
+
+def _publish_stats(
+    plan: Plan,
+    task: Task,
+    stats: Stats,
+    checksums: list[shards.Checksum],
+    before: list[dict[str, int | None]],
+) -> None:
+    """The stats file, after the shard: its presence says that the shard is finished."""
+    if task.target == "-":
+        return
+    identity = planning.identity(plan, task)
+    archives = [] if plan.numbered else shards.parts(task.source)
+    body = {
+        "schema": records.SCHEMA_VERSION,
+        "command": plan.command,
+        "counts": stats.counts,
+        "input": [
+            {"location": part, "checksum": str(c), "bytes": c.bytes, **facts}
+            for part, c, facts in zip(archives, checksums, before, strict=False)
+        ],
+        "output": {"location": task.target, "bytes": stats.bytes},
+        "fingerprint": planning.fingerprint(identity),
+        "identity": identity,
+        "config": plan.config,
+        "seed": plan.seed,
+        "versions": planning.versions(),
+        "timing": {
+            "seconds": round(stats.seconds, 3),
+            "samples_per_second": round(stats.counts["total"] / max(stats.seconds, 1e-9), 2),
+            "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        },
+    }
+    text = json.dumps(body, indent=1, ensure_ascii=False) + "\n"
+    # Stats that a power cut left empty say "not finished", so they need no sync of their own.
+    shards.write_bytes(
+        planning.stats_location(task.target), _encoded(text), synced=False, after_others=True
+    )
+
+
+def _encoded(text: str) -> bytes:
+    """JSON as UTF-8; what a name has that is not UTF-8 becomes JSON's own escape, ``\\udc..``."""
+    return text.encode("utf-8", "backslashreplace")
+
+
+class _Earlier:
+    """The output of the run before, for ``--retry-failed``: read in step with the input, so that
+    what went well is taken over as it was written."""
+
+    def __init__(self, samples: Iterator[shards.Sample], problems: list[dict[str, Any]]) -> None:
+        self.samples = samples
+        self.next = next(samples, None)
+        self.filtered = {p["key"]: p["reason"] for p in problems if p["status"] == "filtered"}
+        self.failed = {p["key"] for p in problems if p["status"] == "failed"}
+
+    def result(self, sample: shards.Sample) -> Result | None:
+        found = self.next if self.next is not None and self.next.key == sample.key else None
+        if found is not None:
+            self.next = next(self.samples, None)
+        if sample.key in self.failed:
+            return None
+        if sample.key in self.filtered:
+            return SampleFiltered(self.filtered[sample.key])
+        return found
+
+
+def _earlier_results(plan: Plan, task: Task) -> _Earlier | None:
+    """What an earlier run of the same task gave, when only its failures are to be done again."""
+    if not plan.retry_failed or task.target == "-" or planning.load_stats(task.target) is None:
+        return None
+    data = shards.read_bytes(planning.errors_location(task.target)) or b""
+    lines = data.decode().split("\n")
+    problems = [json.loads(line) for line in lines if line]
+    samples = (
+        found
+        for found in shards.read_all(task.target)
+        if isinstance(found, shards.Sample) and found.key
+    )
+    return _Earlier(samples, problems)
+
+
+def load_models(plan: Plan) -> Any:
+    """The plan's models, or the one line that says why they cannot be had."""
+    stage = planning.module(plan)
+    try:
+        return stage.load(planning.config(plan))
+    except (SampleFailed, SampleFiltered) as error:
+        raise SocialcliError(str(error)) from error
+
+
+def describe_models(plan: Plan) -> list[Any]:
+    return list(planning.module(plan).models(planning.config(plan)))

@@ -1,0 +1,53 @@
+"""What a run left beside its shard: ``<stem>.stats.json`` and ``<stem>.errors.jsonl``.
+
+Files of other programs may have these names too, so nothing here trusts their form.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+
+def stats(archive: str) -> dict[str, Any] | None:
+    """The stats file of one archive (not of a join), None when there is none that can be read."""
+    from socialcli import shards
+    from socialcli.pipeline import plan as planning
+
+    if archive == "-":
+        return None
+    try:
+        body = json.loads(shards.read_bytes(planning.stats_location(archive)) or b"")
+    except (ValueError, OSError, RecursionError):
+        return None
+    return body if isinstance(body, dict) else None
+
+
+def counts(archive: str) -> dict[str, int] | None:
+    """How many samples ended how: total, ok, filtered, failed, damaged."""
+    found = (stats(archive) or {}).get("counts")
+    if not isinstance(found, dict):
+        return None
+    return {str(k): v for k, v in found.items() if isinstance(v, int)}
+
+
+def errors(archive: str) -> Iterator[dict[str, str]]:
+    """Every sample that did not end well: key, status, stage and reason as text."""
+    from socialcli import shards
+    from socialcli.pipeline import plan as planning
+
+    if archive == "-":
+        return
+    try:
+        data = shards.read_bytes(planning.errors_location(archive)) or b""
+    except OSError:
+        return
+    for line in data.decode("utf-8", "replace").splitlines():
+        try:
+            entry = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(entry, dict):
+            fields = ("key", "status", "stage", "reason")
+            yield {name: str(entry.get(name) or "") for name in fields}

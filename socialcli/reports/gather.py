@@ -1,0 +1,185 @@
+"""Read shards once: count everything, keep a few samples to show, and write what shows them."""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from socialcli.errors import SocialcliError
+from socialcli.reports import beside
+from socialcli.reports.page import MOST_LOST, Report, ShardRow
+from socialcli.reports.statistics import Statistics
+from socialcli.reports.view import View, view
+from socialcli.validation.members import read_members
+
+
+@dataclass
+class Looked:
+    """What looking at some shards gave."""
+
+    statistics: Statistics = field(default_factory=Statistics)
+    shards: list[ShardRow] = field(default_factory=list)
+    per_shard: list[dict[str, int]] = field(default_factory=list)  # members of each
+    lost: list[dict[str, str]] = field(default_factory=list)  # the first of them
+    lost_by: dict[str, int] = field(default_factory=dict)  # status -> samples
+    views: list[View] = field(default_factory=list)
+    limited: bool = False
+    complaints: list[str] = field(default_factory=list)
+
+
+def look(locations: list[str], pictures: int, limit: int | None = None) -> Looked:
+    """Count every sample and keep the ``pictures`` whose keys' hashes are smallest.
+
+    The hash spreads the choice over all shards without knowing how many samples are to come, and
+    gives the same choice again. Memory holds the chosen samples' bytes and no others.
+    """
+    found = Looked()
+    chosen: list[tuple[int, int, View]] = []  # a heap: the largest hash on top, negated
+    for location in locations:
+        if limit is not None and found.statistics.samples >= limit:
+            found.limited = True
+            break
+        _one_shard(found, location, chosen, pictures, limit)
+    found.views = [made for _, _, made in sorted(chosen, key=lambda item: item[1])]
+    return found
+
+
+def _one_shard(
+    found: Looked,
+    location: str,
+    chosen: list[tuple[int, int, View]],
+    pictures: int,
+    limit: int | None,
+) -> None:
+    from socialcli import shards
+
+    statistics = found.statistics
+    before = statistics.samples
+    members: dict[str, int] = {}
+    try:
+        for item in shards.read_all(location):
+            if isinstance(item, shards.Damage):
+                _lose(found, location, {"status": "damaged", "reason": item.reason})
+                continue
+            if not item.key:
+                continue
+            if item.filtered is not None:
+                statistics.filtered += 1
+                entry = {"key": item.key, "status": "filtered", "reason": item.filtered}
+                _lose(found, location, entry)
+                continue
+            if limit is not None and statistics.samples >= limit:
+                found.limited = True
+                break
+            parsed, problems = read_members(item)
+            statistics.add(item, parsed, len({p.member for p in problems}))
+            for suffix in item.members:
+                members[suffix] = members.get(suffix, 0) + 1
+            if item.problem:
+                entry = {"key": item.key, "status": "damaged", "reason": item.problem}
+                _lose(found, location, entry)
+            rank = -int.from_bytes(hashlib.sha256(_bytes(item.key)).digest()[:8], "big")
+            if len(chosen) < pictures or (chosen and rank > chosen[0][0]):
+                entry_ = (rank, statistics.samples, view(item, location, parsed, problems))
+                push = heapq.heappush if len(chosen) < pictures else heapq.heapreplace
+                push(chosen, entry_)
+    except SocialcliError as error:
+        found.complaints.append(f"{location}: {str(error).removeprefix(f'{location}: ')}")
+    row = ShardRow(location, statistics.samples - before, _size(location))
+    last = shards.parts(location)[-1]
+    row.ended = beside.counts(last)
+    row.made = _made(beside.stats(last))
+    for part in shards.parts(location):
+        for entry in beside.errors(part):
+            _lose(found, part, entry)
+    found.shards.append(row)
+    found.per_shard.append(members)
+
+
+def _bytes(key: str) -> bytes:
+    return key.encode("utf-8", "surrogateescape")
+
+
+def _lose(found: Looked, location: str, entry: dict[str, str]) -> None:
+    status = entry.get("status") or "failed"
+    found.lost_by[status] = found.lost_by.get(status, 0) + 1
+    if len(found.lost) < MOST_LOST:
+        found.lost.append({**entry, "shard": location})
+
+
+def _size(location: str) -> int | None:
+    from socialcli import shards
+
+    sizes = [shards.size(part) for part in shards.parts(location)]
+    return sum(s for s in sizes if s is not None) if any(s is not None for s in sizes) else None
+
+
+def _made(stats: dict[str, Any] | None) -> str:
+    """The run that made a shard, in a few words."""
+    if stats is None:
+        return ""
+    timing = stats.get("timing")
+    timing = timing if isinstance(timing, dict) else {}
+    parts = [str(stats.get("command") or "")]
+    if isinstance(timing.get("samples_per_second"), int | float):
+        parts.append(f"{timing['samples_per_second']:g} samples/s")
+    if timing.get("finished"):
+        parts.append(str(timing["finished"]))
+    return ", ".join(part for part in parts if part)
+
+
+def write(
+    found: Looked,
+    out: str,
+    title: str,
+    columns: int,
+    page_size: int,
+    links: list[tuple[str, str]] | None = None,
+    sections: list[tuple[str, str]] | None = None,
+) -> Iterator[str]:
+    """Write ``sheet-NNN.png`` and ``index.html`` into a folder; yields each path when it is there.
+
+    The page leads to the ``links`` (name, where) and contains the ``sections`` (name, HTML made by
+    `shown.section`). Sheets that an earlier, larger report left in
+    the folder are removed.
+    """
+    from socialcli import shards
+    from socialcli.reports import sheet, text
+    from socialcli.reports.page import page
+
+    folder = Path(out)
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.glob("sheet-[0-9][0-9][0-9].png"):
+        old.unlink()
+    text.missing.clear()
+    shown, total = len(found.views), found.statistics.samples
+    if found.views:
+        heading = f"{title}: {shown:,} of {total:,} pictures" if shown < total else title
+        for number, image in enumerate(sheet.pages(found.views, columns, page_size, heading)):
+            path = folder / f"sheet-{number:03}.png"
+            with shards.publish(str(path)) as stream:
+                image.save(stream, "PNG")
+            yield str(path)
+    if shown < total:
+        chosen = f"{shown:,} of {total:,} samples are shown, chosen by the hash of their keys."
+    else:
+        chosen = f"All {total:,} samples are shown."
+    if found.limited:
+        chosen += " The shards hold more: --limit left the rest unread."
+    lost = sum(found.lost_by.values())
+    report = Report(title, found.statistics, found.shards, found.lost, lost, chosen, links or [],
+                    sections or [])  # fmt: skip
+    with shards.publish(str(folder / "index.html")) as stream:
+        for piece in page(report, found.views):
+            stream.write(piece.encode("utf-8", "replace"))
+    yield str(folder / "index.html")
+    if text.missing:
+        some = "".join(sorted(text.missing)[:12])
+        found.complaints.append(
+            f"no font on this machine has {some!r}; on Debian: apt-get install fonts-noto-cjk "
+            "fonts-noto-core (the page uses the reader's own fonts)"
+        )

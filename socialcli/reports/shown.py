@@ -1,0 +1,48 @@
+"""Other files' contents as sections of the page: pictures, and Markdown with its tables."""
+
+from __future__ import annotations
+
+import base64
+from html import escape
+
+from socialcli.reports.overlay import told
+
+TEXTS = (".md",)
+PICTURES = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".webp": "image/webp"}
+
+
+def section(name: str, suffix: str, data: bytes) -> str:
+    """A heading and what the file holds, nothing of it able to run or to load anything.
+
+    Args:
+        suffix: lower case, one of `TEXTS` or `PICTURES`.
+
+    Raises:
+        ValueError: the data is no picture, or no UTF-8.
+    """
+    heading = f'<h2 id="{escape(anchor(name))}">{told(name)}</h2>\n'
+    if suffix in PICTURES:
+        import io
+
+        from PIL import Image, UnidentifiedImageError
+
+        try:
+            with Image.open(io.BytesIO(data)) as image:
+                width, height = image.size
+        except (UnidentifiedImageError, OSError) as error:
+            raise ValueError(str(error)) from None
+        coded = base64.b64encode(data).decode("ascii")
+        return (
+            f'{heading}<p class="shown"><img alt="{told(name)}" width="{width}" height="{height}" '
+            f'src="data:{PICTURES[suffix]};base64,{coded}"></p>\n'
+        )
+    from markdown_it import MarkdownIt
+
+    # Raw HTML stays text; pictures and links would lead out of the page, which may not load any.
+    reader = MarkdownIt("commonmark", {"html": False}).enable("table").disable(["image", "link"])
+    return f'{heading}<div class="shown">{reader.render(data.decode("utf-8"))}</div>\n'
+
+
+def anchor(name: str) -> str:
+    """The fragment that leads to a section."""
+    return "shown-" + "".join(c if c.isalnum() else "-" for c in name.lower())
