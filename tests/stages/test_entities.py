@@ -18,7 +18,7 @@ from socialcli.stages import extract_entities as stage
 
 GOLD = [
     json.loads(line)
-    for line in (Path(__file__).parent / "data/entities_gold.jsonl").read_text().splitlines()
+    for line in (Path(__file__).parents[1] / "data/entities_gold.jsonl").read_text().splitlines()
 ]
 
 

@@ -417,7 +417,7 @@ def test_the_quick_validator_judges_as_the_usual_one():
 
 
 def test_the_examples_in_the_documentation_are_a_valid_sample():
-    page = (Path(__file__).parent.parent / "docs" / "records.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[2] / "docs" / "records.md").read_text(encoding="utf-8")
     sections = re.findall(r"^## (\S+)\n\n```json\n(.*?)```", page, re.M | re.S)
     assert [name for name, _ in sections] == list(records.MEMBERS)
     members = {name: text.encode() for name, text in sections}

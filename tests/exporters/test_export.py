@@ -21,7 +21,7 @@ from socialcli.cli.app import app
 from socialcli.exporters import coco
 from socialcli.vision import masks as rle
 
-FIXTURE = Path(__file__).parent / "data" / "coco"
+FIXTURE = Path(__file__).parents[1] / "data" / "coco"
 
 
 @dataclass

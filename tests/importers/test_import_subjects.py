@@ -11,7 +11,7 @@ import pytest
 from socialcli.errors import UsageError
 from socialcli.importers import concept101, dreambooth
 
-DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).parents[1] / "data"
 
 
 def run(module, source, **options):

@@ -258,7 +258,7 @@ def test_no_command_is_taken_from_anywhere(run_cli, tmp_path):
     out = f"pipe:touch {mark} #{{index}}.tar"
     shards.write(tmp_path / "a.tar", [(f"pipe:touch {mark}", {"txt": b"`touch ran` $(touch ran)"})])
     run_cli(*CAPTION, tmp_path / "a.tar", "-o", out, cwd=tmp_path, code=None, env={
-        "PYTHONPATH": str(Path(__file__).parent.parent)})  # fmt: skip
+        "PYTHONPATH": str(Path(__file__).parents[2])})  # fmt: skip
     assert not mark.exists() and not (tmp_path / "ran").exists()
 
 

@@ -12,7 +12,7 @@ import pytest
 from socialcli.errors import SampleFailed, UsageError
 from socialcli.importers import gazefollow
 
-DATA = Path(__file__).parent / "data/gazefollow"
+DATA = Path(__file__).parents[1] / "data/gazefollow"
 KEYS = ["train/00000000/00000001", "train/00000000/00000002", "test2/00000000/00000003"]
 
 

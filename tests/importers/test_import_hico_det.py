@@ -16,7 +16,7 @@ import pytest
 from socialcli.errors import SampleFailed, SampleFiltered, UsageError
 from socialcli.importers import hico_det
 
-DATA = Path(__file__).parent / "data/hico_det"
+DATA = Path(__file__).parents[1] / "data/hico_det"
 LEFT, RIGHT, BELOW = [0.0, 0.0, 0.5, 1.0], [0.5, 0.0, 1.0, 1.0], [0.25, 0.5, 1.0, 1.0]
 TRAIN = [f"HICO_train2015_0000000{n}" for n in (1, 2, 3)]
 TEST = [f"HICO_test2015_0000000{n}" for n in (1, 2)]

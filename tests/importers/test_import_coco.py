@@ -14,7 +14,7 @@ from socialcli.errors import SampleFailed, UsageError
 from socialcli.importers import coco
 from socialcli.vision import masks as rle
 
-DATA = Path(__file__).parent / "data/coco"
+DATA = Path(__file__).parents[1] / "data/coco"
 KEYS = [f"{number:012d}" for number in (139, 285, 632, 724, 776)]
 TRUTH = {"backend": "ground-truth", "model": "", "role": "", "options": {}}
 

@@ -22,7 +22,7 @@ def socialcli(*args: object, code: int = 0) -> str:
     return done.stderr
 
 
-FACES = Path(__file__).parent.parent / "socialcli" / "weights" / "face"
+FACES = Path(__file__).parents[2] / "socialcli" / "miniature" / "weights" / "face"
 
 
 @pytest.fixture(scope="module")

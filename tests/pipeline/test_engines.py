@@ -30,7 +30,7 @@ from socialcli.pipeline import plan as planning
 from socialcli.pipeline.plan import Plan, Stats, Task
 from socialcli.pipeline.report import Report
 
-REPOSITORY = Path(__file__).parents[1]
+REPOSITORY = Path(__file__).parents[2]
 # Starts as `socialcli` does, from this checkout; OpenMP threads of two workers would fight.
 ENV = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
 ENV.pop("RAY_ADDRESS", None)
