@@ -5,6 +5,17 @@ A message is one line: what is wrong, where (shard and key when known), and the 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+# The distribution is not called as the command is: the public index has another program under the
+# plain name, and a line that installs that one would be worse than none.
+DISTRIBUTION = "socialcli-toolkit"
+
+
+def install(extra: str) -> str:
+    """The command that adds an extra to this program, wherever it was installed from."""
+    return f"pip install '{DISTRIBUTION}[{extra}]'"
+
 
 class SocialcliError(Exception):
     """Ends the command with one line on stderr and ``exit_code``."""
@@ -22,8 +33,32 @@ class MissingPackage(UsageError):
     """An optional package is not installed; the message carries the line that installs it."""
 
     def __init__(self, what: str, extra: str) -> None:
-        line = f"pip install 'socialcli[{extra}]'"
-        super().__init__(f"{what} is not installed. Install it with: {line}")
+        super().__init__(f"{what} is not installed. Install it with: {install(extra)}")
+
+
+class UnknownName(UsageError):
+    """A name that stands for nothing: the message has the nearest one and all there are.
+
+    Args:
+        what: what has no such name, as a clause that goes before it: ``"no caption backend"``,
+            ``"--on-error"``.
+        name: as it was given.
+        known: every name there is, in the order in which they are listed.
+    """
+
+    def __init__(self, what: str, name: str, known: Iterable[str]) -> None:
+        names = list(known)
+        there = f"There are: {', '.join(names)}" if names else "There are none"
+        super().__init__(f"{what} '{name}'. {near(name, names)}{there}")
+
+
+def near(name: str, known: Iterable[str]) -> str:
+    """``"Did you mean 'caption'? "`` where a name that is like ``name`` is known, else ``""``."""
+    from difflib import get_close_matches
+
+    plain = {one.lower().replace("_", "-"): one for one in known}
+    found = get_close_matches(name.lower().replace("_", "-"), plain, n=1, cutoff=0.6)
+    return f"Did you mean '{plain[found[0]]}'? " if found else ""
 
 
 class ModelMissing(UsageError):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from socialcli import backends, shards
-from socialcli.errors import SocialcliError, UsageError
+from socialcli.errors import SocialcliError, UsageError, install
 from socialcli.pipeline import engines, shard
 from socialcli.pipeline import plan as planning
 from socialcli.pipeline.plan import Plan, Stats, Task
@@ -235,7 +235,7 @@ def _print_plan(plan: Plan) -> None:
         backend = backends.info(spec.role, spec.backend)
         missing = backends.missing_packages(backend)
         state = (
-            f"needs: pip install 'socialcli[{backend.extra}]'" if missing else _found(spec, backend)
+            f"needs: {install(backend.extra)}" if missing else _found(spec, backend)
         )
         lines.append(f"{spec.role}: {backend.name} {spec.model or backend.model} ({state})")
     for key, value in plan.config.items():

@@ -268,7 +268,7 @@ def test_without_ray(work: Path, tmp_path: Path) -> None:
     done = socialcli(*words, cwd=work, env=env, ok=False)
     assert done.returncode == 2
     assert done.stderr == (
-        "socialcli: error: Ray is not installed. Install it with: pip install 'socialcli[ray]'\n"
+        "socialcli: error: Ray is not installed. Install it with: pip install 'socialcli-toolkit[ray]'\n"
     )
 
 
@@ -324,7 +324,7 @@ def ray_cluster() -> Iterator[str]:
     try:
         import ray
     except ImportError:
-        unavailable("ray is not installed (pip install 'socialcli[ray]')")
+        unavailable("ray is not installed (pip install 'socialcli-toolkit[ray]')")
     with pytest.MonkeyPatch.context() as patch:
         for name, value in RAY_ENV.items():
             patch.setenv(name, value)

@@ -422,7 +422,7 @@ def test_members_that_are_missing_name_their_stage(tmp_path, data, monkeypatch):
 
 def test_an_uninstalled_log_is_named(tmp_path, data, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(MissingPackage, match=r"pip install 'socialcli\[wandb\]'"):
+    with pytest.raises(MissingPackage, match=r"pip install 'socialcli-toolkit\[wandb\]'"):
         train(tmp_path, [data], log_to="wandb")
 
 

@@ -18,10 +18,10 @@ def command(
 
     from socialcli import backends
     from socialcli.cli import profiles
-    from socialcli.errors import UsageError
+    from socialcli.errors import UnknownName, install
 
     if role is not None and role not in backends.ROLES:
-        raise UsageError(f"no role '{role}'. There are: {', '.join(backends.ROLES)}")
+        raise UnknownName("no role", role, backends.ROLES)
     rows = []
     for name, found in backends.available().items():
         if role not in (None, name):
@@ -55,7 +55,7 @@ def command(
         )
         if row["missing_packages"]:
             needs = ", ".join(row["missing_packages"])
-            print(f"  {'':<22}   needs {needs}: pip install 'socialcli[{row['extra']}]'")
+            print(f"  {'':<22}   needs {needs}: {install(row['extra'])}")
         if row["found_at"]:
             print(f"  {'':<22}   found at {row['found_at']}")
         elif row["get"]:
