@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from socialcli import backends, methods, records
-from socialcli.cli.app import app, profiles
+from socialcli.cli import app, profiles
 from socialcli.evaluation import settings
 
 ROOT = Path(__file__).parent.parent
