@@ -44,12 +44,15 @@ class UnknownName(UsageError):
             ``"--on-error"``.
         name: as it was given.
         known: every name there is, in the order in which they are listed.
+        likely: the one that is meant, where that is known better than by its letters.
     """
 
-    def __init__(self, what: str, name: str, known: Iterable[str]) -> None:
+    def __init__(
+        self, what: str, name: str, known: Iterable[str], likely: str | None = None
+    ) -> None:
         names = list(known)
         there = f"There are: {', '.join(names)}" if names else "There are none"
-        super().__init__(f"{what} '{name}'. {near(name, names)}{there}")
+        super().__init__(f"{what} '{name}'. {near(likely or name, names)}{there}")
 
 
 def near(name: str, known: Iterable[str]) -> str:

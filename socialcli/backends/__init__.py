@@ -146,9 +146,13 @@ def load(spec: ModelSpec) -> Any:
     Raises:
         UsageError: unknown backend. MissingPackage: its packages are not installed.
         ModelMissing: its checkpoint is not here and could not be fetched.
+        UsageError: the device is not in this machine.
     """
+    from socialcli.backends import devices
+
     backend = info(spec.role, spec.backend)
     _packaged(backend)
+    devices.check(spec.device)  # a plan may have been made on another machine
     return importlib.import_module(backend.module).load(spec)
 
 

@@ -3,7 +3,6 @@
     pretrained("SamModel", spec, DEFAULT, GET)      a model: right dtype, on its device, eval mode
     pretrained("SamProcessor", spec, DEFAULT, GET)  a processor, tokenizer or configuration
     describe(spec, DEFAULT, options)                what the record says about it
-    dtype("bfloat16")                               torch.bfloat16
 
 What lies in the hub's cache is used as it lies there, without a word to the network; what does not
 is asked for on the hub once, so that a machine without a network learns in a second, and not after
@@ -21,30 +20,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from socialcli.backends import is_path
+from socialcli.backends.devices import dtype
 from socialcli.backends.quiet import only_errors
 from socialcli.errors import ModelMissing, UsageError
 from socialcli.records import Model
 
 if TYPE_CHECKING:
-    import torch
-
     from socialcli.backends import ModelSpec
 
 HUB_SECONDS = 10.0  # how long the hub may take to say whether it has a model
-_DTYPES = ("float32", "bfloat16", "float16")
-
-
-def dtype(name: str) -> torch.dtype:
-    """The torch dtype of a name that ``--dtype`` knows.
-
-    Raises:
-        UsageError: another name.
-    """
-    import torch
-
-    if name not in _DTYPES:
-        raise UsageError(f"dtype '{name}' is not known. There are: {', '.join(_DTYPES)}")
-    return getattr(torch, name)
 
 
 def pretrained(cls: str | type, spec: ModelSpec, default_model: str, get: str, **kw: Any) -> Any:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from socialcli import backends, shards
+from socialcli.backends import devices
 from socialcli.errors import SocialcliError, UsageError, install
 from socialcli.pipeline import engines, shard
 from socialcli.pipeline import plan as planning
@@ -100,7 +101,7 @@ def planned(
     plan = Plan(
         kind=kind,
         name=name,
-        config=resolved(config),
+        config=devices.resolved(config, elsewhere=options.engine != "local"),
         tasks=(),
         **{
             f.name: getattr(options, f.name)
@@ -177,31 +178,6 @@ def _entry_tasks(plan: Plan, output: str, options: RunOptions, shard_size: int) 
     return tuple(planning.entry_tasks(number, shard_size, output))
 
 
-def resolved(config: dict[str, Any]) -> dict[str, Any]:
-    """``device = "auto"`` and ``dtype = "auto"`` made definite for this machine."""
-    config = dict(config)
-    if config.get("device") == "auto":
-        config["device"] = _device()
-    if config.get("dtype") == "auto":
-        config["dtype"] = "float32" if config.get("device", "cpu") == "cpu" else "bfloat16"
-    return config
-
-
-def _device() -> str:
-    """cuda, mps or cpu; torch is asked only where an accelerator can be there at all."""
-    from pathlib import Path
-
-    if Path("/dev/nvidia0").exists() or Path("/dev/kfd").exists() or sys.platform == "win32":
-        import torch
-
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if sys.platform == "darwin":
-        import torch
-
-        return "mps" if torch.backends.mps.is_available() else "cpu"
-    return "cpu"
-
-
 def _pairs(options: list[str]) -> dict[str, str]:
     found = {}
     for pair in options:
@@ -234,9 +210,7 @@ def _print_plan(plan: Plan) -> None:
     for spec in shard.describe_models(plan):
         backend = backends.info(spec.role, spec.backend)
         missing = backends.missing_packages(backend)
-        state = (
-            f"needs: {install(backend.extra)}" if missing else _found(spec, backend)
-        )
+        state = f"needs: {install(backend.extra)}" if missing else _found(spec, backend)
         lines.append(f"{spec.role}: {backend.name} {spec.model or backend.model} ({state})")
     for key, value in plan.config.items():
         lines.append(f"  --{key.strip('_').replace('_', '-')} {value}")

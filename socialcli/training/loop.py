@@ -102,7 +102,7 @@ def run(
 
     Args:
         command: "train" or "invert". name: of the method. method: its module.
-        values: of its Config, with device and dtype resolved (`running.start.resolved`).
+        values: of its Config, with device and dtype resolved (`backends.devices.resolved`).
         inputs: shards. output: a folder.
 
     Raises:

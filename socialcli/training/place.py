@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from socialcli.backends import devices
 from socialcli.errors import UsageError
 from socialcli.shards.index import Index
 
@@ -95,7 +96,7 @@ def here(config: TrainingOptions) -> Place:
     """This process's place: alone, or one of several that torchrun or accelerate started."""
     import torch
 
-    dtype = getattr(torch, config.dtype)
+    dtype = devices.dtype(config.dtype)
     if config.device.startswith("cpu"):
         _keep_memory()
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:

@@ -268,7 +268,8 @@ def test_without_ray(work: Path, tmp_path: Path) -> None:
     done = socialcli(*words, cwd=work, env=env, ok=False)
     assert done.returncode == 2
     assert done.stderr == (
-        "socialcli: error: Ray is not installed. Install it with: pip install 'socialcli-toolkit[ray]'\n"
+        "socialcli: error: Ray is not installed. Install it with: "
+        "pip install 'socialcli-toolkit[ray]'\n"
     )
 
 

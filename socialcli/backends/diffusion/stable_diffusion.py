@@ -43,7 +43,7 @@ class StableDiffusion:
     scheduler: Any
 
     def __init__(self, spec: ModelSpec) -> None:
-        from socialcli.backends import checkpoints
+        from socialcli.backends import checkpoints, devices
 
         if spec.model.endswith((".safetensors", ".ckpt")):
             self._from_file(spec)
@@ -51,7 +51,7 @@ class StableDiffusion:
             self._from_folder(spec)
         for network in self.networks:
             network.requires_grad_(False).eval().to(spec.device)
-        self.device, self.dtype = spec.device, checkpoints.dtype(spec.dtype)
+        self.device, self.dtype = spec.device, devices.dtype(spec.dtype)
         self.model = checkpoints.describe(spec, INFO.model, {})
 
     def _from_folder(self, spec: ModelSpec) -> None:
@@ -73,7 +73,7 @@ class StableDiffusion:
         from diffusers.loaders.single_file_utils import SingleFileComponentError
 
         from socialcli import backends
-        from socialcli.backends import checkpoints
+        from socialcli.backends import devices
 
         file = Path(spec.model).expanduser()
         if file.suffix == ".ckpt":
@@ -90,7 +90,7 @@ class StableDiffusion:
         try:
             pipe = diffusers.StableDiffusionPipeline.from_single_file(
                 str(file), config=place, local_files_only=True, safety_checker=None,
-                torch_dtype=checkpoints.dtype(spec.dtype),
+                torch_dtype=devices.dtype(spec.dtype),
             )  # fmt: skip
         except (SingleFileComponentError, OSError, ValueError, KeyError, TypeError,
                 RuntimeError) as why:  # fmt: skip

@@ -45,7 +45,7 @@ class IResNetEmbedder:
     embeds = True
 
     def __init__(self, spec: ModelSpec) -> None:
-        from socialcli.backends.checkpoints import dtype
+        from socialcli.backends.devices import dtype
         from socialcli.networks import iresnet
 
         self.device, self.dtype = spec.device, dtype(spec.dtype)

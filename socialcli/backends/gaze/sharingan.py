@@ -44,7 +44,7 @@ class SharinganGaze:
     """A `GazeEstimator`. The people of one picture are judged together, as in training."""
 
     def __init__(self, spec: ModelSpec) -> None:
-        from socialcli.backends.checkpoints import dtype
+        from socialcli.backends.devices import dtype
         from socialcli.networks import sharingan
 
         self.device, self.dtype = spec.device, dtype(spec.dtype)

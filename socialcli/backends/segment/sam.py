@@ -31,7 +31,7 @@ class Sam:
     """See `roles.Segmenter`. Options: ``mask_threshold`` (logit, 0), ``prompts`` per pass (32)."""
 
     def __init__(self, spec: ModelSpec) -> None:
-        from socialcli.backends import checkpoints
+        from socialcli.backends import checkpoints, devices
 
         if official_sam.is_file(spec.model):
             network = official_sam.to_transformers(official_sam.read(spec.model))
@@ -39,13 +39,13 @@ class Sam:
             self.processor = _processor(self.network.config.vision_config.image_size)
         else:
             load = checkpoints.pretrained
-            whole = checkpoints.dtype("float32")
+            whole = devices.dtype("float32")
             self.network = load("SamModel", spec, INFO.model, INFO.get, dtype=whole)
             # The PIL processor whether or not torchvision is there: one machine, one result.
             self.processor = load("SamImageProcessorPil", spec, INFO.model, INFO.get)
         # Half precision is for the image encoder, where the time goes. The prompt encoder needs
         # all digits: in bfloat16 a box could move by a 256th of the picture.
-        self.dtype = checkpoints.dtype(spec.dtype)
+        self.dtype = devices.dtype(spec.dtype)
         self.network.vision_encoder.to(self.dtype)
         side = self.network.config.vision_config.image_size
         self.padded = (side, side)

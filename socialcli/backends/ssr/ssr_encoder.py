@@ -93,14 +93,14 @@ def tower(clip: ModelSpec) -> Tower:
     """
     import torch
 
-    from socialcli.backends import checkpoints
+    from socialcli.backends import checkpoints, devices
     from socialcli.networks import ssr_layouts
 
     # Full precision first: rounded to bfloat16 it would have another fingerprint.
     vision = checkpoints.pretrained("CLIPVisionModel", clip, CLIP, GET_CLIP, dtype=torch.float32)
     processor = checkpoints.pretrained("CLIPImageProcessorPil", clip, CLIP, GET_CLIP)
     fingerprint = ssr_layouts.fingerprint(vision)
-    vision = vision.to(checkpoints.dtype(clip.dtype)).requires_grad_(False)
+    vision = vision.to(devices.dtype(clip.dtype)).requires_grad_(False)
     return Tower(clip.model or CLIP, vision, processor, fingerprint)
 
 
@@ -110,7 +110,7 @@ class Ssr:
     def __init__(self, spec: ModelSpec) -> None:
         from dataclasses import replace
 
-        from socialcli.backends import checkpoints
+        from socialcli.backends import devices
         from socialcli.networks import ssr_layouts
 
         named = spec.options.get("clip") or own_tower(spec.model) or CLIP
@@ -118,7 +118,7 @@ class Ssr:
         seen = tower(replace(spec, model=str(named), revision=None))
         seen.join(self.encoder, spec.model)
         self.vision, self.processor = seen.network, seen.processor
-        self.encoder.to(spec.device, checkpoints.dtype(spec.dtype)).requires_grad_(False)
+        self.encoder.to(spec.device, devices.dtype(spec.dtype)).requires_grad_(False)
         self.model = Model(
             backend=spec.backend,
             model=spec.model,

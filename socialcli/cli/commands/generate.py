@@ -32,6 +32,7 @@ def run(
         UsageError: the request makes no sense. SocialcliError: it could not be carried out.
     """
     from socialcli import backends, shards
+    from socialcli.backends import devices
     from socialcli.errors import UsageError
     from socialcli.generation import requests
     from socialcli.generation import stage as generating
@@ -53,7 +54,7 @@ def run(
     if config["grid"] and output == "-":
         raise UsageError("--grid reads the pictures again: give -o FOLDER instead of -")
     stage = generating.GenerateStage(method)
-    config = start.resolved(config)
+    config = devices.resolved(config, elsewhere=options.engine != "local")
     stage.check(stage.Config(**config))
     plan = start.planned(
         "generate", stage.name, config, places, output, options, config["shard_size"]

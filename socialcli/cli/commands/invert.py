@@ -16,7 +16,7 @@ RUNNING = False
 
 def run(method: str, config: dict[str, Any], inputs: list[str], output: str, options: Any) -> None:
     from socialcli import methods
-    from socialcli.pipeline.run import resolved
+    from socialcli.backends.devices import resolved
     from socialcli.training import loop
 
     module = methods.load("invert", method)

@@ -29,11 +29,11 @@ INPUTS = (
 def run(ctx: typer.Context, **values: Any) -> None:
     import sys
 
+    from socialcli.backends.devices import resolved
     from socialcli.cli import profiles
     from socialcli.errors import UsageError
     from socialcli.evaluation import compare, tables
     from socialcli.evaluation import run as running
-    from socialcli.pipeline.run import resolved
 
     options = Options(**{name: values[name] for name in Options.__dataclass_fields__})
     inputs, output = values["inputs"], values["output"]

@@ -28,11 +28,17 @@ def main() -> int:
     os.environ.setdefault("OMP_NUM_THREADS", str(options.threads))
     import torch
 
+    from socialcli.backends import devices
+    from socialcli.errors import UsageError
     from socialcli.miniature.zoo import cards
 
     if options.role == "table":
         print(cards.table())
         return 0
+    try:
+        devices.check(options.device)
+    except UsageError as error:
+        parser.error(str(error))
     torch.set_num_threads(options.threads)
     role = importlib.import_module(f"socialcli.miniature.zoo.{options.role}")
     if options.check and not cards.card(options.role).exists():
