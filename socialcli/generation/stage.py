@@ -102,6 +102,7 @@ class GenerateStage:
         problem = sample.problem
         if problem is None and sample.filtered is None:
             try:
+                sample.check()
                 request = requests.of_sample(config, sample)
             except SampleFailed as error:
                 problem = str(error)

@@ -71,6 +71,7 @@ def outcomes(
         if sample.filtered is not None:
             return SampleFiltered(sample.filtered)
         try:
+            sample.check(without=stage.WRITES)
             work = stage.prepare(config, sample)
         except (SampleFailed, SampleFiltered) as reason:
             return reason

@@ -33,17 +33,18 @@ A sample ``KEY`` may have these members (`docs/records.md` shows one of each):
 
 from __future__ import annotations
 
-import dataclasses
-import json
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Annotated, Any, TypedDict
 
-from socialcli.errors import SampleFailed
-
-if TYPE_CHECKING:
-    import numpy
-
-SCHEMA_VERSION = 1
+from socialcli.records import limits
+from socialcli.records.arrays import (
+    IDENTITY,
+    dump_npy,
+    identity_array,
+    load_identity,
+    load_npy,
+)
+from socialcli.records.members import SCHEMA_VERSION, Refused, dump, load
 
 COCO_KEYPOINTS = (
     "nose", "left_eye", "right_eye", "left_ear", "right_ear", "left_shoulder", "right_shoulder",
@@ -60,18 +61,20 @@ COCO_LIMBS = (
 # A face's five landmarks in the order ArcFace alignment expects; left and right are the viewer's.
 FACE_LANDMARKS = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
 
-Point = tuple[float, float]
-XYXY = tuple[float, float, float, float]
+Point = tuple[limits.Coordinate, limits.Coordinate]
+XYXY = tuple[limits.Coordinate, limits.Coordinate, limits.Coordinate, limits.Coordinate]
+Vector = tuple[limits.Direction, limits.Direction]
+Keypoint = tuple[limits.Coordinate, limits.Coordinate, limits.Visibility]
 
 
 @dataclass
 class Model:
     """Which model made a member, as recorded beside its results."""
 
-    backend: str
-    model: str = ""
-    revision: str | None = None
-    role: str = ""
+    backend: limits.SomeName
+    model: limits.Name = ""
+    revision: limits.Name | None = None
+    role: limits.Name = ""
     options: dict[str, Any] = field(default_factory=dict)
 
 
@@ -82,12 +85,12 @@ GROUND_TRUTH = Model(backend="ground-truth")
 class Meta:
     """``KEY.meta.json``: facts about the picture, written by `socialcli import`."""
 
-    width: int  # of the upright picture, pixels
-    height: int
-    orientation: int = 1  # the EXIF orientation found in the file (1 = upright)
-    source: str = ""  # path or URL it was imported from
-    split: str = ""  # train, val, test where the data set has one
-    license: str = ""
+    width: limits.Pixels  # of the upright picture, pixels
+    height: limits.Pixels
+    orientation: limits.Orientation = 1  # the EXIF orientation found in the file (1 = upright)
+    source: limits.Text = ""  # path or URL it was imported from
+    split: limits.Name = ""  # train, val, test where the data set has one
+    license: limits.Text = ""
     extra: dict[str, Any] = field(default_factory=dict)  # data-set specific facts
 
 
@@ -95,8 +98,8 @@ class Meta:
 class Caption:
     """``KEY.caption.json``. ``text`` is the caption later stages parse; ``others`` are spare."""
 
-    text: str
-    others: list[str] = field(default_factory=list)
+    text: limits.SomeText
+    others: Annotated[list[limits.Text], limits.ITEMS] = field(default_factory=list)
     model: Model | None = None
 
 
@@ -104,14 +107,14 @@ class Caption:
 class Entity:
     """One noun phrase of the caption; ``start``/``end`` are character offsets into its text."""
 
-    id: int
-    text: str  # the phrase: "a woman in red"
-    head: str  # its head noun as written: "woman"
-    lemma: str  # "woman"
-    start: int
-    end: int
-    kind: str  # person | animal | object
-    count: int = 1  # "two dogs" -> 2; an unnumbered plural -> 0, meaning several
+    id: limits.Id
+    text: limits.SomeText  # the phrase: "a woman in red"
+    head: limits.Text  # its head noun as written: "woman"
+    lemma: limits.Text  # "woman"
+    start: limits.Count
+    end: limits.Positive
+    kind: limits.Kind  # person | animal | object
+    count: limits.Count = 1  # "two dogs" -> 2; an unnumbered plural -> 0, meaning several
 
 
 @dataclass
@@ -122,10 +125,10 @@ class Triple:
     None for an intransitive ("a man smiles").
     """
 
-    subject: int
-    verb: str
-    object: int | None = None
-    text: str = ""  # the verb as written: "is being kissed"
+    subject: limits.Id
+    verb: limits.SomeText
+    object: limits.Id | None = None
+    text: limits.Text = ""  # the verb as written: "is being kissed"
     passive: bool = False
 
 
@@ -133,8 +136,8 @@ class Triple:
 class Entities:
     """``KEY.entities.json``."""
 
-    entities: list[Entity] = field(default_factory=list)
-    triples: list[Triple] = field(default_factory=list)
+    entities: Annotated[list[Entity], limits.ITEMS] = field(default_factory=list)
+    triples: Annotated[list[Triple], limits.ITEMS] = field(default_factory=list)
     model: Model | None = None
 
 
@@ -142,21 +145,28 @@ class Entities:
 class Box:
     """One detected box; ``entity`` links to `Entity.id` (None when nothing names it)."""
 
-    id: int
+    id: limits.Id
     xyxy: XYXY
-    label: str = ""
-    entity: int | None = None
-    score: float | None = None
+    label: limits.Text = ""
+    entity: limits.Id | None = None
+    score: limits.Score | None = None
 
 
 @dataclass
 class Boxes:
     """``KEY.boxes.json``."""
 
-    width: int
-    height: int
-    boxes: list[Box] = field(default_factory=list)
+    width: limits.Pixels
+    height: limits.Pixels
+    boxes: Annotated[list[Box], limits.ITEMS] = field(default_factory=list)
     model: Model | None = None
+
+
+class RLE(TypedDict):
+    """COCO's compressed run-length code: ``size`` is [height, width], ``counts`` the runs."""
+
+    size: Annotated[list[limits.Pixels], limits.PAIR]
+    counts: limits.MaskCode
 
 
 @dataclass
@@ -167,21 +177,21 @@ class Mask:
     the segmenter's own estimate, ``stability`` SAM's stability score, both in [0, 1].
     """
 
-    id: int
-    rle: dict[str, Any]
-    box: int | None = None
-    entity: int | None = None
-    iou: float | None = None
-    stability: float | None = None
+    id: limits.Id
+    rle: RLE
+    box: limits.Id | None = None
+    entity: limits.Id | None = None
+    iou: limits.Score | None = None
+    stability: limits.Score | None = None
 
 
 @dataclass
 class Masks:
     """``KEY.masks.json``."""
 
-    width: int
-    height: int
-    masks: list[Mask] = field(default_factory=list)
+    width: limits.Pixels
+    height: limits.Pixels
+    masks: Annotated[list[Mask], limits.ITEMS] = field(default_factory=list)
     model: Model | None = None
 
 
@@ -190,17 +200,17 @@ class Face:
     """A face box, with five landmarks (`FACE_LANDMARKS`) where the detector gives them."""
 
     xyxy: XYXY
-    score: float | None = None
-    landmarks: list[Point] | None = None
+    score: limits.Score | None = None
+    landmarks: Annotated[list[Point], limits.FIVE] | None = None
 
 
 @dataclass
 class Keypoints:
     """Body keypoints, ``points[i]`` = (x, y, visibility) in the order ``layout`` names."""
 
-    points: list[tuple[float, float, float]]
-    scores: list[float] | None = None
-    layout: str = "coco17"
+    points: Annotated[list[Keypoint], limits.ITEMS]
+    scores: Annotated[list[limits.Number], limits.ITEMS] | None = None
+    layout: limits.SomeName = "coco17"
 
 
 @dataclass
@@ -212,10 +222,10 @@ class Gaze:
     """
 
     point: Point | None = None
-    vector: Point | None = None
+    vector: Vector | None = None
     inside: bool | None = None
-    score: float | None = None
-    points: list[Point] | None = None
+    score: limits.Score | None = None
+    points: Annotated[list[Point], limits.ITEMS] | None = None
 
 
 @dataclass
@@ -226,24 +236,24 @@ class Person:
     in ``KEY.identity.npy`` under this person's ``id``.
     """
 
-    id: int
-    box: int | None = None  # Box.id of this person's body
-    entity: int | None = None
+    id: limits.Id
+    box: limits.Id | None = None  # Box.id of this person's body
+    entity: limits.Id | None = None
     xyxy: XYXY | None = None  # body box when no Box stands for it
     head: XYXY | None = None
     face: Face | None = None
     keypoints: Keypoints | None = None
     gaze: Gaze | None = None
-    identity: str | None = None
+    identity: limits.Text | None = None
 
 
 @dataclass
 class People:
     """``KEY.people.json``. ``models`` maps a role (face, identity, pose, gaze) to its model."""
 
-    width: int
-    height: int
-    people: list[Person] = field(default_factory=list)
+    width: limits.Pixels
+    height: limits.Pixels
+    people: Annotated[list[Person], limits.ITEMS] = field(default_factory=list)
     models: dict[str, Model] = field(default_factory=dict)
 
 
@@ -255,22 +265,22 @@ class Interaction:
     there is one (HICO-DET: 1 to 600).
     """
 
-    id: int
-    verb: str
-    subject: int | None = None  # Person.id
-    subject_box: int | None = None  # Box.id
-    object: int | None = None  # Box.id
-    object_person: int | None = None  # Person.id when the object is a person
-    object_label: str = ""
-    hoi: int | None = None
-    score: float | None = None
+    id: limits.Id
+    verb: limits.SomeText
+    subject: limits.Id | None = None  # Person.id
+    subject_box: limits.Id | None = None  # Box.id
+    object: limits.Id | None = None  # Box.id
+    object_person: limits.Id | None = None  # Person.id when the object is a person
+    object_label: limits.Text = ""
+    hoi: limits.Id | None = None
+    score: limits.Score | None = None
 
 
 @dataclass
 class Interactions:
     """``KEY.interactions.json``."""
 
-    interactions: list[Interaction] = field(default_factory=list)
+    interactions: Annotated[list[Interaction], limits.ITEMS] = field(default_factory=list)
     model: Model | None = None
 
 
@@ -282,9 +292,9 @@ class Shown:
     was meant ("" where the method asks for none).
     """
 
-    key: str
-    query: str = ""
-    scale: float = 1.0
+    key: limits.SomeName
+    query: limits.Text = ""
+    scale: limits.Number = 1.0
 
 
 @dataclass
@@ -295,18 +305,18 @@ class Generated:
     ``models`` maps a role (ssr, embedding, ...) to what was used besides ``model``.
     """
 
-    prompt: str
-    seed: int
-    method: str
+    prompt: limits.SomeText
+    seed: limits.Seed
+    method: limits.SomeName
     model: Model
-    scheduler: str
-    steps: int
-    guidance: float
-    size: tuple[int, int]  # width, height
-    negative: str = ""
-    source_key: str | None = None  # of the sample whose caption the prompt is
-    references: list[Shown] = field(default_factory=list)
-    plain_prompt: str | None = None
+    scheduler: limits.SomeName
+    steps: limits.Positive
+    guidance: limits.Number
+    size: tuple[limits.Pixels, limits.Pixels]  # width, height
+    negative: limits.Text = ""
+    source_key: limits.Name | None = None  # of the sample whose caption the prompt is
+    references: Annotated[list[Shown], limits.ITEMS] = field(default_factory=list)
+    plain_prompt: limits.Text | None = None
     models: dict[str, Model] = field(default_factory=dict)
 
 
@@ -321,142 +331,12 @@ MEMBERS: dict[str, type] = {
     "interactions.json": Interactions,
     "generated.json": Generated,
 }
-IDENTITY = "identity.npy"
 IMAGE_SUFFIXES = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "ppm", "avif")
 
-Record = TypeVar("Record")
-
-
-def _plain(value: Any) -> Any:
-    """Dataclasses to dicts, floats to six decimals (a millionth of the picture), no None noise."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        items = ((f.name, getattr(value, f.name)) for f in dataclasses.fields(value))
-        return {name: _plain(item) for name, item in items if item is not None}
-    if isinstance(value, dict):
-        return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(v) for v in value]
-    if isinstance(value, bool) or value is None or isinstance(value, (int, str)):
-        return value
-    number = float(value)
-    if number != number or number in (float("inf"), float("-inf")):
-        raise SampleFailed(f"a value is {number}: the model's output is not finite")
-    return round(number, 6)
-
-
-def dump(record: Any) -> bytes:
-    """One record as UTF-8 JSON: the same record always gives the same bytes."""
-    body = {"schema": SCHEMA_VERSION, **_plain(record)}
-    return json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
-
-
-def load(kind: type[Record], data: bytes, where: str = "") -> Record:
-    """Parse one member into its dataclass; unknown fields are ignored so that newer files load.
-
-    Raises:
-        SampleFailed: the bytes are not JSON, lack a required field, or come from a newer schema.
-    """
-    try:
-        body = json.loads(data)
-    except ValueError as error:
-        raise SampleFailed(f"{where or kind.__name__}: not valid JSON ({error})") from None
-    if not isinstance(body, dict):
-        raise SampleFailed(f"{where or kind.__name__}: expected a JSON object")
-    if body.get("schema", SCHEMA_VERSION) > SCHEMA_VERSION:
-        raise SampleFailed(
-            f"{where or kind.__name__}: schema {body['schema']} is newer than this version's "
-            f"{SCHEMA_VERSION}; upgrade socialcli"
-        )
-    try:
-        return _build(kind, body)
-    except (TypeError, ValueError, KeyError) as error:
-        raise SampleFailed(f"{where or kind.__name__}: {error}") from None
-
-
-# field name -> dataclass of its items, for the nested fields above.
-_NESTED: dict[tuple[type, str], type] = {
-    (Caption, "model"): Model,
-    (Entities, "model"): Model,
-    (Entities, "entities"): Entity,
-    (Entities, "triples"): Triple,
-    (Boxes, "model"): Model,
-    (Boxes, "boxes"): Box,
-    (Masks, "model"): Model,
-    (Masks, "masks"): Mask,
-    (People, "people"): Person,
-    (People, "models"): Model,
-    (Person, "face"): Face,
-    (Person, "keypoints"): Keypoints,
-    (Person, "gaze"): Gaze,
-    (Interactions, "model"): Model,
-    (Interactions, "interactions"): Interaction,
-    (Generated, "model"): Model,
-    (Generated, "models"): Model,
-    (Generated, "references"): Shown,
-}
-
-
-def _build(kind: type[Record], body: dict[str, Any]) -> Record:
-    known = {f.name for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    values: dict[str, Any] = {}
-    for name, value in body.items():
-        if name not in known:
-            continue
-        nested = _NESTED.get((kind, name))
-        if nested is None or value is None:
-            values[name] = value
-        elif isinstance(value, list):
-            values[name] = [_build(nested, item) for item in value]
-        elif name == "models":
-            values[name] = {role: _build(nested, item) for role, item in value.items()}
-        else:
-            values[name] = _build(nested, value)
-    return kind(**values)
-
-
-def identity_array(people: list[int], embeddings: numpy.ndarray) -> numpy.ndarray:
-    """Face embeddings with the person ids they belong to, in one self-describing array.
-
-    Args:
-        people: N person ids (`Person.id`).
-        embeddings: (N, D) float32, as the recogniser gives them (not normalised).
-
-    Returns:
-        Structured array of N rows with fields ``person`` (int32) and ``embedding`` (D float32);
-        ``numpy.load`` reads it without pickle.
-    """
-    import numpy
-
-    embeddings = numpy.asarray(embeddings, dtype=numpy.float32).reshape(len(people), -1)
-    dtype = [("person", "<i4"), ("embedding", "<f4", (embeddings.shape[1],))]
-    rows = numpy.zeros(len(people), dtype=dtype)
-    rows["person"] = people
-    rows["embedding"] = embeddings
-    return rows
-
-
-def dump_npy(array: numpy.ndarray) -> bytes:
-    """An array as ``.npy`` bytes; object arrays (which would need pickle) are refused."""
-    import io
-
-    import numpy
-
-    out = io.BytesIO()
-    numpy.lib.format.write_array(out, array, version=(1, 0), allow_pickle=False)
-    return out.getvalue()
-
-
-def load_npy(data: bytes, where: str = IDENTITY) -> numpy.ndarray:
-    """The array in ``.npy`` bytes, never unpickling.
-
-    Raises:
-        SampleFailed: not a plain ``.npy`` file.
-    """
-    import io
-
-    import numpy
-
-    try:
-        return numpy.load(io.BytesIO(data), allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
-        raise SampleFailed(f"{where}: not a plain .npy array ({error})") from None
+__all__ = [
+    "COCO_KEYPOINTS", "COCO_LIMBS", "FACE_LANDMARKS", "GROUND_TRUTH", "IDENTITY", "IMAGE_SUFFIXES",
+    "MEMBERS", "RLE", "SCHEMA_VERSION", "XYXY", "Box", "Boxes", "Caption", "Entities", "Entity",
+    "Face", "Gaze", "Generated", "Interaction", "Interactions", "Keypoint", "Keypoints", "Mask",
+    "Masks", "Meta", "Model", "People", "Person", "Point", "Refused", "Shown", "Triple", "Vector",
+    "dump", "dump_npy", "identity_array", "limits", "load", "load_identity", "load_npy",
+]  # fmt: skip

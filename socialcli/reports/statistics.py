@@ -90,8 +90,6 @@ class Statistics:
         for suffix, record in parsed.items():
             _COUNT.get(suffix, _nothing)(self, record)
             self._made_by(suffix, record)
-        if records.IDENTITY in sample.members:
-            self._embeddings(sample.members[records.IDENTITY])
 
     def _made_by(self, suffix: str, record: Any) -> None:
         models = dict(getattr(record, "models", {}))
@@ -103,14 +101,6 @@ class Statistics:
             counts = self.models.setdefault(role, Counter())
             if named in counts or len(counts) < 50:
                 counts[named] += 1
-
-    def _embeddings(self, data: bytes) -> None:
-        from socialcli.errors import SampleFailed
-
-        try:
-            self.things["identities"] += len(records.load_npy(data))
-        except (SampleFailed, TypeError):
-            self.problems += 1
 
 
 def _nothing(statistics: Statistics, record: Any) -> None:
@@ -178,6 +168,10 @@ def _gaze(s: Statistics, gaze: records.Gaze) -> None:
         s.gaze[round(turn * SECTORS) % SECTORS] += 1
 
 
+def _identity(s: Statistics, rows: Any) -> None:
+    s.things["identities"] += len(rows)
+
+
 def _interactions(s: Statistics, record: records.Interactions) -> None:
     s.things["interactions"] += len(record.interactions)
     for interaction in record.interactions:
@@ -192,6 +186,7 @@ _COUNT: dict[str, Any] = {
     "masks.json": _masks,
     "people.json": _people,
     "interactions.json": _interactions,
+    records.IDENTITY: _identity,
 }
 
 

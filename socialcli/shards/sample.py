@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Collection, Generator, Iterable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -65,6 +65,30 @@ class Sample:
         if suffix not in self.members:
             raise SampleFailed(f"no {suffix}: run `socialcli {_WRITER[suffix]}` first")
         return records.load(kind, self.members[suffix], suffix)
+
+    def decoded(self, suffix: str) -> Any:
+        """A member that the record schema knows: its record, of `records.IDENTITY` its rows.
+
+        Raises:
+            Refused: it is not what its type says.
+        """
+        data = self.members[suffix]
+        if suffix == records.IDENTITY:
+            return records.load_identity(data)
+        return records.load(records.MEMBERS[suffix], data, suffix)
+
+    def check(self, without: Collection[str] = ()) -> None:
+        """Hold every member that the record schema knows against it, whether it is needed or not.
+
+        Args:
+            without: suffixes left out, because they are about to be replaced.
+
+        Raises:
+            Refused: the first member that is not what its type says.
+        """
+        for suffix in self.members:
+            if suffix not in without and (suffix in records.MEMBERS or suffix == records.IDENTITY):
+                self.decoded(suffix)
 
 
 _WRITER = {
@@ -263,7 +287,7 @@ def _status(data: bytes) -> dict[str, Any]:
 
     try:
         body = json.loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return body if isinstance(body, dict) else {}
 

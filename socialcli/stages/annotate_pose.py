@@ -172,9 +172,7 @@ def prepare(config: Config, sample: Sample) -> Work:
     known = sample.record(records.Interactions) if sample.has("interactions.json") else None
     identity = None
     if sample.has(records.IDENTITY):
-        identity = records.load_npy(sample.members[records.IDENTITY])
-        if identity.dtype.names != ("person", "embedding"):
-            raise SampleFailed("identity.npy: expected rows of person and embedding")
+        identity = records.load_identity(sample.members[records.IDENTITY])
     image = images.decode(sample.picture())
     if max(image.size) > MAX_ASPECT * min(image.size):
         raise SampleFailed(f"picture of {image.width}x{image.height} pixels is too narrow")

@@ -77,6 +77,7 @@ def _one_passes(method: Any, config: TrainingOptions, index: indexing.Index, whe
     for number in range(len(index)):
         sample = index.read(number)
         try:
+            sample.check()
             images.facts(sample.picture())
             if hasattr(method, "check"):
                 method.check(config, sample)

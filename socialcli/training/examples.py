@@ -107,7 +107,9 @@ class Examples:
                     return ready
             try:
                 wanted = Variant(self.config.seed, item, variant, of)
-                ready.example = self.method.prepare(self.state, self.index.read(number), wanted)
+                sample = self.index.read(number)
+                sample.check()
+                ready.example = self.method.prepare(self.state, sample, wanted)
                 return ready
             except SampleFailed as error:
                 reason = f"{key}: {error}"

@@ -6,6 +6,7 @@ The code runs down the columns (Fortran order) and compresses the run lengths in
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from socialcli.errors import SampleFailed
@@ -14,8 +15,10 @@ from socialcli.vision.images import MAX_PIXELS
 if TYPE_CHECKING:
     import numpy
 
+    from socialcli.records import RLE
 
-def encode(mask: numpy.ndarray) -> dict[str, Any]:
+
+def encode(mask: numpy.ndarray) -> RLE:
     """A (height, width) mask -> ``{"size": [height, width], "counts": "..."}``; non-zero is in."""
     import numpy
     from pycocotools import mask as coco
@@ -24,7 +27,7 @@ def encode(mask: numpy.ndarray) -> dict[str, Any]:
     return {"size": [int(n) for n in code["size"]], "counts": code["counts"].decode("ascii")}
 
 
-def decode(rle: dict[str, Any]) -> numpy.ndarray:
+def decode(rle: Mapping[str, Any]) -> numpy.ndarray:
     """The (height, width) bool mask of a code that `encode` or any COCO tool wrote.
 
     ``counts`` may also be a plain list of run lengths, COCO's uncompressed form.
@@ -51,7 +54,7 @@ def decode(rle: dict[str, Any]) -> numpy.ndarray:
         raise SampleFailed(f"a mask is not a COCO run-length code ({error})") from None
 
 
-def area(rle: dict[str, Any]) -> int:
+def area(rle: Mapping[str, Any]) -> int:
     """Pixels inside the mask."""
     return int(decode(rle).sum())
 

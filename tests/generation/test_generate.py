@@ -17,7 +17,7 @@ import pytest
 import scenes
 import torch
 from PIL import Image
-from socialcli.cli.app.commands import generate
+from socialcli.cli.commands import generate
 from tiny import diffusion as tiny
 
 from socialcli import records, shards

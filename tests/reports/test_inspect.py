@@ -15,7 +15,7 @@ import numpy
 import pytest
 import scenes
 from PIL import Image, ImageDraw
-from socialcli.cli.app.commands import inspect
+from socialcli.cli.commands import inspect
 from typer.testing import CliRunner
 
 from socialcli import records, shards

@@ -8,23 +8,18 @@ import json
 import re
 import subprocess
 import sys
-import types
-import typing
 from pathlib import Path
 
 import numpy
 import pytest
 import scenes
 from jsonschema import Draft202012Validator
-from socialcli.cli.app.commands import validate
 
 from socialcli import records, shards
+from socialcli.cli.commands import validate
 from socialcli.shards import Sample
 from socialcli.validation import members as checking
 from socialcli.validation.members import check
-
-# Dataclass fields that are a record of their own in the schema: where `$ref` must lead.
-NESTED = {kind.__name__ for kind in records._NESTED.values()}
 
 
 def problems(changed=None, **kwargs) -> list[str]:
@@ -56,60 +51,6 @@ def test_one_schema_for_each_member_and_no_other():
             "description": "Version of the record schema.",
             "const": records.SCHEMA_VERSION,
         }
-
-
-def definitions() -> list[tuple[str, type, dict]]:
-    """(where, dataclass, object schema) of every member and every $defs that is a dataclass."""
-    found = []
-    for suffix, kind in records.MEMBERS.items():
-        body = checking.schema(suffix)
-        found.append((suffix, kind, body))
-        for name, schema in body.get("$defs", {}).items():
-            if hasattr(records, name) and dataclasses.is_dataclass(getattr(records, name)):
-                found.append((f"{suffix} {name}", getattr(records, name), schema))
-    return found
-
-
-@pytest.mark.parametrize(("where", "kind", "schema"), definitions(), ids=lambda v: str(v)[:40])
-def test_schema_and_dataclass_name_the_same_fields(where, kind, schema):
-    fields = dataclasses.fields(kind)
-    names = {f.name for f in fields}
-    top = {"schema"} if where in records.MEMBERS else set()
-    assert set(schema["properties"]) - top == names, where
-    missing = dataclasses.MISSING
-    needed = {f.name for f in fields if f.default is missing and f.default_factory is missing}
-    assert set(schema.get("required", [])) - top == needed, where
-    hints = typing.get_type_hints(kind)
-    for name in names:
-        hint = hints[name]
-        optional = type(None) in typing.get_args(hint) and isinstance(hint, types.UnionType)
-        assert _allows_null(schema["properties"][name]) == optional, f"{where}.{name}"
-        nested = {a.__name__ for a in _leaves(hint)} & NESTED
-        assert nested == _referenced(schema["properties"][name]) & NESTED, f"{where}.{name}"
-
-
-def _allows_null(schema: dict) -> bool:
-    kinds = schema.get("type", [])
-    return "null" in kinds or {"type": "null"} in schema.get("anyOf", [])
-
-
-def _leaves(hint) -> list[type]:
-    arguments = typing.get_args(hint)
-    if not arguments:
-        return [hint] if isinstance(hint, type) else []
-    return [leaf for argument in arguments for leaf in _leaves(argument)]
-
-
-def _referenced(schema: dict) -> set[str]:
-    found = set()
-    for value in schema.values():
-        if isinstance(value, dict):
-            found |= _referenced(value)
-        elif isinstance(value, list):
-            found |= {r for v in value if isinstance(v, dict) for r in _referenced(v)}
-    if "$ref" in schema:
-        found.add(schema["$ref"].rpartition("/")[2])
-    return found
 
 
 def test_smallest_and_fullest_records_fit():
@@ -236,7 +177,10 @@ def test_ids_may_not_repeat():
         (b'{"schema":1,"text":NaN}', ["caption.json", "not valid JSON", "NaN"]),
         (b"[]", ["not object"]),
         (b'{"schema":1,"text":3}', ["text is 3, not string"]),
-        (b"[" * 100_000, ["not valid JSON"]),
+        (b"[" * 100_000, ["is array, not object"]),
+        (b'{"schema":1,"text":' + b"[" * 65 + b"]" * 65 + b"}", ["deeper than the limit of 64"]),
+        (b'{"schema":1,"text":"\\ud800"}', ["not valid JSON", "surrogate"]),
+        (b'{"schema":0,"text":"x"}', ["schema is 0, expected 1"]),
         (b"\xff\xfe{", ["not valid JSON"]),
     ],
 )
@@ -248,7 +192,7 @@ def test_bytes_that_are_no_record(data, words):
 
 def test_infinite_numbers_are_refused():
     data = records.dump(scenes.all_records()["boxes.json"]).replace(b"0.91", b"1e999")
-    only({"boxes.json": data}, "boxes.json", "1e999 is not a finite number")
+    only({"boxes.json": data}, "boxes.json", "boxes[0].score is 1e999, not a finite number")
 
 
 def test_links_into_a_broken_member_are_not_told_twice():
@@ -276,7 +220,7 @@ def test_identity_is_never_unpickled(tmp_path):
             return (open, (str(tmp_path / "pwned"), "w"))
 
     pickled = npy(numpy.array([Evil()], dtype=object), allow_pickle=True)
-    only({records.IDENTITY: pickled}, "identity.npy", "never unpickled")
+    only({records.IDENTITY: pickled}, "identity.npy", "Python objects")
     assert not (tmp_path / "pwned").exists()
 
 
@@ -376,44 +320,6 @@ def test_hostile_keys_cannot_write_on_the_terminal(tmp_path):
     shards.write(tmp_path / "a.tar", [("k\x1b[31m\nfake: line", {"jpg": b"x"})])
     lines = run(tmp_path / "a.tar").stdout.splitlines()
     assert len(lines) == 1 and "\x1b" not in lines[0]
-
-
-def test_the_quick_validator_judges_as_the_usual_one():
-    """Over thousands of random edits of good records: the same verdict, where and why."""
-    import random
-
-    rng = random.Random(5)
-    values = [None, True, False, -1, 0, 1, 2, 0.5, 1.5, "", "x", [], {}, [0.1, 0.2], 10**30]
-
-    def places(value, path=()):
-        yield path
-        inner = enumerate(value) if isinstance(value, list) else ()
-        for key, item in value.items() if isinstance(value, dict) else inner:
-            yield from places(item, (*path, key))
-
-    refused = 0
-    for suffix, record in scenes.all_records().items():
-        usual = Draft202012Validator(checking.schema(suffix))
-        quick = checking._validator(suffix)
-        for _ in range(150):
-            body = json.loads(records.dump(record))
-            for _ in range(rng.randint(1, 2)):
-                found = [p for p in places(body) if p]
-                *steps, last = rng.choice(found)
-                at = body
-                for step in steps:
-                    at = at[step]
-                if rng.random() < 0.2:
-                    del at[last]
-                else:
-                    at[last] = rng.choice(values)
-
-            def told(validator, body=body):
-                return sorted((e.json_path, e.message) for e in validator.iter_errors(body))
-
-            assert told(quick) == told(usual)
-            refused += bool(told(usual))
-    assert refused > 300
 
 
 def test_the_examples_in_the_documentation_are_a_valid_sample():
