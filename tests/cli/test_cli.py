@@ -16,7 +16,7 @@ HEAVY = (
     "torch", "torchvision", "transformers", "tokenizers", "diffusers", "accelerate", "peft",
     "webdataset", "datasets", "spacy", "thinc", "numpy", "scipy", "pandas", "PIL", "cv2", "skimage",
     "onnxruntime", "onnx", "insightface", "mediapipe", "pycocotools", "ray", "fsspec", "tqdm",
-    "jsonschema", "huggingface_hub", "safetensors", "braceexpand", "requests", "matplotlib", "rich",
+    "msgspec", "huggingface_hub", "safetensors", "braceexpand", "requests", "matplotlib", "rich",
 )  # fmt: skip
 NINE = ["caption", "extract-entities", "ground", "segment", "annotate-pose", "train", "invert",
         "generate", "score"]  # fmt: skip

@@ -17,7 +17,7 @@ from pycocotools.cocoeval import COCOeval
 from typer.testing import CliRunner
 
 from socialcli import records, shards
-from socialcli.cli.app import app
+from socialcli.cli import app
 from socialcli.exporters import coco
 from socialcli.vision import masks as rle
 

@@ -17,11 +17,11 @@ import pytest
 import scenes
 import torch
 from PIL import Image
-from socialcli.cli.commands import generate
 from tiny import diffusion as tiny
 
 from socialcli import records, shards
 from socialcli.cli import profiles
+from socialcli.cli.commands import generate
 from socialcli.diffusion import embeddings, sampling
 from socialcli.errors import SampleFailed, SocialcliError, UsageError
 from socialcli.generation import drawing, grid, provenance, references, requests

@@ -15,11 +15,11 @@ import numpy
 import pytest
 import scenes
 from PIL import Image, ImageDraw
-from socialcli.cli.commands import inspect
 from typer.testing import CliRunner
 
 from socialcli import records, shards
-from socialcli.cli.app import app
+from socialcli.cli import app
+from socialcli.cli.commands import inspect
 from socialcli.errors import UsageError
 from socialcli.reports import draw, gather, marks, sheet, statistics, text
 from socialcli.reports.marks import LAYERS, Scale
