@@ -22,11 +22,28 @@ class SocialcliError(Exception):
 
     exit_code = 1
 
+    @property
+    def lines(self) -> list[str]:
+        """What is told, one line each."""
+        return [str(self)]
+
 
 class UsageError(SocialcliError):
     """The command line, a profile or a configuration cannot be used as given (exit code 2)."""
 
     exit_code = 2
+
+
+class Mistakes(UsageError):
+    """Several mistakes of one file, told at once: one line each."""
+
+    def __init__(self, mistakes: list[str]) -> None:
+        super().__init__("; ".join(mistakes))
+        self.mistakes = mistakes
+
+    @property
+    def lines(self) -> list[str]:
+        return self.mistakes
 
 
 class MissingPackage(UsageError):

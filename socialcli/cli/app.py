@@ -52,7 +52,8 @@ def guarded(function: Callable[..., Any]) -> Callable[..., Any]:
             sys.stdout.flush()
             return result
         except SocialcliError as error:
-            _say(f"error: {error}")
+            for line in error.lines:
+                _say(f"error: {line}")
             sys.exit(error.exit_code)
         except BrokenPipeError:
             # Whoever read our output has heard enough; nothing more to say, to nobody.
@@ -176,7 +177,8 @@ def _runner(kind: str, name: str, module: Any) -> Callable[..., None]:
         from socialcli.pipeline.run import run_stage
 
         mine = flags.given(ctx, values, module.Config)
-        config = profiles.values(values["profile"], command, module.Config, mine)
+        table = ("import", command) if importing else (command, None)
+        config = profiles.values(values["profile"], table[0], module.Config, mine, table[1])
         options = RunOptions(**{n: values[n] for n in _names(RunOptions) if n in values})
         inputs, output = values.get("inputs") or [], values["output"]
         run_stage(kind, name, config, inputs, output, options, values.get("shard_size", 1000))

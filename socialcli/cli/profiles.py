@@ -5,10 +5,14 @@ A profile has one table per subcommand, whose keys are that subcommand's flags::
     [caption]
     backend = "blip2"
     model = "Salesforce/blip2-opt-2.7b"
-    num-beams = 5
+    beams = 5
 
     [segment]
     model = "/models/sam_vit_h_4b8939.pth"
+
+Of commands with methods, and of ``import``, ``[train]`` is for all methods that have the option and
+``[train.feedback]`` for that one. Every table of a profile is checked whenever it is read, whatever
+the command, and all its mistakes are told at once (`socialcli.cli.profile_check`).
 
 A relative ``model`` path that exists beside the profile is taken from there, and so is one that
 begins with a dot and exists nowhere.
@@ -18,12 +22,10 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import types
-import typing
 from pathlib import Path
 from typing import Any
 
-from socialcli.errors import UsageError
+from socialcli.errors import UnknownName, UsageError
 
 
 def folders() -> list[Path]:
@@ -45,8 +47,8 @@ def names() -> dict[str, Path]:
     return found
 
 
-def load(name: str) -> tuple[dict[str, dict[str, Any]], Path]:
-    """A profile's tables and its file, from a name or a path ending in .toml.
+def load(name: str) -> tuple[dict[str, Any], Path]:
+    """A profile's tables and its file, from a name or a path ending in .toml; unchecked.
 
     Raises:
         UsageError: there is no such profile, or it is not valid TOML.
@@ -57,16 +59,13 @@ def load(name: str) -> tuple[dict[str, dict[str, Any]], Path]:
     path = known.get(name)
     if path is None:
         if not name.endswith(".toml") or not Path(name).is_file():
-            raise UsageError(
-                f"--profile {name}: no such profile; there are {', '.join(sorted(known))}, "
-                "or give the path of a .toml file"
-            )
+            what = "--profile: no such profile or .toml file"
+            raise UnknownName(what, name, sorted(known))
         path = Path(name)
     try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8")), path
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: {error}") from None
-    return {k: v for k, v in tables.items() if isinstance(v, dict)}, path
 
 
 def values(
@@ -83,10 +82,11 @@ def values(
         command: the subcommand whose table applies.
         config_type: the stage's Config dataclass.
         flags: field name -> value for each flag that was given on the command line.
-        method: of a command with methods: its ``[command.method]`` table comes after ``[command]``.
+        method: of a command with methods (or importers): its ``[command.method]`` table comes
+            after ``[command]``.
 
     Raises:
-        UsageError: the profile has a key this subcommand does not know, or a wrong type.
+        UsageError: the profile has mistakes, in whatever table: all of them are listed.
     """
     fields = {f.name: f for f in dataclasses.fields(config_type)}
     result: dict[str, Any] = {}
@@ -96,28 +96,15 @@ def values(
         elif field.default_factory is not dataclasses.MISSING:
             result[field.name] = field.default_factory()
     if name is not None:
+        from socialcli.cli.profile_check import check
+
         tables, path = load(name)
-        hints = typing.get_type_hints(config_type)
-        table = dict(tables.get(command, {}))
-        if method is not None:
-            own = table.get(method, {})
-            # What [command] says is for all its methods; a method without that option ignores it.
-            # Its tables are the methods' own: `train` has a method and an option "feedback".
-            plain = {k: v for k, v in table.items() if not isinstance(v, dict)}
-            table = {k: v for k, v in plain.items() if _field(k) in fields} | own
-        for key, value in table.items():
-            field_name = key.replace("-", "_")
-            if field_name + "_" in fields:  # a field that would be a Python keyword
-                field_name += "_"
-            if field_name not in fields:
-                known = ", ".join(f.strip("_").replace("_", "-") for f in fields)
-                raise UsageError(f"{path}: [{command}] has no option '{key}'; it has {known}")
-            result[field_name] = _checked(value, hints[field_name], f"{path}: [{command}] {key}")
-            if field_name.endswith("model") and isinstance(value, str):
-                beside = path.parent / value
-                lost = value.startswith(".") and not Path(value).exists()
-                if value and not Path(value).is_absolute() and (beside.exists() or lost):
-                    result[field_name] = str(beside.resolve())
+        check(tables, path, {(command, method): config_type})
+        for key, value in _applied(tables.get(command, {}), config_type, method).items():
+            if key.endswith("model") and isinstance(value, str):
+                value = _beside(value, path)
+            whole = isinstance(value, int) and not isinstance(value, bool)
+            result[key] = float(value) if whole and _is_float(fields[key].type) else value
     result.update(flags)
     missing = [n for n in fields if n not in result]
     if missing:
@@ -125,19 +112,43 @@ def values(
     return result
 
 
-def _field(key: str) -> str:
-    return key.replace("-", "_")
+def _applied(table: dict[str, Any], config_type: type, method: str | None) -> dict[str, Any]:
+    """Field name -> value of what a command's table says to one Config.
+
+    What ``[command]`` says is for all its methods; a method without that option ignores it. Its
+    tables are the methods' own: `train` has a method and an option "feedback".
+    """
+    if method is None:
+        return {field_of(key, config_type): value for key, value in table.items()}
+    known = {f.name for f in dataclasses.fields(config_type)}
+    plain = {k: v for k, v in table.items() if not isinstance(v, dict)}
+    common = {k: v for k, v in plain.items() if field_of(k, config_type) in known}
+    own = table.get(method, {})
+    return {field_of(key, config_type): value for key, value in (common | own).items()}
 
 
-def _checked(value: Any, hint: Any, where: str) -> Any:
-    allowed = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-    for kind in allowed:
-        plain = typing.get_origin(kind) or kind
-        if plain is float and isinstance(value, int) and not isinstance(value, bool):
-            return float(value)
-        if isinstance(plain, type) and isinstance(value, plain):
-            if plain is int and isinstance(value, bool):
-                continue
-            return value
-    wanted = " or ".join(getattr(k, "__name__", str(k)) for k in allowed)
-    raise UsageError(f"{where} = {value!r}: expected {wanted}")
+def field_of(key: str, config_type: type) -> str:
+    """The name of the field that a key means: ``num-beams`` is ``num_beams``, ``with``, which
+    would be a Python keyword, is ``with_``."""
+    name = key.replace("-", "_")
+    return name + "_" if name + "_" in {f.name for f in dataclasses.fields(config_type)} else name
+
+
+def _is_float(hint: Any) -> bool:
+    """Whether a field holds numbers that need not be whole; TOML's ``1`` is one of them."""
+    words = getattr(hint, "__name__", str(hint)).replace("|", " ").split()
+    return "float" in words and "int" not in words
+
+
+def key_of(field: str) -> str:
+    """The key, and the flag without its dashes, of a field."""
+    return field.strip("_").replace("_", "-")
+
+
+def _beside(model: str, path: Path) -> str:
+    """A model's place: a relative path is taken from the profile where it lies there."""
+    place = path.parent / model
+    lost = model.startswith(".") and not Path(model).exists()
+    if model and not Path(model).is_absolute() and (place.exists() or lost):
+        return str(place.resolve())
+    return model

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from socialcli import methods
 from socialcli.cli import profiles
 from socialcli.errors import UsageError
 from socialcli.stages import MISSING, option
@@ -30,12 +31,15 @@ def write(folder: Path, text: str) -> str:
 
 
 def test_precedence(tmp_path):
-    file = write(tmp_path, "[caption]\nbeams = 3\nnucleus = 1\nwith = ['a']\n[other]\nbeams = 9\n")
+    file = write(
+        tmp_path, "[caption]\nbeams = 3\nnucleus = 1\nwith = ['a']\n[segment]\nbackend = 'sam'\n"
+    )
     assert profiles.values(None, "caption", Config, {})["beams"] == 5
     found = profiles.values(file, "caption", Config, {})
     assert found == {"model": None, "beams": 3, "nucleus": 1.0, "keep": False, "with_": ["a"]}
     assert isinstance(found["nucleus"], float)
     assert profiles.values(file, "caption", Config, {"beams": 7, "keep": True})["beams"] == 7
+    file = write(tmp_path, "[segment]\nbackend = 'sam'\n")
     assert profiles.values(file, "ground", Config, {})["beams"] == 5  # no table for it
 
 
@@ -54,7 +58,7 @@ def test_a_model_beside_the_profile(tmp_path):
 @pytest.mark.parametrize(
     "text, word",
     [
-        ("[caption]\nbeans = 3\n", "no option 'beans'; it has model, beams"),
+        ("[caption]\nbeans = 3\n", "no option 'beans'. Did you mean 'beams'"),
         ("[caption]\nbeams = '3'\n", "beams = '3': expected int"),
         ("[caption]\nbeams = true\n", "expected int"),
         ("[caption]\nkeep = 1\n", "expected bool"),
@@ -70,7 +74,7 @@ def test_mistakes_name_the_file_and_the_key(tmp_path, text, word):
 
 def test_no_such_profile_lists_those_there_are(tmp_path):
     for name in ("nothing", str(tmp_path / "nothing.toml"), "../../etc/passwd"):
-        with pytest.raises(UsageError, match=r"there are .*offline"):
+        with pytest.raises(UsageError, match=r"There are: .*offline"):
             profiles.load(name)
 
 
@@ -123,12 +127,22 @@ def test_flags_override_the_profile_on_the_command_line(run_cli, make_shards, tm
 
 
 def test_a_method_has_a_table_of_its_own(tmp_path):
-    text = "[generate]\nkeep = true\nstranger = 1\n[generate.beams]\nbeams = 4\n"
-    file = write(tmp_path, text + "[generate.b]\nmodel = 'm'\n")
-    found = profiles.values(file, "generate", Config, {}, "beams")  # named like one of its options
-    assert found["beams"] == 4 and found["keep"] is True and found["model"] is None
-    other = profiles.values(file, "generate", Config, {}, "b")
-    assert other["beams"] == 5 and other["model"] == "m"
-    bad = write(tmp_path, "[generate.b]\nstranger = 1\n")
-    with pytest.raises(UsageError, match="no option 'stranger'"):
-        profiles.values(bad, "generate", Config, {}, "b")
+    text = "[train]\nsteps = 7\nflip = 1\n[train.feedback]\nfeedback = 'gaze'\nsteps = 9\n"
+    file = write(tmp_path, text)  # a method that is named like one of its options
+    feedback = methods.load("train", "feedback").Config
+    found = profiles.values(file, "train", feedback, {}, "feedback")
+    assert found["steps"] == 9 and found["feedback"] == "gaze" and found["flip"] == 1.0
+    other = methods.load("train", "text-to-image").Config
+    assert profiles.values(file, "train", other, {}, "text-to-image")["steps"] == 7
+    bad = write(tmp_path, "[train.feedback]\nfeedbak = 'gaze'\n")
+    with pytest.raises(UsageError, match=r"no option 'feedbak'\. Did you mean 'feedback'"):
+        profiles.values(bad, "train", feedback, {}, "feedback")
+
+
+def test_an_importer_has_one_too(run_cli, picture_folder, tmp_path):
+    pictures = picture_folder(1)
+    (pictures / "000.jpg").rename(pictures / ".hidden.jpg")
+    line = ["import", "folder", pictures, "-o", tmp_path / "o"]
+    assert b"no pictures" in run_cli(*line, code=2).stderr
+    run_cli(*line, "--profile", write(tmp_path, "[import.folder]\nhidden = true\n"))
+    run_cli(*line, "--overwrite", "--profile", write(tmp_path, "[import]\nhidden = true\n"))

@@ -1,0 +1,146 @@
+"""Every mistake of a profile at once, each with its file, table and key."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from socialcli.cli.profiles import field_of, key_of
+from socialcli.errors import Mistakes, near
+
+# (command, method or importer, None where the command has none) -> the Config of its table.
+Types = dict[tuple[str, str | None], type]
+
+
+def check(tables: dict[str, Any], path: Path, types: Types | None = None) -> None:
+    """Check a whole profile.
+
+    Args:
+        tables: the file's content. path: the file.
+        types: Configs that stand for those that are found by name.
+
+    Raises:
+        Mistakes: one line for each.
+    """
+    known = config_types() | (types or {})
+    found = [f"{path}: {mistake}" for mistake in _mistakes(tables, known)]
+    if found:
+        raise Mistakes(list(dict.fromkeys(found)))
+
+
+def config_types() -> Types:
+    """The Config of every table that a profile can have."""
+    import importlib
+
+    from socialcli import importers, methods
+    from socialcli.cli.app import ImportGroup, LazyGroup
+    from socialcli.evaluation import settings
+
+    found: Types = {}
+    for name, (kind, file) in LazyGroup().files().items():
+        if kind == "stages":
+            found[name, None] = importlib.import_module(f"socialcli.stages.{file.stem}").Config
+    for name, (_, file) in ImportGroup().files().items():
+        module = importlib.import_module(f"{importers.__name__}.{file.stem}")
+        found["import", name] = module.Config
+    for command in ("train", "invert", "generate"):
+        for name in methods.available(command):
+            found[command, name] = methods.load(command, name).Config
+    return found | {("score", None): settings.Config}
+
+
+def _mistakes(tables: dict[str, Any], known: Types) -> Iterator[str]:
+    commands = list(dict.fromkeys(command for command, _ in known))
+    for command, table in tables.items():
+        if not isinstance(table, dict):
+            yield f"{command} = {table!r} is in no table: put it under [{commands[0]}] or another"
+        elif command not in commands:
+            there = f"There are: {', '.join(f'[{name}]' for name in commands)}"
+            yield f"[{command}]: no command has such a table. {near(command, commands)}{there}"
+        elif (command, None) in known:
+            yield from _table(command, table, known[command, None])
+        else:
+            methods = {m: kind for (c, m), kind in known.items() if c == command and m is not None}
+            yield from _with_methods(command, table, methods)
+
+
+def _with_methods(command: str, table: dict[str, Any], methods: dict[str, type]) -> Iterator[str]:
+    """Of ``[command]``, whose options must be known to some method, and ``[command.method]``."""
+    for key, value in table.items():
+        if isinstance(value, dict):
+            if key in methods:
+                yield from _table(f"{command}.{key}", value, methods[key])
+            else:
+                yield (
+                    f"[{command}.{key}]: {command} has no '{key}'. {near(key, methods)}"
+                    f"There are: {', '.join(methods)}"
+                )
+            continue
+        having = [kind for kind in methods.values() if field_of(key, kind) in _fields(kind)]
+        if having:
+            for kind in having:
+                yield from _table(command, {key: value}, kind)
+        else:
+            keys = [key_of(name) for kind in methods.values() for name in _fields(kind)]
+            there = near(key, keys) or f"`socialcli {command} --help` lists those it has"
+            yield f"[{command}] has no option '{key}'. {there}".rstrip()
+
+
+def _table(name: str, table: dict[str, Any], config_type: type) -> Iterator[str]:
+    """What is wrong with the keys and values of one table."""
+    from pydantic import ValidationError
+
+    hints = typing.get_type_hints(config_type)
+    given: dict[str, str] = {}  # field -> the key that gave it
+    body: dict[str, Any] = {}
+    for key, value in table.items():
+        field = field_of(key, config_type)
+        if field in given:
+            yield f"[{name}] {key}: the same option as '{given[field]}'"
+        given[field], body[field] = key, value
+    try:
+        _schema(config_type).model_validate(body)
+    except ValidationError as errors:
+        told = set()
+        order = list(given)
+        for error in sorted(errors.errors(), key=lambda e: order.index(str(e["loc"][0]))):
+            field = str(error["loc"][0])
+            if field in told:
+                continue  # of a union, one error for each of its types
+            told.add(field)
+            key = given[field]
+            if error["type"] == "extra_forbidden":
+                keys = [key_of(one) for one in _fields(config_type)]
+                there = near(key, keys) or f"It has: {', '.join(keys)}"
+                yield f"[{name}] has no option '{key}'. {there}".rstrip()
+            else:
+                yield f"[{name}] {key} = {body[field]!r}: expected {_said(hints[field])}"
+
+
+def _schema(config_type: type) -> Any:
+    """A pydantic model of a Config: its fields, none of them required, and no others."""
+    from pydantic import ConfigDict, create_model
+
+    hints = typing.get_type_hints(config_type)
+    fields: Any = {name: (hints[name], None) for name in _fields(config_type)}
+    # Strict: a profile says 5 and not "5". Field names such as model_... are the options' own.
+    strict = ConfigDict(extra="forbid", strict=True, protected_namespaces=())
+    return create_model(config_type.__qualname__, __config__=strict, **fields)
+
+
+def _fields(config_type: type) -> list[str]:
+    return [f.name for f in dataclasses.fields(config_type)]
+
+
+def _said(hint: Any) -> str:
+    """A type as people write it: ``str``, ``float or none``."""
+    if isinstance(hint, types.UnionType):
+        kinds = [kind for kind in typing.get_args(hint) if kind is not type(None)]
+        return " or ".join(_said(kind) for kind in kinds)
+    if typing.get_origin(hint) is list:
+        return f"a list of {_said(typing.get_args(hint)[0])}"
+    return str(getattr(hint, "__name__", hint))
