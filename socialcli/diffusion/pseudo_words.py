@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
 import torch
 from torch import Tensor, nn
+
+from socialcli.errors import UsageError
 
 
 class Words(nn.Module):
@@ -31,3 +36,25 @@ class Words(nn.Module):
         numbers = (ids - self.first).clamp(min=0, max=len(self.new) - 1)
         learnt = self.new.to(known.dtype)[numbers]
         return torch.where((ids >= self.first).unsqueeze(-1), learnt, known)
+
+
+def check_case(tokenizer: Any, tokens: Iterable[str]) -> None:
+    """Refuse pseudo-words that differ by case only where the tokenizer reads lower case only.
+
+    Raises:
+        UsageError: two of ``tokens`` would be one word.
+    """
+    lower: dict[str, str] = {}
+    for token in tokens:
+        other = lower.setdefault(token.lower(), token)
+        if other != token and tokenizer.tokenize("A") == tokenizer.tokenize("a"):
+            raise UsageError(
+                f"'{other}' and '{token}' differ by case only, and this model's tokenizer reads "
+                f"lower case only; rename one, to {another_name(token)} for example"
+            )
+
+
+def another_name(token: str) -> str:
+    """A pseudo-word that one may use in place of one that is taken."""
+    plain = f"<{token.strip('<>')}>"
+    return plain if plain != token else f"<{token.strip('<>')}-2>"

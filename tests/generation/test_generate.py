@@ -787,6 +787,9 @@ def test_embeddings_that_cannot_be_used(models, tmp_path):
             learnt(file)
     with pytest.raises(UsageError, match=r"the token <x> is in .* too"):
         learnt(good, good)
+    save_file({"<X>": torch.zeros(tiny.WIDTH)}, tmp_path / "capital.safetensors")
+    with pytest.raises(UsageError, match="'<x>' and '<X>' differ by case only"):
+        learnt(good, tmp_path / "capital.safetensors")
     learnt(good, prompt="a <y> and a <x>")
     line = json.loads((tmp_path / "out/000000.errors.jsonl").read_text())
     assert line["reason"] == "unknown token <y>: the embeddings have <x>"

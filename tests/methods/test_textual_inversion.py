@@ -328,6 +328,8 @@ def test_concepts_that_cannot_be_are_told(tmp_path, changed, message):
 def test_a_token_that_is_a_word_already_is_refused(tmp_path, subjects, model):
     with pytest.raises(UsageError, match="'ball' is a word of this model already"):
         invert(tmp_path, subjects, model, concept=["ball=*"], initial_word=["ball"])
+    with pytest.raises(UsageError, match="differ by case only"):
+        invert(tmp_path, subjects, model, concept=["<B>=red*", "<b>=spot*"], initial_word=["ball"])
 
 
 def test_templates(tmp_path):

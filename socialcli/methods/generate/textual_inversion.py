@@ -79,6 +79,7 @@ def load(config: Config) -> State:
         ModelMissing: a file that is not there. UsageError: one that cannot be read, vectors of
             another width, or one token twice.
     """
+    from socialcli.diffusion.pseudo_words import check_case
     from socialcli.records import Model
 
     learnt: dict[str, tuple[str, Learned]] = {}
@@ -91,6 +92,7 @@ def load(config: Config) -> State:
                 )
             learnt[found.token] = (one, found)
     studio = drawing.studio(config)
+    check_case(studio.diffusion.tokenizer, learnt)
     state = State(studio)
     for token, (file, found) in learnt.items():
         state.words[token] = add(studio.diffusion, found, file)
@@ -119,6 +121,8 @@ def add(diffusion: Any, found: Learned, file: str) -> list[str]:
     """
     import torch
 
+    from socialcli.diffusion.pseudo_words import another_name
+
     tokenizer, encoder = diffusion.tokenizer, diffusion.text_encoder
     table = encoder.get_input_embeddings().weight
     if found.vectors.shape[1] != table.shape[1]:
@@ -132,7 +136,7 @@ def add(diffusion: Any, found: Learned, file: str) -> list[str]:
     if {w + end for w in words for end in ("", "</w>")} & set(vocabulary):
         raise UsageError(
             f"{file}: '{found.token}' is a word of this model already; give another name: "
-            f"--embedding {split(file)[0]}:<{found.token.strip('<>')}>"
+            f"--embedding {split(file)[0]}:{another_name(found.token)}"
         )
     tokenizer.add_tokens(words)
     encoder.resize_token_embeddings(len(tokenizer), mean_resizing=False)

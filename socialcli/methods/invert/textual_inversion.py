@@ -160,9 +160,10 @@ def _add(state: State) -> tuple[Any, dict[str, str]]:
     """Give the tokenizer a word for each vector, and the text encoder a table that finds them."""
     import torch
 
-    from socialcli.diffusion.pseudo_words import Words
+    from socialcli.diffusion.pseudo_words import Words, another_name, check_case
 
     tokenizer, encoder = state.diffusion.tokenizer, state.diffusion.text_encoder
+    check_case(tokenizer, [concept.token for concept in state.concepts])
     old = encoder.get_input_embeddings()
     names: list[str] = []
     starts: list[Tensor] = []
@@ -177,7 +178,7 @@ def _add(state: State) -> tuple[Any, dict[str, str]]:
         if known or tokenizer.add_tokens(parts) != len(parts):
             raise UsageError(
                 f"'{concept.token}' is a word of this model already; call it otherwise, as "
-                f"<{concept.token.strip('<>')}>"
+                f"{another_name(concept.token)}"
             )
         names += parts
         written[concept.token] = " ".join(parts)
