@@ -16,10 +16,14 @@ from socialcli.shards import Sample
 from socialcli.stages import Item
 from socialcli.stages import extract_entities as stage
 
-GOLD = [
-    json.loads(line)
-    for line in (Path(__file__).parents[1] / "data/entities_gold.jsonl").read_text().splitlines()
+DATA = Path(__file__).parents[1] / "data"
+GOLD = [json.loads(line) for line in (DATA / "entities_gold.jsonl").read_text().splitlines()]
+# Labelled with the others, and read for the first time when the rules were done.
+HELD_BACK = [
+    json.loads(line) for line in (DATA / "entities_held_back.jsonl").read_text().splitlines()
 ]
+# HTML entities name something in one spelling only: "&quot;" but not "&Quot;".
+PLAIN = [g for g in GOLD if "&" not in g["text"]]
 
 
 @pytest.fixture(scope="module")
@@ -34,15 +38,22 @@ def triples(found: records.Entities) -> list[tuple[str, str, str | None]]:
 
 def score(extractor, captions) -> dict[str, tuple[float, float]]:
     """(precision, recall) of entities and triples; an entity counts when text, lemma, kind and
-    number are all right, a triple when both its ends and its verb are."""
+    number are all right (and its place, where that is labelled), a triple when both its ends and
+    its verb are."""
     sums: Counter[str] = Counter()
     for gold, found in zip(captions, extractor.extract([g["text"] for g in captions]), strict=True):
         wanted = gold["entities"]
         by_id = {e.id: e.text for e in found.entities}
+        placed = any("start" in entity for entity in wanted)
         pairs = {
             "entities": (
-                Counter((e["text"], e["lemma"], e["kind"], e["count"]) for e in wanted),
-                Counter((e.text, e.lemma, e.kind, e.count) for e in found.entities),
+                Counter(
+                    (e["text"], e["lemma"], e["kind"], e["count"], e.get("start")) for e in wanted
+                ),
+                Counter(
+                    (e.text, e.lemma, e.kind, e.count, e.start if placed else None)
+                    for e in found.entities
+                ),
             ),
             "triples": (
                 Counter(
@@ -66,7 +77,7 @@ def score(extractor, captions) -> dict[str, tuple[float, float]]:
 
 
 @pytest.mark.parametrize(
-    ("held_out", "entities", "verbs"), [(False, 0.97, 0.95), (True, 0.95, 0.90)]
+    ("held_out", "entities", "verbs"), [(False, 0.99, 0.98), (True, 0.98, 0.92)]
 )
 def test_hand_labelled_captions(extractor, held_out, entities, verbs):
     captions = [g for g in GOLD if g["held_out"] is held_out]
@@ -74,6 +85,13 @@ def test_hand_labelled_captions(extractor, held_out, entities, verbs):
     print(f"{len(captions)} captions, held out {held_out}: (precision, recall) {result}")
     assert min(result["entities"]) >= entities
     assert min(result["triples"]) >= verbs
+
+
+def test_captions_that_were_held_back(extractor):
+    result = score(extractor, HELD_BACK)
+    print(f"{len(HELD_BACK)} captions held back: (precision, recall) {result}")
+    assert min(result["entities"]) >= 0.98
+    assert min(result["triples"]) >= 0.93
 
 
 def test_mending_is_worth_its_place(extractor, monkeypatch):
@@ -168,7 +186,7 @@ def test_a_repeated_definite_noun_is_the_same_entity(extractor):
 
 @pytest.mark.parametrize("shape", [str, str.upper, str.title, lambda t: f"  {t} . İ é \U0001f436"])
 def test_offsets_are_into_the_caption_as_written(extractor, shape):
-    texts = [shape(g["text"]) for g in GOLD]
+    texts = [shape(g["text"]) for g in PLAIN]
     for text, found in zip(texts, extractor.extract(texts), strict=True):
         assert found.entities
         for entity in found.entities:
@@ -179,22 +197,23 @@ def test_offsets_are_into_the_caption_as_written(extractor, shape):
 
 
 def test_capitals_change_nothing_else(extractor):
-    plain = extractor.extract([g["text"] for g in GOLD])
-    loud = extractor.extract([g["text"].title() for g in GOLD])
+    plain = extractor.extract([g["text"] for g in PLAIN])
+    loud = extractor.extract([g["text"].title() for g in PLAIN])
     assert [triples(f) for f in plain] == [triples(f) for f in loud]
 
 
 def test_mended_text_and_the_way_back():
     mended = _mending.mend("Person riding skateboard near fire hydrant")
-    assert mended.text == "a person riding a skateboard near a hydrant"
+    assert mended.text == "a person riding a skateboard near a hydrant ."
     at = mended.text.index("hydrant")
     start, end = mended.place(at, at + 7)
     assert "Person riding skateboard near fire hydrant"[start:end] == "fire hydrant"
     assert mended.place(0, 1) is None  # the inserted article
     assert mended.place(2, 8) == (0, 6)
+    assert mended.place(len(mended.text) - 1, len(mended.text)) is None  # the full stop
     verbs = _mending.mend("a boy kneels; a woman in a red hat eating").text
-    assert verbs == "a boy is kneeling; a woman in a red hat , eating"
-    untouched = "the tall man in the red coat is walking his two dogs"
+    assert verbs == "a boy is kneeling; a woman in a red hat , eating ."
+    untouched = "the tall man in the red coat is walking his two dogs."
     assert _mending.mend(untouched) == _mending.Mended(untouched)
 
 

@@ -1,8 +1,7 @@
 """Word lists for captions: who is a person, what is an animal, which nouns name nothing visible.
 
 Lemmas in lower case. Made for this project from COCO's and HICO-DET's class names and from what
-people write in captions; the longest match wins ("polar bear" before "bear", "hot dog" before
-"dog").
+people write in captions. What is named by several words is in `_compounds`.
 """
 
 from __future__ import annotations
@@ -15,11 +14,6 @@ def words(text: str) -> frozenset[str]:
 
 def _counts(count: int, text: str) -> dict[str, int]:
     return dict.fromkeys(text.split(), count)
-
-
-def _phrases(text: str) -> dict[str, str]:
-    """``"a b:c"`` items, comma-separated, as ``{"a b": "c"}``."""
-    return dict(item.strip().split(":", 1) for item in text.split(",") if item.strip())
 
 
 PERSON = words("""
@@ -86,62 +80,6 @@ ANIMAL = words("""
     dalmatian corgi hound greyhound mutt spaniel rottweiler schnauzer doberman pitbull
     sheepdog tabby critter creature dinosaur
 """)
-
-# Several words that name one thing. The second part is a one-word stand-in that the parser knows.
-COMPOUNDS = _phrases("""
-    hot dog:sandwich, corn dog:sandwich, teddy bear:toy, stuffed animal:toy, stuffed bear:toy,
-    stuffed toy:toy, fire hydrant:hydrant, stop sign:sign, traffic light:light,
-    traffic signal:signal, street light:light, street sign:sign, parking meter:meter,
-    cell phone:phone, mobile phone:phone, smart phone:phone, phone booth:booth,
-    remote control:remote, video game:video, game controller:controller,
-    wine glass:glass, baseball bat:stick, baseball glove:glove, baseball mitt:glove,
-    tennis racket:racket, tennis racquet:racket, tennis ball:ball, soccer ball:ball,
-    sports ball:ball, golf club:stick, golf ball:ball, hockey stick:stick, potted plant:plant,
-    dining table:table, coffee table:table, picnic table:table, pool table:table,
-    hair drier:dryer, hair dryer:dryer, blow dryer:dryer, tooth brush:brush, microwave oven:oven,
-    toaster oven:oven, ice cream:dessert, ice cream cone:dessert, birthday cake:cake,
-    surf board:board, skate board:board, snow board:board, ski pole:pole, ski lift:lift,
-    swimming pool:pool, parking lot:plaza, living room:room, dining room:room, air plane:plane,
-    hot air balloon:balloon, life jacket:jacket, life vest:vest, barbed wire:wire,
-    cutting board:board, chain saw:saw, shopping cart:cart, police car:car, fire truck:truck,
-    pickup truck:truck, dump truck:truck, tow truck:truck, train track:track, steering wheel:wheel,
-    computer mouse:gadget, toilet paper:paper, high chair:chair, rocking chair:chair,
-    jet ski:boat, bean bag:bag, punching bag:bag, sea food:food, bow tie:tie, neck tie:tie,
-    merry go round:carousel, polar bear:dog, brown bear:dog, black bear:dog, grizzly bear:dog,
-    panda bear:dog
-""")
-# Idioms that would be read as nouns; the stand-in is an adverb.
-IDIOMS = _phrases("""
-    hand in hand:together, arm in arm:together, side by side:together, face to face:together,
-    back to back:together, shoulder to shoulder:together, in mid air:high, in mid-air:high,
-    in midair:high, in the air:high
-""")
-# Of these the parser's reading is fine, but the last word alone would say the wrong kind.
-OBJECT_COMPOUNDS = frozenset(
-    [*(c for c in COMPOUNDS if not c.endswith(" bear")), "teddy bear", "stuffed bear",
-     "rocking horse", "toy horse", "toy dog", "stuffed dog", "stuffed cat",
-     "snow man", "ginger bread man", "sea horse", "carousel horse", "wooden horse", "toy bear",
-     "gummy bear", "jelly fish sandwich", "rubber duck", "rubber duckie", "action figure",
-     "chocolate bunny", "mechanical bull", "fried chicken", "roast chicken", "roasted chicken",
-     "grilled chicken", "fried fish", "grilled fish", "fried shrimp", "computer mouse",
-     "wireless mouse", "optical mouse", "piggy bank", "lawn mower", "record player",
-     "cd player", "dvd player", "music player", "media player", "mp3 player", "dish washer",
-     "toy animal", "plush animal", "fashion model", "model train"]
-)  # fmt: skip
-ANIMAL_COMPOUNDS = frozenset(
-    ["polar bear", "brown bear", "grizzly bear", "black bear", "panda bear", "koala bear",
-     "sea lion", "mountain lion", "german shepherd", "guinea pig", "sea gull", "bull dog",
-     "prairie dog", "police dog", "police horse", "race horse", "mountain goat", "baby elephant",
-     "baby bear", "baby giraffe", "baby zebra", "sea turtle", "water buffalo", "border collie",
-     "golden retriever"]
-)  # fmt: skip
-PERSON_COMPOUNDS = frozenset(
-    ["police officer", "fire fighter", "flight attendant", "business man", "business woman",
-     "santa claus", "security guard", "construction worker", "little one", "lion tamer",
-     "horse rider", "old folk", "football fan"]
-)  # fmt: skip
-# Compounds that keep the head's own lemma ("a soccer ball" is a ball, "a birthday cake" a cake).
-PLAIN_HEADED = words("cake ball car truck wire mouse track")
 
 # Nouns of measure: in "a slice of pizza" the thing is the pizza. The number is how many of the
 # thing a singular measure stands for; 0 several, 1 where it stays one.
@@ -211,7 +149,7 @@ ABSTRACT = words("""
     break lunchtime dinnertime bedtime playtime black white
     profile bite sip nap sleep stroll hike
     duty service sale display demonstration mid tow flight takeoff
-    training warmup workout exercise interaction
+    training warmup workout exercise interaction question answer caption closeup
 """)
 # Ways of saying "this is a picture": dropped where they frame the caption or are what is taken.
 DEPICTIONS = words("""
@@ -298,9 +236,15 @@ VERBS = words("""
     shave stroll march jog hike clean wipe sweep toss leap reach approach cross enter perform
     prepare help teach wait rest relax drink eat enjoy share examine operate bathe scratch
     groom herd milk straddle launch celebrate drink crawl
+    spray rope mow tie hide fix mix unload knit smoke fold hold wrap stack mop rake vacuum dry
+    photograph film record chop grate whisk blow sip swallow guide greet lasso hurl
+    chat cuddle nuzzle pour paddle steer type paint hammer drill sew
 """)
 VERB_FORMS: dict[str, str] = {}  # "rides" -> "riding", "ride" -> "riding"
-_DOUBLED = words("sit run hit swim cut pet hug dig stir put flip jog hop step grab rub drag chop")
+_DOUBLED = words("""
+    sit run hit swim cut pet hug dig stir put flip jog hop step grab rub drag chop mop wrap knit
+    chat sip
+""")
 for _verb in VERBS:
     if _verb.endswith("ie"):
         _ing = _verb[:-2] + "ying"

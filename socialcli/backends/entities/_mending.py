@@ -6,11 +6,18 @@ that the parser sees, never in what is reported:
 * "person riding skateboard": bare countable nouns come out as verbs or adverbs. Known ones get an
   article: "a person riding a skateboard".
 * "near a fire hydrant", "a hot dog": compounds are torn apart. Known ones become one word the
-  parser knows ("a hydrant").
+  parser knows ("a hydrant"), and of "a wedding cake" it sees the cake.
+* "in front of a flag and a rocket": what is joined is hung on "front". Prepositions of several
+  words become one ("near").
+* "slicing tomatoes": plurals without an article are taken for verbs. They get a "several".
+* "a close up of", "the image shows", "arafed": what only says that this is a picture is left out,
+  and so are quotation marks.
 * "a man kneels", "a dog swimming in a pool": the verb is taken for a noun. Between somebody known
   and a known verb it is spelt out: "a man is kneeling", "a dog that is swimming in a pool".
 * "a woman in a red dress dancing": the participle is drawn to the dress. A comma parts them.
-* "Man Riding Horse": capitals turn words into names. The text is read in lower case.
+* "Man Riding Horse": capitals turn words into names. The text is read in lower case, and with a
+  full stop at its end: without one, "a man wearing a hat and a tie" is two men.
+* Characters of the web are made plain first (`_normalising`).
 """
 
 from __future__ import annotations
@@ -19,7 +26,9 @@ import re
 from bisect import bisect_right
 from dataclasses import dataclass, field
 
+from socialcli.backends.entities import _compounds as compounds
 from socialcli.backends.entities import _lexicon as lexicon
+from socialcli.backends.entities._normalising import Normal, normal
 
 _WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*|\d+|[^\w\s]")
 _DETERMINERS = lexicon.words("""
@@ -40,28 +49,45 @@ _PREPOSITIONS = lexicon.words("""
     in on at by with near beside behind under over above below into onto from of through across
     against around between toward towards inside outside atop along past up down off
 """)
+_NUMERALS = {str(n): word for word, n in reversed(lexicon.NUMBERS.items()) if n <= 20}
+_NUMERALS |= {"1": "one", "2": "two", "12": "twelve"}  # rather than "a", "both", "a dozen"
+_STOPPED = re.compile(r"[.!?][\s\"')\]]*$")
+# "arafed", "araffe": a word that BLIP's captioners put before things, and that says nothing.
+_FLOURISH = re.compile(r"araf+(?:e?d|es?|y|ly|led?|ic)?")
+_FRAME_NOUNS = lexicon.DEPICTIONS | {"closeup", "image", "up", "shot", "footage", "photography"}
+_FRAME_ENDS = lexicon.words("of shows showing depicts depicting features featuring")
+_FRAME_WORDS = _FRAME_NOUNS | lexicon.words("""
+    a an the this is there it shows close - black and white colour color old vintage blurry blurred
+    up-close aerial overhead side front rear back top view wide low angle high stock cropped
+    beautiful nice good great funny cute small large framed digital oil watercolor pencil
+    arafed araffe araf arafe
+""")
 _CLAUSE_STARTS = _DETERMINERS | _PREPOSITIONS | {"to", ".", ",", "together", "next", "high", "for"}
 
 
 @dataclass
 class Mended:
-    """The text to parse, and where its characters lie in the original."""
+    """The text to parse, and where its characters lie in the caption."""
 
     text: str
-    # (start, end) in `text` -> (start, end) in the original; an inserted article has none.
+    # (start, end) in `text` -> (start, end) in the plain text; what is inserted has none.
     edits: list[tuple[int, int, int, int]] = field(default_factory=list)
     compounds: dict[int, str] = field(default_factory=dict)  # start in `text` -> singular compound
+    prepositions: dict[int, str] = field(default_factory=dict)  # start in `text` -> "in front of"
+    plain: Normal | None = None  # the way back from the plain text; None: it is the caption
 
     def place(self, start: int, end: int) -> tuple[int, int] | None:
-        """Where ``text[start:end]`` lies in the original; None for an inserted article."""
+        """Where ``text[start:end]`` lies in the caption; None for what is inserted."""
         at = bisect_right(self.edits, start, key=lambda edit: edit[0]) - 1
-        if at < 0:
-            return start, end
-        _, new_end, old_start, old_end = self.edits[at]
-        if start < new_end:
-            return (old_start, old_end) if old_end > old_start else None
-        shift = old_end - new_end
-        return start + shift, end + shift
+        if at >= 0:
+            _, new_end, old_start, old_end = self.edits[at]
+            if start < new_end:
+                start, end = old_start, old_end
+            else:
+                start, end = start + old_end - new_end, end + old_end - new_end
+        if end <= start:
+            return None
+        return self.plain.place(start, end) if self.plain is not None else (start, end)
 
 
 @dataclass
@@ -70,20 +96,18 @@ class _Unit:
     end: int
     word: str  # lower case; a compound's stand-in
     compound: str = ""
+    preposition: str = ""
     plural: bool = False
     before: str = ""  # what is put in front of it
-    stand_in: str = ""  # what is written in its place
+    stand_in: str | None = None  # what is written in its place
 
 
 def mend(text: str) -> Mended:
     """The text as the parser shall see it."""
-    lower = text.lower()
-    if len(lower) != len(text):  # a few capitals grow when lowered; offsets would slip
-        lower = "".join(c.lower() if len(c.lower()) == 1 else c for c in text)
-    units = _units(lower)
+    plain = normal(text)
+    units = _units(plain.text)
     pieces: list[str] = []
-    edits: list[tuple[int, int, int, int]] = []
-    compounds: dict[int, str] = {}
+    mended = Mended("", plain=plain if plain.places is not None else None)
     old = new = 0
 
     def put(piece: str) -> None:
@@ -96,53 +120,104 @@ def mend(text: str) -> Mended:
         at = _article_at(units, number)
         if at is not None:
             units[at].before = "an " if units[at].word[0] in "aeiou" else "a "
+        elif _is_bare_plural(units, number):
+            units[number].before = "several "
     for unit in units:
-        put(lower[old : unit.start])
+        put(plain.text[old : unit.start])
         if unit.before:
-            edits.append((new, new + len(unit.before), unit.start, unit.start))
+            mended.edits.append((new, new + len(unit.before), unit.start, unit.start))
             put(unit.before)
-        if unit.stand_in:
-            if unit.compound:
-                compounds[new] = unit.compound
-            edits.append((new, new + len(unit.stand_in), unit.start, unit.end))
+        if unit.compound:
+            mended.compounds[new] = unit.compound
+        if unit.preposition:
+            mended.prepositions[new] = unit.preposition
+        if unit.stand_in is not None:
+            mended.edits.append((new, new + len(unit.stand_in), unit.start, unit.end))
             put(unit.stand_in)
         else:
-            put(lower[unit.start : unit.end])
+            put(plain.text[unit.start : unit.end])
         old = unit.end
-    put(lower[old:])
-    return Mended("".join(pieces), edits, compounds)
+    put(plain.text[old:])
+    if units and not _STOPPED.search(plain.text):
+        end = len(plain.text)
+        mended.edits.append((new, new + 2, end, end))
+        put(" .")
+    mended.text = "".join(pieces)
+    return mended
 
 
 def _units(lower: str) -> list[_Unit]:
-    """Words and punctuation, with known compounds as one unit, the longest first."""
+    """Words and punctuation, with known phrases as one unit, the longest first."""
     words = [_Unit(m.start(), m.end(), m.group()) for m in _WORD.finditer(lower)]
     units: list[_Unit] = []
-    i = 0
+    i = _frame(words)
+    if i:
+        after = words[i].start if i < len(words) else len(lower)
+        units.append(_Unit(words[0].start, after, "", stand_in=""))
     while i < len(words):
-        for length in (4, 3, 2):
-            phrase = " ".join(w.word for w in words[i : i + length])
-            singular, plural = phrase, False
-            if phrase not in lexicon.COMPOUNDS:
-                singular, plural = _singular(phrase), True
-            if len(words) - i >= length and singular in lexicon.COMPOUNDS:
-                stand_in = lexicon.COMPOUNDS[singular]
-                if plural:
-                    stand_in += "es" if stand_in.endswith(("s", "x", "ch", "sh")) else "s"
-                end = words[i + length - 1].end
-                start = words[i].start
-                units.append(_Unit(start, end, stand_in, singular, plural, stand_in=stand_in))
+        for length in (5, 4, 3, 2, 1):
+            if len(words) - i < length:
+                continue
+            before = units[-1].word if units else ""
+            following = words[i + length].word if i + length < len(words) else ""
+            unit = _phrase(words[i : i + length], before, following)
+            if unit is not None:
+                # Of what is left out one of the two spaces around it goes too.
+                if unit.stand_in == "" and lower[unit.start - 1 : unit.start] in ("", " "):
+                    unit.end += len(lower[unit.end :]) - len(lower[unit.end :].lstrip())
+                units.append(unit)
                 i += length
                 break
-            if len(words) - i >= length and phrase in lexicon.IDIOMS:
-                stand_in = lexicon.IDIOMS[phrase]
-                end = words[i + length - 1].end
-                units.append(_Unit(words[i].start, end, stand_in, stand_in=stand_in))
-                i += length
-                break
-        else:
-            units.append(words[i])
-            i += 1
-    return units
+    return [u for n, u in enumerate(units) if u.word or u.stand_in is not None or n == 0]
+
+
+def _frame(words: list[_Unit]) -> int:
+    """How many words at the beginning only say that this is a picture: "a close up of"."""
+    best = 0
+    for i, unit in enumerate(words[:8]):
+        if unit.word in _FRAME_ENDS and i and words[i - 1].word in _FRAME_NOUNS:
+            best = i + 1 if i + 1 < len(words) else best
+        elif unit.word not in _FRAME_WORDS:
+            break
+    return best
+
+
+def _phrase(words: list[_Unit], before: str, after: str) -> _Unit | None:
+    """What is read as one unit; None where several words are only several words."""
+    start, end = words[0].start, words[-1].end
+    phrase = " ".join(w.word for w in words)
+    if len(words) == 1:
+        if phrase == "&" or phrase in _NUMERALS:
+            written = _NUMERALS.get(phrase, "and")
+            return _Unit(start, end, written, stand_in=written)
+        if phrase == '"' or _FLOURISH.fullmatch(phrase):
+            return _Unit(start, end, "", stand_in="")
+        return words[0]
+    singular, plural = phrase, False
+    if phrase not in compounds.COMPOUNDS:
+        singular, plural = _singular(phrase), True
+    if singular in compounds.COMPOUNDS:
+        stand_in = compounds.COMPOUNDS[singular]
+        if plural:
+            stand_in += "es" if stand_in.endswith(("s", "x", "ch", "sh")) else "s"
+        return _Unit(start, end, stand_in, singular, plural=plural, stand_in=stand_in)
+    if phrase in compounds.IDIOMS:
+        return _Unit(start, end, compounds.IDIOMS[phrase], stand_in=compounds.IDIOMS[phrase])
+    name = compounds.preposition(phrase)
+    if name:
+        stand_in = compounds.PREPOSITIONS.get(name, "near")
+        return _Unit(start, end, stand_in, preposition=name, stand_in=stand_in)
+    quoted = phrase.startswith('"') and phrase.endswith('"') and phrase.count('"') == 2
+    if quoted and before in _DETERMINERS and after in compounds.HEADS:
+        return _Unit(start, end, "", stand_in="")  # what a "for sale" sign says
+    if words[0].word in lexicon.GERUNDS and before not in _DETERMINERS | _ADJECTIVES:
+        return None  # "a man cooking hamburgers" against "a cooking pot"
+    head, singular = words[-1].word, _singular(words[-1].word)
+    if compounds.is_attributed([w.word for w in words[:-1]], head, singular):
+        one = head in compounds.HEADS
+        compound = phrase if one else phrase[: len(phrase) - len(head)] + singular
+        return _Unit(start, end, head, compound, plural=not one, stand_in=head)
+    return None
 
 
 def _singular(phrase: str) -> str:
@@ -169,6 +244,9 @@ def _spell_out_verb(units: list[_Unit], i: int) -> None:
             unit.before = "that are " if _is_plural_noun(before) else "that is "
     elif ing is not None and unit.word not in lexicon.VERBS:  # "kneels"
         joined = before.word == "and" and i > 2 and after in _CLAUSE_STARTS
+        # "a man in glasses drinks from a cup"
+        dressed = before.word in lexicon.CLOTHING and i > 2 and after in _CLAUSE_STARTS
+        joined = joined or (dressed and any(_is_somebody(u) for u in units[: i - 1]))
         if joined or (_is_somebody(before) and not _is_plural_noun(before)):
             unit.stand_in = f"is {ing}"
     elif ing is not None and after in _CLAUSE_STARTS:  # "people ride a horse"
@@ -205,6 +283,8 @@ def _article_at(units: list[_Unit], i: int) -> int | None:
         return None
     if before.word == "to" or _is_plural_noun(before):
         return None  # rather a verb: "about to box", "men bike down a hill"
+    if first > 1 and units[first - 2].word in _DETERMINERS:
+        return None  # an adjective that no list has: "a burning house"
     return first
 
 
@@ -216,6 +296,20 @@ def _is_bare_noun(units: list[_Unit], i: int) -> bool:
         before = units[i - 1].word
         return before.endswith("ing") or before in _PREPOSITIONS
     return unit.word in lexicon.COUNTABLE
+
+
+def _is_bare_plural(units: list[_Unit], i: int) -> bool:
+    """ "slicing tomatoes", "boxes and bags": the parser takes such plurals for verbs."""
+    word = units[i].word
+    if i == 0 or not word.endswith("s") or word.endswith(("ss", "us", "is")):
+        return False
+    if word in lexicon.ONE_IN_PLURAL:
+        return False
+    before = units[i - 1].word
+    if before in lexicon.GERUNDS:
+        return word not in _DETERMINERS and word not in _CLAUSE_STARTS
+    joined = before in ("and", ",") and i > 1 and _is_plural_noun(units[i - 2])
+    return joined and _is_plural_noun(units[i]) and word not in lexicon.VERB_FORMS
 
 
 def _is_noun(unit: _Unit) -> bool:

@@ -3,9 +3,11 @@ which entity."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from socialcli.backends.entities import _compounds as compounds
 from socialcli.backends.entities import _lexicon as lexicon
 from socialcli.records import Entity
 
@@ -18,6 +20,8 @@ _MODIFIERS = lexicon.words(
     "det amod compound nummod poss nmod predet quantmod advmod neg npadvmod punct case"
 )
 _NOT_HEADS = lexicon.words("compound nmod amod npadvmod advmod quantmod nummod det")
+_LAST_WORD = re.compile(r"[\w'’-]+")
+_LATIN = re.compile(r"[a-z]")
 _PEOPLE_PRONOUNS = frozenset(["someone", "somebody"])
 _EATING = lexicon.words("eat cook grill fry serve slice roast bake prepare carve barbecue")
 _FOOD_ANIMALS = lexicon.words(
@@ -62,16 +66,18 @@ def find(doc: Doc, mended: Mended, text: str) -> Nouns:
         compound = mended.compounds.get(token.idx, "")
         lemma = _lemma(token, compound)
         count = _count(token, measure)
-        mine = {t.lower_ for t in doc[first.i : token.i + 1]}
-        earlier = _earlier(token, lemma, mine, nouns.entities, words)
+        own = {t.lower_ for t in doc[first.i : token.i + 1]}
+        earlier = _earlier(token, lemma, own, nouns.entities, words)
         if earlier is not None:
             nouns.of_token[token.i] = earlier
             continue
-        head_start, head_end = placed[-1]
+        head = text[slice(*placed[-1])]
+        if compound and compound not in compounds.COMPOUNDS:  # "wedding cake" is headed by "cake"
+            head = _LAST_WORD.findall(head)[-1]
         entity = Entity(
             id=len(nouns.entities) + 1,
             text=text[start:end],
-            head=text[head_start:head_end],
+            head=head,
             lemma=lemma,
             start=start,
             end=end,
@@ -80,7 +86,7 @@ def find(doc: Doc, mended: Mended, text: str) -> Nouns:
         )
         nouns.entities.append(entity)
         nouns.of_token[token.i] = entity.id
-        words[entity.id] = mine
+        words[entity.id] = own
     return nouns
 
 
@@ -104,6 +110,8 @@ def _frames_the_caption(token: Token) -> bool:
 def _names_a_thing(token: Token, mended: Mended) -> bool:
     if token.lower_ in _PEOPLE_PRONOUNS:
         return True
+    if token.dep_ == "npadvmod" and token == second_object(token.head):
+        return not is_abstract(token)
     if token.pos_ not in ("NOUN", "PROPN") or token.dep_ in _NOT_HEADS or not token.is_alpha:
         if not (token.pos_ in ("NOUN", "PROPN") and "-" in token.text):
             return False
@@ -111,7 +119,21 @@ def _names_a_thing(token: Token, mended: Mended) -> bool:
             return False
     if any(child.lower_ == "no" for child in token.children):
         return False
+    if not _LATIN.search(token.text):  # the parser knows English only
+        return False
     return not is_abstract(token) or token.idx in mended.compounds
+
+
+def second_object(verb: Token) -> Token | None:
+    """ "feeds a giraffe some leaves", where the parser takes the leaves for an adverb."""
+    first = next((child for child in verb.children if child.dep_ == "dobj"), None)
+    if first is None or verb.pos_ != "VERB":
+        return None
+    for child in verb.children:
+        follows = child.dep_ == "npadvmod" and child.left_edge.i == first.right_edge.i + 1
+        if follows and child.pos_ == "NOUN" and any(c.dep_ == "det" for c in child.children):
+            return None if is_abstract(child) else child
+    return None
 
 
 def is_abstract(token: Token) -> bool:
@@ -122,6 +144,8 @@ def is_abstract(token: Token) -> bool:
     if lemma in lexicon.GAMES:
         return bare and governor == "play"
     if lemma in lexicon.DEPICTIONS and token.dep_ == "dobj" and governor in ("take", "snap"):
+        return True
+    if lemma in lexicon.DEPICTIONS and token.dep_ == "pobj" and token.head.lower_ == "in":
         return True
     if lemma == "top" and (token.head.lemma_ == "wear" or _has_article(token)):
         return _inner(token) is not None  # a blouse
@@ -140,21 +164,25 @@ def _first(head: Token) -> Token:
     for child in reversed(list(head.lefts)):
         if child.dep_ not in _MODIFIERS or child.right_edge.i != first.i - 1:
             break
+        if child.dep_ == "punct" and child.i and child.nbor(-1).pos_ in ("NOUN", "PROPN"):
+            break  # "frisbee, grass"
         first = child.left_edge
-    while (first.dep_ == "punct" or first.is_space) and first.i < head.i:
+    while (first.dep_ == "punct" or first.is_space or first.pos_ == "ADP") and first.i < head.i:
         first = first.nbor()
     return first
 
 
 def _lemma(token: Token, compound: str) -> str:
-    if compound:
+    if compound in compounds.ANIMAL_COMPOUNDS or compound in compounds.PERSON_COMPOUNDS:
+        return compound
+    if compound in compounds.COMPOUNDS:
         last = compound.rpartition(" ")[2]
-        return last if last in lexicon.PLAIN_HEADED else compound
+        return last if last in compounds.PLAIN_HEADED else compound
     if token.lower_ in lexicon.ONE_IN_PLURAL or token.lower_ in _PEOPLE_PRONOUNS:
         return token.lower_
     lemma = token.lemma_.lower()
     longest = _longest(token, lemma)
-    if longest in lexicon.ANIMAL_COMPOUNDS or longest in lexicon.PERSON_COMPOUNDS:
+    if longest in compounds.ANIMAL_COMPOUNDS or longest in compounds.PERSON_COMPOUNDS:
         return longest
     return lemma
 
@@ -166,9 +194,9 @@ def _longest(token: Token, lemma: str) -> str:
             before = [t.lower_ for t in token.doc[token.i - length : token.i]]
             phrase = " ".join([*before, lemma])
             if (
-                phrase in lexicon.OBJECT_COMPOUNDS
-                or phrase in lexicon.ANIMAL_COMPOUNDS
-                or phrase in lexicon.PERSON_COMPOUNDS
+                phrase in compounds.OBJECT_COMPOUNDS
+                or phrase in compounds.ANIMAL_COMPOUNDS
+                or phrase in compounds.PERSON_COMPOUNDS
             ):
                 return phrase
     return lemma
@@ -176,15 +204,15 @@ def _longest(token: Token, lemma: str) -> str:
 
 def _kind(token: Token, compound: str, lemma: str) -> str:
     phrase = compound or _longest(token, token.lemma_.lower())
-    if phrase in lexicon.OBJECT_COMPOUNDS:
+    if phrase in compounds.OBJECT_COMPOUNDS:
         return "object"
-    if phrase in lexicon.ANIMAL_COMPOUNDS:
+    if phrase in compounds.ANIMAL_COMPOUNDS:
         return "animal"
-    if phrase in lexicon.PERSON_COMPOUNDS:
+    if phrase in compounds.PERSON_COMPOUNDS:
         return "person"
     if lemma == "fan":
         return "person" if token.tag_ == "NNS" else "object"
-    if lemma == "pitcher" and _inner(token) is not None:
+    if lemma in ("pitcher", "model", "figure") and _inner(token) is not None:
         return "object"
     if lemma == "diner" and token.head.lower_ in ("in", "at", "inside", "outside"):
         return "object"
@@ -253,14 +281,14 @@ def _has_singular_determiner(token: Token) -> bool:
 
 
 def _earlier(
-    token: Token, lemma: str, mine: set[str], entities: list[Entity], words: dict[int, set[str]]
+    token: Token, lemma: str, own: set[str], entities: list[Entity], words: dict[int, set[str]]
 ) -> int | None:
     """The entity that "the man" after "a man" repeats: same noun, no new modifier."""
-    definite = {"the", "this", "that", "these", "those"} & mine
-    if not definite or {"other", "another", "second", "third", "next"} & mine:
+    definite = {"the", "this", "that", "these", "those"} & own
+    if not definite or {"other", "another", "second", "third", "next"} & own:
         return None
-    mine = mine - definite
+    own = own - definite
     for entity in reversed(entities):
-        if entity.lemma == lemma and mine <= words[entity.id] | {token.lower_}:
+        if entity.lemma == lemma and own <= words[entity.id] | {token.lower_}:
             return entity.id
     return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from socialcli.backends.entities import _lexicon as lexicon
+from socialcli.backends.entities import _lists, _phrases, _verbs
 from socialcli.records import Triple
 
 if TYPE_CHECKING:
@@ -13,20 +14,22 @@ if TYPE_CHECKING:
     from socialcli.backends.entities._mending import Mended
     from socialcli.backends.entities._phrases import Nouns
 
-_PARTICLES = lexicon.words("up down out off over away back around along in on through by")
 # These say what is not so, or compare.
-_NO_RELATION = lexicon.words("without except despite like unlike as than during")
+_NO_RELATION = lexicon.words("without except despite like unlike as than during") | {
+    "instead of", "rather than", "apart from", "such as",
+}  # fmt: skip
 _PLACE_ADVERBS = lexicon.words("next close away ahead adjacent opposite far forward")
-_CONTROL = lexicon.words(
-    "try attempt want prepare start begin get go continue seem appear help learn need use"
-)
+_PERCEPTION = lexicon.words("help watch see film photograph")  # "helps a child put on a coat"
+# Prepositions that say where a deed goes, whatever noun the parser hangs them on.
+_OF_THE_DEED = lexicon.words("at through towards toward across")
+_POSTURES = lexicon.words("sit stand lie lay sleep rest wait kneel")
 _CLAUSES = lexicon.words("xcomp advcl conj ccomp pcomp")
 _RELATIVE = frozenset(["who", "that", "which", "whom"])
 
 
 def find(doc: Doc, nouns: Nouns, mended: Mended, text: str) -> list[Triple]:
     """Triples in the order of their verbs; each (subject, verb, object) once."""
-    reader = _Reader(nouns, mended, text)
+    reader = _Reader(nouns, mended, text, _lists.find(doc))
     found: dict[tuple[int, str, int | None], Triple] = {}
     for token in doc:
         if token.pos_ == "VERB" and token.lemma_ != "be":
@@ -44,20 +47,21 @@ def find(doc: Doc, nouns: Nouns, mended: Mended, text: str) -> list[Triple]:
 class _Reader:
     """Reads the verbs of one caption; holds only what is known about its nouns."""
 
-    def __init__(self, nouns: Nouns, mended: Mended, text: str) -> None:
+    def __init__(self, nouns: Nouns, mended: Mended, text: str, lists: _lists.Lists) -> None:
         self.nouns = nouns
         self.mended = mended
         self.text = text
+        self.lists = lists
         self.entity = {entity.id: entity for entity in nouns.entities}
 
     def of_verb(self, verb: Token) -> list[Triple]:
         """Every triple one verb gives; none when it is negated or nobody is known to do it."""
         if any(child.dep_ == "neg" for child in verb.children):
             return []
-        passive = _is_passive(verb)
+        passive = _verbs.is_passive(verb)
         patients = self.subjects(verb) if passive else []
         doers = self.agents(verb) if passive else self.subjects(verb)
-        name, group = _name(verb)
+        name, group = _verbs.name(verb)
         written = self._as_written(group)
         triples: list[Triple] = []
 
@@ -84,7 +88,7 @@ class _Reader:
         bare = not any(t.object is not None and t.verb != name for t in triples)
         if light and not any(t.verb.startswith(f"{name} {light[0]} of") for t in triples):
             add(subjects, light, None)
-        elif not triples and bare and not passive and not _introduces(verb):
+        elif not triples and bare and not passive and not _verbs.introduces(verb):
             add(subjects, [], None)
         return triples
 
@@ -125,8 +129,12 @@ class _Reader:
             real = self.nouns.stands_for[real.i]
         for source in dict.fromkeys([token, real]):
             for child in source.children:
+                elsewhere = self.lists.first.get(child.i, source.i) not in (token.i, real.i)
+                elsewhere = elsewhere or child.i in self.lists.apart
                 if child.dep_ == "conj" and child.pos_ in ("NOUN", "PROPN", "PRON"):
-                    found = found + self.expand(child)
+                    found = found + ([] if elsewhere else self.expand(child))
+            for joined in self.lists.after.get(source.i, []):
+                found = found + self.ids(joined)
         return list(dict.fromkeys(found))
 
     def _antecedent(self, token: Token) -> list[int]:
@@ -160,6 +168,8 @@ class _Reader:
         """Who does it (or, of a passive, who suffers it), through participles and clauses."""
         for child in verb.children:
             if child.dep_ in ("nsubj", "nsubjpass", "csubj"):
+                if child.i in self.lists.first and self.lists.first[child.i] != verb.i:
+                    continue  # "wearing a shirt and jeans is walking": not the jeans
                 return self._wearer(self.expand(child), verb)
         if verb.dep_ in ("acl", "relcl"):
             if verb.dep_ == "relcl" and verb.tag_ not in ("VBG", "VBN"):
@@ -172,25 +182,35 @@ class _Reader:
             if head.i == verb.i:
                 return []
             if head.pos_ in ("VERB", "AUX"):
-                if _is_passive(head) and not _is_passive(verb):
+                if _verbs.is_passive(head) and not _verbs.is_passive(verb):
                     return self.agents(head) or self.subjects(head)
-                if verb.dep_ == "conj" and _is_passive(verb) and not _is_passive(head):
+                if verb.dep_ == "conj" and _verbs.is_passive(verb) and not _verbs.is_passive(head):
                     return self.subjects(head)
                 return self.subjects(head)
             return self.ids(head)
-        return []
+        alone = verb.tag_ == "VBG" and verb.dep_ not in ("amod", "compound")
+        return self._last_alive(verb) if alone else []
+
+    def _last_alive(self, verb: Token) -> list[int]:
+        """Who was named last before a participle that hangs on no noun: "a woman, wearing ..."."""
+        before = [i for at, i in sorted(self.nouns.of_token.items()) if at < verb.i]
+        return [i for i in before if self.entity[i].kind != "object"][-1:]
 
     def _modified(self, verb: Token) -> list[int]:
         """The noun a participle describes; with "a man and a woman looking", both of them."""
         head = verb.head
         found = self.ids(head)
-        if head.dep_ == "conj" and _determined(head) == _determined(head.head):
+        if head.dep_ == "conj" and _verbs.determined(head) == _verbs.determined(head.head):
             # The parser hangs the participle on the last of several nouns that belong together.
             chain = [head]
             while chain[-1].dep_ == "conj" and chain[-1].head.pos_ in ("NOUN", "PROPN"):
                 chain.append(chain[-1].head)
             if chain[-1].dep_ in ("ROOT", "nsubj", "attr", "pobj"):
                 found = [i for noun in reversed(chain) for i in self.ids(noun)]
+        else:  # or on the first of them: "a bride and groom cutting"
+            joined = [c for c in head.children if c.dep_ == "conj" and c.i < verb.i]
+            joined = [noun for noun in joined if noun.i not in self.lists.first]
+            found = found + [i for noun in joined for i in self.expand(noun)]
         return self._wearer(list(dict.fromkeys(found)), verb)
 
     def _wearer(self, found: list[int], verb: Token) -> list[int]:
@@ -213,15 +233,20 @@ class _Reader:
             for child in verb.children
             if child.dep_ == "agent" or (child.dep_ == "prep" and child.lower_ == "by")
             for noun in child.children
-            if noun.dep_ == "pobj"
+            if noun.dep_ == "pobj" and noun.lemma_ not in lexicon.PLACES  # "washed by a river"
             for item in self.expand(noun)
         ]
 
     def objects(self, verb: Token) -> list[int]:
         """Direct objects; of "washing and drying a car", and of "the dog a boy washes", too."""
+        second = _phrases.second_object(verb)
+        if second is not None:
+            return self.expand(second)
         for child in verb.children:
             if child.dep_ in ("dobj", "attr") and child.pos_ != "VERB":
                 return self.expand(child)
+            if child.dep_ == "ccomp" and verb.lemma_ in _PERCEPTION:
+                return [i for c in child.children if c.dep_ == "nsubj" for i in self.expand(c)]
         if verb.dep_ == "relcl" and any(c.dep_ == "nsubj" for c in verb.children):
             subject = next(c for c in verb.children if c.dep_ == "nsubj")
             if subject.lower_ not in _RELATIVE:
@@ -233,10 +258,11 @@ class _Reader:
 
     def _datives(self, verb: Token) -> list[list[int]]:
         """ "gives a woman a cup": the woman, as in "gives a cup to a woman"."""
+        given = ("dative",) if _phrases.second_object(verb) is None else ("dative", "dobj")
         return [
             self.expand(child)
             for child in verb.children
-            if child.dep_ == "dative" and child.pos_ in ("NOUN", "PROPN", "PRON")
+            if child.dep_ in given and child.pos_ in ("NOUN", "PROPN", "PRON")
         ]
 
     def _as_written(self, group: list[Token]) -> str:
@@ -250,8 +276,11 @@ class _Reader:
     def _prepositions(self, verb: Token) -> list[tuple[list[str], list[int]]]:
         found = []
         for child in verb.children:
-            if child.dep_ in ("prep", "dative", "advmod", "prt") and child.i > verb.i:
-                if child.dep_ == "prep" and child.lower_ == "by" and _is_passive(verb):
+            if child.dep_ in ("prep", "dative", "advmod", "prt", "agent") and child.i > verb.i:
+                doer = child.dep_ == "agent" or (child.dep_ == "prep" and child.lower_ == "by")
+                nouns = [noun for noun in child.children if noun.dep_ == "pobj"]
+                beside = any(noun.lemma_ in lexicon.PLACES for noun in nouns)
+                if doer and not beside and (child.dep_ == "agent" or _verbs.is_passive(verb)):
                     continue
                 found += self._through(child, [])
         return found + self._misplaced(verb)
@@ -266,24 +295,27 @@ class _Reader:
         for child in verb.children:
             if child.dep_ in ("prep", "agent"):
                 nouns += [c for c in child.children if c.dep_ == "pobj"]
+        nouns += [joined for n in nouns for joined in self.lists.after.get(n.i, [])]
         nouns += [self.nouns.stands_for[n.i] for n in nouns if n.i in self.nouns.stands_for]
+        posed = verb.lemma_ in _POSTURES  # "sits at a desk with two monitors": she, not the desk
         found = []
         for preposition in (c for noun in nouns for c in noun.children if c.dep_ == "prep"):
             for words, targets in self._through(preposition, []):
                 lemma = self.entity[targets[0]].lemma
                 place = lemma in lexicon.PLACES and words[0] not in ("of", "with")
-                tool = lemma in lexicon.TOOLS and words == ["with"]
-                if place or tool or words[0] in ("at", "through", "towards", "toward"):
+                tool = words == ["with"] and (lemma in lexicon.TOOLS or posed)
+                if place or tool or words[0] in _OF_THE_DEED:
                     found.append((words, targets))
         return found
 
     def _through(self, word: Token, before: list[str]) -> list[tuple[list[str], list[int]]]:
         """ "in front of a bus", "next to a truck", "off of a dock" as (words, entities)."""
-        if word.lower_ in _NO_RELATION:
+        name = self.mended.prepositions.get(word.idx, word.lower_)
+        if name in _NO_RELATION:
             return []
         adverb = word.dep_ in ("advmod", "prt")
         # A particle is in the verb's name already ("pick up"); other adverbs say how, not where.
-        words = before if adverb and word.lower_ not in _PLACE_ADVERBS else [*before, word.lower_]
+        words = before if adverb and word.lower_ not in _PLACE_ADVERBS else [*before, name]
         found = []
         for child in word.children:
             if child.dep_ == "pobj":
@@ -318,45 +350,3 @@ class _Reader:
                     if deeper.dep_ == "prep":
                         found += self._through(deeper, [])
         return found
-
-
-def _is_passive(verb: Token) -> bool:
-    deps = {child.dep_ for child in verb.children}
-    if deps & {"auxpass", "nsubjpass", "agent"}:
-        return True
-    if verb.tag_ != "VBN" or "aux" in deps or "dobj" in deps or "nsubj" in deps:
-        return False
-    return verb.dep_ in ("acl", "relcl", "advcl") or (
-        verb.dep_ == "conj" and verb.head.pos_ == "VERB" and _is_passive(verb.head)
-    )
-
-
-def _name(verb: Token) -> tuple[str, list[Token]]:
-    """The lemma with its particle ("pick up"), and the tokens of the verb group."""
-    lemma = verb.lemma_.lower()
-    lemma = lexicon.LEMMAS.get(lemma, lemma)
-    particles = [
-        child
-        for child in verb.children
-        if child.i > verb.i
-        and child.lower_ in _PARTICLES
-        and (
-            child.dep_ == "prt"
-            or (child.dep_ == "advmod" and child.i == verb.i + 1)
-            or (child.dep_ == "prep" and not any(True for _ in child.children))
-        )
-    ]
-    helpers = [c for c in verb.children if c.dep_ in ("aux", "auxpass") and c.i < verb.i]
-    group = sorted([*helpers, verb, *particles], key=lambda t: t.i)
-    return " ".join([lemma, *(p.lower_ for p in particles)]), group
-
-
-def _introduces(verb: Token) -> bool:
-    """Whether another verb says what is done: "is trying to catch"."""
-    return verb.lemma_ in _CONTROL and any(
-        child.dep_ in ("xcomp", "ccomp", "advcl") for child in verb.children
-    )
-
-
-def _determined(noun: Token) -> bool:
-    return any(child.dep_ in ("det", "poss", "nummod") for child in noun.children)
