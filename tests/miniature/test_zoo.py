@@ -6,19 +6,21 @@ import hashlib
 import importlib
 import json
 import os
+from types import SimpleNamespace
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 import torch
 
+from socialcli.errors import UsageError
 from socialcli.miniature.world import scene
 from socialcli.miniature.world.captions import captions
 from socialcli.miniature.zoo import cards, ground, pose, training, words
 from socialcli.miniature.zoo.__main__ import ROLES
 
 
-def _fit(work, steps, minutes=None, muon=0.0):
+def _fit(work, steps, minutes=None, muon=0.0, **more):
     torch.manual_seed(1)
     inner = torch.nn.ModuleDict({"layers": torch.nn.Linear(8, 8)})
     inner.forward = lambda x: inner["layers"](x)
@@ -33,19 +35,53 @@ def _fit(work, steps, minutes=None, muon=0.0):
     def loss(model, pair, step):
         return ((model(pair[0]) - pair[1]) ** 2).mean()
 
-    return training.fit(model, batch, loss, work, steps, rate=1e-2, minutes=minutes, muon=muon)
+    return training.fit(
+        model, batch, loss, work, steps, rate=1e-2, minutes=minutes, muon=muon, **more
+    )
+
+
+TWICE = {"steps": ((7, 1.0), (5, 0.5)), "heads": ("3.",)}
 
 
 @pytest.mark.parametrize("muon", [0.0, 1e-2])
-def test_a_run_stopped_at_every_step_equals_an_undisturbed_one(tmp_path, muon):
-    whole = _fit(tmp_path / "whole", 12, muon=muon)
+@pytest.mark.parametrize("plan", [{"steps": 12}, TWICE], ids=["once", "twice"])
+def test_a_run_stopped_at_every_step_equals_an_undisturbed_one(tmp_path, muon, plan):
+    whole = _fit(tmp_path / "whole", muon=muon, **plan)
     for _ in range(40):
-        part = _fit(tmp_path / "parts", 12, minutes=0.0, muon=muon)
+        part = _fit(tmp_path / "parts", minutes=0.0, muon=muon, **plan)
         if part.finished:
             break
     assert part.finished and part.step == whole.step == 12
     for name, weight in whole.model.state_dict().items():
         assert torch.equal(weight, part.model.state_dict()[name]), name
+
+
+def test_a_cycle_begun_from_exported_weights_is_that_of_a_run_from_nothing(tmp_path):
+    whole = _fit(tmp_path / "whole", **TWICE)
+    first = _fit(tmp_path / "first", 7)
+    exported = {n: v for n, v in first.model.state_dict().items() if not n.startswith("3.")}
+    grown = _fit(tmp_path / "grown", **TWICE, done=(1, exported))
+    assert grown.step == 12
+    for name, weight in whole.model.state_dict().items():
+        assert torch.equal(weight, grown.model.state_dict()[name]), name
+    del exported["0.weight"]
+    with pytest.raises(UsageError, match=r"no weights to go on from for 0\.weight"):
+        _fit(tmp_path / "bare", **TWICE, done=(1, exported))
+
+
+def test_a_recipe_goes_on_from_the_cycles_of_its_card(tmp_path, monkeypatch):
+    file = tmp_path / "card.json"
+    monkeypatch.setattr(cards, "card", lambda role: file)
+    recipe = SimpleNamespace(CYCLES=((3, 1.0), (2, 0.5)))
+    for had, fits in (([[3, 1.0]], True), ([[3, 0.9]], False), ([[3, 1.0], [2, 0.5]], False)):
+        file.write_text(json.dumps({"cycles": had, "minutes": 4.0}))
+        if fits:
+            assert cards.grown("ground", recipe)["minutes"] == 4.0
+        else:
+            with pytest.raises(UsageError, match="the recipe of ground does not go on"):
+                cards.grown("ground", recipe)
+    with pytest.raises(UsageError):
+        cards.grown("ground", SimpleNamespace(STEPS=3))
 
 
 def test_muon_trains_the_matrices_of_layers_and_nothing_else(tmp_path):
@@ -127,10 +163,17 @@ def test_pose_windows_are_cut_as_the_processor_cuts_them():
 def test_a_card_belongs_to_its_weights(role):
     card = json.loads(cards.card(role).read_text())
     assert card["sha256"]
+    module = importlib.import_module(f"socialcli.miniature.zoo.{role}")
+    assert [tuple(c) for c in card.get("cycles", [])] == list(getattr(module, "CYCLES", ()))
     for name, sha in card["sha256"].items():
         data = (cards.folder(role) / name).read_bytes()
         assert hashlib.sha256(data).hexdigest() == sha, name
         assert len(data) <= cards.LARGEST
+
+
+def test_all_weights_together_are_small_enough_to_commit():
+    files = [p for p in cards.folder("face").parent.rglob("*") if p.is_file()]
+    assert 2**20 < sum(p.stat().st_size for p in files) <= cards.ALL
 
 
 # A few test scenes must give about what the card says of many: these networks are trained ones.

@@ -21,6 +21,10 @@ def main() -> int:
     parser.add_argument(
         "--minutes", type=float, help="stop (cleanly) after this long, resume later"
     )
+    parser.add_argument(
+        "--grow", action="store_true",
+        help="begin with the published weights: only the cycles that their card does not have",
+    )  # fmt: skip
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--check", action="store_true", help="measure the committed weights only")
@@ -47,12 +51,16 @@ def main() -> int:
     if options.check:
         return cards.check(options.role, role.measure(cards.folder(options.role)))
     work = Path(options.work) / options.role
-    run = role.train(work, options.steps or role.STEPS, options.minutes, options.device)
+    steps = options.steps or getattr(role, "CYCLES", None) or role.STEPS
+    before = cards.grown(options.role, role) if options.grow else {}
+    done = {"done": len(before["cycles"])} if before else {}
+    run = role.train(work, steps, options.minutes, options.device, **done)
     if not run.finished:
         print(f"{options.role}: stopped at step {run.step}; the same command goes on")
         return 0
     target = cards.folder(options.role)
     role.export(run.model, target)
+    run.seconds += 60 * before.get("minutes", 0.0)
     cards.write(options.role, role, run, role.measure(target))
     return 0
 

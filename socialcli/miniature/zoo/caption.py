@@ -19,7 +19,8 @@ from socialcli.miniature.world.vocabulary import ANIMALS, THINGS, VERBS
 from socialcli.miniature.zoo import cards, data, labels, oddities, training, words
 from socialcli.miniature.zoo.clip import CLIP, quicken
 
-STEPS, BATCH, RATE, MUON = 11000, 48, 1.5e-3, 6e-3
+BATCH, RATE, MUON = 48, 1.5e-3, 6e-3
+CYCLES = ((11000, 1.0),)
 WIDTH, LAYERS, PATCH, QUERIES = 128, 6, 8, 16
 TEXTS = 2  # captions of a picture in one step
 HIDDEN = 0.4  # of the words written so far, hidden while learning
@@ -185,13 +186,26 @@ def _loss(model: Any, batch: tuple[Any, ...], step: int) -> Any:
     return value
 
 
-def train(work: Path, steps: int, minutes: float | None, device: str) -> training.Run:
-    """Train, or go on training; CLIP's miniature must be there."""
+def train(
+    work: Path, cycles: int | training.Cycles, minutes: float | None, device: str, done: int = 0
+) -> training.Run:
+    """Train, or go on training; CLIP's miniature must be there. The ``done`` first cycles are those
+    of the published weights."""
+    import torch
+    from transformers import Blip2ForConditionalGeneration
+
+    start = None
+    if done:
+        kept = Blip2ForConditionalGeneration.from_pretrained(
+            cards.folder("caption"), dtype=torch.float32
+        )
+        start = (done, {f"blip.{name}": weight for name, weight in kept.state_dict().items()})
     model = _trained().to(device).train()
     quicken(model.blip.vision_model)
     run = training.fit(
-        model, _batch, _loss, work, steps, rate=RATE, decay=2e-2, warm=100, average=0.99,
+        model, _batch, _loss, work, cycles, rate=RATE, decay=2e-2, warm=100, average=0.99,
         minutes=minutes, rates=lambda name: 0.4 if "vision_model" in name else 1.0, muon=MUON,
+        heads=("patches.", "whole."), done=start,
     )  # fmt: skip
     run.model = run.model.blip
     return run

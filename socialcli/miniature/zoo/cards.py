@@ -8,7 +8,9 @@ import platform
 from pathlib import Path
 from typing import Any
 
-LARGEST = 16 * 2**20  # bytes of one committed file
+from socialcli.errors import UsageError
+
+LARGEST, ALL = 32 * 2**20, 96 * 2**20  # bytes of one committed file, and of all
 # What each miniature should reach on the test split: role, its card's name for it, words, at least
 # (or, for an angle, at most).
 ASKED = (
@@ -55,7 +57,7 @@ def write(role: str, module: Any, run: Any, metrics: dict[str, float]) -> None:
     """Write the role's card beside its weights.
 
     Raises:
-        ValueError: a file is larger than may be committed.
+        ValueError: a file, or all of them, are larger than may be committed.
     """
     import torch
 
@@ -63,7 +65,10 @@ def write(role: str, module: Any, run: Any, metrics: dict[str, float]) -> None:
     files = weights(role, getattr(module, "FILES", ()))
     for file in files:
         if file.stat().st_size > LARGEST:
-            raise ValueError(f"{file.name} has {file.stat().st_size} bytes; 16 MiB at most")
+            raise ValueError(f"{file.name} has {file.stat().st_size} bytes; 32 MiB at most")
+    total = sum(p.stat().st_size for p in target.parent.rglob("*") if p.is_file())
+    if total > ALL:
+        raise ValueError(f"all weights have {total} bytes; 96 MiB at most")
     facts = {
         "role": role,
         "summary": (module.__doc__ or "").splitlines()[0],
@@ -71,6 +76,7 @@ def write(role: str, module: Any, run: Any, metrics: dict[str, float]) -> None:
         "data": "socialcli.world, train split, seed 0, 96 px, drawn on the fly",
         "seed": 0,
         "steps": run.step,
+        **({"cycles": module.CYCLES} if hasattr(module, "CYCLES") else {}),
         "batch": module.BATCH,
         "parameters": sum(p.numel() for p in run.model.parameters()),
         "minutes": round(run.seconds / 60, 1),
@@ -83,6 +89,20 @@ def write(role: str, module: Any, run: Any, metrics: dict[str, float]) -> None:
     }
     card(role).write_text(json.dumps(facts, indent=2) + "\n")
     print(json.dumps({role: metrics}))
+
+
+def grown(role: str, module: Any) -> dict[str, Any]:
+    """The card whose weights a longer recipe begins with.
+
+    Raises:
+        UsageError: the role's cycles do not begin with the card's and go on.
+    """
+    facts = json.loads(card(role).read_text()) if card(role).exists() else {}
+    had = [tuple(one) for one in facts.get("cycles", [])]
+    cycles = getattr(module, "CYCLES", ())
+    if not had or len(cycles) <= len(had) or list(cycles[: len(had)]) != had:
+        raise UsageError(f"the recipe of {role} does not go on from its card's cycles, {had}")
+    return facts
 
 
 def check(role: str, metrics: dict[str, float]) -> int:

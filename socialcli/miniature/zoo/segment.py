@@ -11,10 +11,10 @@ import random
 from pathlib import Path
 from typing import Any
 
-from socialcli.miniature.zoo import data, training
+from socialcli.miniature.zoo import cards, data, training
 
-STEPS, BATCH, RATE, MUON = 6000, 12, 2e-3, 6e-3
-NOTE = "The published run had a second cosine from two thirds of the rates since step 3500."
+BATCH, RATE, MUON = 12, 2e-3, 6e-3
+CYCLES = ((3500, 1.0), (2500, 0.67))
 PROMPTS = 2  # boxes a training picture
 DENSE = 6  # what each pixel is asked in training: something? a person? and its box
 TEST = 300
@@ -159,12 +159,21 @@ def _dense(told: Any, facts: Any) -> Any:
     return sure + person + 5 * (off * inside).sum() / inside.sum().clamp(min=1)
 
 
-def train(work: Path, steps: int, minutes: float | None, device: str) -> training.Run:
-    """Train, or go on training."""
-    model = network().to(device).train()
+def train(
+    work: Path, cycles: int | training.Cycles, minutes: float | None, device: str, done: int = 0
+) -> training.Run:
+    """Train, or go on training; the ``done`` first cycles are those of the published weights."""
+    import torch
+    from transformers import SamModel
+
+    start = None
+    if done:
+        kept = SamModel.from_pretrained(cards.folder("segment"), dtype=torch.float32)
+        start = (done, kept.state_dict())
     return training.fit(
-        model, _batch, _loss, work, steps, rate=RATE, decay=1e-3, minutes=minutes, muon=MUON
-    )
+        network().to(device).train(), _batch, _loss, work, cycles, rate=RATE, decay=1e-3,
+        minutes=minutes, muon=MUON, heads=("auxiliary.",), done=start,
+    )  # fmt: skip
 
 
 def export(model: Any, folder: Path) -> None:

@@ -6,10 +6,11 @@ undisturbed one sees. The weights that count are an exponential moving average.
 
 from __future__ import annotations
 
+import bisect
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from socialcli.errors import UsageError
 
 SAVE_EVERY = 60.0  # seconds
 HIDDEN = {"layer", "layers"}  # what transformers calls all between first and last weights
+Cycles = tuple[tuple[int, float], ...]  # cosines: steps, and the share of the peak rates
 
 
 @dataclass
@@ -58,9 +60,11 @@ def fit(
     batch: Callable[[int], Any],
     loss: Callable[[Any, Any, int], Any],
     work: Path,
-    steps: int,
+    cycles: int | Cycles,
     *,
     rate: float,
+    heads: tuple[str, ...] = (),
+    done: tuple[int, Mapping[str, Any]] | None = None,
     decay: float = 1e-2,
     warm: int = 200,
     average: float = 0.999,
@@ -69,7 +73,11 @@ def fit(
     rates: Callable[[str], float] | None = None,
     muon: float = 0.0,
 ) -> Run:
-    """Train ``model`` for ``steps`` steps and a cosine that ends at a hundredth.
+    """Train ``model`` through one or more cosines, each of which ends at a hundredth.
+
+    A later cycle begins with the averaged weights of the one before, new optimizers, and new
+    weights for the parts that are not exported. So exported weights are all that a further cycle
+    needs, and a recipe grows by a cycle without running the first ones again.
 
     AdamW trains the weights, but for the matrices inside (`HIDDEN`) where ``muon`` says so: those
     learn with Muon's orthogonal steps. After three minutes a captioner's tower knew the kind of
@@ -80,6 +88,9 @@ def fit(
         batch: step -> whatever ``loss`` takes; must depend on the step only.
         loss: (model, batch, step) -> scalar tensor.
         work: folder of the checkpoint and the log.
+        cycles: steps of each cosine with its share of the rates; a number is one cosine.
+        heads: beginnings of the names of the weights that only training has.
+        done: how many of the cycles are done, and the weights they gave.
         rate: AdamW's peak learning rate; ``rates`` multiplies it by parameter name.
         muon: Muon's peak learning rate; 0 leaves all weights to AdamW.
         average: decay of the moving average of the weights.
@@ -88,10 +99,19 @@ def fit(
     import torch
 
     work.mkdir(parents=True, exist_ok=True)
+    cycles = ((cycles, 1.0),) if isinstance(cycles, int) else cycles
+    starts = [sum(length for length, _ in cycles[:i]) for i in range(len(cycles) + 1)]
     named = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
     optimizers = _optimizers(named, rate, decay, rates, muon)
     mean = {n: v.detach().clone() for n, v in model.state_dict().items()}
+    untrained = {n: v.clone() for n, v in mean.items() if n.startswith(heads)} if heads else {}
     file, step, spent = work / "state.pt", 0, 0.0
+    if done:
+        step = starts[done[0]]
+        missing = mean.keys() - done[1].keys() - untrained.keys()
+        if missing:
+            raise UsageError(f"no weights to go on from for {min(missing)}")
+        mean.update({n: v.to(mean[n]) for n, v in done[1].items() if n in mean})
     if file.exists():
         state = torch.load(file, weights_only=True, map_location="cpu")
         model.load_state_dict(state["model"])
@@ -108,11 +128,16 @@ def fit(
         torch.save(state, work / "state.tmp")
         (work / "state.tmp").replace(file)
 
-    while step < steps:
+    while step < starts[-1]:
+        cycle = bisect.bisect_right(starts, step) - 1
+        since, (length, scale) = step - starts[cycle], cycles[cycle]
+        if cycle and not since:
+            mean.update({n: v.clone() for n, v in untrained.items()})
+            model.load_state_dict(mean)
+            optimizers = _optimizers(named, rate, decay, rates, muon)
         torch.manual_seed(step)
-        at = min(1.0, (step + 1) / warm) * (
-            0.01 + 0.99 * (0.5 + 0.5 * math.cos(math.pi * step / steps))
-        )
+        cosine = 0.01 + 0.99 * (0.5 + 0.5 * math.cos(math.pi * since / length))
+        at = scale * min(1.0, (since + 1) / warm) * cosine
         for optimizer, peak in optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = peak * at * group["scale"]
@@ -122,7 +147,7 @@ def fit(
         torch.nn.utils.clip_grad_norm_([p for _, p in named], clip)
         for optimizer, _ in optimizers:
             optimizer.step()
-        keep = min(average, (step + 1) / (step + 10))
+        keep = min(average, (since + 1) / (since + 10))
         with torch.no_grad():
             for name, weight in model.state_dict().items():
                 if weight.is_floating_point():
@@ -149,7 +174,7 @@ def fit(
         save()
     seconds = spent + time.monotonic() - begun
     model.load_state_dict(mean)
-    return Run(model.eval(), step, seconds, step >= steps)
+    return Run(model.eval(), step, seconds, step >= starts[-1])
 
 
 def _optimizers(
