@@ -190,18 +190,33 @@ def test_a_published_miniature_works_through_the_backend(role, monkeypatch):
 
 
 def test_the_table_says_what_was_missed(tmp_path, monkeypatch):
-    said = {"gaze": {"point_in_box": 0.85, "median_degrees": 12.1}, "ssr": {"face_gain_low": 0.0},
-            "ground": {"ap50": 0.919}, "controlnet": {"pck": 0.1}}  # fmt: skip
+    said = {"gaze": {"point_in_box": 0.85, "median_degrees": 12.1}, "ground": {"ap50": 0.919},
+            "ssr": {"face_gain": 0.4, "face_gain_low": 0.0}, "controlnet": {"pck": 0.1}}  # fmt: skip
     for role, test in said.items():
         (tmp_path / role).write_text(json.dumps({"test": test}))
     monkeypatch.setattr(cards, "card", lambda role: tmp_path / role)
     rows = [[c.strip() for c in line.split("|")[1:-1]] for line in cards.table().splitlines()[2:]]
     assert [(r[0], r[2], r[3], r[4]) for r in rows] == [
         ("gaze", "0.85", "0.850", "met"), ("gaze", "at most 12", "12.100", "missed"),
-        ("ground", "0.92", "0.919", "missed"), ("ssr", "0", "0.000", "missed"),
+        ("ground", "0.92", "0.919", "missed"), ("ssr", "0.35", "0.400", "met"),
+        ("ssr", "0", "0.000", "missed"),
         ("controlnet", "", "0.100", ""),
     ]  # fmt: skip
 
 
-def test_every_role_but_the_autoencoder_is_in_the_table():
-    assert {role for role, *_ in cards.ASKED} == {*ROLES} - {"vae"}
+def test_every_role_is_in_the_table_with_what_its_card_says():
+    assert {role for role, *_ in cards.ASKED} == {*ROLES}
+    assert len(cards.table().splitlines()) == 2 + len(cards.ASKED)
+
+
+def test_a_card_is_measured_again_only_for_its_own_weights(tmp_path, monkeypatch):
+    monkeypatch.setattr(cards, "folder", lambda role: tmp_path)
+    (tmp_path / "model").write_bytes(b"weights")
+    sha = hashlib.sha256(b"weights").hexdigest()
+    facts = {"role": "vae", "test": {"psnr": 1.0}, "sha256": {"model": sha}}
+    cards.card("vae").write_text(json.dumps(facts))
+    cards.remeasure("vae", {"psnr": 2.0})
+    assert json.loads(cards.card("vae").read_text()) == {**facts, "test": {"psnr": 2.0}}
+    (tmp_path / "model").write_bytes(b"others")
+    with pytest.raises(UsageError, match="not the file that the card of vae is about"):
+        cards.remeasure("vae", {"psnr": 3.0})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -226,3 +227,26 @@ def test_published_pictures_follow_their_captions():
     alone = numpy.asarray(diffusion.draw(pipe, texts[:1])[0], float)
     together = numpy.asarray(pictures[0], float)
     assert numpy.abs(alone - together).mean() < 1
+
+
+def test_what_is_read_off_pictures_is_what_they_show():
+    scenes = [s for s in data.test_scenes(40) if s.relations][:24]
+    prompts = [captions(s)[0] for s in scenes]
+    shown = [s.image for s in scenes]
+    own = diffusion.read_off(scenes, prompts, shown)
+    other = diffusion.read_off(scenes, prompts, [*shown[7:], *shown[:7]])
+    for name, least in {"triples": 0.5, "subject": 0.8, "verb": 0.8, "object": 0.6,
+                        "clothes": 0.8, "people": 0.9, "gaze": 0.7}.items():  # fmt: skip
+        assert own[name] >= least, (name, own[name])
+    for name in ("triples", "verb", "object", "clothes", "gaze"):
+        assert other[name] < own[name] - 0.3, (name, own[name], other[name])
+    assert own["triples"] <= min(own[part] for part in ("subject", "verb", "object"))
+
+
+def test_the_autoencoder_keeps_what_its_card_says(monkeypatch):
+    monkeypatch.setattr(vae, "TEST", 25)
+    found = vae.measure(cards.folder("vae"))
+    said = json.loads(cards.card("vae").read_text())["test"]
+    for name, apart in {"psnr": 0.5, "psnr_heads": 1.5, "psnr_eyes": 1.5, "latent_std": 0.05,
+                        "face_similarity": 0.05, "triples": 0.3}.items():  # fmt: skip
+        assert found[name] == pytest.approx(said[name], abs=apart), name

@@ -28,6 +28,10 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--check", action="store_true", help="measure the committed weights only")
+    parser.add_argument(
+        "--measure", action="store_true",
+        help="measure the committed weights and write the result into their card",
+    )  # fmt: skip
     options = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", str(options.threads))
     import torch
@@ -45,8 +49,11 @@ def main() -> int:
         parser.error(str(error))
     torch.set_num_threads(options.threads)
     role = importlib.import_module(f"socialcli.miniature.zoo.{options.role}")
-    if options.check and not cards.card(options.role).exists():
-        print(f"{options.role}: no published weights, nothing to check")
+    if (options.check or options.measure) and not cards.card(options.role).exists():
+        print(f"{options.role}: no published weights, nothing to measure")
+        return 0
+    if options.measure:
+        cards.remeasure(options.role, role.measure(cards.folder(options.role)))
         return 0
     if options.check:
         return cards.check(options.role, role.measure(cards.folder(options.role)))

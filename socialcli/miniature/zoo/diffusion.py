@@ -372,15 +372,23 @@ def measure(folder: Path) -> dict[str, float]:
 
     ``triples``: the captioner, looking at the picture, says first who does what to what as the
     caption did (of mutual acts either may be the subject); ``seen_pairs`` are those of verbs and
-    objects that training showed together. ``clothes``: somebody the caption's noun fits wears the
-    colour it says, see `seeing`.
+    objects that training showed together; ``subject``, ``verb`` and ``object`` count each part by
+    itself. ``clothes``: somebody the caption's noun fits wears the colour it says; ``people``:
+    there are at least as many people as the caption names; ``gaze``: of captions whose subject
+    looks at the object, somebody looks at such a thing. See `seeing`.
     """
     scenes = [s for s in data.test_scenes(2 * TEST) if s.relations][:TEST]
     pipe = published(folder)
     prompts = [captions(s)[0] for s in scenes]
     pictures = draw(pipe, [p.text for p in prompts])
     found: dict[str, float] = {"pictures": len(pictures)}
-    return found | _triples(scenes, prompts, pictures) | _clothes(scenes, prompts, pictures)
+    return found | read_off(scenes, prompts, pictures)
+
+
+def read_off(scenes: list[Any], prompts: list[Any], pictures: list[Any]) -> dict[str, float]:
+    """What the published miniatures read in pictures of captions of scenes, see `measure`."""
+    parts = (_triples, _clothes, _people, _gaze)
+    return {k: v for part in parts for k, v in part(scenes, prompts, pictures).items()}
 
 
 def _triples(scenes: list[Any], prompts: list[Any], pictures: list[Any]) -> dict[str, float]:
@@ -393,14 +401,19 @@ def _triples(scenes: list[Any], prompts: list[Any], pictures: list[Any]) -> dict
     said = captioner.caption(pictures, Generation(), [0] * len(pictures))
     wanted = [caption.parse(p.text) for p in prompts]
     right = []
+    parts: dict[str, list[bool]] = {"subject": [], "verb": [], "object": []}
     for want, text in zip(wanted, said, strict=True):
         got = caption.parse(text)
-        turned = want is not None and want[1] in labels.MUTUAL and got == want[::-1]
-        right.append(got is not None and (got == want or turned))
+        if want is not None and want[1] in labels.MUTUAL and got == (want[2], want[1], want[0]):
+            got = want
+        right.append(got is not None and got == want)
+        for at, values in enumerate(parts.values()):
+            values.append(got is not None and want is not None and got[at] == want[at])
     seen = [r for r, s in zip(right, scenes, strict=True) if s.relations[0].pair.tier in "cm"]
     return {
         "triples": round(sum(right) / len(right), 4),
         "seen_pairs": round(sum(seen) / max(1, len(seen)), 4),
+        **{name: round(sum(values) / len(values), 4) for name, values in parts.items()},
     }
 
 
@@ -418,6 +431,36 @@ def _clothes(scenes: list[Any], prompts: list[Any], pictures: list[Any]) -> dict
             if worn and any(words in mention.phrase for words in told):
                 right.append(seeing.wears(picture, mention.head, worn, grounder, poser))
     return {"clothes": round(sum(right) / max(1, len(right)), 4), "clothes_said": len(right)}
+
+
+def _people(scenes: list[Any], prompts: list[Any], pictures: list[Any]) -> dict[str, float]:
+    from socialcli.miniature.zoo import seeing
+
+    grounder = seeing.backend("ground", "grounding-dino")
+    if grounder is None:
+        return {}
+    named = [len({m.instance for m in p.mentions if m.kind == "person"}) for p in prompts]
+    right = [n >= m for n, m in zip(seeing.count(pictures, grounder), named, strict=True)]
+    return {"people": round(sum(right) / len(right), 4)}
+
+
+def _gaze(scenes: list[Any], prompts: list[Any], pictures: list[Any]) -> dict[str, float]:
+    from socialcli.miniature.zoo import gaze, seeing
+
+    grounder = seeing.backend("ground", "grounding-dino")
+    detector = seeing.backend("face", "insightface")
+    estimator = seeing.backend("gaze", "sharingan", gaze.FILE)
+    if grounder is None or detector is None or estimator is None:
+        return {}
+    shown, nouns = [], []
+    for scene, prompt, picture in zip(scenes, prompts, pictures, strict=True):
+        subject, _, target, *_ = prompt.triples[0]
+        looks = next(p.gaze_at for p in scene.people if p.id == subject)
+        if looks == target:
+            shown.append(picture)
+            nouns.append(next(m.head for m in prompt.mentions if m.instance == target))
+    right = seeing.looked_at(shown, nouns, grounder, detector, estimator)
+    return {"gaze": round(sum(right) / max(1, len(right)), 4), "gazes_said": len(right)}
 
 
 def sheet(folder: Path, file: Path, side: int = 8) -> None:

@@ -18,12 +18,15 @@ SHARE = 0.25  # of the pixels
 BOX, TEXT = 0.2, 0.2  # the grounder's thresholds
 
 
-def backend(role: str, name: str, file: str = "") -> Any:
-    """A published miniature through its production backend, or None where there is none yet."""
+def backend(role: str, name: str, file: str = "", card: str = "") -> Any:
+    """A published miniature through its production backend, or None where there is none yet.
+
+    ``card`` is whose card tells that, where it is not the role's.
+    """
     from socialcli import backends
     from socialcli.backends import ModelSpec
 
-    if not cards.card(role).exists():
+    if not cards.card(card or role).exists():
         return None
     return backends.load(ModelSpec(role, name, str(cards.folder(role) / file)))
 
@@ -72,6 +75,36 @@ def wears(picture: Any, noun: str, colour: str, grounder: Any, posers: Any) -> b
         for person in people
         if person is not None
     )
+
+
+def count(pictures: list[Any], grounder: Any) -> list[int]:
+    """How many people the grounder finds in each picture."""
+    found = grounder.ground(pictures, [["person"]] * len(pictures), BOX, TEXT)
+    return [len(boxes) for boxes in found]
+
+
+def looked_at(
+    pictures: list[Any], nouns: list[str], grounder: Any, detector: Any, estimator: Any
+) -> list[bool]:
+    """Whether somebody in each picture looks at what its noun names.
+
+    As in the gaze metric heads are made of detected faces, and a gaze point must lie in a box that
+    the grounder finds for the noun. A picture without such a face or box is wrong.
+    """
+    from socialcli.vision.people import head_of
+
+    heads = [[head_of(face.xyxy) for face in faces] for faces in detector.detect(pictures)]
+    gazes = estimator.gaze(pictures, heads)
+    boxes = grounder.ground(pictures, [[noun] for noun in nouns], BOX, TEXT)
+    return [
+        any(
+            x0 <= gaze.point[0] <= x1 and y0 <= gaze.point[1] <= y1
+            for gaze in seen
+            if gaze is not None
+            for x0, y0, x1, y1 in (box.xyxy for box in there)
+        )
+        for seen, there in zip(gazes, boxes, strict=True)
+    ]
 
 
 def box_colour(picture: Any, xyxy: tuple[float, ...], names: tuple[str, ...]) -> dict[str, float]:
