@@ -10,6 +10,7 @@ of each is the first line of its file, read as text, so that ``--help`` imports 
 from __future__ import annotations
 
 import dataclasses
+import errno
 import functools
 import importlib
 import inspect
@@ -23,7 +24,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from socialcli.cli import flags
+from socialcli.cli import environment, flags
 from socialcli.errors import SocialcliError
 
 HERE = Path(__file__).parents[1]
@@ -38,6 +39,7 @@ ORDER = (
 
 def main() -> None:
     """Entry point of the ``socialcli`` script."""
+    environment.prepare()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     app()
 
@@ -62,9 +64,17 @@ def guarded(function: Callable[..., Any]) -> Callable[..., Any]:
         except KeyboardInterrupt:
             _say("interrupted; finished shards are kept, the same command goes on from there")
             sys.exit(130)
+        except RuntimeError as error:
+            if "home directory" not in str(error):  # of a user that ~NAME names
+                raise
+            _say(f"error: a path that begins with ~: {error} Give the whole path")
+            sys.exit(2)
         except OSError as error:
             if error.filename is None and error.strerror is None:
                 raise
+            if error.errno == errno.EBADF and error.filename is None:
+                _say("error: standard output is closed, and there is something to write to it")
+                os._exit(1)  # flushing it once more at the end would fail again
             _say(f"error: {error.filename or ''}: {error.strerror or error}")
             sys.exit(1)
 

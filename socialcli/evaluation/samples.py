@@ -69,9 +69,7 @@ def locations(inputs: list[str]) -> list[str]:
         if given == "-":
             raise UsageError("score reads its inputs more than once: give files, not -")
         folder = Path(given)
-        if folder.is_dir() and not any(
-            p.name.endswith(shards.TAR_SUFFIXES) for p in folder.iterdir()
-        ):
+        if folder.is_dir() and not any(shards.is_tar(p.name) for p in folder.iterdir()):
             if not _pictures(folder):
                 raise UsageError(f"{given}: neither shards nor pictures in this folder")
             found.append(given)

@@ -6,6 +6,7 @@ processes all come to run the same code on the same decision.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -20,7 +21,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from socialcli import __version__, records, shards
-from socialcli.errors import UsageError
+from socialcli.errors import SocialcliError, UsageError
 
 # Packages whose version is written into every stats file, when they are in use.
 _RECORDED = (
@@ -114,7 +115,10 @@ def identity(plan: Plan, task: Task | None = None) -> dict[str, Any]:
             if f.metadata.get("file") and values[f.name]:
                 named = values[f.name]
                 named = named if isinstance(named, list) else [named]
-                values[f.name] = ", ".join(str(name) + _held(str(name)) for name in named)
+                values[f.name] = ", ".join(
+                    shards.public(str(name)) + _held(str(name)) for name in named
+                )
+            values[f.name] = public(values[f.name])
     facts: dict[str, Any] = {
         "command": plan.command,
         **({"method": plan.name} if plan.kind == "generate" else {}),
@@ -132,9 +136,18 @@ def identity(plan: Plan, task: Task | None = None) -> dict[str, Any]:
         if plan.numbered:
             facts["entries"] = task.source
         else:
-            names = [PurePosixPath(part).name for part in shards.parts(task.source)]
+            names = [PurePosixPath(shards.public(p)).name for p in shards.parts(task.source)]
             facts["input"] = "+".join(names)
     return facts
+
+
+def public(value: Any) -> Any:
+    """An option's value as it may be written down: signatures and passwords of URLs go."""
+    if isinstance(value, str):
+        return shards.public(value)
+    if isinstance(value, list):
+        return [public(one) for one in value]
+    return value
 
 
 def _held(location: str) -> str:
@@ -171,6 +184,8 @@ def errors_location(target: str) -> str:
 
 
 def _stem(target: str) -> str:
+    if shards.is_url(target):  # what is signed is the shard alone
+        target = target.partition("?")[0]
     return target.removesuffix(".tar").removesuffix(".jsonl")
 
 
@@ -186,6 +201,7 @@ def targets(sources: list[str], output: str) -> list[str]:
     """
     if output == "-":
         return ["-"] * len(sources)
+    _plain_tar(output)
     found = []
     for index, source in enumerate(sources):
         name = input_name(source)
@@ -208,6 +224,12 @@ def targets(sources: list[str], output: str) -> list[str]:
         if target in shards.parts(source) or _same_file(target, source):
             raise UsageError(f"{target} is also an input; write to another folder")
     return found
+
+
+def _plain_tar(output: str) -> None:
+    """Refuse an output whose name asks for what is not written (it would become a folder)."""
+    if shards.is_tar(output) and not output.endswith(".tar"):
+        raise UsageError(f"{output}: shards are written as plain .tar; end the name so")
 
 
 def _from_pattern(output: str, index: int, name: str) -> str | None:
@@ -240,9 +262,7 @@ def input_name(source: str) -> str:
     if first == "-":
         return "stdin"
     name = PurePosixPath(first.partition("?")[0] if shards.is_url(first) else first).name
-    for suffix in shards.TAR_SUFFIXES:
-        name = name.removesuffix(suffix)
-    return name
+    return shards.without_suffix(name)
 
 
 def limited(tasks: list[Task], limit: int | None, each: int = 1) -> list[Task]:
@@ -368,7 +388,10 @@ def expected(plan: Plan, tasks: list[Task]) -> int | None:
             total += int(last) - int(first)
             continue
         source = shards.parts(task.source)[0]
-        stats = load_stats(source) if source != "-" else None
+        stats = None
+        if source != "-":
+            with contextlib.suppress(SocialcliError):  # only the shard itself may be ours to read
+                stats = load_stats(source)
         if task.limit is not None:
             total += task.limit
         elif stats is not None:
@@ -383,6 +406,7 @@ def expected(plan: Plan, tasks: list[Task]) -> int | None:
 
 def entry_tasks(count: int, shard_size: int, output: str) -> Iterator[Task]:
     """Tasks of an import: ``count`` entries in shards of ``shard_size``."""
+    _plain_tar(output)
     for index, start in enumerate(range(0, count, shard_size)):
         stop = min(start + shard_size, count)
         target = "-" if output == "-" else _from_pattern(output, index, f"{index:06d}")

@@ -159,12 +159,7 @@ def _tasks(
     targets = planning.targets(expanded, output)
     whole = [Task(i, s, t) for i, (s, t) in enumerate(zip(expanded, targets, strict=True))]
     kept = planning.limited(whole, options.limit, plan.config.get("per_prompt", 1))
-    tasks = planning.sliced(tuple(kept), options.slice)
-    for task in tasks:
-        for part in shards.parts(task.source):
-            if part != "-" and not shards.is_url(part) and shards.size(part) is None:
-                raise UsageError(f"{part}: no such shard")
-    return tasks
+    return planning.sliced(tuple(kept), options.slice)
 
 
 def _entry_tasks(plan: Plan, output: str, options: RunOptions, shard_size: int) -> tuple[Task, ...]:
@@ -193,13 +188,13 @@ def _print_plan(plan: Plan) -> None:
     lines = [f"{plan.command}: {len(plan.tasks)} shards"]
     samples = 0
     for task in plan.tasks[:20]:
-        state = "finished" if shard.finished(plan, task) else "to do"
+        state = "finished" if shard.finished(plan, task, read=False) else "to do"
         known = ""
         if plan.kind == "stages" and "-" not in shards.parts(task.source):
             count = sum(1 for _ in shards.scan(task.source))
             samples += count
             known = f", {count} samples"
-        lines.append(f"  {task.source} -> {task.target} ({state}{known})")
+        lines.append(f"  {shards.public(task.source)} -> {task.target} ({state}{known})")
     if len(plan.tasks) > 20:
         lines.append(f"  ... and {len(plan.tasks) - 20} more")
     if samples:
@@ -213,7 +208,8 @@ def _print_plan(plan: Plan) -> None:
         state = f"needs: {install(backend.extra)}" if missing else _found(spec, backend)
         lines.append(f"{spec.role}: {backend.name} {spec.model or backend.model} ({state})")
     for key, value in plan.config.items():
-        lines.append(f"  --{key.strip('_').replace('_', '-')} {value}")
+        shown = planning.public(value)
+        lines.append(f"  --{key.strip('_').replace('_', '-')} {shown}")
     print("\n".join(lines))
 
 

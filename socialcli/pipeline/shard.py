@@ -18,8 +18,11 @@ from socialcli.pipeline.plan import Plan, Stats, Task
 from socialcli.pipeline.report import Report, one_line
 
 
-def finished(plan: Plan, task: Task) -> Stats | None:
+def finished(plan: Plan, task: Task, read: bool = True) -> Stats | None:
     """The stats of an output shard that an equal run has finished, None if it is to be done.
+
+    Standard input is the one it was made from if its checksum says so, so it is read to its end
+    here, unless ``read`` is False.
 
     Raises:
         UsageError: the shard is there but was made with other options (they are named), and
@@ -43,17 +46,50 @@ def finished(plan: Plan, task: Task) -> Stats | None:
             f"{task.target} was made by another run ({named}); give --overwrite to replace it "
             "or another --output"
         )
+    again = plan.retry_failed and body["counts"].get("failed", 0)
     if not plan.numbered:
-        for part, known in zip(shards.parts(task.source), body.get("input", []), strict=False):
-            changed = _changed(part, known, task.limit is None)
-            if changed:
-                raise UsageError(
-                    f"{task.target}: its input {part} has changed since ({changed}); give "
-                    "--overwrite to make it again"
-                )
-    if plan.retry_failed and body["counts"].get("failed", 0):
+        archives = shards.parts(task.source)
+        if "-" in archives:
+            if read and not again:  # else it is compared when it has been read (see `make`)
+                checksums: list[shards.Checksum] = []
+                for _ in _samples(plan, task, checksums):
+                    pass
+                _refuse_changed(task, body, checksums)
+        else:
+            for part, known in zip(archives, body.get("input", []), strict=False):
+                _refuse(task, part, _changed(part, known, task.limit is None))
+    if again:
         return None
     return Stats(dict(body["counts"]), 0.0, body["output"]["bytes"], 1, 1)
+
+
+def _samples(
+    plan: Plan, task: Task, checksums: list[shards.Checksum]
+) -> Iterator[shards.Sample | shards.Damage]:
+    """What a task reads, as far as its limit goes."""
+    if plan.kind == "stages":
+        samples = shards.read_all(task.source, checksums)
+    else:
+        made = planning.module(plan)
+        samples = made.samples(planning.config(plan), task.source, checksums)
+    return samples if task.limit is None else _first(samples, task.limit)
+
+
+def _refuse_changed(task: Task, body: dict[str, Any], checksums: list[shards.Checksum]) -> None:
+    """Compare what has been read with what an earlier run noted of its input."""
+    archives, noted = shards.parts(task.source), body.get("input", [])
+    for part, known, checksum in zip(archives, noted, checksums, strict=False):
+        if str(checksum) != known.get("checksum"):
+            _refuse(task, part, f"checksum {known.get('checksum')} then, {checksum} now")
+
+
+def _refuse(task: Task, part: str, changed: str) -> None:
+    if changed:
+        what = "standard input" if part == "-" else f"its input {shards.public(part)}"
+        raise UsageError(
+            f"{task.target}: {what} has changed since ({changed}); give "
+            "--overwrite to make it again"
+        )
 
 
 def _changed(part: str, known: dict[str, Any], whole: bool) -> str:
@@ -93,14 +129,8 @@ def make(plan: Plan, task: Task, loaded: Any, report: Report) -> Callable[[], St
     checksums: list[shards.Checksum] = []
     inputs = [] if plan.numbered else shards.parts(task.source)
     before = [{"file_bytes": shards.size(p), "modified": shards.modified(p)} for p in inputs]
-    samples: Iterator[shards.Sample | shards.Damage]
-    if plan.kind == "stages":
-        samples = shards.read_all(task.source, checksums)
-    else:
-        samples = stage.samples(config, task.source, checksums)
-    if task.limit is not None:
-        samples = _first(samples, task.limit)
-    where = one_line(task.target if plan.numbered else task.source)
+    samples = _samples(plan, task, checksums)
+    where = one_line(task.target if plan.numbered else shards.public(task.source))
     counts = Stats().counts
     problems: list[dict[str, Any]] = []
     known = domain.limited(describe_models(plan)) if plan.kind == "stages" else {}
@@ -133,6 +163,8 @@ def make(plan: Plan, task: Task, loaded: Any, report: Report) -> Callable[[], St
                 if known and (warning := domain.stranger(outcome.sample, known)):
                     report.warn_once(warning)
                     known = {}
+        if earlier and "-" in inputs:
+            _refuse_changed(task, earlier.stats, checksums)
         # Several shards on stdout are one archive: most readers stop at the first end mark.
         if task.target != "-" or task == plan.tasks[-1]:
             writer.close()
@@ -186,7 +218,8 @@ def _write(
     """Write one outcome, count it, and return its line for errors.jsonl if it has one."""
     if isinstance(outcome, shards.Damage):
         counts["damaged"] += 1
-        return {"key": None, "status": "damaged", "stage": plan.command, "reason": outcome.reason}
+        reason = shards.public_text(outcome.reason)
+        return {"key": None, "status": "damaged", "stage": plan.command, "reason": reason}
     sample, result = outcome.sample, outcome.result
     if not sample.key:  # files that belong to no sample
         if not plan.sidecar:
@@ -211,7 +244,7 @@ def _write(
         "key": sample.key,
         "status": status,
         "stage": plan.command,
-        "reason": one_line(str(result)),
+        "reason": one_line(shards.public_text(str(result))),
     }
     if plan.sidecar:
         # A note under the same key, so that the sidecar still joins key by key.
@@ -246,13 +279,13 @@ def _publish_stats(
         "command": plan.command,
         "counts": stats.counts,
         "input": [
-            {"location": part, "checksum": str(c), "bytes": c.bytes, **facts}
+            {"location": shards.public(part), "checksum": str(c), "bytes": c.bytes, **facts}
             for part, c, facts in zip(archives, checksums, before, strict=False)
         ],
-        "output": {"location": task.target, "bytes": stats.bytes},
+        "output": {"location": shards.public(task.target), "bytes": stats.bytes},
         "fingerprint": planning.fingerprint(identity),
         "identity": identity,
-        "config": plan.config,
+        "config": {name: planning.public(value) for name, value in plan.config.items()},
         "seed": plan.seed,
         "versions": planning.versions(),
         "timing": {
@@ -277,8 +310,13 @@ class _Earlier:
     """The output of the run before, for ``--retry-failed``: read in step with the input, so that
     what went well is taken over as it was written."""
 
-    def __init__(self, samples: Iterator[shards.Sample], problems: list[dict[str, Any]]) -> None:
-        self.samples = samples
+    def __init__(
+        self,
+        samples: Iterator[shards.Sample],
+        problems: list[dict[str, Any]],
+        stats: dict[str, Any],
+    ) -> None:
+        self.samples, self.stats = samples, stats
         self.next = next(samples, None)
         self.filtered = {p["key"]: p["reason"] for p in problems if p["status"] == "filtered"}
         self.failed = {p["key"] for p in problems if p["status"] == "failed"}
@@ -296,7 +334,10 @@ class _Earlier:
 
 def _earlier_results(plan: Plan, task: Task) -> _Earlier | None:
     """What an earlier run of the same task gave, when only its failures are to be done again."""
-    if not plan.retry_failed or task.target == "-" or planning.load_stats(task.target) is None:
+    if not plan.retry_failed or task.target == "-":
+        return None
+    stats = planning.load_stats(task.target)
+    if stats is None:
         return None
     data = shards.read_bytes(planning.errors_location(task.target)) or b""
     lines = data.decode().split("\n")
@@ -306,7 +347,7 @@ def _earlier_results(plan: Plan, task: Task) -> _Earlier | None:
         for found in shards.read_all(task.target)
         if isinstance(found, shards.Sample) and found.key
     )
-    return _Earlier(samples, problems)
+    return _Earlier(samples, problems, stats)
 
 
 def load_models(plan: Plan) -> Any:

@@ -9,6 +9,8 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from socialcli.errors import SocialcliError
+
 
 def stats(archive: str) -> dict[str, Any] | None:
     """The stats file of one archive (not of a join), None when there is none that can be read."""
@@ -19,7 +21,7 @@ def stats(archive: str) -> dict[str, Any] | None:
         return None
     try:
         body = json.loads(shards.read_bytes(planning.stats_location(archive)) or b"")
-    except (ValueError, OSError, RecursionError):
+    except (ValueError, OSError, RecursionError, SocialcliError):
         return None
     return body if isinstance(body, dict) else None
 
@@ -41,7 +43,7 @@ def errors(archive: str) -> Iterator[dict[str, str]]:
         return
     try:
         data = shards.read_bytes(planning.errors_location(archive)) or b""
-    except OSError:
+    except (OSError, SocialcliError):
         return
     for line in data.decode("utf-8", "replace").splitlines():
         try:

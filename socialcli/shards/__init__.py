@@ -11,17 +11,18 @@ from socialcli.shards.locations import (
     discard_unfinished,
     expand,
     explain_full_disk,
-    is_url,
+    is_tar,
     list_files,
     modified,
-    open_read,
     parts,
     publish,
     read_bytes,
     remove,
     size,
+    without_suffix,
     write_bytes,
 )
+from socialcli.shards.reading import open_read
 from socialcli.shards.sample import (
     STATUS,
     Checksum,
@@ -33,10 +34,12 @@ from socialcli.shards.sample import (
     scan,
     write,
 )
+from socialcli.shards.urls import is_url, public, public_text
 
 __all__ = [
     "STATUS", "TAR_SUFFIXES", "Behind", "Checksum", "Damage", "Sample", "Writer",
-    "discard_unfinished", "distinct_keys", "expand", "explain_full_disk", "is_safe", "is_url",
-    "list_files", "modified", "open_read", "parts", "publish", "read", "read_all", "read_bytes",
-    "remove", "safe_key", "scan", "size", "split_name", "write", "write_bytes",
+    "discard_unfinished", "distinct_keys", "expand", "explain_full_disk", "is_safe", "is_tar",
+    "is_url", "list_files", "modified", "open_read", "parts", "public", "public_text",
+    "publish", "read", "read_all", "read_bytes", "remove", "safe_key", "scan", "size",
+    "split_name", "without_suffix", "write", "write_bytes",
 ]  # fmt: skip

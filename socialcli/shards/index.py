@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from socialcli.shards import keys, locations, tar
+from socialcli.shards import keys, locations, tar, urls
 from socialcli.shards import sample as grouping
 from socialcli.shards.sample import STATUS, Sample, _merge, read, write
 
@@ -152,14 +152,16 @@ def _copied(place: str, cache: Path, unusable: dict[str, str], say: Callable[[st
     """The usable samples of a location as a plain archive in the cache."""
     import json
 
-    facts = [(a, locations.size(a), locations.modified(a)) for a in locations.parts(place)]
+    facts = [
+        (urls.public(a), locations.size(a), locations.modified(a)) for a in locations.parts(place)
+    ]
     name = hashlib.sha256(repr(facts).encode("utf-8", "replace")).hexdigest()[:24]
     copy, notes = cache / f"{name}.tar", cache / f"{name}.json"
     known = locations.read_bytes(str(notes))
     if known is not None and copy.exists():
         unusable.update(json.loads(known))
         return copy
-    say(f"{place}: not a plain local archive; copying it once to {cache}")
+    say(f"{urls.public(place)}: not a plain local archive; copying it once to {cache}")
     bad: dict[str, str] = {}
 
     def usable() -> Iterable[tuple[str, dict[str, bytes]]]:
@@ -226,10 +228,10 @@ def _plain(place: str | Path) -> list[tuple[str, dict[str, Span]]] | None:
                     if suffix in samples[-1][1]:
                         return None
                     samples[-1][1][suffix] = (start, size)
-            elif kind in tar._WITHOUT_DATA:
+            elif kind == tar._FOLDER:
                 long_name, pax = None, {}
                 following = start
-            else:
+            else:  # links too: what they stand for is resolved when they are copied
                 return None
             file.seek(following)
         # More after the end mark (cat a.tar b.tar) is for the reader that knows about it.

@@ -9,23 +9,28 @@ import glob
 import os
 import re
 import socket
-import sys
+import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
-from typing import IO, Any, BinaryIO, cast
+from typing import BinaryIO, cast
 
-from socialcli.errors import MissingPackage, SocialcliError, UsageError
+from socialcli.errors import SocialcliError, UsageError
 from socialcli.shards.behind import WriteBehind
+from socialcli.shards.urls import filesystem, is_url, public, reaching
 
-TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
-_URL = re.compile(r"^[a-z][a-z0-9+.-]*://", re.I)
+# What is read: an archive's suffix in capitals or not.
+TAR_SUFFIXES = (
+    ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tbz", ".tar.xz", ".txz", ".tar.zst", ".tzst",
+)  # fmt: skip
+# What looks like a shard and is none that is read: other compressions, downloads under way.
+_NOT_READ = re.compile(
+    r"\.tar\.(lz4|lzma|lzo|lz|br|z|zip|7z|part\w*|partial|crdownload|download|incomplete|tmp|\d+)$"
+    r"|\.(tlz|tlz4|tzo)$",
+    re.I,
+)
 _ENDS = (*TAR_SUFFIXES, "/", "}", "*")
-_BUFFER = 1 << 20
-
-
-def is_url(location: str) -> bool:
-    return bool(_URL.match(location))
+_APPLE_DOUBLE = b"\0\x05\x16\x07"  # what a Mac lays beside a file as ._NAME
 
 
 def parts(location: str) -> list[str]:
@@ -37,7 +42,7 @@ def parts(location: str) -> list[str]:
         runs = ["+".join(pieces[:n]) for n in range(1, len(pieces) + 1)]
         there = [n for n, run in enumerate(runs, 1) if run == "-" or _exists_literally(run)]
         # What is not there (a URL, a pattern) ends where an archive's name or a folder ends.
-        ended = [n for n, run in enumerate(runs, 1) if run.endswith(_ENDS)]
+        ended = [n for n, run in enumerate(runs, 1) if run.lower().endswith(_ENDS)]
         taken = (there[-1:] or ended[:1] or [len(pieces)])[0]
         found.append(runs[taken - 1])
         pieces = pieces[taken:]
@@ -56,7 +61,8 @@ def expand(locations: list[str]) -> list[str]:
     names of ``a``'s shards, else in order.
 
     Raises:
-        UsageError: nothing there, or the sides of a join have different numbers of shards.
+        UsageError: nothing there, no plain file, an archive in a folder that cannot be read, or
+            the sides of a join have different numbers of shards.
     """
     found: list[str] = []
     for location in locations:
@@ -70,13 +76,18 @@ def expand(locations: list[str]) -> list[str]:
                 sides.append(_expand_one(other))
         counts = [len(side) for side in sides]
         if len(set(counts)) > 1:
+            numbers = " and ".join(map(str, counts))
             raise UsageError(
-                f"{location}: the joined sides have {' and '.join(map(str, counts))} shards; "
+                f"{public(location)}: the joined sides have {numbers} shards; "
                 "they are joined one to one, so the numbers must be equal"
             )
         found += ["+".join(joined) for joined in zip(*sides, strict=True)]
     if not found:
         raise UsageError("no input shards given")
+    for location in found:
+        for part in parts(location):
+            if part != "-" and not is_url(part):
+                plain_file(part)
     return found
 
 
@@ -84,12 +95,7 @@ def _expand_one(location: str) -> list[str]:
     if location == "-":
         return ["-"]
     if _exists_literally(location):
-        if Path(location).is_dir():
-            inside = [str(p) for p in Path(location).iterdir() if p.name.endswith(TAR_SUFFIXES)]
-            if not inside:
-                raise UsageError(f"{location}: no .tar files in this folder")
-            return sorted(inside)
-        return [location]
+        return _tars(location) if Path(location).is_dir() else [location]
     braced = [location]
     if "{" in location:
         from braceexpand import braceexpand
@@ -97,48 +103,106 @@ def _expand_one(location: str) -> list[str]:
         try:
             braced = list(braceexpand(location))
         except ValueError:
-            raise UsageError(f"{location}: unbalanced braces") from None
+            raise UsageError(f"{public(location)}: unbalanced braces") from None
     found = []
     for one in braced:
         if is_url(one) and one.endswith("/"):
-            inside = [u for u in _glob_url(one + "*") if u.endswith(TAR_SUFFIXES)]
-            if not inside:
-                raise UsageError(f"{one}: no .tar files under this prefix")
-            found += sorted(inside)
+            found += _shards_of(one, _glob_url(one + "*"))
         elif is_url(one):
-            found += sorted(_glob_url(one)) if glob.has_magic(one) else [one]
+            found += sorted(_glob_url(one)) if _has_magic(one) else [one]
         elif Path(one).exists():
             found += _expand_one(one)
         else:
             matches = sorted(glob.glob(one))  # noqa: PTH207 - a pattern may be absolute
-            if not matches:
-                raise UsageError(f"{one}: no such shard")
-            found += matches
+            found += matches or [one]
     return found
+
+
+def _tars(folder: str) -> list[str]:
+    """The shards in a local folder."""
+    return _shards_of(folder, [str(p) for p in Path(folder).iterdir() if not _is_apple_double(p)])
+
+
+def _shards_of(folder: str, files: Iterable[str]) -> list[str]:
+    """Those of a folder's files that are shards, sorted.
+
+    Raises:
+        UsageError: there are none; or one that cannot be read would be passed over.
+    """
+    names = sorted(f for f in files if not PurePosixPath(f).name.startswith("._") or not is_url(f))
+    for name in names:
+        if _NOT_READ.search(name):
+            raise UsageError(
+                f"{public(name)}: neither .tar nor a compression that is read (.gz, .bz2, .xz, "
+                f".zst); unpack it, or leave it out with '{public(folder).rstrip('/')}/*.tar'"
+            )
+    found = [name for name in names if is_tar(name)]
+    if not found:
+        what = "under this prefix" if is_url(folder) else "in this folder"
+        raise UsageError(f"{public(folder)}: no .tar files {what}")
+    return found
+
+
+def is_tar(name: str) -> bool:
+    """Whether a file's name is a shard's, in capitals or not."""
+    return name.lower().endswith(TAR_SUFFIXES)
+
+
+def without_suffix(name: str) -> str:
+    """A shard's file name without ``.tar`` and the suffix of its compression."""
+    for suffix in TAR_SUFFIXES:
+        if name.lower().endswith(suffix):
+            return name[: -len(suffix)]
+    return name
+
+
+def _is_apple_double(file: Path) -> bool:
+    """Whether a file holds only what a Mac knows of the file beside it."""
+    if not file.name.startswith("._") or not file.is_file():
+        return False
+    with contextlib.suppress(OSError), open(file, "rb") as stream:
+        return stream.read(4) == _APPLE_DOUBLE
+    return False
+
+
+def _has_magic(url: str) -> bool:
+    """Whether a URL is a pattern; ``?`` begins the query of a web address."""
+    web = url.lower().startswith(("http://", "https://"))
+    return glob.has_magic(url.partition("?")[0] if web else url)
 
 
 def _glob_url(url: str) -> list[str]:
     fs, path = filesystem(url)
     scheme = url.partition("://")[0]
-    return [m if is_url(m) else f"{scheme}://{m}" for m in fs.glob(path)]
+    with reaching(url):
+        return [m if is_url(m) else f"{scheme}://{m}" for m in fs.glob(path)]
 
 
-def filesystem(url: str) -> tuple[Any, str]:
-    """The fsspec file system of a URL and the path within it.
+def plain_file(location: str) -> None:
+    """Refuse what is there but is no file that can be read twice.
 
     Raises:
-        MissingPackage: the package for this scheme is not installed.
+        UsageError: a folder, a pipe, a socket or a device; or nothing is there.
     """
-    import fsspec
-
     try:
-        return fsspec.core.url_to_fs(url)
-    except (ImportError, ValueError) as error:
-        if isinstance(error, ValueError) and "Protocol not known" in str(error):
-            raise UsageError(f"{url}: {error}") from None
-        raise MissingPackage(
-            f"support for {url.partition('://')[0]}:// ({error})", "remote"
-        ) from None
+        mode = Path(location).stat().st_mode
+    except OSError as error:
+        there = Path(location).is_symlink()
+        if there and error.errno == errno.ENOENT:
+            target = os.readlink(location)  # noqa: PTH115
+            raise UsageError(f"{location}: no such shard (a link to {target})") from None
+        known = error.errno not in (errno.ENOENT, errno.ENOTDIR)
+        why = f"no such shard ({error.strerror})" if known else "no such shard"
+        raise UsageError(f"{location}: {why}") from None
+    if stat.S_ISREG(mode):
+        return
+    if stat.S_ISDIR(mode):
+        raise UsageError(f"{location}: a folder, not a shard; end it with / to mean its shards")
+    if stat.S_ISFIFO(mode):
+        mend = f"give it as standard input: socialcli ... - < {location}"
+        raise UsageError(f"{location}: a pipe, and a shard is read more than once; {mend}")
+    what = "a socket" if stat.S_ISSOCK(mode) else "a device"
+    raise UsageError(f"{location}: {what}, not a file; standard input is given as -")
 
 
 def size(location: str) -> int | None:
@@ -148,10 +212,13 @@ def size(location: str) -> int | None:
     try:
         if is_url(location):
             fs, path = filesystem(location)
-            return fs.info(path).get("size")
+            with reaching(location):
+                return fs.info(path).get("size")
         path_ = Path(location)
         return path_.stat().st_size if path_.is_file() else None
-    except OSError:
+    except UsageError:
+        raise
+    except (OSError, SocialcliError):
         return None
 
 
@@ -159,60 +226,6 @@ def modified(location: str) -> int | None:
     """When a local archive was last written, in nanoseconds; None where that is not known."""
     path = Path(location)
     return path.stat().st_mtime_ns if not is_url(location) and path.is_file() else None
-
-
-@contextlib.contextmanager
-def open_read(location: str) -> Iterator[BinaryIO]:
-    """One archive for reading, decompressed as its first bytes ask (gzip, bzip2, xz)."""
-    with contextlib.ExitStack() as stack:
-        raw: IO[bytes]
-        if location == "-":
-            raw = open(sys.stdin.fileno(), "rb", buffering=_BUFFER, closefd=False)
-        elif is_url(location):
-            fs, path = filesystem(location)
-            try:
-                raw = stack.enter_context(fs.open(path, "rb", block_size=8 * _BUFFER))
-            except OSError as error:
-                raise SocialcliError(f"{location}: {error or 'cannot be opened'}") from None
-        else:
-            try:
-                raw = stack.enter_context(open(location, "rb", buffering=_BUFFER))
-            except OSError as error:
-                raise SocialcliError(f"{location}: {error.strerror}") from None
-        yield cast(BinaryIO, _decompressed(raw, location))
-
-
-class _Replay:
-    """A non-seekable stream whose first bytes were already read and are given again."""
-
-    def __init__(self, start: bytes, stream: IO[bytes]) -> None:
-        self.start, self.stream = start, stream
-
-    def read(self, count: int) -> bytes:
-        if self.start:
-            data, self.start = self.start[:count], self.start[count:]
-            return data if len(data) == count else data + self.stream.read(count - len(data))
-        return self.stream.read(count)
-
-
-def _decompressed(raw: IO[bytes], location: str) -> Any:
-    start = raw.read(6)
-    stream: Any = _Replay(start, raw)
-    if start.startswith(b"\x1f\x8b"):
-        import gzip
-
-        return gzip.GzipFile(fileobj=stream, mode="rb")
-    if start.startswith(b"BZh"):
-        import bz2
-
-        return bz2.BZ2File(stream)
-    if start.startswith(b"\xfd7zXZ\0"):
-        import lzma
-
-        return lzma.LZMAFile(stream)
-    if start.startswith(b"\x28\xb5\x2f\xfd"):
-        raise SocialcliError(f"{location}: zstd shards are not read; run: zstd -d {location}")
-    return stream
 
 
 _unfinished: set[Path] = set()
@@ -348,11 +361,23 @@ def write_bytes(
 
 
 def read_bytes(location: str) -> bytes | None:
-    """A small file's content, None if it is not there."""
+    """A small file's content, None if it is not there.
+
+    Raises:
+        SocialcliError: a store does not give it; a local one is a pipe or a device, of which
+            some never end and none can be read twice.
+    """
     try:
         if is_url(location):
             fs, path = filesystem(location)
-            return cast(bytes, fs.cat_file(path))
+            with reaching(location):
+                try:
+                    return cast(bytes, fs.cat_file(path))
+                except FileNotFoundError:
+                    return None
+        mode = Path(location).stat().st_mode
+        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+            raise UsageError(f"{location}: not a plain file; write what it gives to a file first")
         return Path(location).read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         return None

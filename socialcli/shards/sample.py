@@ -11,7 +11,7 @@ from typing import Any, BinaryIO, TypeVar
 
 from socialcli import records
 from socialcli.errors import SampleFailed, SocialcliError
-from socialcli.shards import keys, locations, tar
+from socialcli.shards import keys, locations, reading, tar, urls
 from socialcli.shards.behind import CHUNK, Behind
 
 REMEMBERED = 250_000  # keys, at least, that a duplicate is recognised among: some 40 MB
@@ -148,8 +148,12 @@ class Damage:
     reason: str
 
 
-def _group(stream: BinaryIO, checksum: Checksum) -> Generator[Sample | Damage, None, None]:
+def _group(
+    stream: BinaryIO, checksum: Checksum, whole: bool = False
+) -> Generator[Sample | Damage, None, None]:
     """Consecutive members with one key become a sample; damage is yielded where it lies.
+
+    ``whole``: a stream that ends early raises `SocialcliError`.
 
     A key that comes back within the last `REMEMBERED` samples is a sample with a ``problem``,
     because every reader that groups consecutive members would see two. Several archives in one
@@ -161,6 +165,11 @@ def _group(stream: BinaryIO, checksum: Checksum) -> Generator[Sample | Damage, N
     older: set[int] = set()
     for member in tar.members(stream):
         if isinstance(member, tar.ArchiveEnd):
+            if member.early and whole:
+                raise SocialcliError(
+                    f"standard input ended early ({member.early}): the command before has perhaps "
+                    "failed. Nothing was finished; what is damaged indeed is read from a file"
+                )
             if current is not None:
                 yield current
             current = None
@@ -221,17 +230,18 @@ def read_all(location: str, checksums: list[Checksum] | None = None) -> Iterator
         checksums: filled with one `Checksum` per joined archive.
 
     Raises:
-        SocialcliError: an archive cannot be opened, or the joined archives' keys do not match.
+        SocialcliError: an archive cannot be opened, standard input ended before its archive did
+            (a file's early end is `Damage`), or the joined archives' keys do not match.
     """
     archives = locations.parts(location)
     sums = [Checksum() for _ in archives]
     if checksums is not None:
         checksums.extend(sums)
     with ExitStack() as stack:
-        opened = [stack.enter_context(locations.open_read(a)) for a in archives]
+        opened = [stack.enter_context(reading.open_read(a)) for a in archives]
         streams = [
-            stack.enter_context(closing(_group(stream, checksum)))
-            for stream, checksum in zip(opened, sums, strict=True)
+            stack.enter_context(closing(_group(stream, checksum, whole=archive == "-")))
+            for archive, stream, checksum in zip(archives, opened, sums, strict=True)
         ]
         if len(streams) == 1:
             yield from streams[0]
@@ -241,32 +251,36 @@ def read_all(location: str, checksums: list[Checksum] | None = None) -> Iterator
 
 def _join(archives: list[str], streams: list[Any]) -> Iterator[Sample | Damage]:
     base_stream, *sides = streams
+    names = [urls.public(archive) for archive in archives]
     for base in base_stream:
         if isinstance(base, Damage) or base.key == "":
             yield base
             continue
-        for name, side in zip(archives[1:], sides, strict=True):
+        for name, side in zip(names[1:], sides, strict=True):
             other = next((s for s in side if isinstance(s, Sample) and s.key), None)
             if other is None or other.key != base.key:
                 found = f"'{other.key}'" if other is not None else "its end"
                 raise SocialcliError(
-                    f"{archives[0]} and {name} do not match: at key '{base.key}' of the first the "
+                    f"{names[0]} and {name} do not match: at key '{base.key}' of the first the "
                     f"second has {found}; join a shard only with sidecars written from it"
                 )
             _merge(base, other, name)
         yield base
-    for name, side in zip(archives[1:], sides, strict=True):
+    for name, side in zip(names[1:], sides, strict=True):
         left = next((s for s in side if isinstance(s, Sample) and s.key), None)
         if left is not None:
             raise SocialcliError(
-                f"{archives[0]} and {name} do not match: the second goes on with key "
+                f"{names[0]} and {name} do not match: the second goes on with key "
                 f"'{left.key}' after the first has ended"
             )
 
 
 def _merge(base: Sample, other: Sample, name: str) -> None:
     if other.problem and not base.problem:
-        base.problem, base.whole = f"in {name}: {other.problem}", base.whole and other.whole
+        base.problem, base.whole = (
+            f"in {name}: {other.problem}",
+            base.whole and other.whole,
+        )
     for suffix, header, data in other.blocks:
         if suffix == STATUS:
             status = _status(data)
@@ -302,7 +316,7 @@ def read(location: str) -> Iterator[Sample]:
 def scan(location: str) -> Iterator[str]:
     """The keys of one shard or join (of its first archive), without keeping any data."""
     first = locations.parts(location)[0]
-    with locations.open_read(first) as stream:
+    with reading.open_read(first) as stream:
         last = ""
         for member in tar.members(stream):
             if isinstance(member, tar.ArchiveEnd):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 import tarfile
+from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
@@ -19,19 +20,32 @@ ZERO = bytes(BLOCK)
 END_OF_ARCHIVE = bytes(2 * BLOCK)
 MAX_MEMBER = 2**31  # bytes of one member; a sample is held in memory
 MAX_EXTENSION = 2**20  # bytes of one pax or long-name header
+LINKED = 2**22  # bytes of earlier members kept for hard links, where a pipe cannot go back
+MAX_PADDING = 2**20  # bytes of zeros that may be an archive without any file
+MAX_LINKED = 2**32  # bytes that the hard links of one archive may stand for
 _CHUNK = 2**24
+_COMPRESSION = ("zlib", "lzma", "_lzma", "zstandard", "compression", "_zstd")  # packages
 
 CUT_OFF = "\0"  # hint of a member of which not even the header is whole
 
 _REGULAR = b"0\x007"
 _EXTENSIONS = b"xgXLK"
-_WITHOUT_DATA = b"123456"  # links, devices, folders, pipes
+_HARD_LINK, _FOLDER = b"1", b"5"
+_WITHOUT_DATA = {
+    _HARD_LINK: "hard link",
+    b"2": "symbolic link",
+    b"3": "character device",
+    b"4": "block device",
+    _FOLDER: "folder",
+    b"6": "named pipe",
+}
 
 
 @dataclass(slots=True)
 class TarMember:
     """One file of an archive: its name, its header blocks as they were, and its bytes.
 
+    A hard link has the bytes of the member it names, and a header of its own as a file has.
     ``problem`` says why the data is not usable (truncated, sparse, too large); ``data`` is then
     empty. ``name`` is empty when the damage left no name; ``hint`` is then what its place holds.
     """
@@ -45,7 +59,12 @@ class TarMember:
 
 @dataclass(slots=True)
 class ArchiveEnd:
-    """End of one archive; more may follow in the same stream (``cat a.tar b.tar``)."""
+    """End of one archive; more may follow in the same stream (``cat a.tar b.tar``).
+
+    ``early`` says why the stream cannot be the whole of what was written, "" where it is.
+    """
+
+    early: str = ""
 
 
 class _Source:
@@ -82,8 +101,8 @@ class _Source:
                 raise
             self.error = str(error) or type(error).__name__
             return b""
-        except Exception as error:  # zlib.error, lzma.LZMAError: their modules may not be loaded
-            if type(error).__module__ not in ("zlib", "lzma", "_lzma"):
+        except Exception as error:  # zlib.error and the like: their modules may not be loaded
+            if type(error).__module__.partition(".")[0] not in _COMPRESSION:
                 raise
             self.error = str(error)
             return b""
@@ -150,13 +169,16 @@ def members(stream: BinaryIO) -> Iterator[TarMember | ArchiveEnd]:
     source = _Source(stream)
     header = b""  # extension headers collected for the next member
     long_name: str | None = None
+    long_link: str | None = None
+    earlier = _Earlier(stream)
     pax: dict[str, str] = {}
     global_pax: dict[str, str] = {}
-    seen_member = False
+    seen_member = ended = False  # in this archive; whether one has ended as it should
     while True:
         start = source.offset
         block = source.read(BLOCK)
         if len(block) < BLOCK:
+            why = ""
             if block or header or source.error:
                 why = source.error or f"the archive ends inside a header at byte {start}"
                 name = long_name or pax.get("path", "")
@@ -164,13 +186,16 @@ def members(stream: BinaryIO) -> Iterator[TarMember | ArchiveEnd]:
             elif seen_member:
                 why = f"the archive ends at byte {start} without an end mark; was it cut off?"
                 yield TarMember("", b"", b"", f"truncated: {why}")
-            if seen_member:
-                yield ArchiveEnd()
+            elif not ended and (start == 0 or start > MAX_PADDING):
+                why = f"{start} bytes of zeros and no file" if start else "0 bytes, no archive"
+                yield TarMember("", b"", b"", f"empty: {why}")
+            if seen_member or why:
+                yield ArchiveEnd(why)
             return
         if block == ZERO:
             if seen_member:
                 yield ArchiveEnd()
-                seen_member = False
+                seen_member, ended = False, True
                 global_pax = {}
             continue
         if not _valid(block):
@@ -182,10 +207,10 @@ def members(stream: BinaryIO) -> Iterator[TarMember | ArchiveEnd]:
                 f"damaged: {BLOCK + skipped[0]} bytes at byte {start} are not a tar header",
                 long_name or pax.get("path") or _text(block[:100]),
             )
-            header, long_name, pax = b"", None, {}
+            header, long_name, long_link, pax = b"", None, None, {}
             if skipped[1] is None:
-                if seen_member:
-                    yield ArchiveEnd()
+                cut = seen_member or not ended  # else it lies behind an archive that is whole
+                yield ArchiveEnd("what follows its last whole file is no tar" if cut else "")
                 return
             block = skipped[1]
         kind = block[156:157] or b"0"
@@ -196,13 +221,15 @@ def members(stream: BinaryIO) -> Iterator[TarMember | ArchiveEnd]:
         if kind in _EXTENSIONS:
             if not 0 <= size <= MAX_EXTENSION:
                 yield TarMember("", b"", b"", f"damaged: extension header of {size} bytes")
-                header, long_name, pax = b"", None, {}
+                header, long_name, long_link, pax = b"", None, None, {}
                 continue
             padded = size + -size % BLOCK
             data = source.read(padded)
             header += block + data
             if kind == b"L":
                 long_name = _text(data[:size])
+            elif kind == b"K":
+                long_link = _text(data[:size])
             elif kind in b"xX":
                 pax = _pax(data[:size])
             elif kind == b"g":
@@ -210,13 +237,20 @@ def members(stream: BinaryIO) -> Iterator[TarMember | ArchiveEnd]:
             continue
         facts = {**global_pax, **pax}
         name = facts.get("path") or long_name or _name(block)
+        link = facts.get("linkpath") or long_link or _text(block[157:257])
         if re.fullmatch("[0-9]{1,20}", facts.get("size", "")):
             size = int(facts["size"])
         whole_header = header + block
-        header, long_name, pax = b"", None, {}
-        if kind in _WITHOUT_DATA:
+        header, long_name, long_link, pax = b"", None, None, {}
+        if kind == _FOLDER:
             continue
         seen_member = True
+        if kind in _WITHOUT_DATA:
+            if kind == _HARD_LINK:
+                yield earlier.resolve(name, link, whole_header)
+            else:
+                yield _without_data(name, whole_header, kind, link)
+            continue
         if size < 0:
             yield TarMember(name, whole_header, b"", "damaged: its header states no valid size")
             continue
@@ -235,18 +269,70 @@ def members(stream: BinaryIO) -> Iterator[TarMember | ArchiveEnd]:
         data = source.read(size)
         if len(data) < size:
             why = f" ({source.error})" if source.error else ""
-            yield TarMember(
-                name, whole_header, b"", f"truncated: {len(data)} of {size} bytes are there{why}"
-            )
-            yield ArchiveEnd()
+            why = f"truncated: {len(data)} of {size} bytes are there{why}"
+            yield TarMember(name, whole_header, b"", why)
+            yield ArchiveEnd(why)
             return
+        earlier.keep(name, source.offset - size, data)
         padded_by = source.skip(padded - size)
         yield TarMember(name, whole_header, data)
         if padded_by < padded - size:
             why = source.error or f"the archive ends at byte {source.offset}"
             yield TarMember("", b"", b"", f"truncated: {why}", CUT_OFF)
-            yield ArchiveEnd()
+            yield ArchiveEnd(why)
             return
+
+
+class _Earlier:
+    """Members that a hard link may name: where they lie in a file, of a pipe the last `LINKED`
+    bytes of them."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self.again = getattr(stream, "again", None)  # (offset, size) -> bytes
+        self.places: dict[str, tuple[int, int]] = {}
+        self.held: OrderedDict[str, bytes] = OrderedDict()
+        self.size = 0
+        self.linked = 0  # bytes that links have stood for so far
+
+    def keep(self, name: str, offset: int, data: bytes) -> None:
+        name = name.removeprefix("./")
+        if self.again is not None:
+            self.places[name] = (offset, len(data))
+            return
+        self.size += len(data) - len(self.held.pop(name, b""))
+        self.held[name] = data
+        while self.size > LINKED:
+            self.size -= len(self.held.popitem(last=False)[1])
+
+    def resolve(self, name: str, target: str, link: bytes) -> TarMember:
+        """The member ``name`` that is a hard link to ``target``."""
+        target = target.removeprefix("./")
+        why, data = "", b""
+        if self.linked > MAX_LINKED:  # a few bytes must not stand for any number of them
+            why = f"would be past the limit of {MAX_LINKED >> 30} GB that links may stand for"
+        elif self.again is not None and target in self.places:
+            offset, size = self.places[target]
+            data = self.again(offset, size)
+            why = "" if len(data) == size else "lies too far back"
+        elif self.again is None and target in self.held:
+            data = self.held[target]
+        else:
+            near = f" in the {LINKED >> 20} MB before it" if self.again is None else " before it"
+            why = f"does not come{near}"
+        if why:
+            why = f"hard link to {target!r}, which {why}; write it again with --hard-dereference"
+            return TarMember(name, link, b"", why)
+        self.linked += len(data)
+        return TarMember(name, header(name, len(data)), data)
+
+
+def _without_data(name: str, link: bytes, kind: bytes, target: str) -> TarMember:
+    """A member that is no file, such as a device."""
+    if kind == b"2":
+        mend = f"to {target!r}: its bytes are not here; write the archive again with --dereference"
+    else:
+        mend = "and no file: leave it out of the archive"
+    return TarMember(name, link, b"", f"{_WITHOUT_DATA[kind]} {mend}")
 
 
 def _name(block: bytes) -> str:
