@@ -20,6 +20,9 @@ setup: $(VENV)/.installed
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[mediapipe,samples,ray,dev]'
+	@$(BIN)/python -c "import sys; sys.version_info < (3, 13) or print('setup: MediaPipe 0.10.14 has' \
+	    ' no build for Python %d.%d: the offline profile and the photographs of the demo are left' \
+	    ' out; Python 3.11 or 3.12 has them' % sys.version_info[:2])"
 	touch $@
 
 demo: setup

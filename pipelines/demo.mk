@@ -12,9 +12,16 @@ BATCH ?= 8
 DRAWN ?= 16
 WORD_STEPS ?= 150
 HERE := $(dir $(lastword $(MAKEFILE_LIST)))
+# The photographs need MediaPipe, which is not built for every Python.
+PHOTOGRAPHS ?= $(shell $(SOCIALCLI) models segment | grep -q 'needs mediapipe' || echo yes)
+ifeq ($(PHOTOGRAPHS),yes)
+photographs := $(OUT)/photographs/report/index.html
+link := --link "Photographs through spaCy and MediaPipe=$(photographs)"
+endif
 
 .PHONY: demo
 demo: $(OUT)/report/index.html
+	$(if $(photographs),,@echo "MediaPipe is not installed: the report has no photographs")
 	@echo "report: $(abspath $<)"
 
 $(OUT)/photographs/report/index.html:
@@ -50,8 +57,7 @@ $(OUT)/scores/%/score.json: $(OUT)/drawn/%/.done
 $(OUT)/compared/compare.md: $(OUT)/scores/given/score.json $(OUT)/scores/tuned/score.json
 	$(SOCIALCLI) score --compare $(OUT)/scores/given $(OUT)/scores/tuned -o $(OUT)/compared
 
-$(OUT)/report/index.html: $(OUT)/photographs/report/index.html $(OUT)/compared/compare.md \
-    $(OUT)/word/drawn/.done
+$(OUT)/report/index.html: $(photographs) $(OUT)/compared/compare.md $(OUT)/word/drawn/.done
 	$(SOCIALCLI) inspect $(OUT)/world/annotated --out $(OUT)/report \
 	    --title "socialcli: a rendered world through the miniatures" \
 	    --show "Agreement of the stages with the truth=$(OUT)/world/agreement.md" \
@@ -59,5 +65,5 @@ $(OUT)/report/index.html: $(OUT)/photographs/report/index.html $(OUT)/compared/c
 	    --show "After $(STEPS) steps of feedback=$(OUT)/drawn/tuned.png" \
 	    --show "Scores of both=$(OUT)/compared/compare.md" \
 	    --show "A pseudo-word learnt from four scenes of one dog=$(OUT)/word/drawn.png" \
-	    --link "Photographs through spaCy and MediaPipe=$(OUT)/photographs/report/index.html" \
+	    $(link) \
 	    --link "Best and worst pictures=$(OUT)/scores/tuned/index.html"

@@ -5,6 +5,7 @@ A message is one line: what is wrong, where (shard and key when known), and the 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 
 # The distribution is not called as the command is: the public index has another program under the
@@ -50,7 +51,11 @@ class MissingPackage(UsageError):
     """An optional package is not installed; the message carries the line that installs it."""
 
     def __init__(self, what: str, extra: str) -> None:
-        super().__init__(f"{what} is not installed. Install it with: {install(extra)}")
+        if extra == "mediapipe" and sys.version_info >= (3, 13):  # the extra brings nothing there
+            mend = "MediaPipe 0.10.14 has no build for Python 3.13 and newer: use 3.11 or 3.12"
+        else:
+            mend = f"Install it with: {install(extra)}"
+        super().__init__(f"{what} is not installed. {mend}")
 
 
 class UnknownName(UsageError):

@@ -72,6 +72,19 @@ def samples(first: int, last: int, prefix: str = "") -> list[tuple[str, dict[str
 
 
 @pytest.fixture
+def signals():
+    """Signals as a terminal gives them to a program. A script's background jobs and nohup ignore
+    some from the start, and whatever is started from there ignores them too."""
+    import signal
+
+    usual = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+    before = {number: signal.signal(number, handler) for number, handler in usual.items()}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.fixture
 def make_shards(tmp_path: Path):
     """``make_shards(count, per_shard)`` -> folder ``in`` of shards 000.tar, 001.tar, ..."""
 

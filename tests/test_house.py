@@ -95,7 +95,7 @@ def test_constraints_pin_every_dependency() -> None:
         wanted += extras[name]
     pinned = (ROOT / "constraints.txt").read_text().lower().replace("_", "-")
     for requirement in wanted:
-        package = re.split(r"[<>=\[]", requirement)[0].lower().replace("_", "-")
+        package = re.split(r"[<>=\[ ]", requirement)[0].lower().replace("_", "-")
         assert re.search(rf"^{re.escape(package)}==", pinned, re.M), package
 
 

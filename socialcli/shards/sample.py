@@ -201,6 +201,8 @@ def _group(
                 recent, older = set(), recent
         if member.problem:
             current.problem = f"{suffix}: {member.problem}"
+            if member.bare:  # it is not passed on, for a link may lead anywhere; the others are
+                continue
             current.whole = False
         elif not keys.is_safe(member.name):
             current.problem = f"unsafe member name {member.name!r}: it would leave its folder"

@@ -47,7 +47,8 @@ class TarMember:
 
     A hard link has the bytes of the member it names, and a header of its own as a file has.
     ``problem`` says why the data is not usable (truncated, sparse, too large); ``data`` is then
-    empty. ``name`` is empty when the damage left no name; ``hint`` is then what its place holds.
+    empty. ``bare`` is a member that never had bytes of its own: a link, a device. ``name`` is
+    empty when the damage left no name; ``hint`` is then what its place holds.
     """
 
     name: str
@@ -55,6 +56,7 @@ class TarMember:
     data: bytes
     problem: str | None = None
     hint: str = ""
+    bare: bool = False
 
 
 @dataclass(slots=True)
@@ -321,7 +323,7 @@ class _Earlier:
             why = f"does not come{near}"
         if why:
             why = f"hard link to {target!r}, which {why}; write it again with --hard-dereference"
-            return TarMember(name, link, b"", why)
+            return TarMember(name, link, b"", why, bare=True)
         self.linked += len(data)
         return TarMember(name, header(name, len(data)), data)
 
@@ -332,7 +334,7 @@ def _without_data(name: str, link: bytes, kind: bytes, target: str) -> TarMember
         mend = f"to {target!r}: its bytes are not here; write the archive again with --dereference"
     else:
         mend = "and no file: leave it out of the archive"
-    return TarMember(name, link, b"", f"{_WITHOUT_DATA[kind]} {mend}")
+    return TarMember(name, link, b"", f"{_WITHOUT_DATA[kind]} {mend}", bare=True)
 
 
 def _name(block: bytes) -> str:

@@ -352,14 +352,17 @@ class Run:
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:
-        """SIGTERM and Ctrl-C ask for a stop; a second one insists."""
+        """SIGTERM and Ctrl-C ask for a stop; a second one insists. What was ignored when we were
+        started (Ctrl-C of a script's background jobs) stays ignored."""
 
         def ask(number: int, _frame: Any) -> None:
             if self.stopping is not None:
                 sys.exit(128 + number)
             self.stopping = number
 
-        old = {s: signal.signal(s, ask) for s in (signal.SIGTERM, signal.SIGINT)}
+        wanted = (signal.SIGTERM, signal.SIGINT)
+        heard = [s for s in wanted if signal.getsignal(s) is not signal.SIG_IGN]
+        old = {s: signal.signal(s, ask) for s in heard}
         try:
             yield
         finally:

@@ -381,7 +381,9 @@ def test_ray_passes_an_error_on_as_it_is(tmp_path: Path, ray_cluster: str) -> No
     assert str(error.value) == str(local.value) and error.value.exit_code == 2
 
 
-def test_ray_ends_as_it_is_told(work: Path, tmp_path: Path, ray_cluster: str) -> None:
+def test_ray_ends_as_it_is_told(
+    work: Path, tmp_path: Path, ray_cluster: str, signals: None
+) -> None:
     command = [sys.executable, "-m", "socialcli", "import", "folder", "pictures", "-o"]
     command += [f"{tmp_path}/a", "--engine", "ray", "--engine-option", f"address={ray_cluster}"]
     command += ["--engine-option", "cpus=1000"]  # never to be had, so that it waits
@@ -492,7 +494,7 @@ def test_slurm_jobs_are_left_and_found_again(
 
 
 def test_slurm_jobs_are_cancelled_with_the_command(
-    work: Path, tmp_path: Path, slurm: slurm_node.Node
+    work: Path, tmp_path: Path, slurm: slurm_node.Node, signals: None
 ) -> None:
     command = [sys.executable, "-m", "socialcli", "import", "folder", "pictures", "-o"]
     command += [f"{tmp_path}/a", "--engine", "slurm", "--engine-option", "begin=now+100"]

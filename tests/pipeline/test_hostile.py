@@ -163,7 +163,8 @@ def test_links_are_not_followed(tmp_path, run_cli):
         info.size = 4
         archive_.addfile(info, io.BytesIO(b"1234"))
     (tmp_path / "a.tar").write_bytes(out.getvalue())
-    run_cli(*CAPTION, tmp_path / "a.tar", "-o", tmp_path / "out")
+    done = run_cli(*CAPTION, tmp_path / "a.tar", "-o", tmp_path / "out")
+    assert b"00000: txt: hard link to '/etc/passwd'" in done.stderr
     assert members(tmp_path / "out") == {"00000": {"jpg": b"1234"}}
 
 

@@ -313,7 +313,7 @@ def test_a_closed_pipe_ends_quietly(make_shards):
 
 @pytest.mark.parametrize("sign, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 @pytest.mark.parametrize("workers", [1, 2])
-def test_interrupted(make_shards, tmp_path, sign, code, workers):
+def test_interrupted(make_shards, tmp_path, signals, sign, code, workers):
     folder, out = make_shards(2, 3000), tmp_path / "out"
     process = subprocess.Popen(
         [*COMMAND, *CAPTION, folder, "-o", out, "--workers", str(workers)],

@@ -10,8 +10,10 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import shutil
 import signal
 import sys
+import tempfile
 import threading
 import time
 from collections import deque
@@ -32,6 +34,8 @@ OPTIONS = {
 }
 SAID_EVERY = 0.3  # seconds between two relays of progress
 VISIBLE_WITHIN = 30.0  # seconds a network file system may take to show a finished shard
+# What Ray puts behind its folder for its longest socket, with the longest process number.
+_SOCKET = len("/ray/session_2000-01-01_00-00-00_000000_4194304/sockets/plasma_store")
 PATIENCE = 30.0  # seconds before we say why no actor has started
 
 
@@ -53,15 +57,17 @@ def run(plan: Plan, tasks: list[Task], options: dict[str, str], report: Report) 
     except ImportError:
         raise MissingPackage("Ray", "ray") from None
     ours = not ray.is_initialized()
-    try:
-        if ours:
-            _connect(ray, options.get("address") or os.environ.get("RAY_ADDRESS"), report)
-        return _Actors(ray, plan, tasks, numbers, report).run()
-    except SystemExit:
-        sys.exit(143)  # SIGTERM; an exit while Ray starts or waits loses its code
-    finally:
-        if ours:
-            ray.shutdown()
+    with contextlib.ExitStack() as stack:
+        try:
+            if ours:
+                address = options.get("address") or os.environ.get("RAY_ADDRESS")
+                _connect(ray, address, report, stack)
+            return _Actors(ray, plan, tasks, numbers, report).run()
+        except SystemExit:
+            sys.exit(143)  # SIGTERM; an exit while Ray starts or waits loses its code
+        finally:
+            if ours:
+                ray.shutdown()
 
 
 def _check(tasks: list[Task], options: dict[str, str]) -> dict[str, float]:
@@ -85,8 +91,9 @@ def _check(tasks: list[Task], options: dict[str, str]) -> dict[str, float]:
     return numbers
 
 
-def _connect(ray: Any, address: str | None, report: Report) -> None:
-    """Join the cluster at ``address``, or start one here when there is none given."""
+def _connect(ray: Any, address: str | None, report: Report, stack: contextlib.ExitStack) -> None:
+    """Join the cluster at ``address``, or start one here when there is none given; ``stack`` then
+    removes what is left of it."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     # Worker output would go to our stdout, which carries data only; actors report by themselves.
     quiet = {"log_to_driver": False, "logging_level": "ERROR"}
@@ -97,7 +104,9 @@ def _connect(ray: Any, address: str | None, report: Report) -> None:
             ray.init(address=address, **quiet)
         else:
             report.info("ray: no address given, so Ray is started on this machine")
-            ray.init(address="local", include_dashboard=False, **quiet)
+            folder = _short_folder(stack)
+            more = {} if folder is None else {"_temp_dir": folder}
+            ray.init(address="local", include_dashboard=False, **quiet, **more)
     except (OSError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
         token = "; if it asks for a token, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN"
         raise SocialcliError(
@@ -108,6 +117,25 @@ def _connect(ray: Any, address: str | None, report: Report) -> None:
     finally:
         if before is not None:  # Ray puts its own handler there
             signal.signal(signal.SIGTERM, before)
+
+
+def _short_folder(stack: contextlib.ExitStack) -> str | None:
+    """A folder for Ray's sockets where the usual one has too long a name; None where it has not.
+
+    Schedulers give jobs a TMPDIR of their own, and a socket's path may have 107 bytes.
+    """
+    usual = os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()
+    if len(os.fsencode(usual)) + _SOCKET <= 107:
+        return None
+    try:
+        folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")
+    except OSError as error:
+        raise SocialcliError(
+            f"ray: {usual} is too long a name for its sockets, and /tmp cannot be used "
+            f"({error.strerror}); set RAY_TMPDIR to a folder of at most {107 - _SOCKET} characters"
+        ) from None
+    stack.callback(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 # What follows runs inside actors, on whichever node Ray chose.
