@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from socialcli import backends, methods, records
+from socialcli import backends, records, registry
 from socialcli.cli import app, profiles
 from socialcli.evaluation import settings
 
@@ -48,8 +48,6 @@ def test_every_member_is_in_the_schema_page() -> None:
 
 @pytest.mark.parametrize("name", sorted(profiles.names()))
 def test_shipped_profiles_fit_the_stages(name: str) -> None:
-    import importlib
-
     tables, _ = profiles.load(name)
     assert tables
     places = {"device": "cpu", "dtype": "float32"}
@@ -58,17 +56,17 @@ def test_shipped_profiles_fit_the_stages(name: str) -> None:
             profiles.values(name, command, settings.Config, {})
         elif (ROOT / "socialcli" / "methods" / command).is_dir():
             known: set[str] = set()
-            for method in methods.available(command):
-                module = methods.load(command, method)
-                values = profiles.values(name, command, module.Config, {}, method)
-                module.models(module.Config(**{**values, **places}))
+            for method in registry.available(f"methods.{command}"):
+                part = registry.load(f"methods.{command}", method)
+                values = profiles.values(name, command, part.config_type, {}, method)
+                part.models(part.config_type(**{**values, **places}))
                 known |= set(values) | {method.replace("-", "_")}
             # What [command] says in common, some method must understand.
             assert {key.replace("-", "_") for key in table} <= known
         else:
-            module = importlib.import_module(f"socialcli.stages.{command.replace('-', '_')}")
-            values = profiles.values(name, command, module.Config, {})
-            module.models(module.Config(**{**values, **places}))
+            part = registry.load("stages", command)
+            values = profiles.values(name, command, part.config_type, {})
+            part.models(part.config_type(**{**values, **places}))
 
 
 def test_every_model_that_mini_names_is_in_the_package() -> None:

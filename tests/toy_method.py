@@ -13,12 +13,10 @@ import time
 from dataclasses import dataclass
 from types import SimpleNamespace
 
+from socialcli.config import option
 from socialcli.errors import SampleFailed
-from socialcli.stages import option
+from socialcli.training.method import TrainMethod
 from socialcli.training.options import TrainingOptions
-
-VERSION = 1
-READS = ()
 
 
 @dataclass
@@ -99,6 +97,39 @@ def validate(state):
     return [("a picture", Image.new("RGB", (8, 8), "red"))] * 5
 
 
+class ToyMethod(TrainMethod):
+    """The functions above, looked up when they are called, so that a test may replace one."""
+
+    config_type = Config
+
+    def load(self, *args):
+        return load(*args)
+
+    def trainable(self, *args):
+        return trainable(*args)
+
+    def check(self, *args):
+        return check(*args)
+
+    def prepare(self, *args):
+        return prepare(*args)
+
+    def features(self, *args):
+        return features(*args)
+
+    def losses(self, *args):
+        return losses(*args)
+
+    def weights(self, *args):
+        return weights(*args)
+
+    def save(self, *args):
+        return save(*args)
+
+    def validate(self, *args):
+        return validate(*args)
+
+
 def values(**changed):
     """The Config's values as the command line gives them."""
     import dataclasses
@@ -119,7 +150,7 @@ def train(output, inputs, **changed):
     """As `socialcli train` would, in this process."""
     from socialcli.training import loop
 
-    loop.run("train", "toy", sys.modules[__name__], values(**changed), inputs, str(output))
+    loop.run("train", "toy", ToyMethod(), values(**changed), inputs, str(output))
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from socialcli import registry
 from socialcli.benchmarks import in_turns, ratio, table
 from socialcli.pipeline import shard
 from socialcli.pipeline.plan import Plan, Task
@@ -41,7 +42,6 @@ def run(turns: int) -> str:
     """A Markdown table of pictures per second."""
     import torch
 
-    from socialcli.methods.generate import text
     from socialcli.miniature.world import scene
     from socialcli.miniature.world.captions import captions
 
@@ -50,7 +50,8 @@ def run(turns: int) -> str:
     with tempfile.TemporaryDirectory(prefix="socialcli-benchmark-") as temporary:
         out = Path(temporary) / "out"
         plain = pipeline(WEIGHTS)
-        config = text.Config(
+        text = registry.load("methods.generate", "text")
+        config = text.config_type(
             prompt=prompts, model=str(WEIGHTS), steps=STEPS, guidance=GUIDANCE, batch_size=BATCH,
             device="cpu", dtype="float32",
         )  # fmt: skip
@@ -64,7 +65,7 @@ def run(turns: int) -> str:
                     image.save(out / f"{number:05d}.png")
 
         def ours() -> None:
-            work = Plan("generate", "text", dataclasses.asdict(config), ())
+            work = Plan("methods.generate", "text", dataclasses.asdict(config), ())
             task = Task(0, f"0:{PICTURES}", str(out / "0.tar"))
             shard.run(work, task, studio, Report(quiet=True))
 

@@ -12,19 +12,16 @@ import random
 import shutil
 import statistics
 import subprocess
-import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
-from socialcli import shards
+from socialcli import registry, shards
 from socialcli.benchmarks import in_turns, ratio, table
-from socialcli.pipeline.engines import local
 from socialcli.pipeline.plan import Plan, Task
 from socialcli.pipeline.report import Report
-from socialcli.stages import Item
+from socialcli.pipeline.stage import Item, Stage
 
 SHARDS, SAMPLES, PICTURE = 12, 500, 163 * 1024
 MEMBER = b'{"schema":1,"text":"a woman is riding a brown horse"}'
@@ -36,18 +33,27 @@ class Config:
 
 
 def stage(name: str) -> str:
-    """A stage that only adds `MEMBER`, where the runner looks for stages; returns its name."""
-    module = ModuleType(f"socialcli.stages.{name}")
+    """A stage that only adds `MEMBER`, known to this process; returns its name."""
 
-    def process(config: Any, loaded: Any, items: list[Item]) -> list[dict[str, bytes]]:
-        return [{"caption.json": MEMBER} for _ in items]
+    class AddMember(Stage):
+        WRITES = ("caption.json",)
+        config_type = Config
 
-    facts = {"READS": (), "WRITES": ("caption.json",), "VERSION": 1, "Config": Config}
-    vars(module).update(
-        facts, prepare=lambda config, sample: None, process=process,
-        load=lambda config: None, models=lambda config: [],
-    )  # fmt: skip
-    sys.modules[module.__name__] = module
+        def models(self, config: Any) -> list[Any]:
+            return []
+
+        def load(self, config: Any) -> Any:
+            return None
+
+        def prepare(self, config: Any, sample: Any) -> Any:
+            return None
+
+        def process(
+            self, config: Any, loaded: Any, items: list[Item]
+        ) -> list[dict[str, bytes] | Exception]:
+            return [{"caption.json": MEMBER} for _ in items]
+
+    registry.register("stages", name, AddMember())
     return name
 
 
@@ -70,7 +76,7 @@ def make(folder: Path) -> list[Path]:
 def ours(sources: list[Path], out: Path, sidecar: bool = False) -> None:
     tasks = [Task(i, str(s), str(out / s.name)) for i, s in enumerate(sources)]
     plan = Plan("stages", stage("benchmark_io"), {}, tuple(tasks), sidecar=sidecar)
-    local.run(plan, tasks, {}, Report(quiet=True))
+    registry.load("engines", "local").run(plan, tasks, {}, Report(quiet=True))
 
 
 def webdataset_through(sources: list[Path], out: Path, sidecar: bool = False) -> None:

@@ -12,19 +12,17 @@ import dataclasses
 import io
 import shutil
 import statistics
-import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
-from socialcli import shards
+from socialcli import registry, shards
 from socialcli.benchmarks import in_turns, ratio, table
 from socialcli.pipeline import shard
 from socialcli.pipeline.plan import Plan, Task
 from socialcli.pipeline.report import Report
-from socialcli.stages import Item
+from socialcli.pipeline.stage import Item, Stage
 from socialcli.vision import images
 
 SAMPLES, BATCH, SIDE = 160, 8, 224
@@ -64,19 +62,29 @@ def forward(model: Any, batch: list[Any]) -> Any:
 
 
 def stage(model: Any) -> str:
-    module = ModuleType("socialcli.stages.benchmark_model")
+    """A stage that runs the model, known to this process; returns its name."""
 
-    def process(config: Any, loaded: Any, items: list[Item]) -> list[dict[str, bytes]]:
-        features = forward(loaded, [item.work for item in items]).numpy()
-        return [{"features.bin": row.tobytes()} for row in features]
+    class Forward(Stage):
+        WRITES = ("features.bin",)
+        config_type = Config
 
-    vars(module).update(
-        READS=(), WRITES=("features.bin",), VERSION=1, Config=Config, process=process,
-        prepare=lambda config, sample: pixels(sample.picture()),
-        load=lambda config: model, models=lambda config: [],
-    )  # fmt: skip
-    sys.modules[module.__name__] = module
-    return "benchmark_model"
+        def models(self, config: Any) -> list[Any]:
+            return []
+
+        def load(self, config: Any) -> Any:
+            return model
+
+        def prepare(self, config: Any, sample: Any) -> Any:
+            return pixels(sample.picture())
+
+        def process(
+            self, config: Any, loaded: Any, items: list[Item]
+        ) -> list[dict[str, bytes] | Exception]:
+            features = forward(loaded, [item.work for item in items]).numpy()
+            return [{"features.bin": row.tobytes()} for row in features]
+
+    registry.register("stages", "benchmark-model", Forward())
+    return "benchmark-model"
 
 
 def photograph(seed: int) -> bytes:

@@ -132,7 +132,7 @@ def opened(method: Any, folder: Path, data: str, **values: Any) -> Iterator[Call
 
     fixed = {"device": "cpu", "batch_size": BATCH, "micro_batch": BATCH, "variants": 1}
     usual = {"dtype": "float32", "mixed_precision": "auto"}
-    config = method.Config(**resolved({**usual, **values, **fixed}))
+    config = method.config_type(**resolved({**usual, **values, **fixed}))
     place = here(config)
     place.index = samples.usable(method, config, [data], folder, place, Report(quiet=True))
     state = method.load(config, place)

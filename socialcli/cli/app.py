@@ -24,11 +24,11 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from socialcli import registry
 from socialcli.cli import environment, flags
 from socialcli.errors import SocialcliError
 
-HERE = Path(__file__).parents[1]
-FOLDERS = {"stages": "stages", "commands": "cli/commands"}
+COMMANDS = Path(__file__).parent / "commands"
 # The order of `socialcli --help`: the chain as it runs, then what looks at its results. Commands
 # not named here follow in alphabetical order.
 ORDER = (
@@ -103,10 +103,9 @@ class LazyGroup(TyperGroup):
 
     def files(self) -> dict[str, tuple[str, Path]]:
         """Command name -> (kind, file)."""
-        found = {}
-        for kind in ("stages", "commands"):
-            for file in sorted((HERE / FOLDERS[kind]).glob("[a-z]*.py")):
-                found[file.stem.strip("_").replace("_", "-")] = (kind, file)
+        found = {name: ("stages", one.file) for name, one in registry.available("stages").items()}
+        for file in sorted(COMMANDS.glob("[a-z]*.py")):
+            found[file.stem.strip("_").replace("_", "-")] = ("commands", file)
         return found
 
     def list_commands(self, ctx: Any) -> list[str]:
@@ -126,22 +125,25 @@ class LazyGroup(TyperGroup):
         entry = self.files().get(args[0]) if args else None
         if entry is None:
             return super().resolve_command(ctx, args)
-        return args[0], guarded(self.load)(*entry, args[1:]), args[1:]
+        return args[0], guarded(self.load)(entry[0], args[0], args[1:]), args[1:]
 
-    def load(self, kind: str, file: Path, args: list[str]) -> Any:
-        module = importlib.import_module(
-            f"socialcli.{FOLDERS.get(kind, kind).replace('/', '.')}.{file.stem}"
-        )
-        if kind == "commands" and hasattr(module, "group"):
-            return module.group()
-        text = _help(module)
+    def load(self, kind: str, name: str, args: list[str]) -> Any:
+        function: Callable[..., Any]
         if kind != "commands":
-            function = _runner(kind, file.stem, module)
-        elif hasattr(module, "command"):
-            function = module.command
+            part = registry.load(kind, name)
+            text = _help(registry.module_of(part))
+            function = _runner(part)
         else:
-            function = _method_runner(file.stem, module, args)
-            text += "\n\n" + methods_help(file.stem)
+            file = self.files()[name][1]
+            module = importlib.import_module(f"socialcli.cli.commands.{file.stem}")
+            if hasattr(module, "group"):
+                return module.group()
+            text = _help(module)
+            if hasattr(module, "command"):
+                function = module.command
+            else:
+                function = _method_runner(name, module, args)
+                text += "\n\n" + methods_help(name)
         single = typer.Typer(add_completion=False, rich_markup_mode=None)
         single.command(help=text)(guarded(function))
         return typer.main.get_command(single)
@@ -154,10 +156,8 @@ class ImportGroup(LazyGroup):
     """``socialcli import NAME``: one command per file in ``socialcli/importers``."""
 
     def files(self) -> dict[str, tuple[str, Path]]:
-        return {
-            file.stem.replace("_", "-"): ("importers", file)
-            for file in sorted((HERE / "importers").glob("[a-z]*.py"))
-        }
+        there = registry.available("importers")
+        return {name: ("importers", one.file) for name, one in there.items()}
 
     def list_commands(self, ctx: Any) -> list[str]:
         return sorted(self.files())
@@ -165,47 +165,47 @@ class ImportGroup(LazyGroup):
 
 def methods_help(command: str) -> str:
     """The methods of a command, one line each."""
-    from socialcli import methods
-
-    files = methods.available(command)
-    return "\n\n".join(f"--method {name}: {first_line(file)}" for name, file in files.items())
+    there = registry.available(f"methods.{command}")
+    return "\n\n".join(f"--method {name}: {one.summary}" for name, one in there.items())
 
 
 def _help(module: Any) -> str:
     return inspect.cleandoc(module.__doc__ or "")
 
 
-def _runner(kind: str, name: str, module: Any) -> Callable[..., None]:
+def _runner(part: Any) -> Callable[..., None]:
     """A stage or importer as a function with one parameter per flag: Typer makes it a command."""
     from socialcli.pipeline.run import RunOptions
 
-    importing = kind == "importers"
-    command = name.replace("_", "-")
+    importing = part.kind == "importers"
+    command = part.name
 
     def run(ctx: typer.Context, **values: Any) -> None:
         from socialcli.cli import profiles
         from socialcli.pipeline.run import run_stage
 
-        mine = flags.given(ctx, values, module.Config)
+        mine = flags.given(ctx, values, part.config_type)
         table = ("import", command) if importing else (command, None)
-        config = profiles.values(values["profile"], table[0], module.Config, mine, table[1])
+        config = profiles.values(values["profile"], table[0], part.config_type, mine, table[1])
         options = RunOptions(**{n: values[n] for n in _names(RunOptions) if n in values})
         inputs, output = values.get("inputs") or [], values["output"]
-        run_stage(kind, name, config, inputs, output, options, values.get("shard_size", 1000))
+        run_stage(
+            part.kind, command, config, inputs, output, options, values.get("shard_size", 1000)
+        )
 
     parameters = [flags.parameter("ctx", typer.Context, inspect.Parameter.empty)]
     if not importing:
         parameters.append(flags.inputs(flags.SHARDS))
     # An importer that makes its own pictures (the world) has no source to name.
-    for source in (f for f in dataclasses.fields(module.Config) if f.name == "source"):
+    for source in (f for f in dataclasses.fields(part.config_type) if f.name == "source"):
         required = source.default in (dataclasses.MISSING, None)
         default = inspect.Parameter.empty if required else source.default
         argument = typer.Argument(help=source.metadata.get("help", ""), show_default=not required)
         parameters.append(flags.parameter("source", Annotated[str, argument], default))
     parameters.append(flags.output())
-    parameters += flags.of(module.Config, f"Options of {command}", without=("source",))
+    parameters += flags.of(part.config_type, f"Options of {command}", without=("source",))
     parameters.append(flags.profile())
-    own = set(_names(module.Config))  # an importer's own --seed stands for both
+    own = set(_names(part.config_type))  # an importer's own --seed stands for both
     if importing:
         own.add("sidecar")
         size = Annotated[int, typer.Option(help="Samples per shard.")]
@@ -225,13 +225,13 @@ def _method_runner(command: str, module: Any, args: list[str]) -> Callable[..., 
     from socialcli.pipeline.run import RunOptions
 
     name = methods.chosen(args, module.DEFAULT)
-    method = methods.load(command, name)
+    method = registry.load(f"methods.{command}", name)
 
     def run(ctx: typer.Context, **values: Any) -> None:
         from socialcli.cli import profiles
 
-        mine = flags.given(ctx, values, method.Config)
-        config = profiles.values(values["profile"], command, method.Config, mine, name)
+        mine = flags.given(ctx, values, method.config_type)
+        config = profiles.values(values["profile"], command, method.config_type, mine, name)
         options = RunOptions(**{n: values[n] for n in _names(RunOptions) if n in values})
         module.run(name, config, values["inputs"] or [], values["output"], options)
 
@@ -240,14 +240,14 @@ def _method_runner(command: str, module: Any, args: list[str]) -> Callable[..., 
         flags.inputs(module.INPUTS, required=False),
         flags.output(module.OUTPUT),
     ]
-    there = ", ".join(methods.available(command))
+    there = ", ".join(registry.available(f"methods.{command}"))
     choice = Annotated[str, typer.Option(help=f"One of: {there}. Each has options of its own.")]
     parameters.append(flags.parameter("method", choice, module.DEFAULT))
-    parameters += flags.of(method.Config, f"Options of {command} --method {name}")
+    parameters += flags.of(method.config_type, f"Options of {command} --method {name}")
     parameters.append(flags.profile())
     if module.RUNNING:
         # New samples have nothing that a sidecar could be joined with.
-        without = {*_names(method.Config), "sidecar"}
+        without = {*_names(method.config_type), "sidecar"}
         parameters += flags.of(RunOptions, "Running", without=without)
     return flags.signed(run, parameters)
 

@@ -34,22 +34,16 @@ def check(tables: dict[str, Any], path: Path, types: Types | None = None) -> Non
 
 def config_types() -> Types:
     """The Config of every table that a profile can have."""
-    import importlib
-
-    from socialcli import importers, methods
-    from socialcli.cli.app import ImportGroup, LazyGroup
+    from socialcli import registry
     from socialcli.evaluation import settings
 
     found: Types = {}
-    for name, (kind, file) in LazyGroup().files().items():
-        if kind == "stages":
-            found[name, None] = importlib.import_module(f"socialcli.stages.{file.stem}").Config
-    for name, (_, file) in ImportGroup().files().items():
-        module = importlib.import_module(f"{importers.__name__}.{file.stem}")
-        found["import", name] = module.Config
-    for command in ("train", "invert", "generate"):
-        for name in methods.available(command):
-            found[command, name] = methods.load(command, name).Config
+    for name in registry.available("stages"):
+        found[name, None] = registry.load("stages", name).config_type
+    kinds = {"importers": "import"} | {f"methods.{c}": c for c in ("train", "invert", "generate")}
+    for kind, command in kinds.items():
+        for name in registry.available(kind):
+            found[command, name] = registry.load(kind, name).config_type
     return found | {("score", None): settings.Config}
 
 

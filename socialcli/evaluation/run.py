@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from socialcli import __version__, shards
+from socialcli.config import option
 from socialcli.errors import SocialcliError, UsageError
 from socialcli.evaluation import bootstrap, joining, samples, settings
 from socialcli.evaluation.features import compute as features
@@ -21,7 +22,6 @@ from socialcli.evaluation.joining import Joined
 from socialcli.evaluation.metrics import Case, Column, Context, Needs, Picture
 from socialcli.evaluation.samples import Known, Lost
 from socialcli.pipeline.report import Report
-from socialcli.stages import option
 
 if TYPE_CHECKING:
     import numpy

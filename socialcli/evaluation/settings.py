@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from socialcli.config import ModelOptions, option
 from socialcli.errors import UsageError
 from socialcli.evaluation.metrics import available as metrics_there
 from socialcli.evaluation.metrics import load as metric
-from socialcli.stages import ModelOptions, option
 
 AGAINST = ("auto", "source", "references", "subject")
 CROPS = ("none", "references", "both")

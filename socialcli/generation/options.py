@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from socialcli.config import ModelOptions, option
 from socialcli.errors import UsageError
-from socialcli.stages import ModelOptions, option
 
 FORMATS = ("shards", "files")
 MATCHES = ("own", "key", "identity")

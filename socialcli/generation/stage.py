@@ -11,14 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from socialcli import backends, methods, records, shards
+from socialcli import backends, records, shards
 from socialcli.errors import SampleFailed, UsageError
 from socialcli.generation import drawing, provenance, references, requests
 from socialcli.generation import options as generating
 from socialcli.generation.folder import FolderWriter
+from socialcli.generation.method import GenerateMethod
 from socialcli.generation.requests import Request
+from socialcli.pipeline.stage import Item, Stage
 from socialcli.shards import Damage, Sample
-from socialcli.stages import Item
 
 VERSION = 1  # raised when the same options give other pictures, whatever the method
 SEEDS = 53  # bits of a picture's seed: a whole number that every reader of JSON keeps exactly
@@ -41,18 +42,23 @@ class Ready:
         return self.request.negative
 
 
-class GenerateStage:
-    """Gives a method the shape of a stage (see `socialcli.stages`)."""
+class GenerateStage(Stage, base=True):
+    """Gives a method the shape of a stage."""
 
-    READS: tuple[str, ...] = ()
-    WRITES: tuple[str, ...] = ()
+    DOMAIN = False
 
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.method = methods.load("generate", name)
-        self.Config = self.method.Config
-        self.VERSION = VERSION * 1000 + self.method.VERSION
-        self.__name__ = self.method.__name__
+    def __init__(self, method: GenerateMethod) -> None:
+        self.method = method
+        self.name = method.name
+        self.config_type = method.config_type
+        self.VERSION = VERSION * 1000 + method.VERSION
+
+    @property
+    def command(self) -> str:
+        return "generate"
+
+    def numbered(self, config: dict[str, Any]) -> bool:
+        return bool(config["prompt"] or config["prompts"])
 
     def check(self, config: Any) -> None:
         """Refuse options that make no sense.
@@ -61,8 +67,7 @@ class GenerateStage:
             UsageError: one line that names the option.
         """
         generating.check(config)
-        if hasattr(self.method, "check_options"):
-            self.method.check_options(config)
+        self.method.check_options(config)
 
     def models(self, config: Any) -> list[Any]:
         return self.method.models(config)
@@ -80,10 +85,10 @@ class GenerateStage:
 
     def facts(self, config: Any) -> dict[str, Any]:
         """What pictures depend on besides the options: which weights lie where models are."""
-        files = self.method.files(config) if hasattr(self.method, "files") else []
+        files = self.method.files(config)
         places = {f"weights of {spec.role}": spec.model for spec in self.models(config)}
         places |= {file: file for file in [*files, *getattr(config, "references", [])]}
-        return {name: _weights(place) for name, place in places.items()}
+        return {"method": self.name} | {name: _weights(place) for name, place in places.items()}
 
     def samples(self, config: Any, source: str, checksums: list[Any]) -> Iterator[Sample | Damage]:
         """The requests numbered ``first:last``, or those that a shard's samples are."""
@@ -186,9 +191,9 @@ class GenerateStage:
     ) -> dict[str, bytes] | Exception:
         request: Request = item.work.request
         plain = request.plain_prompt
-        if plain is None and hasattr(self.method, "plain"):
+        if plain is None:
             plain = self.method.plain(config, loaded, request.prompt)
-        default = getattr(self.method, "SCALE", 1.0)
+        default = self.method.SCALE
         record = records.Generated(
             prompt=request.prompt,
             plain_prompt=plain,
@@ -228,6 +233,12 @@ class GenerateStage:
         # Keys are unique within a shard only, so the pictures of each have a folder of their own.
         named = "" if config.prompt or config.prompts else f"{name.removesuffix('.jsonl')}/"
         return FolderWriter(folder or ".", named, stream)
+
+
+@functools.cache
+def of(method: GenerateMethod) -> GenerateStage:
+    """The one stage of a method."""
+    return GenerateStage(method)
 
 
 def _seed(item: Item) -> int:

@@ -1,27 +1,65 @@
-"""Importers: one file per source of pictures; each turns it into samples with ground truth.
-
-An importer is a module with
-
-    ``__doc__``               first line is the help text of `socialcli import NAME`
-    ``Config``                a dataclass of options; ``source`` is the positional argument
-    ``entries(config)``       every sample to come as `Entry`, in a fixed order; cheap, reads no
-                              pixels, raises UsageError when the layout is not what it should be
-    ``build(config, entry)``  the members of one sample, ``{suffix: bytes}``; SampleFailed when
-                              that one cannot be made
-
-Keys come from `socialcli.shards.safe_key` and are the same on every run. Picture bytes are copied,
-never re-encoded. Ground truth is written in the members the stages write (`socialcli.records`).
-"""
+"""Importers: one file per source of pictures; each turns it into samples with ground truth."""
 
 from __future__ import annotations
 
+import abc
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from socialcli.registry import Part
+
+if TYPE_CHECKING:
+    from socialcli.pipeline.stage import Stage
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One sample to be imported: its key, and whatever `build` needs to make it."""
+    """One sample to be imported: its key, and whatever `Importer.build` needs to make it."""
 
     key: str
     work: Any
+
+
+class Importer(Part, base=True):
+    """One file ``socialcli/importers/NAME.py`` is ``socialcli import NAME``; the first line of its
+    docstring is the help text.
+
+    Keys come from `socialcli.shards.safe_key` and are the same on every run. Picture bytes are
+    copied, never re-encoded. Ground truth is written in the members the stages write
+    (`socialcli.records`).
+
+    Attributes:
+        config_type: a dataclass of options (`socialcli.config`); ``source`` is the positional
+            argument.
+        VERSION: raised whenever the same options give other results.
+    """
+
+    config_type: type
+    VERSION: int = 1
+
+    @abc.abstractmethod
+    def entries(self, config: Any) -> Iterator[Entry]:
+        """Every sample to come, in a fixed order; cheap, reads no pixels.
+
+        Raises:
+            UsageError: the layout is not what it should be.
+        """
+
+    @abc.abstractmethod
+    def build(self, config: Any, entry: Entry) -> dict[str, bytes]:
+        """The members of one sample, ``{suffix: bytes}``.
+
+        Raises:
+            SampleFailed: that one cannot be made.
+        """
+
+    def count(self, config: Any) -> int:
+        """How many entries there are, where that can be told without listing them."""
+        return sum(1 for _ in self.entries(config))
+
+    def as_stage(self) -> Stage:
+        """Itself behind the interface that the runner knows."""
+        from socialcli.importers import _stage
+
+        return _stage.of(self)

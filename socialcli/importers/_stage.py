@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from typing import Any
 
 from socialcli.errors import SampleFailed
-from socialcli.importers import Entry
-from socialcli.shards import Sample
+from socialcli.importers import Entry, Importer
+from socialcli.pipeline.stage import Stage
+from socialcli.shards import Damage, Sample
 
 
 class _Standing:
     """An importer's entries, standing at the next one that was not given yet."""
 
-    def __init__(self, importer: Any, config: Any) -> None:
+    def __init__(self, importer: Importer, config: Any) -> None:
         self.entries = iter(importer.entries(config))
         self.number = 0
 
@@ -32,9 +34,9 @@ class _Standing:
 _LAST: dict[str, _Standing] = {}
 
 
-def _standing(importer: Any, config: Any, number: int) -> _Standing:
+def _standing(importer: Importer, config: Any, number: int) -> _Standing:
     """The importer's entries from ``number`` on."""
-    name = f"{importer.__name__} {config!r}"
+    name = f"{importer.name} {config!r}"
     found = _LAST.get(name)
     if found is None or found.number > number:
         _LAST.clear()
@@ -44,17 +46,23 @@ def _standing(importer: Any, config: Any, number: int) -> _Standing:
     return found
 
 
-class ImportStage:
-    """Gives an importer module the shape of a stage (see `socialcli.stages`)."""
+class ImportStage(Stage, base=True):
+    """Gives an importer the shape of a stage."""
 
-    READS: tuple[str, ...] = ()
-    WRITES: tuple[str, ...] = ()
+    DOMAIN = False
 
-    def __init__(self, importer: Any) -> None:
+    def __init__(self, importer: Importer) -> None:
         self.importer = importer
-        self.Config = importer.Config
-        self.VERSION = getattr(importer, "VERSION", 1)
-        self.__name__ = importer.__name__
+        self.config_type = importer.config_type
+        self.VERSION = importer.VERSION
+        self.name = importer.name
+
+    @property
+    def command(self) -> str:
+        return f"import {self.name}"
+
+    def numbered(self, config: dict[str, Any]) -> bool:
+        return True
 
     def models(self, config: Any) -> list[Any]:
         return []
@@ -63,13 +71,9 @@ class ImportStage:
         return None
 
     def count(self, config: Any) -> int:
-        """How many entries there are."""
-        count = getattr(self.importer, "count", None)
-        return count(config) if count else sum(1 for _ in self.importer.entries(config))
+        return self.importer.count(config)
 
-    def samples(
-        self, config: Any, source: str, checksums: list[Any] | None = None
-    ) -> Iterator[Sample]:
+    def samples(self, config: Any, source: str, checksums: list[Any]) -> Iterator[Sample | Damage]:
         """Samples number ``first:last`` of the import, not made yet."""
         first, last = (int(n) for n in source.split(":"))
         for entry in _standing(self.importer, config, first).up_to(last):
@@ -83,3 +87,9 @@ class ImportStage:
 
     def process(self, config: Any, loaded: Any, items: list[Any]) -> list[Any]:
         return [item.work for item in items]
+
+
+@functools.cache
+def of(importer: Importer) -> ImportStage:
+    """The one stage of an importer."""
+    return ImportStage(importer)

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from socialcli import records, shards
+from socialcli.config import MISSING, option
 from socialcli.errors import SampleFailed, UsageError
-from socialcli.importers import Entry, _picture
-from socialcli.stages import MISSING, option
+from socialcli.importers import Entry, Importer, _picture
 from socialcli.vision import masks as rle
 from socialcli.vision.images import MAX_PIXELS
 
@@ -52,42 +52,118 @@ class Work:
     people: frozenset[int] = frozenset()  # categories with COCO's 17 keypoints
 
 
-def entries(config: Config) -> Iterator[Entry]:
-    """Every picture of the instances JSON in its order, annotated or not.
+class CocoImporter(Importer):
+    """See `Importer`."""
 
-    Raises:
-        UsageError: no annotations, several splits and none chosen, JSON that is not COCO's, or a
-            picture folder that cannot be found.
-    """
-    _picture.check_frame(config.frame)
-    root = _picture.source_folder(config.source)
-    main, split = _find_annotations(root, config)
-    bodies = {"instances": _load(main)}
-    for part, given in (("person_keypoints", config.keypoints), ("captions", config.captions)):
-        file = Path(given) if given else main.with_name(f"{part}_{split}.json")
-        if given or (split and file.is_file()):
-            bodies[part] = _load(file)
-    body = bodies["instances"]
-    folder = _find_pictures(root, main, split, body["images"], config)
-    annotations = _by_image(bodies)
-    texts = _captions_by_image(bodies)
-    labels = {c["id"]: str(c["name"]) for c in body.get("categories", [])}
-    people = _keypoint_categories(bodies)
-    licenses = {x.get("id"): _license(x) for x in body.get("licenses") or []}
-    names = [str(image["file_name"]) for image in body["images"]]
-    for key, image in zip(shards.distinct_keys(names), body["images"], strict=True):
-        found = annotations.get(image["id"], [])
-        work = Work(
-            folder=str(folder),
-            image={k: v for k, v in image.items() if k not in ("segments_info",)},
-            split=split,
-            license=licenses.get(image.get("license"), ""),
-            annotations=found,
-            captions=texts.get(image["id"], []),
-            labels={a["category_id"]: labels.get(a["category_id"], "") for a in found},
-            people=people,
+    config_type = Config
+
+    def entries(self, config: Config) -> Iterator[Entry]:
+        """Every picture of the instances JSON in its order, annotated or not.
+
+        Raises:
+            UsageError: no annotations, several splits and none chosen, JSON that is not COCO's, or
+                a picture folder that cannot be found.
+        """
+        _picture.check_frame(config.frame)
+        root = _picture.source_folder(config.source)
+        main, split = _find_annotations(root, config)
+        bodies = {"instances": _load(main)}
+        for part, given in (("person_keypoints", config.keypoints), ("captions", config.captions)):
+            file = Path(given) if given else main.with_name(f"{part}_{split}.json")
+            if given or (split and file.is_file()):
+                bodies[part] = _load(file)
+        body = bodies["instances"]
+        folder = _find_pictures(root, main, split, body["images"], config)
+        annotations = _by_image(bodies)
+        texts = _captions_by_image(bodies)
+        labels = {c["id"]: str(c["name"]) for c in body.get("categories", [])}
+        people = _keypoint_categories(bodies)
+        licenses = {x.get("id"): _license(x) for x in body.get("licenses") or []}
+        names = [str(image["file_name"]) for image in body["images"]]
+        for key, image in zip(shards.distinct_keys(names), body["images"], strict=True):
+            found = annotations.get(image["id"], [])
+            work = Work(
+                folder=str(folder),
+                image={k: v for k, v in image.items() if k not in ("segments_info",)},
+                split=split,
+                license=licenses.get(image.get("license"), ""),
+                annotations=found,
+                captions=texts.get(image["id"], []),
+                labels={a["category_id"]: labels.get(a["category_id"], "") for a in found},
+                people=people,
+            )
+            yield Entry(key, work)
+
+    def build(self, config: Config, entry: Entry) -> dict[str, bytes]:
+        """The picture, meta, boxes, masks, people and captions.
+
+        Box, mask and person ids count the annotations of the picture from 1; ``meta.extra`` maps
+        box
+        ids to COCO's annotation ids, names the crowd regions, and lists what was dropped and why.
+
+        Raises:
+            SampleFailed: the picture is missing or none, or is not the annotated one.
+        """
+        work: Work = entry.work
+        image = work.image
+        picture = _picture.read(
+            Path(work.folder), str(image["file_name"]), check_pixels=config.check_pixels
         )
-        yield Entry(key, work)
+        size = _size(image)
+        frame = _picture.frame(picture.facts, size, config.frame)
+        width, height = picture.facts.width, picture.facts.height
+        boxes = records.Boxes(width, height, model=records.GROUND_TRUTH)
+        masks = records.Masks(width, height, model=records.GROUND_TRUTH)
+        people = records.People(width, height)
+        if work.people:
+            people.models["pose"] = records.GROUND_TRUTH
+        extra: dict[str, Any] = {"image_id": image["id"], "annotations": {}}
+        dropped: list[dict[str, Any]] = []
+        crowd: list[int] = []
+        for number, annotation in enumerate(work.annotations, start=1):
+            name = annotation.get("id", number)
+            mask = None
+            if annotation.get("segmentation"):
+                try:
+                    mask = _mask(annotation["segmentation"], frame, (width, height))
+                except SampleFailed as error:
+                    dropped.append({"annotation": name, "what": "mask", "why": str(error)})
+            box = _box(annotation, frame, mask)
+            if box is None:
+                dropped.append({"annotation": name, "what": "all", "why": "its box has no area"})
+                continue
+            label = work.labels.get(annotation["category_id"], "")
+            boxes.boxes.append(records.Box(number, box, label))
+            extra["annotations"][str(number)] = name
+            if mask is not None and config.masks:
+                masks.masks.append(records.Mask(number, rle.encode(mask), box=number))
+            if annotation.get("iscrowd"):
+                crowd.append(number)
+            elif label == PERSON or annotation["category_id"] in work.people:
+                person = records.Person(len(people.people) + 1, box=number)
+                if annotation["category_id"] in work.people:
+                    person.keypoints = _keypoints(annotation.get("keypoints"), frame)
+                people.people.append(person)
+        if crowd:
+            extra["crowd_boxes"] = crowd
+        if dropped:
+            extra["dropped"] = dropped
+        if size is not None and size not in (picture.facts.stored_size, (width, height)):
+            extra["annotated_size"] = list(size)
+        for source in ("flickr_url", "coco_url"):
+            if image.get(source):
+                extra["url"] = str(image[source])
+                break
+        members = picture.members(split=work.split, license=work.license, extra=extra)
+        members["boxes.json"] = records.dump(boxes)
+        if config.masks:
+            members["masks.json"] = records.dump(masks)
+        members["people.json"] = records.dump(people)
+        if work.captions:
+            first, *others = work.captions
+            caption = records.Caption(first, others, records.GROUND_TRUTH)
+            members["caption.json"] = records.dump(caption)
+        return members
 
 
 def _find_annotations(root: Path, config: Config) -> tuple[Path, str]:
@@ -190,77 +266,6 @@ def _keypoint_categories(bodies: dict[str, dict[str, Any]]) -> frozenset[int]:
 def _license(entry: dict[str, Any]) -> str:
     name, url = str(entry.get("name") or ""), str(entry.get("url") or "")
     return f"{name} ({url})" if name and url else name or url
-
-
-def build(config: Config, entry: Entry) -> dict[str, bytes]:
-    """The picture, meta, boxes, masks, people and captions.
-
-    Box, mask and person ids count the annotations of the picture from 1; ``meta.extra`` maps box
-    ids to COCO's annotation ids, names the crowd regions, and lists what was dropped and why.
-
-    Raises:
-        SampleFailed: the picture is missing or none, or is not the annotated one.
-    """
-    work: Work = entry.work
-    image = work.image
-    picture = _picture.read(
-        Path(work.folder), str(image["file_name"]), check_pixels=config.check_pixels
-    )
-    size = _size(image)
-    frame = _picture.frame(picture.facts, size, config.frame)
-    width, height = picture.facts.width, picture.facts.height
-    boxes = records.Boxes(width, height, model=records.GROUND_TRUTH)
-    masks = records.Masks(width, height, model=records.GROUND_TRUTH)
-    people = records.People(width, height)
-    if work.people:
-        people.models["pose"] = records.GROUND_TRUTH
-    extra: dict[str, Any] = {"image_id": image["id"], "annotations": {}}
-    dropped: list[dict[str, Any]] = []
-    crowd: list[int] = []
-    for number, annotation in enumerate(work.annotations, start=1):
-        name = annotation.get("id", number)
-        mask = None
-        if annotation.get("segmentation"):
-            try:
-                mask = _mask(annotation["segmentation"], frame, (width, height))
-            except SampleFailed as error:
-                dropped.append({"annotation": name, "what": "mask", "why": str(error)})
-        box = _box(annotation, frame, mask)
-        if box is None:
-            dropped.append({"annotation": name, "what": "all", "why": "its box has no area"})
-            continue
-        label = work.labels.get(annotation["category_id"], "")
-        boxes.boxes.append(records.Box(number, box, label))
-        extra["annotations"][str(number)] = name
-        if mask is not None and config.masks:
-            masks.masks.append(records.Mask(number, rle.encode(mask), box=number))
-        if annotation.get("iscrowd"):
-            crowd.append(number)
-        elif label == PERSON or annotation["category_id"] in work.people:
-            person = records.Person(len(people.people) + 1, box=number)
-            if annotation["category_id"] in work.people:
-                person.keypoints = _keypoints(annotation.get("keypoints"), frame)
-            people.people.append(person)
-    if crowd:
-        extra["crowd_boxes"] = crowd
-    if dropped:
-        extra["dropped"] = dropped
-    if size is not None and size not in (picture.facts.stored_size, (width, height)):
-        extra["annotated_size"] = list(size)
-    for source in ("flickr_url", "coco_url"):
-        if image.get(source):
-            extra["url"] = str(image[source])
-            break
-    members = picture.members(split=work.split, license=work.license, extra=extra)
-    members["boxes.json"] = records.dump(boxes)
-    if config.masks:
-        members["masks.json"] = records.dump(masks)
-    members["people.json"] = records.dump(people)
-    if work.captions:
-        first, *others = work.captions
-        caption = records.Caption(first, others, records.GROUND_TRUTH)
-        members["caption.json"] = records.dump(caption)
-    return members
 
 
 def _size(image: dict[str, Any]) -> tuple[float, float] | None:

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from socialcli import shards
+from socialcli.config import MISSING, option
 from socialcli.errors import UsageError
-from socialcli.importers import Entry, _picture
-from socialcli.stages import MISSING, option
+from socialcli.importers import Entry, Importer, _picture
 
 LICENSE = "Unsplash License or CC BY-SA 4.0, by picture"
 
@@ -49,32 +49,56 @@ class Work:
     concept: Concept
 
 
-def entries(config: Config) -> Iterator[Entry]:
-    """Every picture of every concept, in the order of dataset.json.
+class Concept101Importer(Importer):
+    """See `Importer`."""
 
-    Raises:
-        UsageError: dataset.json, a prompt file or the pictures are missing or not as they should
-            be.
-    """
-    source = _picture.source_folder(config.source)
-    images = _picture.source_folder(config.images) if config.images else source
-    concepts = _concepts(source)
-    paths: list[tuple[str, Concept]] = []
-    missing = []
-    for concept in concepts.values():
-        folder = images / concept.folder
-        names = _picture.pictures_in(folder) if folder.is_dir() else []
-        if not names:
-            missing.append(concept.folder)
-        paths += [(f"{concept.folder}/{name}", concept) for name in names]
-    if missing:
-        raise UsageError(
-            f"{images}: no pictures of {len(missing)} of {len(concepts)} concepts, first "
-            f"{missing[0]}; unpack benchmark_dataset.zip here or name its place with --images"
-        )
-    keys = shards.distinct_keys([_picture.printable(path) for path, _ in paths])
-    for key, (path, concept) in zip(keys, paths, strict=True):
-        yield Entry(key, Work(str(images), path, concept))
+    config_type = Config
+
+    def entries(self, config: Config) -> Iterator[Entry]:
+        """Every picture of every concept, in the order of dataset.json.
+
+        Raises:
+            UsageError: dataset.json, a prompt file or the pictures are missing or not as they
+                should be.
+        """
+        source = _picture.source_folder(config.source)
+        images = _picture.source_folder(config.images) if config.images else source
+        concepts = _concepts(source)
+        paths: list[tuple[str, Concept]] = []
+        missing = []
+        for concept in concepts.values():
+            folder = images / concept.folder
+            names = _picture.pictures_in(folder) if folder.is_dir() else []
+            if not names:
+                missing.append(concept.folder)
+            paths += [(f"{concept.folder}/{name}", concept) for name in names]
+        if missing:
+            raise UsageError(
+                f"{images}: no pictures of {len(missing)} of {len(concepts)} concepts, first "
+                f"{missing[0]}; unpack benchmark_dataset.zip here or name its place with --images"
+            )
+        keys = shards.distinct_keys([_picture.printable(path) for path, _ in paths])
+        for key, (path, concept) in zip(keys, paths, strict=True):
+            yield Entry(key, Work(str(images), path, concept))
+
+    def build(self, config: Config, entry: Entry) -> dict[str, bytes]:
+        """The picture and meta; concept, class and prompts stand in ``meta.extra``.
+
+        Raises:
+            SampleFailed: the picture cannot be read, or is none.
+        """
+        work: Work = entry.work
+        picture = _picture.read(Path(work.root), work.path, check_pixels=config.check_pixels)
+        concept = work.concept
+        extra = {
+            "concept": concept.name,
+            "class": concept.category,
+            "instance_prompt": concept.instance_prompt,
+            "prompts_file": concept.prompts_file,
+            "prompts": concept.prompts,
+            "combinations": concept.combinations,
+        }
+        return picture.members(license=LICENSE, extra=extra)
 
 
 def _concepts(source: Path) -> dict[str, Concept]:
@@ -139,23 +163,3 @@ def _prompts(source: Path, name: Any) -> list[str]:
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{file}: cannot be read ({error})") from None
     return [line.strip() for line in lines if line.strip()]
-
-
-def build(config: Config, entry: Entry) -> dict[str, bytes]:
-    """The picture and meta; concept, class and prompts stand in ``meta.extra``.
-
-    Raises:
-        SampleFailed: the picture cannot be read, or is none.
-    """
-    work: Work = entry.work
-    picture = _picture.read(Path(work.root), work.path, check_pixels=config.check_pixels)
-    concept = work.concept
-    extra = {
-        "concept": concept.name,
-        "class": concept.category,
-        "instance_prompt": concept.instance_prompt,
-        "prompts_file": concept.prompts_file,
-        "prompts": concept.prompts,
-        "combinations": concept.combinations,
-    }
-    return picture.members(license=LICENSE, extra=extra)

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from socialcli import shards
+from socialcli.config import MISSING, option
 from socialcli.errors import UsageError
-from socialcli.importers import Entry, _picture
-from socialcli.stages import MISSING, option
+from socialcli.importers import Entry, Importer, _picture
 
 PROMPTS_FILE = "prompts_and_classes.txt"
 REFERENCES_FILE = "references_and_licenses.txt"
@@ -48,28 +48,56 @@ class Work:
     subject: Subject
 
 
-def entries(config: Config) -> Iterator[Entry]:
-    """Every picture of every subject folder, subjects and pictures in natural order.
+class DreamboothImporter(Importer):
+    """See `Importer`."""
 
-    A folder without prompts_and_classes.txt is imported too; its subjects have no class then.
+    config_type = Config
 
-    Raises:
-        UsageError: no subject folders with pictures, a text file that is not the official one,
-            or one that names other subjects than there are.
-    """
-    root = _picture.source_folder(config.source)
-    if not (root / PROMPTS_FILE).is_file() and (root / "dataset").is_dir():
-        root = root / "dataset"
-    names = [p.name for p in root.iterdir() if p.is_dir() and not p.name.startswith(".")]
-    pictures = {name: _picture.pictures_in(root / name) for name in names}
-    names = sorted((name for name in names if pictures[name]), key=_picture.natural)
-    if not names:
-        raise UsageError(f"{root}: no folders of pictures here; expected one for each subject")
-    subjects = _subjects(root, names)
-    paths = [(f"{name}/{picture}", name) for name in names for picture in pictures[name]]
-    keys = shards.distinct_keys([_picture.printable(path) for path, _ in paths])
-    for key, (path, name) in zip(keys, paths, strict=True):
-        yield Entry(key, Work(str(root), path, subjects[name]))
+    def entries(self, config: Config) -> Iterator[Entry]:
+        """Every picture of every subject folder, subjects and pictures in natural order.
+
+        A folder without prompts_and_classes.txt is imported too; its subjects have no class then.
+
+        Raises:
+            UsageError: no subject folders with pictures, a text file that is not the official one,
+                or one that names other subjects than there are.
+        """
+        root = _picture.source_folder(config.source)
+        if not (root / PROMPTS_FILE).is_file() and (root / "dataset").is_dir():
+            root = root / "dataset"
+        names = [p.name for p in root.iterdir() if p.is_dir() and not p.name.startswith(".")]
+        pictures = {name: _picture.pictures_in(root / name) for name in names}
+        names = sorted((name for name in names if pictures[name]), key=_picture.natural)
+        if not names:
+            raise UsageError(f"{root}: no folders of pictures here; expected one for each subject")
+        subjects = _subjects(root, names)
+        paths = [(f"{name}/{picture}", name) for name in names for picture in pictures[name]]
+        keys = shards.distinct_keys([_picture.printable(path) for path, _ in paths])
+        for key, (path, name) in zip(keys, paths, strict=True):
+            yield Entry(key, Work(str(root), path, subjects[name]))
+
+    def build(self, config: Config, entry: Entry) -> dict[str, bytes]:
+        """The picture and meta; subject, class, prompts and credit stand in ``meta.extra``.
+
+        Raises:
+            SampleFailed: the picture cannot be read, or is none.
+        """
+        work: Work = entry.work
+        picture = _picture.read(Path(work.root), work.path, check_pixels=config.check_pixels)
+        subject = work.subject
+        extra: dict[str, object] = {"subject": subject.name}
+        if subject.category:
+            extra["class"] = subject.category
+            extra["live"] = subject.category in LIVE
+            extra["prompts"] = subject.prompts
+        stem = work.path.rpartition("/")[2].partition(".")[0]
+        source = subject.credits.get(int(stem), "") if re.fullmatch("[0-9]{1,6}", stem) else ""
+        if source or subject.credit:
+            extra["credit"] = ", ".join(text for text in (source, subject.credit) if text)
+        # The set as a whole is CC BY 4.0; pictures from Unsplash keep its licence.
+        unsplash = "unsplash.com" in f"{source} {subject.credit}"
+        license = ("Unsplash License" if unsplash else "CC BY 4.0") if subject.category else ""
+        return picture.members(license=license, extra=extra)
 
 
 def _subjects(root: Path, names: list[str]) -> dict[str, Subject]:
@@ -135,27 +163,3 @@ def _read_credits(file: Path, subjects: dict[str, Subject]) -> None:
             subject.credit = line.removeprefix("(credit:").removesuffix(")").strip()
         elif line:
             subject = None
-
-
-def build(config: Config, entry: Entry) -> dict[str, bytes]:
-    """The picture and meta; subject, class, prompts and credit stand in ``meta.extra``.
-
-    Raises:
-        SampleFailed: the picture cannot be read, or is none.
-    """
-    work: Work = entry.work
-    picture = _picture.read(Path(work.root), work.path, check_pixels=config.check_pixels)
-    subject = work.subject
-    extra: dict[str, object] = {"subject": subject.name}
-    if subject.category:
-        extra["class"] = subject.category
-        extra["live"] = subject.category in LIVE
-        extra["prompts"] = subject.prompts
-    stem = work.path.rpartition("/")[2].partition(".")[0]
-    source = subject.credits.get(int(stem), "") if re.fullmatch("[0-9]{1,6}", stem) else ""
-    if source or subject.credit:
-        extra["credit"] = ", ".join(text for text in (source, subject.credit) if text)
-    # The set as a whole is CC BY 4.0; pictures from Unsplash keep its licence.
-    unsplash = "unsplash.com" in f"{source} {subject.credit}"
-    license = ("Unsplash License" if unsplash else "CC BY 4.0") if subject.category else ""
-    return picture.members(license=license, extra=extra)

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from socialcli import shards
+from socialcli.config import MISSING, option
 from socialcli.errors import UsageError
-from socialcli.importers import Entry, _picture
-from socialcli.stages import MISSING, option
+from socialcli.importers import Entry, Importer, _picture
 
 COMPANIONS = ("txt", "json")
 _FILE_COLUMNS = ("file", "file_name", "filename", "image", "path")
@@ -33,46 +33,51 @@ class Work:
     companions: tuple[tuple[str, str], ...]  # (member suffix, path)
 
 
-def entries(config: Config) -> Iterator[Entry]:
-    """Every picture below the folder, in natural order of its path (2 before 10).
+class FolderImporter(Importer):
+    """See `Importer`."""
 
-    ``KEY.txt`` and ``KEY.json`` beside a picture travel with it byte for byte; the `caption` stage
-    takes captions from there, or from a CSV file.
+    config_type = Config
 
-    Raises:
-        UsageError: no such folder, one that cannot be listed, or no picture in it.
-    """
-    root = _picture.source_folder(config.source)
-    paths = sorted(_walk(root, config), key=_picture.natural)
-    pictures = [path for path in paths if _picture.is_picture_name(_base(path))]
-    if not pictures:
-        raise UsageError(
-            f"{config.source}: no pictures in this folder (.{', .'.join(_picture.SUFFIXES[:5])}...)"
-        )
-    beside: dict[tuple[str, str], str] = {}
-    for path in paths:
-        stem, dot, suffix = path.rpartition(".")
-        if dot and suffix.lower() in COMPANIONS:
-            beside.setdefault((stem, suffix.lower()), path)
-    keys = shards.distinct_keys([_picture.printable(path) for path in pictures])
-    for key, path in zip(keys, pictures, strict=True):
-        stem = path.rpartition(".")[0]
-        found = [(s, beside[stem, s]) for s in COMPANIONS if (stem, s) in beside]
-        yield Entry(key, Work(path, tuple(found)))
+    def entries(self, config: Config) -> Iterator[Entry]:
+        """Every picture below the folder, in natural order of its path (2 before 10).
 
+        ``KEY.txt`` and ``KEY.json`` beside a picture travel with it byte for byte; the `caption`
+        stage takes captions from there, or from a CSV file.
 
-def build(config: Config, entry: Entry) -> dict[str, bytes]:
-    """The picture, ``meta.json``, and what lies beside it.
+        Raises:
+            UsageError: no such folder, one that cannot be listed, or no picture in it.
+        """
+        root = _picture.source_folder(config.source)
+        paths = sorted(_walk(root, config), key=_picture.natural)
+        pictures = [path for path in paths if _picture.is_picture_name(_base(path))]
+        if not pictures:
+            raise UsageError(
+                f"{config.source}: no pictures in this folder "
+                f"(.{', .'.join(_picture.SUFFIXES[:5])}...)"
+            )
+        beside: dict[tuple[str, str], str] = {}
+        for path in paths:
+            stem, dot, suffix = path.rpartition(".")
+            if dot and suffix.lower() in COMPANIONS:
+                beside.setdefault((stem, suffix.lower()), path)
+        keys = shards.distinct_keys([_picture.printable(path) for path in pictures])
+        for key, path in zip(keys, pictures, strict=True):
+            stem = path.rpartition(".")[0]
+            found = [(s, beside[stem, s]) for s in COMPANIONS if (stem, s) in beside]
+            yield Entry(key, Work(path, tuple(found)))
 
-    Raises:
-        SampleFailed: a file cannot be read, or the picture is none.
-    """
-    root, work = Path(config.source).expanduser(), entry.work
-    picture = _picture.read(root, work.path, check_pixels=config.check_pixels)
-    members = picture.members()
-    for suffix, path in work.companions:
-        members[suffix] = _picture.read_file(root, path)
-    return members
+    def build(self, config: Config, entry: Entry) -> dict[str, bytes]:
+        """The picture, ``meta.json``, and what lies beside it.
+
+        Raises:
+            SampleFailed: a file cannot be read, or the picture is none.
+        """
+        root, work = Path(config.source).expanduser(), entry.work
+        picture = _picture.read(root, work.path, check_pixels=config.check_pixels)
+        members = picture.members()
+        for suffix, path in work.companions:
+            members[suffix] = _picture.read_file(root, path)
+        return members
 
 
 def _base(path: str) -> str:

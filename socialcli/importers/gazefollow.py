@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from socialcli import records, shards
+from socialcli.config import MISSING, option
 from socialcli.errors import UsageError
-from socialcli.importers import Entry, _picture
-from socialcli.stages import MISSING, option
+from socialcli.importers import Entry, Importer, _picture
 
 SPLITS = ("train", "test")
 # Columns of the files, which have no header. The test files lack "inout".
@@ -56,31 +56,90 @@ class Work:
     people: list[list[Row]] = field(default_factory=list)
 
 
-def entries(config: Config) -> Iterator[Entry]:
-    """Every annotated picture, in the order of its first row.
+class GazefollowImporter(Importer):
+    """See `Importer`."""
 
-    Rows with the same picture and the same eye position are one person seen by several
-    annotators (about ten in the test set).
+    config_type = Config
 
-    Raises:
-        UsageError: an annotation file is missing or has other columns.
-    """
-    _picture.check_frame(config.frame)
-    root = _picture.source_folder(config.source)
-    if config.split not in (*SPLITS, "all"):
-        raise UsageError(f"--split {config.split}: expected train, test or all")
-    works: dict[str, Work] = {}
-    people: dict[tuple[str, tuple[float, float]], list[Row]] = {}
-    for file, split in _files(root, config):
-        for path, row in _rows(file):
-            work = works.setdefault(path, Work(path, split or path.partition("/")[0].rstrip("2")))
-            person = people.get((path, row.eye))
-            if person is None:
-                person = people[path, row.eye] = []
-                work.people.append(person)
-            person.append(row)
-    for key, work in zip(shards.distinct_keys(list(works)), works.values(), strict=True):
-        yield Entry(key, work)
+    def entries(self, config: Config) -> Iterator[Entry]:
+        """Every annotated picture, in the order of its first row.
+
+        Rows with the same picture and the same eye position are one person seen by several
+        annotators (about ten in the test set).
+
+        Raises:
+            UsageError: an annotation file is missing or has other columns.
+        """
+        _picture.check_frame(config.frame)
+        root = _picture.source_folder(config.source)
+        if config.split not in (*SPLITS, "all"):
+            raise UsageError(f"--split {config.split}: expected train, test or all")
+        works: dict[str, Work] = {}
+        people: dict[tuple[str, tuple[float, float]], list[Row]] = {}
+        for file, split in _files(root, config):
+            for path, row in _rows(file):
+                work = works.setdefault(
+                    path, Work(path, split or path.partition("/")[0].rstrip("2"))
+                )
+                person = people.get((path, row.eye))
+                if person is None:
+                    person = people[path, row.eye] = []
+                    work.people.append(person)
+                person.append(row)
+        for key, work in zip(shards.distinct_keys(list(works)), works.values(), strict=True):
+            yield Entry(key, work)
+
+    def build(self, config: Config, entry: Entry) -> dict[str, bytes]:
+        """The picture, meta, boxes (bodies) and people (head, gaze).
+
+        ``gaze.point`` is the mean of the annotators who said the target is in the picture,
+        ``gaze.points`` all of theirs where there are several. ``gaze.vector`` starts at the
+        annotated eye, and at the centre of the head box where no eye is given; the eyes are in
+        ``meta.extra``.
+        A target outside the picture has no point and no vector, an invalid annotation no gaze.
+
+        Raises:
+            SampleFailed: the picture is missing or none.
+        """
+        work: Work = entry.work
+        root = Path(config.source).expanduser()
+        picture = _picture.read(root, work.path, check_pixels=config.check_pixels)
+        frame = _picture.frame(picture.facts, None, config.frame)
+        width, height = picture.facts.width, picture.facts.height
+        boxes = records.Boxes(width, height, model=records.GROUND_TRUTH)
+        people = records.People(width, height, models={"gaze": records.GROUND_TRUTH})
+        eyes: dict[str, records.Point] = {}
+        rows_of: dict[str, list[str]] = {}
+        notes: list[dict[str, Any]] = []
+        for number, rows in enumerate(work.people, start=1):
+            row = rows[0]
+            person = records.Person(number)
+            x, y, w, h = row.body
+            body = frame.normalised_box(x, y, x + w, y + h)
+            if body is None:
+                notes.append({"person": number, "what": "body", "why": "its box has no area"})
+            else:
+                person.box = number
+                boxes.boxes.append(records.Box(number, body, "person"))
+            person.head = _head(row, frame)
+            if person.head is None:
+                notes.append({"person": number, "what": "head", "why": "its box has no area"})
+            eye = frame.normalised(*row.eye) if _inside(*row.eye) else None
+            if eye is not None:
+                eyes[str(number)] = eye
+            person.gaze = _gaze(rows, eye or _centre(person.head), frame, (width, height))
+            if person.gaze is None:
+                notes.append({"person": number, "what": "gaze", "why": "marked invalid"})
+            rows_of[str(number)] = [r.id for r in rows]
+            people.people.append(person)
+        extra: dict[str, Any] = {"eyes": eyes, "rows": rows_of, "origin": work.people[0][0].origin}
+        if notes:
+            extra["dropped"] = notes
+        return {
+            **picture.members(split=work.split, extra=extra),
+            "boxes.json": records.dump(boxes),
+            "people.json": records.dump(people),
+        }
 
 
 def _files(root: Path, config: Config) -> list[tuple[Path, str]]:
@@ -137,58 +196,6 @@ def _row(text: dict[str, str]) -> tuple[str, Row]:
         origin=text["origin"],
     )
     return text["path"], row
-
-
-def build(config: Config, entry: Entry) -> dict[str, bytes]:
-    """The picture, meta, boxes (bodies) and people (head, gaze).
-
-    ``gaze.point`` is the mean of the annotators who said the target is in the picture,
-    ``gaze.points`` all of theirs where there are several. ``gaze.vector`` starts at the annotated
-    eye, and at the centre of the head box where no eye is given; the eyes are in ``meta.extra``.
-    A target outside the picture has no point and no vector, an invalid annotation no gaze.
-
-    Raises:
-        SampleFailed: the picture is missing or none.
-    """
-    work: Work = entry.work
-    root = Path(config.source).expanduser()
-    picture = _picture.read(root, work.path, check_pixels=config.check_pixels)
-    frame = _picture.frame(picture.facts, None, config.frame)
-    width, height = picture.facts.width, picture.facts.height
-    boxes = records.Boxes(width, height, model=records.GROUND_TRUTH)
-    people = records.People(width, height, models={"gaze": records.GROUND_TRUTH})
-    eyes: dict[str, records.Point] = {}
-    rows_of: dict[str, list[str]] = {}
-    notes: list[dict[str, Any]] = []
-    for number, rows in enumerate(work.people, start=1):
-        row = rows[0]
-        person = records.Person(number)
-        x, y, w, h = row.body
-        body = frame.normalised_box(x, y, x + w, y + h)
-        if body is None:
-            notes.append({"person": number, "what": "body", "why": "its box has no area"})
-        else:
-            person.box = number
-            boxes.boxes.append(records.Box(number, body, "person"))
-        person.head = _head(row, frame)
-        if person.head is None:
-            notes.append({"person": number, "what": "head", "why": "its box has no area"})
-        eye = frame.normalised(*row.eye) if _inside(*row.eye) else None
-        if eye is not None:
-            eyes[str(number)] = eye
-        person.gaze = _gaze(rows, eye or _centre(person.head), frame, (width, height))
-        if person.gaze is None:
-            notes.append({"person": number, "what": "gaze", "why": "marked invalid"})
-        rows_of[str(number)] = [r.id for r in rows]
-        people.people.append(person)
-    extra: dict[str, Any] = {"eyes": eyes, "rows": rows_of, "origin": work.people[0][0].origin}
-    if notes:
-        extra["dropped"] = notes
-    return {
-        **picture.members(split=work.split, extra=extra),
-        "boxes.json": records.dump(boxes),
-        "people.json": records.dump(people),
-    }
 
 
 def _inside(x: float, y: float) -> bool:

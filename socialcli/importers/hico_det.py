@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from socialcli import records, shards
+from socialcli.config import MISSING, option
 from socialcli.errors import SampleFiltered, UsageError
-from socialcli.importers import Entry, _picture
-from socialcli.stages import MISSING, option
+from socialcli.importers import Entry, Importer, _picture
 
 SPLITS = ("train", "test")
 PERSON = "person"
@@ -72,27 +72,103 @@ def classes() -> tuple[HoiClass, ...]:
     )
 
 
-def entries(config: Config) -> Iterator[Entry]:
-    """Every picture of the chosen split(s), in the annotation file's order.
+class HicoDetImporter(Importer):
+    """See `Importer`."""
 
-    Raises:
-        UsageError: no annotations, a file of another kind, or classes that are not HICO-DET's.
-    """
-    _picture.check_frame(config.frame)
-    root = _picture.source_folder(config.source)
-    if config.split not in (*SPLITS, "all"):
-        raise UsageError(f"--split {config.split}: expected train, test or all")
-    _images(config)
-    splits = SPLITS if config.split == "all" else (config.split,)
-    found: list[Work] = []
-    for file, of in _annotation_files(root, splits, config):
-        if file.suffix == ".mat":
-            found += _from_mat(file, of)
-        else:
-            found += _from_json(file)
-    names = [Path(work.path).name for work in found]
-    for key, work in zip(shards.distinct_keys(names), found, strict=True):
-        yield Entry(key, work)
+    config_type = Config
+
+    def entries(self, config: Config) -> Iterator[Entry]:
+        """Every picture of the chosen split(s), in the annotation file's order.
+
+        Raises:
+            UsageError: no annotations, a file of another kind, or classes that are not HICO-DET's.
+        """
+        _picture.check_frame(config.frame)
+        root = _picture.source_folder(config.source)
+        if config.split not in (*SPLITS, "all"):
+            raise UsageError(f"--split {config.split}: expected train, test or all")
+        _images(config)
+        splits = SPLITS if config.split == "all" else (config.split,)
+        found: list[Work] = []
+        for file, of in _annotation_files(root, splits, config):
+            if file.suffix == ".mat":
+                found += _from_mat(file, of)
+            else:
+                found += _from_json(file)
+        names = [Path(work.path).name for work in found]
+        for key, work in zip(shards.distinct_keys(names), found, strict=True):
+            yield Entry(key, work)
+
+    def build(self, config: Config, entry: Entry) -> dict[str, bytes]:
+        """The picture, meta, boxes, people and interactions.
+
+        Equal boxes of one label become one box, so a person in three pairs is one person. Boxes
+        that differ by a pixel stay apart, as annotated.
+
+        Raises:
+            SampleFailed: the picture is missing or none, or is not the annotated one.
+            SampleFiltered: it has no annotated pair and ``empty`` is off.
+        """
+        work: Work = entry.work
+        if not work.pairs and not config.empty:
+            raise SampleFiltered("no annotated pair")
+        picture = _picture.read(_images(config), work.path, check_pixels=config.check_pixels)
+        frame = _picture.frame(picture.facts, work.size, config.frame)
+        width, height = picture.facts.width, picture.facts.height
+        boxes = records.Boxes(width, height, model=records.GROUND_TRUTH)
+        people = records.People(width, height)
+        interactions = records.Interactions(model=records.GROUND_TRUTH)
+        ids: dict[tuple[str, records.XYXY], int] = {}
+        persons: dict[int, int] = {}  # box id -> person id
+
+        def box_id(label: str, box: tuple[float, float, float, float]) -> int | None:
+            # Pixels are counted from 1 and both ends belong to the box: (1, 1) is the corner (0,
+            # 0).
+            xyxy = frame.box(box[0] - 1, box[1] - 1, box[2], box[3])
+            if xyxy is None:
+                return None
+            number = ids.get((label, xyxy))
+            if number is None:
+                number = ids[label, xyxy] = len(ids) + 1
+                boxes.boxes.append(records.Box(number, xyxy, label))
+                if label == PERSON:
+                    persons[number] = len(persons) + 1
+                    people.people.append(records.Person(persons[number], box=number))
+            return number
+
+        dropped: list[dict[str, Any]] = []
+        for number, pair in enumerate(work.pairs, start=1):
+            known = classes()[pair.hoi - 1]
+            human, thing = box_id(PERSON, pair.human), box_id(known.object, pair.object)
+            if human is None or thing is None:
+                dropped.append({"pair": number, "hoi": pair.hoi, "why": "a box has no area"})
+                continue
+            interaction = records.Interaction(
+                number,
+                known.verb,
+                subject=persons[human],
+                subject_box=human,
+                object=thing,
+                object_person=persons.get(thing),
+                object_label=known.object,
+                hoi=pair.hoi,
+            )
+            interactions.interactions.append(interaction)
+        extra: dict[str, Any] = {}
+        if work.invisible:
+            extra["invisible_hoi"] = work.invisible
+        if work.loose:
+            extra["pairs_without_boxes"] = work.loose
+        if dropped:
+            extra["dropped"] = dropped
+        if work.size not in (picture.facts.stored_size, (width, height)):
+            extra["annotated_size"] = list(work.size)
+        return {
+            **picture.members(split=work.split, extra=extra),
+            "boxes.json": records.dump(boxes),
+            "people.json": records.dump(people),
+            "interactions.json": records.dump(interactions),
+        }
 
 
 def _images(config: Config) -> Path:
@@ -254,74 +330,3 @@ def _from_struct(image: Any, split: str) -> Work:
 
 def _struct_box(box: Any) -> tuple[float, float, float, float]:
     return float(box.x1), float(box.y1), float(box.x2), float(box.y2)
-
-
-def build(config: Config, entry: Entry) -> dict[str, bytes]:
-    """The picture, meta, boxes, people and interactions.
-
-    Equal boxes of one label become one box, so a person in three pairs is one person. Boxes that
-    differ by a pixel stay apart, as annotated.
-
-    Raises:
-        SampleFailed: the picture is missing or none, or is not the annotated one.
-        SampleFiltered: it has no annotated pair and ``empty`` is off.
-    """
-    work: Work = entry.work
-    if not work.pairs and not config.empty:
-        raise SampleFiltered("no annotated pair")
-    picture = _picture.read(_images(config), work.path, check_pixels=config.check_pixels)
-    frame = _picture.frame(picture.facts, work.size, config.frame)
-    width, height = picture.facts.width, picture.facts.height
-    boxes = records.Boxes(width, height, model=records.GROUND_TRUTH)
-    people = records.People(width, height)
-    interactions = records.Interactions(model=records.GROUND_TRUTH)
-    ids: dict[tuple[str, records.XYXY], int] = {}
-    persons: dict[int, int] = {}  # box id -> person id
-
-    def box_id(label: str, box: tuple[float, float, float, float]) -> int | None:
-        # Pixels are counted from 1 and both ends belong to the box: (1, 1) is the corner (0, 0).
-        xyxy = frame.box(box[0] - 1, box[1] - 1, box[2], box[3])
-        if xyxy is None:
-            return None
-        number = ids.get((label, xyxy))
-        if number is None:
-            number = ids[label, xyxy] = len(ids) + 1
-            boxes.boxes.append(records.Box(number, xyxy, label))
-            if label == PERSON:
-                persons[number] = len(persons) + 1
-                people.people.append(records.Person(persons[number], box=number))
-        return number
-
-    dropped: list[dict[str, Any]] = []
-    for number, pair in enumerate(work.pairs, start=1):
-        known = classes()[pair.hoi - 1]
-        human, thing = box_id(PERSON, pair.human), box_id(known.object, pair.object)
-        if human is None or thing is None:
-            dropped.append({"pair": number, "hoi": pair.hoi, "why": "a box has no area"})
-            continue
-        interaction = records.Interaction(
-            number,
-            known.verb,
-            subject=persons[human],
-            subject_box=human,
-            object=thing,
-            object_person=persons.get(thing),
-            object_label=known.object,
-            hoi=pair.hoi,
-        )
-        interactions.interactions.append(interaction)
-    extra: dict[str, Any] = {}
-    if work.invisible:
-        extra["invisible_hoi"] = work.invisible
-    if work.loose:
-        extra["pairs_without_boxes"] = work.loose
-    if dropped:
-        extra["dropped"] = dropped
-    if work.size not in (picture.facts.stored_size, (width, height)):
-        extra["annotated_size"] = list(work.size)
-    return {
-        **picture.members(split=work.split, extra=extra),
-        "boxes.json": records.dump(boxes),
-        "people.json": records.dump(people),
-        "interactions.json": records.dump(interactions),
-    }

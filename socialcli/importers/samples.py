@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from socialcli.config import option
 from socialcli.errors import MissingPackage
-from socialcli.importers import Entry
-from socialcli.stages import option
+from socialcli.importers import Entry, Importer
 
 # key -> (package, file inside it, caption)
 _PICTURES = {
@@ -39,39 +39,43 @@ class Config:
     source: str = option("all", "Which of them: all, or one name.")
 
 
-def entries(config: Config) -> Iterator[Entry]:
-    """The chosen photographs, those of packages that are installed.
+class SamplesImporter(Importer):
+    """See `Importer`."""
 
-    Raises:
-        MissingPackage: no package that ships one is installed.
-    """
-    import importlib.util
-    from pathlib import Path
+    config_type = Config
 
-    found = 0
-    for key, (package, file, caption) in _PICTURES.items():
-        spec = importlib.util.find_spec(package)
-        if config.source not in ("all", key) or spec is None or not spec.origin:
-            continue
-        path = Path(spec.origin).parent / file
-        if path.is_file():
-            found += 1
-            yield Entry(key, (path, caption, f"{package}/{file}"))
-    if not found:
-        raise MissingPackage(f"a package with the photograph '{config.source}'", "samples")
+    def entries(self, config: Config) -> Iterator[Entry]:
+        """The chosen photographs, those of packages that are installed.
 
+        Raises:
+            MissingPackage: no package that ships one is installed.
+        """
+        import importlib.util
+        from pathlib import Path
 
-def build(config: Config, entry: Entry) -> dict[str, bytes]:
-    """The picture as it lies in its package, its caption, its facts."""
-    from socialcli import records
-    from socialcli.vision import images
+        found = 0
+        for key, (package, file, caption) in _PICTURES.items():
+            spec = importlib.util.find_spec(package)
+            if config.source not in ("all", key) or spec is None or not spec.origin:
+                continue
+            path = Path(spec.origin).parent / file
+            if path.is_file():
+                found += 1
+                yield Entry(key, (path, caption, f"{package}/{file}"))
+        if not found:
+            raise MissingPackage(f"a package with the photograph '{config.source}'", "samples")
 
-    path, caption, source = entry.work
-    data = path.read_bytes()
-    seen = images.facts(data)
-    meta = records.Meta(seen.width, seen.height, seen.orientation, source)
-    return {
-        path.suffix.lstrip(".").lower(): data,
-        "meta.json": records.dump(meta),
-        "txt": caption.encode() + b"\n",
-    }
+    def build(self, config: Config, entry: Entry) -> dict[str, bytes]:
+        """The picture as it lies in its package, its caption, its facts."""
+        from socialcli import records
+        from socialcli.vision import images
+
+        path, caption, source = entry.work
+        data = path.read_bytes()
+        seen = images.facts(data)
+        meta = records.Meta(seen.width, seen.height, seen.orientation, source)
+        return {
+            path.suffix.lstrip(".").lower(): data,
+            "meta.json": records.dump(meta),
+            "txt": caption.encode() + b"\n",
+        }

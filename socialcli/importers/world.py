@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from socialcli.config import option
 from socialcli.errors import UsageError
-from socialcli.importers import Entry
-from socialcli.stages import option
+from socialcli.importers import Entry, Importer
 
 SPLITS = ("train", "val", "test")
 
@@ -26,28 +26,32 @@ class Config:
     truth: bool = option(True, "Write the ground truth, or only the picture and its meta.json.")
 
 
-def entries(config: Config) -> Iterator[Entry]:
-    """One entry a scene; its work is the scene's number.
+class WorldImporter(Importer):
+    """See `Importer`."""
 
-    Raises:
-        UsageError: no such split, or a size or count out of range.
-    """
-    if config.source not in SPLITS:
-        raise UsageError(f"no split '{config.source}' in the world: choose {', '.join(SPLITS)}")
-    if not 48 <= config.size <= 1024:
-        raise UsageError(f"--size {config.size}: scenes are 48 to 1024 pixels wide")
-    if config.scenes < 0 or config.first < 0:
-        raise UsageError("--scenes and --first cannot be negative")
-    for index in range(config.first, config.first + config.scenes):
-        yield Entry(f"world-{config.seed}-{config.source}-{index:07d}", index)
+    config_type = Config
 
+    def entries(self, config: Config) -> Iterator[Entry]:
+        """One entry a scene; its work is the scene's number.
 
-def build(config: Config, entry: Entry) -> dict[str, bytes]:
-    """Draw one scene and write down everything about it."""
-    from socialcli.miniature.world import scene
-    from socialcli.miniature.world.ground_truth import members
+        Raises:
+            UsageError: no such split, or a size or count out of range.
+        """
+        if config.source not in SPLITS:
+            raise UsageError(f"no split '{config.source}' in the world: choose {', '.join(SPLITS)}")
+        if not 48 <= config.size <= 1024:
+            raise UsageError(f"--size {config.size}: scenes are 48 to 1024 pixels wide")
+        if config.scenes < 0 or config.first < 0:
+            raise UsageError("--scenes and --first cannot be negative")
+        for index in range(config.first, config.first + config.scenes):
+            yield Entry(f"world-{config.seed}-{config.source}-{index:07d}", index)
 
-    found = members(scene(config.seed, entry.work, config.size, config.source))
-    if config.truth:
-        return found
-    return {name: data for name, data in found.items() if name in ("png", "meta.json")}
+    def build(self, config: Config, entry: Entry) -> dict[str, bytes]:
+        """Draw one scene and write down everything about it."""
+        from socialcli.miniature.world import scene
+        from socialcli.miniature.world.ground_truth import members
+
+        found = members(scene(config.seed, entry.work, config.size, config.source))
+        if config.truth:
+            return found
+        return {name: data for name, data in found.items() if name in ("png", "meta.json")}

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from socialcli.errors import SampleFailed, SampleFiltered, SocialcliError
+from socialcli.pipeline.stage import Item
 from socialcli.shards import Damage, Sample
-from socialcli.stages import Item
 
 # New members; why there are none; or the whole sample as an earlier run wrote it.
 _LIGHT = 16  # samples a turn where no model sets the pace

@@ -10,7 +10,6 @@ import contextlib
 import dataclasses
 import functools
 import hashlib
-import importlib
 import json
 import re
 import zlib
@@ -18,10 +17,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from socialcli import __version__, records, shards
+from socialcli import __version__, records, registry, shards
 from socialcli.errors import SocialcliError, UsageError
+
+if TYPE_CHECKING:
+    from socialcli.pipeline.stage import Stage
 
 # Packages whose version is written into every stats file, when they are in use.
 _RECORDED = (
@@ -42,8 +44,8 @@ class Task:
 
 @dataclass(frozen=True)
 class Plan:
-    """A whole run. ``kind`` says what ``name`` is: a module of "stages" or "importers", or a
-    method of "generate"."""
+    """A whole run of the part ``name`` of a ``kind`` of part (`socialcli.registry`) that can be
+    seen as a stage: "stages", "importers", "methods.generate"."""
 
     kind: str
     name: str
@@ -63,17 +65,12 @@ class Plan:
     @property
     def command(self) -> str:
         """The subcommand as typed: ``extract-entities``."""
-        word = self.name.replace("_", "-")
-        if self.kind == "generate":
-            return self.kind
-        return f"import {word}" if self.kind == "importers" else word
+        return stage(self).command
 
     @property
     def numbered(self) -> bool:
         """Whether tasks are ranges of numbered entries (pictures, prompts), and not shards."""
-        if self.kind == "generate":
-            return bool(self.config["prompt"] or self.config["prompts"])
-        return self.kind == "importers"
+        return stage(self).numbered(self.config)
 
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), indent=1)
@@ -85,31 +82,23 @@ class Plan:
         return Plan(**body)
 
 
-def module(plan: Plan) -> Any:
-    """The stage module the plan names (what is none is wrapped to look like one)."""
-    if plan.kind == "generate":
-        from socialcli.generation.stage import GenerateStage
-
-        return GenerateStage(plan.name)
-    found = importlib.import_module(f"socialcli.{plan.kind}.{plan.name}")
-    if plan.kind == "importers":
-        from socialcli.importers._stage import ImportStage
-
-        return ImportStage(found)
+def stage(plan: Plan) -> Stage:
+    """The stage that the plan names."""
+    found: Stage = registry.load(plan.kind, plan.name).as_stage()
     return found
 
 
 def config(plan: Plan) -> Any:
     """The stage's Config object."""
-    return module(plan).Config(**plan.config)
+    return stage(plan).config_type(**plan.config)
 
 
 def identity(plan: Plan, task: Task | None = None) -> dict[str, Any]:
     """Everything a finished shard's content depends on besides its input: what two runs must
     agree on before one may keep the other's shards."""
-    stage = module(plan)
+    part = stage(plan)
     values = {}
-    for f in dataclasses.fields(stage.Config):
+    for f in dataclasses.fields(part.config_type):
         if f.metadata.get("affects_result", True):
             values[f.name] = plan.config.get(f.name)
             if f.metadata.get("file") and values[f.name]:
@@ -121,16 +110,14 @@ def identity(plan: Plan, task: Task | None = None) -> dict[str, Any]:
             values[f.name] = public(values[f.name])
     facts: dict[str, Any] = {
         "command": plan.command,
-        **({"method": plan.name} if plan.kind == "generate" else {}),
-        "version": stage.VERSION,
+        "version": part.VERSION,
         "schema": records.SCHEMA_VERSION,
         "seed": plan.seed,
         "sidecar": plan.sidecar,
         "on_error": plan.on_error,
         **{f"option {name}": value for name, value in values.items()},
     }
-    if plan.kind == "generate":
-        facts |= stage.facts(config(plan))
+    facts |= part.facts(config(plan))
     if task is not None:
         facts["limit"] = task.limit
         if plan.numbered:

@@ -7,14 +7,14 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
-from socialcli import backends, shards
+from socialcli import backends, registry, shards
 from socialcli.backends import devices
+from socialcli.config import option
 from socialcli.errors import SocialcliError, UsageError, install
-from socialcli.pipeline import engines, shard
 from socialcli.pipeline import plan as planning
+from socialcli.pipeline import shard
 from socialcli.pipeline.plan import Plan, Stats, Task
 from socialcli.pipeline.report import Report
-from socialcli.stages import option
 
 
 @dataclass
@@ -78,8 +78,7 @@ def planned(
     """The plan of a run.
 
     Args:
-        kind: "stages", "importers" or "generate". name: the module's name in that package, or
-            the method.
+        kind, name: of the part (see `Plan`).
         config: the configuration's values (see `profiles.values`).
         sources: input locations; unused where entries are numbered.
         output: folder, pattern, remote prefix or ``-``.
@@ -126,7 +125,7 @@ def execute(plan: Plan, engine: str, engine_options: dict[str, str], report: Rep
     report.start(plan.command, planning.expected(plan, todo) if report.has_bar else None)
     try:
         if todo:
-            total.add(engines.get(engine).run(plan, todo, engine_options, report))
+            total.add(registry.load("engines", engine).run(plan, todo, engine_options, report))
     finally:
         report.finish()
     counts = total.counts
@@ -163,7 +162,7 @@ def _tasks(
 
 
 def _entry_tasks(plan: Plan, output: str, options: RunOptions, shard_size: int) -> tuple[Task, ...]:
-    number = planning.module(plan).count(planning.config(plan))
+    number = planning.stage(plan).count(planning.config(plan))
     if options.limit is not None:
         number = min(number, options.limit)
     if number == 0:
@@ -190,7 +189,7 @@ def _print_plan(plan: Plan) -> None:
     for task in plan.tasks[:20]:
         state = "finished" if shard.finished(plan, task, read=False) else "to do"
         known = ""
-        if plan.kind == "stages" and "-" not in shards.parts(task.source):
+        if not plan.numbered and "-" not in shards.parts(task.source):
             count = sum(1 for _ in shards.scan(task.source))
             samples += count
             known = f", {count} samples"

@@ -67,11 +67,7 @@ def _samples(
     plan: Plan, task: Task, checksums: list[shards.Checksum]
 ) -> Iterator[shards.Sample | shards.Damage]:
     """What a task reads, as far as its limit goes."""
-    if plan.kind == "stages":
-        samples = shards.read_all(task.source, checksums)
-    else:
-        made = planning.module(plan)
-        samples = made.samples(planning.config(plan), task.source, checksums)
+    samples = planning.stage(plan).samples(planning.config(plan), task.source, checksums)
     return samples if task.limit is None else _first(samples, task.limit)
 
 
@@ -123,7 +119,7 @@ def make(plan: Plan, task: Task, loaded: Any, report: Report) -> Callable[[], St
         to be called, on any thread; the next shard can be made meanwhile.
     """
     started = time.perf_counter()
-    stage = planning.module(plan)
+    stage = planning.stage(plan)
     config = planning.config(plan)
     earlier = _earlier_results(plan, task)
     checksums: list[shards.Checksum] = []
@@ -133,14 +129,10 @@ def make(plan: Plan, task: Task, loaded: Any, report: Report) -> Callable[[], St
     where = one_line(task.target if plan.numbered else shards.public(task.source))
     counts = Stats().counts
     problems: list[dict[str, Any]] = []
-    known = domain.limited(describe_models(plan)) if plan.kind == "stages" else {}
+    known = domain.limited(describe_models(plan)) if stage.DOMAIN else {}
     with contextlib.ExitStack() as stack:
         stream = stack.enter_context(output_stream(task.target))
-        writer = (
-            stage.writer(config, task.target, stream)
-            if plan.kind == "generate"
-            else shards.Writer(stream)
-        )
+        writer = stage.writer(config, task.target, stream)
         for outcome in outcomes(
             samples,
             stage,
@@ -352,7 +344,7 @@ def _earlier_results(plan: Plan, task: Task) -> _Earlier | None:
 
 def load_models(plan: Plan) -> Any:
     """The plan's models, or the one line that says why they cannot be had."""
-    stage = planning.module(plan)
+    stage = planning.stage(plan)
     try:
         return stage.load(planning.config(plan))
     except (SampleFailed, SampleFiltered) as error:
@@ -360,4 +352,4 @@ def load_models(plan: Plan) -> Any:
 
 
 def describe_models(plan: Plan) -> list[Any]:
-    return list(planning.module(plan).models(planning.config(plan)))
+    return list(planning.stage(plan).models(planning.config(plan)))

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from socialcli import records
 from socialcli.backends import ModelSpec
+from socialcli.config import ModelOptions, option
 from socialcli.errors import SampleFailed, UsageError
-from socialcli.stages import Item, ModelOptions, option
+from socialcli.pipeline.stage import Item, Stage
 from socialcli.stages.ground import kind_of
 from socialcli.vision import boxes as geometry
 from socialcli.vision import images
@@ -20,11 +21,6 @@ if TYPE_CHECKING:
     from socialcli.records import Box
     from socialcli.shards import Sample
 
-READS: tuple[
-    str, ...
-] = ()  # boxes.json, entities.json, people.json, interactions.json are used where they exist
-WRITES = ("people.json", "identity.npy", "interactions.json")
-VERSION = 1
 
 PARTS = ("identity", "pose", "gaze", "interaction")
 MAX_ASPECT = 50  # a picture longer than this many times its width leaves nothing to look at
@@ -127,77 +123,84 @@ def _specs(config: Config) -> dict[str, ModelSpec]:
     return found
 
 
-def models(config: Config) -> list[ModelSpec]:
-    return list(_specs(config).values())
+class AnnotatePoseStage(Stage):
+    """See `Stage`."""
 
+    READS: tuple[
+        str, ...
+    ] = ()  # boxes.json, entities.json, people.json, interactions.json are used where they exist
+    WRITES = ("people.json", "identity.npy", "interactions.json")
+    VERSION = 1
+    config_type = Config
 
-def load(config: Config) -> Loaded:
-    from socialcli import backends
+    def models(self, config: Config) -> list[ModelSpec]:
+        return list(_specs(config).values())
 
-    for name in ("face_threshold", "keypoint_threshold"):
-        value = getattr(config, name)
-        if value is not None and not 0 <= value <= 1:
-            flag = name.replace("_", "-")
-            raise UsageError(f"--{flag} {value}: expected a number from 0 to 1")
-    loaded = Loaded(**{part: backends.load(spec) for part, spec in _specs(config).items()})
-    if loaded.face is not None and not hasattr(loaded.face, "detect"):
-        raise UsageError(
-            f"--face-backend {config.face_backend} finds no faces; it only embeds them"
-        )
-    if loaded.identity is not None and not _embeds(loaded.identity):
-        name = config.identity_backend or config.face_backend
-        raise UsageError(f"--identity-backend {name} has no identity embedding; use iresnet")
-    if "identity" in parts(config) and loaded.identity is None and _embeds(loaded.face):
-        loaded.identity = loaded.face
-    return loaded
+    def load(self, config: Config) -> Loaded:
+        from socialcli import backends
+
+        for name in ("face_threshold", "keypoint_threshold"):
+            value = getattr(config, name)
+            if value is not None and not 0 <= value <= 1:
+                flag = name.replace("_", "-")
+                raise UsageError(f"--{flag} {value}: expected a number from 0 to 1")
+        loaded = Loaded(**{part: backends.load(spec) for part, spec in _specs(config).items()})
+        if loaded.face is not None and not hasattr(loaded.face, "detect"):
+            raise UsageError(
+                f"--face-backend {config.face_backend} finds no faces; it only embeds them"
+            )
+        if loaded.identity is not None and not _embeds(loaded.identity):
+            name = config.identity_backend or config.face_backend
+            raise UsageError(f"--identity-backend {name} has no identity embedding; use iresnet")
+        if "identity" in parts(config) and loaded.identity is None and _embeds(loaded.face):
+            loaded.identity = loaded.face
+        return loaded
+
+    def prepare(self, config: Config, sample: Sample) -> Work:
+        boxes = sample.record(records.Boxes) if sample.has("boxes.json") else None
+        kinds: dict[int, str] = {}
+        if sample.has("entities.json"):
+            kinds = {e.id: e.kind for e in sample.record(records.Entities).entities}
+        # What the caption calls a person is one; a box no entity names goes by its label.
+        bodies = [
+            b
+            for b in (boxes.boxes if boxes else [])
+            if (kinds.get(b.entity or 0) or kind_of(b.label)) == "person"
+            and geometry.area(geometry.clip(b.xyxy)) > 0
+        ]
+        people = sample.record(records.People) if sample.has("people.json") else None
+        known = sample.record(records.Interactions) if sample.has("interactions.json") else None
+        identity = None
+        if sample.has(records.IDENTITY):
+            identity = records.load_identity(sample.members[records.IDENTITY])
+        image = images.decode(sample.picture())
+        if max(image.size) > MAX_ASPECT * min(image.size):
+            raise SampleFailed(f"picture of {image.width}x{image.height} pixels is too narrow")
+        return Work(image, people, bodies, boxes, known, identity)
+
+    def process(
+        self, config: Config, loaded: Loaded, items: list[Item]
+    ) -> list[dict[str, bytes] | Exception]:
+        """People of each picture: bodies and faces matched, then each part added where missing."""
+        from socialcli.stages import _people
+
+        work: list[Work] = [item.work for item in items]
+        asked = parts(config)
+        scenes = _people.scenes(config, asked, loaded, work)
+        if loaded.face is not None:
+            _people.add_faces(config, loaded, scenes)
+        if loaded.identity is not None:
+            _people.add_identities(loaded, scenes)
+        elif "identity" in asked:
+            _people.say_no_identity(config.face_backend, scenes)
+        if loaded.pose is not None:
+            _people.add_keypoints(loaded, scenes)
+        if loaded.gaze is not None:
+            _people.add_gaze(loaded, scenes)
+        if loaded.interaction is not None:
+            _people.add_interactions(loaded, scenes)
+        return [_people.members(scene) for scene in scenes]
 
 
 def _embeds(backend: Any) -> bool:
     return getattr(backend, "embeds", hasattr(backend, "embed"))
-
-
-def prepare(config: Config, sample: Sample) -> Work:
-    boxes = sample.record(records.Boxes) if sample.has("boxes.json") else None
-    kinds: dict[int, str] = {}
-    if sample.has("entities.json"):
-        kinds = {e.id: e.kind for e in sample.record(records.Entities).entities}
-    # What the caption calls a person is one; a box no entity names goes by its label.
-    bodies = [
-        b
-        for b in (boxes.boxes if boxes else [])
-        if (kinds.get(b.entity or 0) or kind_of(b.label)) == "person"
-        and geometry.area(geometry.clip(b.xyxy)) > 0
-    ]
-    people = sample.record(records.People) if sample.has("people.json") else None
-    known = sample.record(records.Interactions) if sample.has("interactions.json") else None
-    identity = None
-    if sample.has(records.IDENTITY):
-        identity = records.load_identity(sample.members[records.IDENTITY])
-    image = images.decode(sample.picture())
-    if max(image.size) > MAX_ASPECT * min(image.size):
-        raise SampleFailed(f"picture of {image.width}x{image.height} pixels is too narrow")
-    return Work(image, people, bodies, boxes, known, identity)
-
-
-def process(
-    config: Config, loaded: Loaded, items: list[Item]
-) -> list[dict[str, bytes] | Exception]:
-    """People of each picture: bodies and faces matched, then each part added where missing."""
-    from socialcli.stages import _people
-
-    work: list[Work] = [item.work for item in items]
-    asked = parts(config)
-    scenes = _people.scenes(config, asked, loaded, work)
-    if loaded.face is not None:
-        _people.add_faces(config, loaded, scenes)
-    if loaded.identity is not None:
-        _people.add_identities(loaded, scenes)
-    elif "identity" in asked:
-        _people.say_no_identity(config.face_backend, scenes)
-    if loaded.pose is not None:
-        _people.add_keypoints(loaded, scenes)
-    if loaded.gaze is not None:
-        _people.add_gaze(loaded, scenes)
-    if loaded.interaction is not None:
-        _people.add_interactions(loaded, scenes)
-    return [_people.members(scene) for scene in scenes]

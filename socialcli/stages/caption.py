@@ -8,16 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from socialcli import backends, records
 from socialcli.backends.roles import Generation
+from socialcli.config import ModelOptions, option
 from socialcli.errors import SampleFailed, UsageError
-from socialcli.stages import Item, ModelOptions, option
+from socialcli.pipeline.stage import Item, Stage
 
 if TYPE_CHECKING:
     from socialcli.backends import ModelSpec
     from socialcli.shards import Sample
 
-READS = ()
-WRITES = ("caption.json",)
-VERSION = 1
 
 DEFAULT_MAX_TOKENS = 30  # for a backend from outside that does not name its own
 
@@ -60,20 +58,78 @@ def _spec(config: Config) -> ModelSpec:
     )
 
 
-def models(config: Config) -> list[ModelSpec]:
-    return [_spec(config)]
+class CaptionStage(Stage):
+    """See `Stage`."""
 
+    READS = ()
+    WRITES = ("caption.json",)
+    VERSION = 1
+    config_type = Config
 
-def load(config: Config) -> Any:
-    """The captioner.
+    def models(self, config: Config) -> list[ModelSpec]:
+        return [_spec(config)]
 
-    Raises:
-        UsageError: an option outside its range, or a captions file that cannot be read.
-        ModelMissing: the checkpoint is not here and could not be fetched.
-    """
-    if _spec(config).backend != "given":
-        _check(config)
-    return backends.load(_spec(config))
+    def load(self, config: Config) -> Any:
+        """The captioner.
+
+        Raises:
+            UsageError: an option outside its range, or a captions file that cannot be read.
+            ModelMissing: the checkpoint is not here and could not be fetched.
+        """
+        if _spec(config).backend != "given":
+            _check(config)
+        return backends.load(_spec(config))
+
+    def prepare(self, config: Config, sample: Sample) -> Work:
+        """The decoded picture, or the given caption's bytes (no picture is needed then).
+
+        Raises:
+            SampleFailed: the picture cannot be decoded.
+        """
+        from socialcli.vision import images
+
+        existing = sample.members.get("caption.json")
+        if _spec(config).backend == "given":
+            source = sample.record(records.Meta).source if sample.has("meta.json") else ""
+            return Work(existing=existing, text=sample.members.get("txt"), source=source)
+        if config.keep_existing and existing is not None:
+            return Work(existing=existing)
+        return Work(picture=images.decode(sample.picture()))
+
+    def process(
+        self, config: Config, loaded: Any, items: list[Item]
+    ) -> list[dict[str, bytes] | Exception]:
+        """One caption.json per sample; a SampleFailed where no caption came of it."""
+        if _spec(config).backend == "given":
+            return [_given(config, loaded, item) for item in items]
+        max_tokens: int = getattr(loaded, "max_tokens", DEFAULT_MAX_TOKENS)
+        if config.max_tokens is not None:
+            max_tokens = config.max_tokens
+        how = Generation(
+            prompt=config.prompt,
+            beams=config.beams,
+            nucleus=config.nucleus,
+            temperature=config.temperature,
+            max_tokens=max_tokens,
+            repetition_penalty=config.repetition_penalty,
+        )
+        model = _with_options(loaded.model, how)
+        new = [item for item in items if item.work.picture is not None]
+        texts = (
+            loaded.caption([i.work.picture for i in new], how, [i.seed for i in new]) if new else []
+        )
+        written = dict(zip((item.key for item in new), texts, strict=True))
+        results: list[dict[str, bytes] | Exception] = []
+        for item in items:
+            if item.work.picture is None:
+                results.append(_kept(item))
+                continue
+            text = clean(written[item.key])
+            if text:
+                results.append({"caption.json": records.dump(records.Caption(text, model=model))})
+            else:
+                results.append(SampleFailed(f"{model.backend} wrote an empty caption"))
+        return results
 
 
 def _check(config: Config) -> None:
@@ -104,55 +160,6 @@ class Work:
     source: str = ""
 
 
-def prepare(config: Config, sample: Sample) -> Work:
-    """The decoded picture, or the given caption's bytes (no picture is needed then).
-
-    Raises:
-        SampleFailed: the picture cannot be decoded.
-    """
-    from socialcli.vision import images
-
-    existing = sample.members.get("caption.json")
-    if _spec(config).backend == "given":
-        source = sample.record(records.Meta).source if sample.has("meta.json") else ""
-        return Work(existing=existing, text=sample.members.get("txt"), source=source)
-    if config.keep_existing and existing is not None:
-        return Work(existing=existing)
-    return Work(picture=images.decode(sample.picture()))
-
-
-def process(config: Config, loaded: Any, items: list[Item]) -> list[dict[str, bytes] | Exception]:
-    """One caption.json per sample; a SampleFailed where no caption came of it."""
-    if _spec(config).backend == "given":
-        return [_given(config, loaded, item) for item in items]
-    max_tokens: int = getattr(loaded, "max_tokens", DEFAULT_MAX_TOKENS)
-    if config.max_tokens is not None:
-        max_tokens = config.max_tokens
-    how = Generation(
-        prompt=config.prompt,
-        beams=config.beams,
-        nucleus=config.nucleus,
-        temperature=config.temperature,
-        max_tokens=max_tokens,
-        repetition_penalty=config.repetition_penalty,
-    )
-    model = _with_options(loaded.model, how)
-    new = [item for item in items if item.work.picture is not None]
-    texts = loaded.caption([i.work.picture for i in new], how, [i.seed for i in new]) if new else []
-    written = dict(zip((item.key for item in new), texts, strict=True))
-    results: list[dict[str, bytes] | Exception] = []
-    for item in items:
-        if item.work.picture is None:
-            results.append(_kept(item))
-            continue
-        text = clean(written[item.key])
-        if text:
-            results.append({WRITES[0]: records.dump(records.Caption(text, model=model))})
-        else:
-            results.append(SampleFailed(f"{model.backend} wrote an empty caption"))
-    return results
-
-
 def _with_options(model: records.Model, how: Generation) -> records.Model:
     """The model's record with how it wrote; what had no part in it is left out."""
     options: dict[str, Any] = {
@@ -180,7 +187,7 @@ def _given(config: Config, loaded: Any, item: Item) -> dict[str, bytes] | Except
     found = [text for text in found if text]
     if found:
         caption = records.Caption(found[0], others=found[1:], model=loaded.model)
-        return {WRITES[0]: records.dump(caption)}
+        return {"caption.json": records.dump(caption)}
     if config.captions:
         return SampleFailed(f"{config.captions} has no caption for this key")
     if work.text is not None:
@@ -196,7 +203,7 @@ def _kept(item: Item) -> dict[str, bytes] | Exception:
         records.load(records.Caption, item.work.existing, "caption.json")
     except SampleFailed as error:
         return error
-    return {WRITES[0]: item.work.existing}
+    return {"caption.json": item.work.existing}
 
 
 def clean(text: str) -> str:

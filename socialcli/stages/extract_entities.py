@@ -6,16 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from socialcli import backends, records
+from socialcli.config import ModelOptions, option
 from socialcli.errors import SampleFailed, SampleFiltered, UsageError
-from socialcli.stages import Item, ModelOptions, option
+from socialcli.pipeline.stage import Item, Stage
 
 if TYPE_CHECKING:
     from socialcli.backends import ModelSpec
     from socialcli.shards import Sample
 
-READS = ("caption.json",)
-WRITES = ("entities.json",)
-VERSION = 1
 
 KINDS = ("person", "animal", "object")
 MAX_CHARACTERS = 10_000  # the parser's memory grows with the text; captions have a few hundred
@@ -35,24 +33,59 @@ class Config(ModelOptions):
     batch_size: int = option(256, "Captions per call.", affects_result=False)
 
 
-def models(config: Config) -> list[ModelSpec]:
-    return [
-        backends.ModelSpec(
-            "entities", config.backend, model=config.spacy_model or "", device=config.device
-        )
-    ]
+class ExtractEntitiesStage(Stage):
+    """See `Stage`."""
 
+    READS = ("caption.json",)
+    WRITES = ("entities.json",)
+    VERSION = 1
+    config_type = Config
 
-def load(config: Config) -> Any:
-    """The extractor.
+    def models(self, config: Config) -> list[ModelSpec]:
+        return [
+            backends.ModelSpec(
+                "entities", config.backend, model=config.spacy_model or "", device=config.device
+            )
+        ]
 
-    Raises:
-        UsageError: an option that cannot be used. ModelMissing: no spaCy model.
-    """
-    _kinds(config)
-    if config.max_entities is not None and config.max_entities < 1:
-        raise UsageError(f"--max-entities {config.max_entities}: at least 1")
-    return backends.load(models(config)[0])
+    def load(self, config: Config) -> Any:
+        """The extractor.
+
+        Raises:
+            UsageError: an option that cannot be used. ModelMissing: no spaCy model.
+        """
+        _kinds(config)
+        if config.max_entities is not None and config.max_entities < 1:
+            raise UsageError(f"--max-entities {config.max_entities}: at least 1")
+        return backends.load(self.models(config)[0])
+
+    def prepare(self, config: Config, sample: Sample) -> str:
+        """The caption's text.
+
+        Raises:
+            SampleFailed: there is no caption, or one far longer than any caption.
+        """
+        text = sample.record(records.Caption).text
+        if len(text) > MAX_CHARACTERS:
+            raise SampleFailed(
+                f"the caption has {len(text)} characters; the limit is {MAX_CHARACTERS}"
+            )
+        return text
+
+    def process(
+        self, config: Config, loaded: Any, items: list[Item]
+    ) -> list[dict[str, bytes] | Exception]:
+        """One entities.json a sample; SampleFiltered where nothing is kept (--drop-empty)."""
+        kinds = _kinds(config)
+        found = loaded.extract([item.work for item in items])
+        results: list[dict[str, bytes] | Exception] = []
+        for entities in found:
+            kept = keep(entities, kinds, config.max_entities)
+            if config.drop_empty and not kept.entities:
+                results.append(SampleFiltered("the caption names no entity that is kept"))
+            else:
+                results.append({self.WRITES[0]: records.dump(kept)})
+        return results
 
 
 def _kinds(config: Config) -> set[str]:
@@ -60,32 +93,6 @@ def _kinds(config: Config) -> set[str]:
     if not kinds or kinds - set(KINDS):
         raise UsageError(f"--keep-kinds '{config.keep_kinds}': some of {', '.join(KINDS)}")
     return kinds
-
-
-def prepare(config: Config, sample: Sample) -> str:
-    """The caption's text.
-
-    Raises:
-        SampleFailed: there is no caption, or one far longer than any caption.
-    """
-    text = sample.record(records.Caption).text
-    if len(text) > MAX_CHARACTERS:
-        raise SampleFailed(f"the caption has {len(text)} characters; the limit is {MAX_CHARACTERS}")
-    return text
-
-
-def process(config: Config, loaded: Any, items: list[Item]) -> list[dict[str, bytes] | Exception]:
-    """One entities.json per sample; SampleFiltered where nothing is kept and --drop-empty is on."""
-    kinds = _kinds(config)
-    found = loaded.extract([item.work for item in items])
-    results: list[dict[str, bytes] | Exception] = []
-    for entities in found:
-        kept = keep(entities, kinds, config.max_entities)
-        if config.drop_empty and not kept.entities:
-            results.append(SampleFiltered("the caption names no entity that is kept"))
-        else:
-            results.append({WRITES[0]: records.dump(kept)})
-    return results
 
 
 def keep(found: records.Entities, kinds: set[str], most: int | None) -> records.Entities:

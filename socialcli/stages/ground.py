@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from socialcli import records
 from socialcli.backends import ModelSpec
+from socialcli.config import ModelOptions, option
 from socialcli.errors import SampleFailed, SampleFiltered, UsageError
-from socialcli.stages import Item, ModelOptions, option
+from socialcli.pipeline.stage import Item, Stage
 from socialcli.vision import boxes, images
 
 if TYPE_CHECKING:
@@ -18,9 +19,6 @@ if TYPE_CHECKING:
     from socialcli.backends.roles import Detection, Grounder
     from socialcli.shards import Sample
 
-READS = ("entities.json",)
-WRITES = ("boxes.json",)
-VERSION = 1
 
 MAX_ASPECT = 50  # a picture longer than this many times its width leaves nothing to look at
 
@@ -73,29 +71,87 @@ class Work:
     kept: bytes = b""
 
 
-def models(config: Config) -> list[ModelSpec]:
-    options: dict[str, Any] = {"phrase_score": config.phrase_score}
-    for name in ("model_config", "text_encoder"):
-        if getattr(config, name):
-            options[name] = getattr(config, name)
-    return [
-        ModelSpec(
-            "ground",
-            config.backend,
-            config.model or "",
-            config.revision,
-            config.device,
-            config.dtype,
-            options,
-        )
-    ]
+class GroundStage(Stage):
+    """See `Stage`."""
 
+    READS = ("entities.json",)
+    WRITES = ("boxes.json",)
+    VERSION = 1
+    config_type = Config
 
-def load(config: Config) -> Grounder:
-    from socialcli import backends
+    def models(self, config: Config) -> list[ModelSpec]:
+        options: dict[str, Any] = {"phrase_score": config.phrase_score}
+        for name in ("model_config", "text_encoder"):
+            if getattr(config, name):
+                options[name] = getattr(config, name)
+        return [
+            ModelSpec(
+                "ground",
+                config.backend,
+                config.model or "",
+                config.revision,
+                config.device,
+                config.dtype,
+                options,
+            )
+        ]
 
-    _check(config)
-    return backends.load(models(config)[0])
+    def load(self, config: Config) -> Grounder:
+        from socialcli import backends
+
+        _check(config)
+        return backends.load(self.models(config)[0])
+
+    def prepare(self, config: Config, sample: Sample) -> Work:
+        if config.keep_existing and sample.has("boxes.json"):
+            return Work(None, [], sample.members["boxes.json"])
+        if config.classes is not None:
+            targets = [Target(c, c, None, kind_of(c), 0) for c in _classes(config)]
+        else:
+            targets = [
+                Target(
+                    e.text if config.query == "phrase" else e.head, e.head, e.id, e.kind, e.count
+                )
+                for e in sample.record(records.Entities).entities
+            ]
+        image = images.decode(sample.picture())
+        if max(image.size) > MAX_ASPECT * min(image.size):
+            raise SampleFailed(f"picture of {image.width}x{image.height} pixels is too narrow")
+        return Work(image, targets)
+
+    def process(
+        self, config: Config, loaded: Grounder, items: list[Item]
+    ) -> list[dict[str, bytes] | Exception]:
+        """Boxes of each sample; those without anything to look for skip the model."""
+        kinds = getattr(loaded, "kinds", None)
+        asked = []
+        for item in items:
+            targets = [t for t in item.work.targets if kinds is None or t.kind in kinds]
+            queries = sorted({t.kind for t in targets}) if kinds else [t.query for t in targets]
+            asked.append((targets, queries))
+        busy = [i for i, (_, queries) in enumerate(asked) if queries]
+        answers: dict[int, list[Detection]] = {}
+        if busy:
+            found = loaded.ground(
+                [items[i].work.image for i in busy],
+                [asked[i][1] for i in busy],
+                config.box_threshold,
+                config.text_threshold,
+            )
+            answers = dict(zip(busy, found, strict=True))
+        results: list[dict[str, bytes] | Exception] = []
+        for i, item in enumerate(items):
+            if item.work.image is None:
+                results.append({"boxes.json": item.work.kept})
+                continue
+            targets, queries = asked[i]
+            link = _by_kind if kinds else _by_phrase
+            try:
+                chosen = link(config, targets, queries, answers.get(i, []))
+                results.append(_member(config, loaded, item.work.image, chosen))
+            except (SampleFailed, SampleFiltered) as error:
+                results.append(error)
+        return results
 
 
 def _check(config: Config) -> None:
@@ -126,57 +182,6 @@ def _limit(config: Config, count: int) -> int | None:
 
 def _classes(config: Config) -> list[str]:
     return [name.strip() for name in (config.classes or "").split(",") if name.strip()]
-
-
-def prepare(config: Config, sample: Sample) -> Work:
-    if config.keep_existing and sample.has("boxes.json"):
-        return Work(None, [], sample.members["boxes.json"])
-    if config.classes is not None:
-        targets = [Target(c, c, None, kind_of(c), 0) for c in _classes(config)]
-    else:
-        targets = [
-            Target(e.text if config.query == "phrase" else e.head, e.head, e.id, e.kind, e.count)
-            for e in sample.record(records.Entities).entities
-        ]
-    image = images.decode(sample.picture())
-    if max(image.size) > MAX_ASPECT * min(image.size):
-        raise SampleFailed(f"picture of {image.width}x{image.height} pixels is too narrow")
-    return Work(image, targets)
-
-
-def process(
-    config: Config, loaded: Grounder, items: list[Item]
-) -> list[dict[str, bytes] | Exception]:
-    """Boxes of each sample; those without anything to look for skip the model."""
-    kinds = getattr(loaded, "kinds", None)
-    asked = []
-    for item in items:
-        targets = [t for t in item.work.targets if kinds is None or t.kind in kinds]
-        queries = sorted({t.kind for t in targets}) if kinds else [t.query for t in targets]
-        asked.append((targets, queries))
-    busy = [i for i, (_, queries) in enumerate(asked) if queries]
-    answers: dict[int, list[Detection]] = {}
-    if busy:
-        found = loaded.ground(
-            [items[i].work.image for i in busy],
-            [asked[i][1] for i in busy],
-            config.box_threshold,
-            config.text_threshold,
-        )
-        answers = dict(zip(busy, found, strict=True))
-    results: list[dict[str, bytes] | Exception] = []
-    for i, item in enumerate(items):
-        if item.work.image is None:
-            results.append({"boxes.json": item.work.kept})
-            continue
-        targets, queries = asked[i]
-        link = _by_kind if kinds else _by_phrase
-        try:
-            chosen = link(config, targets, queries, answers.get(i, []))
-            results.append(_member(config, loaded, item.work.image, chosen))
-        except (SampleFailed, SampleFiltered) as error:
-            results.append(error)
-    return results
 
 
 def _member(

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from socialcli import records
 from socialcli.backends import ModelSpec
+from socialcli.config import ModelOptions, option
 from socialcli.errors import SampleFailed, SampleFiltered, UsageError
-from socialcli.stages import Item, ModelOptions, option
+from socialcli.pipeline.stage import Item, Stage
 from socialcli.stages.ground import MAX_ASPECT, kind_of
 from socialcli.vision import boxes, images
 
@@ -18,10 +19,6 @@ if TYPE_CHECKING:
 
     from socialcli.backends.roles import Segment, Segmenter
     from socialcli.shards import Sample
-
-READS = ("boxes.json",)
-WRITES = ("masks.json",)
-VERSION = 1
 
 
 @dataclass
@@ -54,79 +51,86 @@ class Work:
     kept: bytes = b""
 
 
-def models(config: Config) -> list[ModelSpec]:
-    options = {"mask_threshold": config.mask_threshold, "prompts": config.prompts}
-    return [
-        ModelSpec(
-            "segment",
-            config.backend,
-            config.model or "",
-            config.revision,
-            config.device,
-            config.dtype,
-            options,
-        )
-    ]
+class SegmentStage(Stage):
+    """See `Stage`."""
 
+    READS = ("boxes.json",)
+    WRITES = ("masks.json",)
+    VERSION = 1
+    config_type = Config
 
-def load(config: Config) -> Segmenter:
-    from socialcli import backends
-
-    for name in ("min_iou", "min_stability", "min_area"):
-        if not 0 <= getattr(config, name) <= 1:
-            flag = name.replace("_", "-")
-            raise UsageError(f"--{flag} {getattr(config, name)}: expected a number from 0 to 1")
-    if config.prompts < 1:
-        raise UsageError(f"--prompts {config.prompts}: expected a number from 1 on")
-    return backends.load(models(config)[0])
-
-
-def prepare(config: Config, sample: Sample) -> Work:
-    if config.keep_existing and sample.has("masks.json"):
-        return Work(None, [], [], sample.members["masks.json"])
-    found = sample.record(records.Boxes).boxes
-    kinds: dict[int, str] = {}
-    if sample.has("entities.json"):
-        kinds = {e.id: e.kind for e in sample.record(records.Entities).entities}
-    image = images.decode(sample.picture())
-    if max(image.size) > MAX_ASPECT * min(image.size):
-        raise SampleFailed(f"picture of {image.width}x{image.height} pixels is too narrow")
-    # A box outside the picture, or without area, holds nothing to segment.
-    inside = [replace(b, xyxy=boxes.clip(b.xyxy)) for b in found]
-    inside = [b for b in inside if boxes.area(b.xyxy) > 0]
-    return Work(image, inside, [kinds.get(b.entity or 0) or kind_of(b.label) for b in inside])
-
-
-def process(
-    config: Config, loaded: Segmenter, items: list[Item]
-) -> list[dict[str, bytes] | Exception]:
-    """Masks of each sample; those without boxes skip the model."""
-    kinds = getattr(loaded, "kinds", None)
-    asked = [
-        [
-            b
-            for b, kind in zip(item.work.boxes, item.work.kinds, strict=True)
-            if kinds is None or kind in kinds
+    def models(self, config: Config) -> list[ModelSpec]:
+        options = {"mask_threshold": config.mask_threshold, "prompts": config.prompts}
+        return [
+            ModelSpec(
+                "segment",
+                config.backend,
+                config.model or "",
+                config.revision,
+                config.device,
+                config.dtype,
+                options,
+            )
         ]
-        for item in items
-    ]
-    busy = [i for i, prompts in enumerate(asked) if prompts]
-    answers: dict[int, list[Segment]] = {}
-    if busy:
-        found = loaded.segment(
-            [items[i].work.image for i in busy], [[b.xyxy for b in asked[i]] for i in busy]
-        )
-        answers = dict(zip(busy, found, strict=True))
-    results: list[dict[str, bytes] | Exception] = []
-    for i, item in enumerate(items):
-        if item.work.image is None:
-            results.append({"masks.json": item.work.kept})
-            continue
-        try:
-            results.append(_member(config, loaded, item.work.image, asked[i], answers.get(i, [])))
-        except (SampleFailed, SampleFiltered) as error:
-            results.append(error)
-    return results
+
+    def load(self, config: Config) -> Segmenter:
+        from socialcli import backends
+
+        for name in ("min_iou", "min_stability", "min_area"):
+            if not 0 <= getattr(config, name) <= 1:
+                flag = name.replace("_", "-")
+                raise UsageError(f"--{flag} {getattr(config, name)}: expected a number from 0 to 1")
+        if config.prompts < 1:
+            raise UsageError(f"--prompts {config.prompts}: expected a number from 1 on")
+        return backends.load(self.models(config)[0])
+
+    def prepare(self, config: Config, sample: Sample) -> Work:
+        if config.keep_existing and sample.has("masks.json"):
+            return Work(None, [], [], sample.members["masks.json"])
+        found = sample.record(records.Boxes).boxes
+        kinds: dict[int, str] = {}
+        if sample.has("entities.json"):
+            kinds = {e.id: e.kind for e in sample.record(records.Entities).entities}
+        image = images.decode(sample.picture())
+        if max(image.size) > MAX_ASPECT * min(image.size):
+            raise SampleFailed(f"picture of {image.width}x{image.height} pixels is too narrow")
+        # A box outside the picture, or without area, holds nothing to segment.
+        inside = [replace(b, xyxy=boxes.clip(b.xyxy)) for b in found]
+        inside = [b for b in inside if boxes.area(b.xyxy) > 0]
+        return Work(image, inside, [kinds.get(b.entity or 0) or kind_of(b.label) for b in inside])
+
+    def process(
+        self, config: Config, loaded: Segmenter, items: list[Item]
+    ) -> list[dict[str, bytes] | Exception]:
+        """Masks of each sample; those without boxes skip the model."""
+        kinds = getattr(loaded, "kinds", None)
+        asked = [
+            [
+                b
+                for b, kind in zip(item.work.boxes, item.work.kinds, strict=True)
+                if kinds is None or kind in kinds
+            ]
+            for item in items
+        ]
+        busy = [i for i, prompts in enumerate(asked) if prompts]
+        answers: dict[int, list[Segment]] = {}
+        if busy:
+            found = loaded.segment(
+                [items[i].work.image for i in busy], [[b.xyxy for b in asked[i]] for i in busy]
+            )
+            answers = dict(zip(busy, found, strict=True))
+        results: list[dict[str, bytes] | Exception] = []
+        for i, item in enumerate(items):
+            if item.work.image is None:
+                results.append({"masks.json": item.work.kept})
+                continue
+            try:
+                results.append(
+                    _member(config, loaded, item.work.image, asked[i], answers.get(i, []))
+                )
+            except (SampleFailed, SampleFiltered) as error:
+                results.append(error)
+        return results
 
 
 def _member(

@@ -40,8 +40,7 @@ def usable(
         why = next(iter(index.unusable.values()), "there are none")
         raise UsageError(f"{_named(places)}: no sample to train on ({why})")
     index = _complete(method, index, _named(places), report)
-    if hasattr(method, "select"):
-        index = method.select(config, index)
+    index = method.select(config, index)
     _one_passes(method, config, index, _named(places))
     return index
 
@@ -79,8 +78,7 @@ def _one_passes(method: Any, config: TrainingOptions, index: indexing.Index, whe
         try:
             sample.check()
             images.facts(sample.picture())
-            if hasattr(method, "check"):
-                method.check(config, sample)
+            method.check(config, sample)
             return
         except SampleFailed as error:
             reasons[str(error)] += 1

@@ -1,59 +1,6 @@
 """The training loop that `train` and `invert` share; a method is one file that plugs into it.
 
-A method is a module (``socialcli/methods/{train,invert}/NAME.py``; nothing heavy is imported at its
-top, since `--help` reads it) with
-
-    ``__doc__``                first line: its line in `--help`
-    ``VERSION``                raised when the same options train otherwise
-    ``READS``                  members every sample must have, besides its picture
-    ``Config``                 a dataclass that inherits `options.TrainingOptions`
-    ``load(config, place)``    the state: networks on ``place.device``, frozen ones in
-                               ``place.dtype``, and whatever else the method keeps;
-                               ``place.index`` is the data (`shards.index.Index`),
-                               ``place.clock("decode")`` a context that `--profile-steps` counts
-    ``trainable(state)``       one ``nn.Module``: its parameters with ``requires_grad`` are
-                               trained, it is what a checkpoint holds
-    ``prepare(state, sample, variant)``
-                               one `shards.Sample` -> a dict of tensors (on the CPU) and plain
-                               values; on a thread, so it changes nothing in ``state``;
-                               ``variant.random`` gives augmentation its numbers (`draw.Variant`);
-                               raises SampleFailed, and the sample is replaced by another
-    ``losses(state, batch, draw)``
-                               name -> (B,) float32: the loss of each sample, before the weight
-                               below, 0 where it is silent; ``draw`` (`draw.Draw`) gives the noise,
-                               the timesteps and all other numbers, by name
-    ``weights(config)``        name -> factor of each of these losses
-    ``save(state, folder, metadata)``
-                               the result as files in ``folder``; ``metadata`` (str -> str) goes
-                               into the header of every safetensors file
-                               (`models.weights.write`, whose bytes are always the same)
-
-and, if it wants to,
-
-    ``check_options(config)``  UsageError for options that make no sense
-    ``models(config)``         the `ModelSpec` of every model it loads, for the record
-    ``check(config, sample)``  SampleFailed if this sample cannot be used (no face, no subject);
-                               asked before models are loaded, until one sample passes
-    ``select(config, index)``  the `shards.index.Index` cut to what it trains on, before models
-    ``features(state, examples)``
-                               a list of `prepare`'s dicts (their tensors on the CPU) -> as many
-                               dicts: all that ``losses`` needs of a sample that no step changes
-                               (latents, embeddings of x_0, boxes, words). No gradient. Each is
-                               made once per (key, variant) and then stands in for the example.
-                               With ``--variants`` above 0 it is kept in memory and on disk, and
-                               the picture is not even decoded again. Values: tensors or JSON
-    ``facts(state)``           str -> str: what only the loaded models tell, and a run that goes on
-                               must find as it was
-    ``collate(state, examples)``   the batch; default: tensors of equal shape are stacked and
-                               moved to ``place.device``, everything else becomes a list of B
-    ``groups(state)``          the optimiser's parameter groups (``scale`` multiplies a group's
-                               learning rate); default: one, with the options' values
-    ``after_step(state)``      after each optimiser step (a projection)
-    ``validate(state)``        list of (caption, PIL picture); must not draw from global
-                               generators; the trainable module is in eval mode meanwhile
-
-The sum over the losses of weight x value, averaged over the global batch, is what a step goes down
-(a silent sample counts as 0), so that micro-batches, processes and one large batch agree.
+`socialcli.training.method` says what a method has.
 
 What the loop promises
     * The order of the data is a function of (seed, epoch), all noise one of (seed, step, position
@@ -88,6 +35,7 @@ from socialcli.pipeline.report import Report
 from socialcli.training import checkpoints, data, examples, logs, options, pictures, provenance
 from socialcli.training.draw import seeded
 from socialcli.training.features import Features, stamp
+from socialcli.training.method import TrainMethod
 from socialcli.training.options import TrainingOptions
 from socialcli.training.place import gathered, here, sole_owner
 from socialcli.training.step import Stepper, optimiser
@@ -96,12 +44,17 @@ WARM = 2  # steps of a profile that are not counted
 
 
 def run(
-    command: str, name: str, method: Any, values: dict[str, Any], inputs: list[str], output: str
+    command: str,
+    name: str,
+    method: TrainMethod,
+    values: dict[str, Any],
+    inputs: list[str],
+    output: str,
 ) -> None:
     """Train, or go on with a training that stopped.
 
     Args:
-        command: "train" or "invert". name: of the method. method: its module.
+        command: "train" or "invert". name: of the method. method: the method.
         values: of its Config, with device and dtype resolved (`backends.devices.resolved`).
         inputs: shards. output: a folder.
 
@@ -109,26 +62,30 @@ def run(
         UsageError: options, data or a checkpoint that do not fit, before any model is loaded
             where that can be told before. SocialcliError: the run could not go on.
     """
-    config = method.Config(**options.resolved(values))
+    config = method.config_type(**options.resolved(values))
     options.check(config)
-    if hasattr(method, "check_options"):
-        method.check_options(config)
+    method.check_options(config)
     logs.check(options.logs(config))
-    if hasattr(method, "models"):
-        backends.require(method.models(config))
+    backends.require(method.models(config))
     if not inputs:
         raise UsageError(f"{command}: which shards?")
     if output == "-" or shards.is_url(output):
         raise UsageError(f"-o {output}: training writes to a local folder")
-    Run(command, name, method, config, inputs, Path(output)).go()
+    phases = method.phases(config, Path(output))
+    for phase in phases:
+        options.check(phase.config)
+        backends.require(phase.method.models(phase.config))
+    for phase in phases:
+        run = Run(command, name, phase.method, phase.config, inputs, Path(output) / phase.name)
+        run.go()
 
 
 class Run:
     """One training run, in one of its processes."""
 
     def __init__(
-        self, command: str, name: str, method: Any, config: TrainingOptions, inputs: list[str],
-        output: Path,
+        self, command: str, name: str, method: TrainMethod, config: TrainingOptions,
+        inputs: list[str], output: Path,
     ) -> None:  # fmt: skip
         self.command, self.name, self.method, self.config = command, name, method, config
         self.inputs, self.output = inputs, output
@@ -199,12 +156,12 @@ class Run:
 
         torch.manual_seed(seeded(self.config.seed, "load"))  # of weights that are drawn
         state = self.method.load(self.config, self.place)
-        self.facts = self.method.facts(state) if hasattr(self.method, "facts") else {}
+        self.facts = self.method.facts(state)
         module = self.method.trainable(state)
         if not any(p.requires_grad for p in module.parameters()):
             raise UsageError(f"{self.command} --method {self.name}: nothing to train")
         cache = None
-        if hasattr(self.method, "features"):
+        if self.method.has("features"):
             # Without end, no variant comes twice: there is nothing to keep.
             again = self.config.variants > 0
             memory, disk = (self.config.cache_memory, self.config.cache_disk) if again else (0, 0)
@@ -227,7 +184,8 @@ class Run:
         root = Path(self.config.cache) if self.config.cache else self.output / "cache"
         shared = {f.name for f in dataclasses.fields(TrainingOptions)}
         own = [f.name for f in dataclasses.fields(self.config) if f.name not in shared]
-        names = [*getattr(self.method, "FEATURES", own), "seed", "variants", "dtype"]
+        depends = own if self.method.FEATURES is None else self.method.FEATURES
+        names = [*depends, "seed", "variants", "dtype"]
         facts = {name: getattr(self.config, name) for name in names}
         # Where a model was there may be another one by now.
         facts["files"] = [stamp(value) for value in facts.values() if isinstance(value, str)]
@@ -330,7 +288,7 @@ class Run:
         temporary.rmdir()
 
     def _validate(self) -> None:
-        if not self.place.first or not hasattr(self.method, "validate"):
+        if not self.place.first or not self.method.has("validate"):
             return
         import torch
 

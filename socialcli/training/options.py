@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from socialcli.config import option
 from socialcli.errors import UsageError
-from socialcli.stages import option
 
 SCHEDULES = ("constant", "linear", "cosine")
 OPTIMISERS = ("adamw", "adam", "sgd")

@@ -41,7 +41,6 @@ def describe(
     command: str, name: str, method: Any, config: TrainingOptions, index: Index
 ) -> dict[str, Any]:
     """The whole record: command, options, data, models, versions, commit."""
-    models = getattr(method, "models", None)
     return {
         "command": command,
         "method": name,
@@ -52,7 +51,7 @@ def describe(
             "samples": len(index),
             "fingerprint": index.fingerprint(),
         },
-        "models": [dataclasses.asdict(spec) for spec in models(config)] if models else [],
+        "models": [dataclasses.asdict(spec) for spec in method.models(config)],
         "versions": {**versions(), **_packages()},
         "commit": commit(),
     }

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from socialcli.errors import SocialcliError
 from socialcli.training import options
 from socialcli.training.draw import Draw, seeded
-from socialcli.training.examples import Examples, Ready, collate
+from socialcli.training.examples import Examples, Ready
 from socialcli.training.place import gathered, summed
 
 if TYPE_CHECKING:
@@ -86,8 +86,7 @@ class Stepper:
             norm = self._norm()
             means = self._means(each, keys, norm, event)
             self.optimiser.step()
-            if hasattr(self.method, "after_step"):
-                self.method.after_step(self.state)
+            self.method.after_step(self.state)
         self.step += 1
         epoch = self.step * config.batch_size / len(self.place.index)
         return {**means, "learning_rate": rate, "gradient_norm": norm, "epoch": epoch}
@@ -134,9 +133,7 @@ class Stepper:
                 for r, values in zip(some, made, strict=True):
                     r.features = self.features.put(r.item, r.variant, values)
         chosen: list[Any] = [r.features if r.features is not None else r.example for r in ready]
-        if hasattr(self.method, "collate"):
-            return self.method.collate(self.state, chosen)
-        return collate(chosen, self.place.device)
+        return self.method.collate(self.state, chosen)
 
     def _norm(self) -> float:
         """The gradient's norm before it is clipped."""
@@ -196,7 +193,7 @@ def optimiser(
     import torch
 
     parameters = [p for p in module.parameters() if p.requires_grad]
-    groups = method.groups(state) if hasattr(method, "groups") else [{"params": parameters}]
+    groups = method.groups(state)
     kinds = {p.device.type for p in parameters}
     fused = kinds <= {"cuda", "cpu"} and all(p.is_floating_point() for p in parameters)
     common: dict[str, Any] = {"lr": config.learning_rate, "weight_decay": config.weight_decay}

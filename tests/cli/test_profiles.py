@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from socialcli import methods
+from socialcli import registry
 from socialcli.cli import profiles
+from socialcli.config import MISSING, option
 from socialcli.errors import UsageError
-from socialcli.stages import MISSING, option
 
 
 @dataclass
@@ -96,17 +96,11 @@ def test_named_profiles_from_a_folder_of_ones_own(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", sorted(profiles.names()))
 def test_the_profiles_that_come_along_fit_their_stages(name):
-    import importlib
-
-    from socialcli.cli.app import LazyGroup
-
     tables, _ = profiles.load(name)
-    files = LazyGroup().files()
     for command in tables:
         if command in ("train", "invert", "generate", "score"):
             continue  # their options come with their own work
-        kind, file = files[command]
-        config_type = importlib.import_module(f"socialcli.{kind}.{file.stem}").Config
+        config_type = registry.load("stages", command).config_type
         found = profiles.values(name, command, config_type, {})
         assert set(found) == {f.name for f in dataclasses.fields(config_type)}
         assert typing.get_type_hints(config_type)
@@ -129,10 +123,10 @@ def test_flags_override_the_profile_on_the_command_line(run_cli, make_shards, tm
 def test_a_method_has_a_table_of_its_own(tmp_path):
     text = "[train]\nsteps = 7\nflip = 1\n[train.feedback]\nfeedback = 'gaze'\nsteps = 9\n"
     file = write(tmp_path, text)  # a method that is named like one of its options
-    feedback = methods.load("train", "feedback").Config
+    feedback = registry.load("methods.train", "feedback").config_type
     found = profiles.values(file, "train", feedback, {}, "feedback")
     assert found["steps"] == 9 and found["feedback"] == "gaze" and found["flip"] == 1.0
-    other = methods.load("train", "text-to-image").Config
+    other = registry.load("methods.train", "text-to-image").config_type
     assert profiles.values(file, "train", other, {}, "text-to-image")["steps"] == 7
     bad = write(tmp_path, "[train.feedback]\nfeedbak = 'gaze'\n")
     with pytest.raises(UsageError, match=r"no option 'feedbak'\. Did you mean 'feedback'"):

@@ -16,17 +16,16 @@ import numpy
 import pytest
 import scenes
 import torch
+from parts import part
 from PIL import Image
 from tiny import diffusion as tiny
 
-from socialcli import records, shards
+from socialcli import records, registry, shards
 from socialcli.cli import profiles
 from socialcli.cli.commands import generate
 from socialcli.diffusion import embeddings, sampling
 from socialcli.errors import SampleFailed, SocialcliError, UsageError
 from socialcli.generation import drawing, grid, provenance, references, requests
-from socialcli.generation import stage as generating
-from socialcli.methods import load as load_method
 from socialcli.pipeline.run import RunOptions
 
 STEPS = 4  # enough to see that two ways of computing agree
@@ -97,7 +96,7 @@ def _adapter(unet, place):
 
 def run(models, out, *inputs, method="text", **options):
     """The command without a process of its own; returns key -> members."""
-    config = load_method("generate", method).Config
+    config = part("methods.generate", method).Config
     running = {k: options.pop(k) for k in list(options) if k in RunOptions.__dataclass_fields__}
     given = {"model": str(models / "sd"), "steps": STEPS, "device": "cpu", **options}
     values = profiles.values(None, "generate", config, given, method)
@@ -343,12 +342,12 @@ def test_a_mask_finds_the_subject(models, tmp_path, people):
             ssr_model=str(models / "ssr"), clip_model=str(models / "vision"),
             model=str(models / "sd"), device="cpu", dtype="float32", **values,
         )  # fmt: skip
-        stage = generating.GenerateStage("ssr")
+        stage = registry.load("methods.generate", "ssr").as_stage()
         stage.check(made)
         given = requests.entries(made) if name is None else [(name, request(people, made, name))]
         return made, [stage.prepare(made, shards.Sample(k, work=r)) for k, r in given]
 
-    method = load_method("generate", "ssr")
+    method = part("methods.generate", "ssr")
     state = method.load(ready("a")[0])
     encoder = ssr_layouts.load(models / "ssr")
     vision = CLIPVisionModel.from_pretrained(models / "vision").eval()
@@ -430,7 +429,7 @@ def test_masks_that_are_not_there_or_do_not_fit(models, tmp_path, people):
         ({"query_by": "mask", "mask_weight": 0.0}, "--mask-weight must be above 0"),
     ):
         with pytest.raises(UsageError, match=line):
-            load_method("generate", "ssr").check_options(config(**values))
+            part("methods.generate", "ssr").check_options(config(**values))
 
 
 # ------------------------------------------------------------- the loop
@@ -585,7 +584,7 @@ def request(people, config, key):
 
 
 def config(method="ssr", **values):
-    kind = load_method("generate", method).Config
+    kind = part("methods.generate", method).Config
     return kind(**profiles.values(None, "generate", kind, values, method))
 
 
@@ -759,7 +758,7 @@ def test_no_model_is_loaded_for_nothing(models, tmp_path, people, monkeypatch):
             run(models, tmp_path / name, file, method="ssr",
                 query_by="mask" if name == "bare" else "text")  # fmt: skip
         assert "\n" not in str(why.value) and not (tmp_path / name / f"{name}.tar").exists()
-    stage = generating.GenerateStage("ssr")
+    stage = registry.load("methods.generate", "ssr").as_stage()
     stage.look(config(), [str(tmp_path / "silent.tar"), str(people)])
     with pytest.raises(SocialcliError, match=r"gone: no such folder or file \(diffusion model\)"):
         run(models, tmp_path / "x", prompt=["x"], model=str(tmp_path / "gone"))

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import numpy
 import pytest
+from parts import part
 
 from socialcli import records
 from socialcli.errors import SampleFailed, UsageError
-from socialcli.importers import coco
 from socialcli.vision import masks as rle
+
+coco = part("importers", "coco")
 
 DATA = Path(__file__).parents[1] / "data/coco"
 KEYS = [f"{number:012d}" for number in (139, 285, 632, 724, 776)]

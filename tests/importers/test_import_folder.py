@@ -8,12 +8,15 @@ import os
 
 import numpy
 import pytest
+from parts import part
 from PIL import Image
 
 from socialcli import shards
 from socialcli.errors import SampleFailed, UsageError
-from socialcli.importers import _picture, folder
+from socialcli.importers import _picture
 from socialcli.vision.images import PictureFacts
+
+folder = part("importers", "folder")
 
 
 def jpeg(width: int = 32, height: int = 16, orientation: int = 1) -> bytes:

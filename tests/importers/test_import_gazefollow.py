@@ -8,9 +8,11 @@ import shutil
 from pathlib import Path
 
 import pytest
+from parts import part
 
 from socialcli.errors import SampleFailed, UsageError
-from socialcli.importers import gazefollow
+
+gazefollow = part("importers", "gazefollow")
 
 DATA = Path(__file__).parents[1] / "data/gazefollow"
 KEYS = ["train/00000000/00000001", "train/00000000/00000002", "test2/00000000/00000003"]

@@ -12,9 +12,11 @@ from pathlib import Path
 
 import numpy
 import pytest
+from parts import part
 
 from socialcli.errors import SampleFailed, SampleFiltered, UsageError
-from socialcli.importers import hico_det
+
+hico_det = part("importers", "hico-det")
 
 DATA = Path(__file__).parents[1] / "data/hico_det"
 LEFT, RIGHT, BELOW = [0.0, 0.0, 0.5, 1.0], [0.5, 0.0, 1.0, 1.0], [0.25, 0.5, 1.0, 1.0]

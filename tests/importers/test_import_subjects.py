@@ -7,9 +7,11 @@ import shutil
 from pathlib import Path
 
 import pytest
+from parts import part
 
 from socialcli.errors import UsageError
-from socialcli.importers import concept101, dreambooth
+
+concept101, dreambooth = part("importers", "concept101"), part("importers", "dreambooth")
 
 DATA = Path(__file__).parents[1] / "data"
 

@@ -10,12 +10,12 @@ from types import SimpleNamespace
 import pytest
 import scenes
 import torch
+from parts import part
 from tiny import diffusion, people
 from transformers import CLIPVisionModel
 
 from socialcli import records, shards
 from socialcli.errors import ModelMissing, SampleFailed, UsageError
-from socialcli.methods.train import feedback
 from socialcli.methods.train.feedback import watch as watching
 from socialcli.miniature.zoo import interaction as zoo
 from socialcli.networks import interactions
@@ -23,6 +23,8 @@ from socialcli.shards import Sample
 from socialcli.shards import index as indexing
 from socialcli.training.draw import Draw, Variant
 from socialcli.training.place import Clock, Place
+
+feedback = part("methods.train", "feedback")
 
 SIZE = 64
 CLASSES = (("hold", "dog"), ("walk", "dog"), ("ride", "horse"))
@@ -230,8 +232,8 @@ def test_gradients_reach_the_encoder_and_nothing_else(models):
     for name in feedback_names():
         state.encoder.zero_grad()
         values[name].sum().backward(retain_graph=True)
-        for part, parameter in state.encoder.named_parameters():
-            assert parameter.grad is not None and parameter.grad.abs().max() > 0, (name, part)
+        for place, parameter in state.encoder.named_parameters():
+            assert parameter.grad is not None and parameter.grad.abs().max() > 0, (name, place)
     frozen = (*state.base.networks, state.vision)
     assert all(p.grad is None for network in frozen for p in network.parameters())
     assert feedback.trainable(state) is state.encoder

@@ -7,14 +7,16 @@ import json
 from pathlib import Path
 
 import pytest
+from parts import part
 from tiny import diffusion as tiny
 
 from socialcli import shards
 from socialcli.errors import UsageError
 from socialcli.methods.invert import _concepts, _templates
-from socialcli.methods.invert import textual_inversion as method
 from socialcli.shards import index as indexing
 from socialcli.training.draw import Draw, Variant
+
+method = part("methods.invert", "textual-inversion")
 
 
 @pytest.fixture(scope="module")

@@ -14,11 +14,11 @@ import time
 
 import numpy
 import pytest
+from parts import part
 from PIL import Image
 
 from socialcli import records
 from socialcli.errors import UsageError
-from socialcli.importers import world as importer
 from socialcli.miniature.world import plan, scene
 from socialcli.miniature.world import vocabulary as words
 from socialcli.miniature.world.captions import captions
@@ -26,6 +26,8 @@ from socialcli.miniature.world.ground_truth import members
 from socialcli.miniature.world.identity import POPULATION, identity, look
 from socialcli.miniature.world.scenes import paint
 from socialcli.vision import masks as rle
+
+importer = part("importers", "world")
 
 SCENES = 60
 
@@ -249,9 +251,9 @@ def test_splits_share_no_person_no_subject_and_hold_out_pairs():
                 subjects |= {p.look.name for p in placed.act.props}
                 if placed.pair:
                     pairs.add(placed.pair)
-    for part in (0, 1):
-        assert not seen["train"][part] & seen["val"][part]
-        assert not seen["train"][part] & seen["test"][part]
+    for what in (0, 1):
+        assert not seen["train"][what] & seen["val"][what]
+        assert not seen["train"][what] & seen["test"][what]
         assert not seen["val"][part] & seen["test"][part]
     train, val, test = (seen[s][2] for s in words.SPLITS)
     assert not [p for p in train if p.tier in "vt"] and not [p for p in val if p.tier == "t"]

@@ -142,8 +142,11 @@ def test_a_lost_or_shortened_output_is_made_again(run_cli, make_shards, tmp_path
 @pytest.mark.parametrize("how", [{}, {"sidecar": True}, {"on_error": "drop"}])
 def test_retry_failed_gives_the_bytes_of_a_clean_run(tmp_path, monkeypatch, how):
     """Failures whose cause goes away without any option changing; the others are not touched."""
+    from parts import part
+
     from socialcli.pipeline.run import RunOptions, run_stage
-    from socialcli.stages import caption
+
+    caption = part("stages", "caption")
 
     rows = samples(0, 8)
     rows[5][1]["caption.json"] = b'{"schema":1,"text":"old"}'  # replaced, so it moves to the end
@@ -601,7 +604,9 @@ def test_several_shards_on_stdout_are_one_archive(run_cli, tmp_path) -> None:
 
 def test_an_import_reads_its_annotations_once(monkeypatch, tmp_path) -> None:
     """However many shards it makes; and any shard alone is the same."""
-    from socialcli.importers import folder
+    from parts import part
+
+    folder = part("importers", "folder")
     from socialcli.importers._stage import ImportStage
 
     for n in range(10):

@@ -10,12 +10,14 @@ import numpy
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from parts import part
 from tiny import people as tiny
 
 from socialcli import backends, records
 from socialcli.backends import ModelSpec
 from socialcli.backends.interaction import ground_truth
 from socialcli.errors import ModelMissing, SampleFailed, UsageError
+from socialcli.pipeline.stage import Item
 from socialcli.records import (
     Box,
     Boxes,
@@ -31,8 +33,9 @@ from socialcli.records import (
     Person,
 )
 from socialcli.shards import Sample
-from socialcli.stages import Item, annotate_pose
 from socialcli.vision import people as who
+
+annotate_pose = part("stages", "annotate-pose")
 
 WIDTH, HEIGHT = 640, 480
 RED = 32  # the tiny detector sees pure red squares of this side, on this grid, as faces

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy
 import pytest
+from parts import part
 from PIL import Image
 from tiny import caption as tiny
 
@@ -14,9 +15,10 @@ from socialcli import backends, records
 from socialcli.backends.caption._writing import SeededNucleus
 from socialcli.backends.roles import Generation
 from socialcli.errors import ModelMissing, SampleFailed, UsageError
+from socialcli.pipeline.stage import Item
 from socialcli.shards import Sample
-from socialcli.stages import Item
-from socialcli.stages import caption as stage
+
+stage = part("stages", "caption")
 
 FAMILIES = list(tiny.BUILDERS)
 GREEDY = Generation(beams=1, max_tokens=8)

@@ -8,13 +8,15 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from parts import part
 
 from socialcli import backends, records
 from socialcli.backends.entities import _mending
 from socialcli.errors import ModelMissing, SampleFailed, SampleFiltered, UsageError
+from socialcli.pipeline.stage import Item
 from socialcli.shards import Sample
-from socialcli.stages import Item
-from socialcli.stages import extract_entities as stage
+
+stage = part("stages", "extract-entities")
 
 DATA = Path(__file__).parents[1] / "data"
 GOLD = [json.loads(line) for line in (DATA / "entities_gold.jsonl").read_text().splitlines()]

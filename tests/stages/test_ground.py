@@ -9,6 +9,7 @@ import numpy
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from parts import part
 from tiny import ground as tiny
 
 from socialcli import backends, records, shards
@@ -17,9 +18,11 @@ from socialcli.backends.ground import phrases
 from socialcli.backends.roles import Detection
 from socialcli.errors import SampleFailed, SampleFiltered, UsageError
 from socialcli.miniature.world import ground_truth, scene
+from socialcli.pipeline.stage import Item
 from socialcli.shards import Sample
-from socialcli.stages import Item, ground
 from socialcli.vision import boxes
+
+ground = part("stages", "ground")
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ import numpy
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from parts import part
 from tiny import segment as tiny
 
 from socialcli import backends, records
@@ -16,9 +17,11 @@ from socialcli.backends import ModelSpec
 from socialcli.backends.roles import Segment
 from socialcli.backends.segment import masks, official_sam
 from socialcli.errors import ModelMissing, SampleFailed, SampleFiltered, UsageError
+from socialcli.pipeline.stage import Item
 from socialcli.shards import Sample
-from socialcli.stages import Item, segment
 from socialcli.vision import masks as rle
+
+segment = part("stages", "segment")
 
 
 @pytest.fixture(scope="module")

@@ -117,9 +117,10 @@ def test_a_step_is_diffusers_own(tmp_path, captioned, model):
     """One SGD step against the same by hand, with diffusers' scheduler and torch's gradient."""
     import torch
     from diffusers import DDPMScheduler
+    from parts import part
     from safetensors.torch import load_file
 
-    from socialcli.methods.train import text_to_image as method
+    method = part("methods.train", "text-to-image")
     from socialcli.shards import index as indexing
     from socialcli.training import examples, loop
     from socialcli.training.draw import Draw, Variant
@@ -169,9 +170,11 @@ def test_a_step_is_diffusers_own(tmp_path, captioned, model):
 
 def test_captions_are_dropped_as_often_as_asked(captioned, model):
     import torch
+    from parts import part
 
     from socialcli.diffusion import latents as common
-    from socialcli.methods.train import text_to_image as method
+
+    method = part("methods.train", "text-to-image")
     from socialcli.training.draw import Draw
 
     seen = []

@@ -31,7 +31,7 @@ def run(
     Raises:
         UsageError: the request makes no sense. SocialcliError: it could not be carried out.
     """
-    from socialcli import backends, shards
+    from socialcli import backends, registry, shards
     from socialcli.backends import devices
     from socialcli.errors import UsageError
     from socialcli.generation import requests
@@ -53,11 +53,11 @@ def run(
         raise UsageError(f"{what}: --format files writes a folder of pictures, not a shard")
     if config["grid"] and output == "-":
         raise UsageError("--grid reads the pictures again: give -o FOLDER instead of -")
-    stage = generating.GenerateStage(method)
+    stage = registry.load("methods.generate", method).as_stage()
     config = devices.resolved(config, elsewhere=options.engine != "local")
-    stage.check(stage.Config(**config))
+    stage.check(stage.config_type(**config))
     plan = start.planned(
-        "generate", stage.name, config, places, output, options, config["shard_size"]
+        "methods.generate", stage.name, config, places, output, options, config["shard_size"]
     )
     plan = generating.targets(plan)
     sources = [task.source for task in plan.tasks]
@@ -65,7 +65,7 @@ def run(
         part == "-" or shards.is_url(part) for s in sources for part in shards.parts(s)
     )
     if at_hand and not options.dry_run and options.max_error_rate < 1:
-        made = stage.Config(**config)
+        made = stage.config_type(**config)
         backends.require(stage.models(made))
         stage.look(made, sources)
     try:

@@ -15,9 +15,9 @@ RUNNING = False
 
 
 def run(method: str, config: dict[str, Any], inputs: list[str], output: str, options: Any) -> None:
-    from socialcli import methods
+    from socialcli import registry
     from socialcli.backends.devices import resolved
     from socialcli.training import loop
 
-    module = methods.load("invert", method)
+    module = registry.load("methods.invert", method)
     loop.run("invert", method, module, resolved(config), inputs, output)

@@ -16,9 +16,9 @@ RUNNING = False
 
 
 def run(method: str, config: dict[str, Any], inputs: list[str], output: str, options: Any) -> None:
-    from socialcli import methods
+    from socialcli import registry
     from socialcli.backends.devices import resolved
     from socialcli.training import loop
 
-    module = methods.load("train", method)
+    module = registry.load("methods.train", method)
     loop.run("train", method, module, resolved(config), inputs, output)

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from socialcli.backends import ModelSpec
+from socialcli.config import option
 from socialcli.diffusion import sampling
 from socialcli.errors import ModelMissing, SampleFailed, UsageError
 from socialcli.generation import drawing
+from socialcli.generation.method import GenerateMethod
 from socialcli.generation.options import ReferenceOptions
-from socialcli.stages import option
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
     from socialcli.diffusion.sampling import Conditioning
     from socialcli.generation.drawing import Studio
 
-VERSION = 1
-REFERENCES = True
-SCALE = 0.6
 HUB, FILE = "h94/IP-Adapter", "models/ip-adapter_sd15.safetensors"
 GET = f"hf download {HUB} {FILE} --local-dir ip-adapter, then --adapter-model ip-adapter/{FILE}"
 ENCODER = "laion/CLIP-ViT-H-14-laion2B-s32B-b79K"  # h94/IP-Adapter's models/image_encoder
@@ -57,33 +55,81 @@ class State:
         return getattr(self.studio, name)
 
 
-def models(config: Config) -> list[ModelSpec]:
-    return [
-        drawing.spec(config),
-        ModelSpec("clip", "clip", model=config.image_encoder_model or ENCODER),
-    ]
+class IpAdapterMethod(GenerateMethod):
+    """See `GenerateMethod`."""
 
+    VERSION = 1
+    REFERENCES = True
+    SCALE = 0.6
+    config_type = Config
 
-def load(config: Config) -> State:
-    """The diffusion model with the adapter in its UNet, and the image encoder.
+    def models(self, config: Config) -> list[ModelSpec]:
+        return [
+            drawing.spec(config),
+            ModelSpec("clip", "clip", model=config.image_encoder_model or ENCODER),
+        ]
 
-    Raises:
-        ModelMissing: weights that are not here. UsageError: weights of another shape or kind.
-    """
-    from socialcli.backends import checkpoints
-    from socialcli.records import Model
+    def load(self, config: Config) -> State:
+        """The diffusion model with the adapter in its UNet, and the image encoder.
 
-    place = _place(config)
-    parts = read(place)
-    spec = ModelSpec("clip", "clip", config.image_encoder_model, None, config.device, config.dtype)
-    get = f"hf download {ENCODER}"
-    encoder = checkpoints.pretrained("CLIPVisionModelWithProjection", spec, ENCODER, get)
-    studio = drawing.studio(config)
-    state = State(studio, encoder, _processor(spec, encoder, get), _attach(studio, parts, place))
-    _try(state, place, spec.model or ENCODER)
-    studio.models["adapter"] = Model("ip-adapter", str(place), role="adapter")
-    studio.models["clip"] = checkpoints.describe(spec, ENCODER, {})
-    return state
+        Raises:
+            ModelMissing: weights that are not here. UsageError: weights of another shape or kind.
+        """
+        from socialcli.backends import checkpoints
+        from socialcli.records import Model
+
+        place = _place(config)
+        parts = read(place)
+        spec = ModelSpec(
+            "clip", "clip", config.image_encoder_model, None, config.device, config.dtype
+        )
+        get = f"hf download {ENCODER}"
+        encoder = checkpoints.pretrained("CLIPVisionModelWithProjection", spec, ENCODER, get)
+        studio = drawing.studio(config)
+        state = State(
+            studio, encoder, _processor(spec, encoder, get), _attach(studio, parts, place)
+        )
+        _try(state, place, spec.model or ENCODER)
+        studio.models["adapter"] = Model("ip-adapter", str(place), role="adapter")
+        studio.models["clip"] = checkpoints.describe(spec, ENCODER, {})
+        return state
+
+    def embed(self, config: Config, state: State, request: Any) -> Any:
+        """(negative text states, text states, (pictures, ...) features, scale).
+
+        Raises:
+            SampleFailed: references of different weights; the adapter has one attention for all.
+        """
+        import torch
+
+        scales = {self.SCALE if r.scale is None else r.scale for r in request.references}
+        if len(scales) > 1:
+            raise SampleFailed(
+                "ip-adapter weighs all references of a picture alike: give one scale"
+            )
+        shown = torch.stack([seen(state, reference.image) for reference in request.references])
+        texts = state.studio.text(request.negative), state.studio.text(request.prompt)
+        return *texts, shown, scales.pop()
+
+    def condition(self, config: Config, state: State, embedded: list[Any]) -> Conditioning:
+        """Attention to the text and, beside it, to the pictures' tokens."""
+        import torch
+
+        without, of, shown, scales = zip(*embedded, strict=True)
+        unet = state.diffusion.unet
+        for processor in unet.attn_processors.values():
+            if hasattr(processor, "scale"):
+                processor.scale = [scales[0]]
+        nothing = seen(state, None)
+        pictures = sampling.rows(
+            config.guidance, [torch.stack([nothing] * len(s)) for s in shown], list(shown)
+        )
+        return sampling.Conditioning(
+            {
+                "encoder_hidden_states": sampling.rows(config.guidance, list(without), list(of)),
+                "added_cond_kwargs": {"image_embeds": [pictures.to(unet.dtype)]},
+            }
+        )
 
 
 def _place(config: Config) -> Path:
@@ -215,40 +261,3 @@ def seen(state: State, image: Any) -> Tensor:
             return state.encoder(pixels, output_hidden_states=True).hidden_states[-2][0]
         embedding = state.encoder(pixels).image_embeds[0]
         return torch.zeros_like(embedding) if image is None else embedding
-
-
-def embed(config: Config, state: State, request: Any) -> Any:
-    """(negative text states, text states, (pictures, ...) features, scale).
-
-    Raises:
-        SampleFailed: references of different weights; the adapter has one attention for all.
-    """
-    import torch
-
-    scales = {SCALE if r.scale is None else r.scale for r in request.references}
-    if len(scales) > 1:
-        raise SampleFailed("ip-adapter weighs all references of a picture alike: give one scale")
-    shown = torch.stack([seen(state, reference.image) for reference in request.references])
-    texts = state.studio.text(request.negative), state.studio.text(request.prompt)
-    return *texts, shown, scales.pop()
-
-
-def condition(config: Config, state: State, embedded: list[Any]) -> Conditioning:
-    """Attention to the text and, beside it, to the pictures' tokens."""
-    import torch
-
-    without, of, shown, scales = zip(*embedded, strict=True)
-    unet = state.diffusion.unet
-    for processor in unet.attn_processors.values():
-        if hasattr(processor, "scale"):
-            processor.scale = [scales[0]]
-    nothing = seen(state, None)
-    pictures = sampling.rows(
-        config.guidance, [torch.stack([nothing] * len(s)) for s in shown], list(shown)
-    )
-    return sampling.Conditioning(
-        {
-            "encoder_hidden_states": sampling.rows(config.guidance, list(without), list(of)),
-            "added_cond_kwargs": {"image_embeds": [pictures.to(unet.dtype)]},
-        }
-    )

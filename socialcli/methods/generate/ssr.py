@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from socialcli import backends
 from socialcli.backends import ModelSpec
+from socialcli.config import option
 from socialcli.diffusion import sampling
 from socialcli.errors import SampleFailed, UsageError
 from socialcli.generation import drawing
+from socialcli.generation.method import GenerateMethod
 from socialcli.generation.options import ReferenceOptions
-from socialcli.stages import option
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
     from socialcli.diffusion.sampling import Conditioning
     from socialcli.generation.drawing import Studio
 
-VERSION = 1
-REFERENCES = True
-SCALE = 0.65  # what the reference implementation recommends (0.5 to 0.8)
 QUERY_BY = ("text", "mask")
 KEPT = 32  # pictures whose features are kept: one subject often serves many prompts
 
@@ -66,22 +64,86 @@ class State:
         return getattr(self.studio, name)
 
 
-def check_options(config: Config) -> None:
-    """Refuse masks that make no sense.
+class SsrMethod(GenerateMethod):
+    """See `GenerateMethod`."""
 
-    Raises:
-        UsageError: one line that names the option.
-    """
-    if config.query_by not in QUERY_BY:
-        raise UsageError(f"--query-by {config.query_by}: choose {' or '.join(QUERY_BY)}")
-    if config.mask and (config.query_by != "mask" or len(config.mask) != len(config.reference)):
-        raise UsageError("--mask goes with --query-by mask: give one for each --reference")
-    if not config.mask_weight > 0:
-        raise UsageError("--mask-weight must be above 0")
+    VERSION = 1
+    REFERENCES = True
+    SCALE = 0.65  # what the reference implementation recommends (0.5 to 0.8)
+    config_type = Config
 
+    def check_options(self, config: Config) -> None:
+        """Refuse masks that make no sense.
 
-def models(config: Config) -> list[ModelSpec]:
-    return [drawing.spec(config), _spec(config)]
+        Raises:
+            UsageError: one line that names the option.
+        """
+        if config.query_by not in QUERY_BY:
+            raise UsageError(f"--query-by {config.query_by}: choose {' or '.join(QUERY_BY)}")
+        if config.mask and (config.query_by != "mask" or len(config.mask) != len(config.reference)):
+            raise UsageError("--mask goes with --query-by mask: give one for each --reference")
+        if not config.mask_weight > 0:
+            raise UsageError("--mask-weight must be above 0")
+
+    def models(self, config: Config) -> list[ModelSpec]:
+        return [drawing.spec(config), _spec(config)]
+
+    def load(self, config: Config) -> State:
+        """The diffusion model with the encoder attached to its UNet.
+
+        Raises:
+            ModelMissing: weights that are not here. UsageError: weights that do not fit each other.
+        """
+        import torch
+
+        ssr = backends.load(_spec(config))
+        studio = drawing.studio(config)
+        ssr.encoder.compat = config.compat
+        ssr.encoder.attach(studio.diffusion.unet, ssr.model.model)
+        studio.models["ssr"] = ssr.model
+        if config.query_by == "mask":
+            how = {"query_by": "mask", "mask_weight": config.mask_weight}
+            studio.models["ssr"] = replace(ssr.model, options={**ssr.model.options, **how})
+        state = State(studio, ssr)
+        with torch.inference_mode():
+            empty = studio.text("")[None]
+            state.nothing = ssr.encoder.subject_tokens(ssr.nothing(1).to(empty), empty)[0]
+        return state
+
+    def embed(self, config: Config, state: State, request: Any) -> Any:
+        """(negative text states, text states, [tokens of each subject], [weight of each]).
+
+        Raises:
+            SampleFailed: a reference that no words go with, or a mask of nothing.
+        """
+        import torch
+
+        subjects = []
+        for reference in request.references:
+            if not reference.query.strip():
+                raise SampleFailed(
+                    f"what is meant in the reference {reference.key}? Give --query WORDS, or a "
+                    "column 'query'"
+                )
+            query = state.studio.text(reference.query)[None]
+            with torch.inference_mode():
+                seen = _features(state, reference.image).to(query)
+                masks = _seen_mask(state, reference)
+                tokens = state.ssr.encoder.subject_tokens(seen, query, masks, config.mask_weight)
+                subjects.append(tokens[0])
+        scales = [self.SCALE if r.scale is None else r.scale for r in request.references]
+        texts = state.studio.text(request.negative), state.studio.text(request.prompt)
+        return *texts, subjects, scales
+
+    def condition(self, config: Config, state: State, embedded: list[Any]) -> Conditioning:
+        """Attention to the text and, beside it, to the tokens of all subjects."""
+        without, of, subjects, scales = zip(*embedded, strict=True)
+        text = sampling.rows(config.guidance, list(without), list(of))
+        tokens = [
+            sampling.rows(config.guidance, [state.nothing] * len(of), list(nth))
+            for nth in zip(*subjects, strict=True)
+        ]
+        return sampling.Conditioning(state.ssr.encoder.condition(text, tokens, scales[0]))
 
 
 def _spec(config: Config) -> ModelSpec:
@@ -95,55 +157,6 @@ def _spec(config: Config) -> ModelSpec:
     )
 
 
-def load(config: Config) -> State:
-    """The diffusion model with the encoder attached to its UNet.
-
-    Raises:
-        ModelMissing: weights that are not here. UsageError: weights that do not fit each other.
-    """
-    import torch
-
-    ssr = backends.load(_spec(config))
-    studio = drawing.studio(config)
-    ssr.encoder.compat = config.compat
-    ssr.encoder.attach(studio.diffusion.unet, ssr.model.model)
-    studio.models["ssr"] = ssr.model
-    if config.query_by == "mask":
-        how = {"query_by": "mask", "mask_weight": config.mask_weight}
-        studio.models["ssr"] = replace(ssr.model, options={**ssr.model.options, **how})
-    state = State(studio, ssr)
-    with torch.inference_mode():
-        empty = studio.text("")[None]
-        state.nothing = ssr.encoder.subject_tokens(ssr.nothing(1).to(empty), empty)[0]
-    return state
-
-
-def embed(config: Config, state: State, request: Any) -> Any:
-    """(negative text states, text states, [tokens of each subject], [weight of each]).
-
-    Raises:
-        SampleFailed: a reference that no words go with, or a mask of nothing.
-    """
-    import torch
-
-    subjects = []
-    for reference in request.references:
-        if not reference.query.strip():
-            raise SampleFailed(
-                f"what is meant in the reference {reference.key}? Give --query WORDS, or a column "
-                "'query'"
-            )
-        query = state.studio.text(reference.query)[None]
-        with torch.inference_mode():
-            seen = _features(state, reference.image).to(query)
-            masks = _seen_mask(state, reference)
-            tokens = state.ssr.encoder.subject_tokens(seen, query, masks, config.mask_weight)
-            subjects.append(tokens[0])
-    scales = [SCALE if r.scale is None else r.scale for r in request.references]
-    texts = state.studio.text(request.negative), state.studio.text(request.prompt)
-    return *texts, subjects, scales
-
-
 def _seen_mask(state: State, reference: Any) -> Tensor | None:
     """The reference's mask as the vision tower sees the picture; None where none is asked for."""
     if reference.mask is None:
@@ -154,17 +167,6 @@ def _seen_mask(state: State, reference: Any) -> Tensor | None:
             f"the mask of the reference {reference.key} is empty in the square that CLIP sees"
         )
     return mask
-
-
-def condition(config: Config, state: State, embedded: list[Any]) -> Conditioning:
-    """Attention to the text and, beside it, to the tokens of all subjects."""
-    without, of, subjects, scales = zip(*embedded, strict=True)
-    text = sampling.rows(config.guidance, list(without), list(of))
-    tokens = [
-        sampling.rows(config.guidance, [state.nothing] * len(of), list(nth))
-        for nth in zip(*subjects, strict=True)
-    ]
-    return sampling.Conditioning(state.ssr.encoder.condition(text, tokens, scales[0]))
 
 
 def _features(state: State, image: Any) -> Tensor:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from socialcli.diffusion import sampling
 from socialcli.generation import drawing
+from socialcli.generation.method import GenerateMethod
 from socialcli.generation.options import GenerateOptions
 
 if TYPE_CHECKING:
@@ -14,31 +15,32 @@ if TYPE_CHECKING:
     from socialcli.diffusion.sampling import Conditioning
     from socialcli.generation.drawing import Studio
 
-VERSION = 1
-REFERENCES = False
-
 
 @dataclass
 class Config(GenerateOptions):
     """Options of `socialcli generate --method text`."""
 
 
-def models(config: Config) -> list[ModelSpec]:
-    return [drawing.spec(config)]
+class TextMethod(GenerateMethod):
+    """See `GenerateMethod`."""
 
+    VERSION = 1
+    REFERENCES = False
+    config_type = Config
 
-def load(config: Config) -> Studio:
-    """The diffusion model."""
-    return drawing.studio(config)
+    def models(self, config: Config) -> list[ModelSpec]:
+        return [drawing.spec(config)]
 
+    def load(self, config: Config) -> Studio:
+        """The diffusion model."""
+        return drawing.studio(config)
 
-def embed(config: Config, studio: Studio, request: Any) -> Any:
-    """(text states of the negative prompt, of the prompt), each (L, D)."""
-    return studio.text(request.negative), studio.text(request.prompt)
+    def embed(self, config: Config, studio: Studio, request: Any) -> Any:
+        """(text states of the negative prompt, of the prompt), each (L, D)."""
+        return studio.text(request.negative), studio.text(request.prompt)
 
-
-def condition(config: Config, studio: Studio, embedded: list[Any]) -> Conditioning:
-    """Cross-attention to the text states."""
-    without, of = zip(*embedded, strict=True)
-    text = sampling.rows(config.guidance, list(without), list(of))
-    return sampling.Conditioning({"encoder_hidden_states": text})
+    def condition(self, config: Config, studio: Studio, embedded: list[Any]) -> Conditioning:
+        """Cross-attention to the text states."""
+        without, of = zip(*embedded, strict=True)
+        text = sampling.rows(config.guidance, list(without), list(of))
+        return sampling.Conditioning({"encoder_hidden_states": text})

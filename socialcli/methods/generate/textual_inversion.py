@@ -6,20 +6,19 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from socialcli.config import option
 from socialcli.diffusion import sampling
 from socialcli.diffusion.embeddings import Learned, read, split
 from socialcli.errors import SampleFailed, UsageError
 from socialcli.generation import drawing
+from socialcli.generation.method import GenerateMethod
 from socialcli.generation.options import GenerateOptions
-from socialcli.stages import option
 
 if TYPE_CHECKING:
     from socialcli.backends import ModelSpec
     from socialcli.diffusion.sampling import Conditioning
     from socialcli.generation.drawing import Studio
 
-VERSION = 1
-REFERENCES = False
 
 _PSEUDO = re.compile(r"<[^<>\s]+>")
 
@@ -54,61 +53,96 @@ class State:
         return getattr(self.studio, name)
 
 
-def models(config: Config) -> list[ModelSpec]:
-    return [drawing.spec(config)]
+class TextualInversionMethod(GenerateMethod):
+    """See `GenerateMethod`."""
 
+    VERSION = 1
+    REFERENCES = False
+    config_type = Config
 
-def files(config: Config) -> list[str]:
-    """The embeddings' files."""
-    return [split(one)[0] for one in config.embedding]
+    def models(self, config: Config) -> list[ModelSpec]:
+        return [drawing.spec(config)]
 
+    def files(self, config: Config) -> list[str]:
+        """The embeddings' files."""
+        return [split(one)[0] for one in config.embedding]
 
-def check_options(config: Config) -> None:
-    """Refuse a run without embeddings, and words for tokens that are written wrongly."""
-    if not config.embedding:
-        raise UsageError("--method textual-inversion needs --embedding FILE (see socialcli invert)")
-    for pair in config.plain_word:
-        if not all(pair.partition("=")[::2]):
-            raise UsageError(f"--plain-word {pair}: expected TOKEN=WORD")
+    def check_options(self, config: Config) -> None:
+        """Refuse a run without embeddings, and words for tokens that are written wrongly."""
+        if not config.embedding:
+            raise UsageError(
+                "--method textual-inversion needs --embedding FILE (see socialcli invert)"
+            )
+        for pair in config.plain_word:
+            if not all(pair.partition("=")[::2]):
+                raise UsageError(f"--plain-word {pair}: expected TOKEN=WORD")
 
+    def load(self, config: Config) -> State:
+        """The diffusion model whose text encoder knows the words.
 
-def load(config: Config) -> State:
-    """The diffusion model whose text encoder knows the words.
+        Raises:
+            ModelMissing: a file that is not there. UsageError: one that cannot be read, vectors of
+                another width, or one token twice.
+        """
+        from socialcli.diffusion.pseudo_words import check_case
+        from socialcli.records import Model
 
-    Raises:
-        ModelMissing: a file that is not there. UsageError: one that cannot be read, vectors of
-            another width, or one token twice.
-    """
-    from socialcli.diffusion.pseudo_words import check_case
-    from socialcli.records import Model
+        learnt: dict[str, tuple[str, Learned]] = {}
+        for one in config.embedding:
+            for found in read(one):
+                if found.token in learnt:
+                    raise UsageError(
+                        f"{one}: the token {found.token} is in {learnt[found.token][0]} too; "
+                        "rename one with --embedding FILE:TOKEN"
+                    )
+                learnt[found.token] = (one, found)
+        studio = drawing.studio(config)
+        check_case(studio.diffusion.tokenizer, learnt)
+        state = State(studio)
+        for token, (file, found) in learnt.items():
+            state.words[token] = add(studio.diffusion, found, file)
+            if found.plain:
+                state.plain[token] = found.plain
+        for pair in config.plain_word:
+            token, _, word = pair.partition("=")
+            if token not in state.words:
+                raise UsageError(f"--plain-word {pair}: there are {', '.join(state.words)}")
+            state.plain[token] = word
+        names = ", ".join(self.files(config))
+        options = {"tokens": {t: len(w) for t, w in state.words.items()}}
+        studio.models["embedding"] = Model(
+            "textual-inversion", names, role="embedding", options=options
+        )
+        return state
 
-    learnt: dict[str, tuple[str, Learned]] = {}
-    for one in config.embedding:
-        for found in read(one):
-            if found.token in learnt:
-                raise UsageError(
-                    f"{one}: the token {found.token} is in {learnt[found.token][0]} too; rename "
-                    "one with --embedding FILE:TOKEN"
-                )
-            learnt[found.token] = (one, found)
-    studio = drawing.studio(config)
-    check_case(studio.diffusion.tokenizer, learnt)
-    state = State(studio)
-    for token, (file, found) in learnt.items():
-        state.words[token] = add(studio.diffusion, found, file)
-        if found.plain:
-            state.plain[token] = found.plain
-    for pair in config.plain_word:
-        token, _, word = pair.partition("=")
-        if token not in state.words:
-            raise UsageError(f"--plain-word {pair}: there are {', '.join(state.words)}")
-        state.plain[token] = word
-    names = ", ".join(files(config))
-    options = {"tokens": {t: len(w) for t, w in state.words.items()}}
-    studio.models["embedding"] = Model(
-        "textual-inversion", names, role="embedding", options=options
-    )
-    return state
+    def plain(self, config: Config, state: State, prompt: str) -> str | None:
+        """The prompt with ordinary words for the tokens; None where one has no such word."""
+        used = [token for token in state.words if token in prompt]
+        if any(token not in state.plain for token in used):
+            return None
+        for token in sorted(used, key=len, reverse=True):
+            prompt = prompt.replace(token, state.plain[token])
+        return prompt
+
+    def embed(self, config: Config, state: State, request: Any) -> Any:
+        """(text states of the negative prompt, of the prompt), each (L, D).
+
+        Raises:
+            SampleFailed: a prompt without any of the tokens, or with an unknown one.
+        """
+        texts = expand(state, request.negative), expand(state, request.prompt)
+        if not any(token in request.prompt for token in state.words):
+            raise SampleFailed(
+                f"the prompt has none of {', '.join(state.words)}: write it where its subject "
+                "stands"
+            )
+        return state.studio.text(texts[0]), state.studio.text(texts[1])
+
+    def condition(self, config: Config, state: State, embedded: list[Any]) -> Conditioning:
+        """Cross-attention to the text states."""
+        without, of = zip(*embedded, strict=True)
+        text = sampling.rows(config.guidance, list(without), list(of))
+        return sampling.Conditioning({"encoder_hidden_states": text})
 
 
 def add(diffusion: Any, found: Learned, file: str) -> list[str]:
@@ -161,34 +195,3 @@ def expand(state: State, text: str) -> str:
         )
     pattern = "|".join(re.escape(token) for token in known)
     return re.sub(pattern, lambda match: " ".join(state.words[match[0]]), text)
-
-
-def plain(config: Config, state: State, prompt: str) -> str | None:
-    """The prompt with ordinary words for the tokens; None where one of them has no such word."""
-    used = [token for token in state.words if token in prompt]
-    if any(token not in state.plain for token in used):
-        return None
-    for token in sorted(used, key=len, reverse=True):
-        prompt = prompt.replace(token, state.plain[token])
-    return prompt
-
-
-def embed(config: Config, state: State, request: Any) -> Any:
-    """(text states of the negative prompt, of the prompt), each (L, D).
-
-    Raises:
-        SampleFailed: a prompt without any of the tokens, or with an unknown one.
-    """
-    texts = expand(state, request.negative), expand(state, request.prompt)
-    if not any(token in request.prompt for token in state.words):
-        raise SampleFailed(
-            f"the prompt has none of {', '.join(state.words)}: write it where its subject stands"
-        )
-    return state.studio.text(texts[0]), state.studio.text(texts[1])
-
-
-def condition(config: Config, state: State, embedded: list[Any]) -> Conditioning:
-    """Cross-attention to the text states."""
-    without, of = zip(*embedded, strict=True)
-    text = sampling.rows(config.guidance, list(without), list(of))
-    return sampling.Conditioning({"encoder_hidden_states": text})

@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from socialcli.backends import ModelSpec
+from socialcli.config import option
 from socialcli.errors import UsageError
 from socialcli.methods.invert import _concepts, _templates
-from socialcli.stages import option
+from socialcli.training.method import TrainMethod
 from socialcli.training.options import TrainingOptions
 
 if TYPE_CHECKING:
@@ -26,9 +27,6 @@ if TYPE_CHECKING:
     from socialcli.shards.index import Index
     from socialcli.training.draw import Draw, Variant
     from socialcli.training.place import Place
-
-VERSION = 1
-READS = ()
 
 
 @dataclass
@@ -75,12 +73,6 @@ class Config(TrainingOptions):
     guidance: float = option(5.0, "Their guidance.", affects_result=False)
 
 
-FEATURES = (
-    "backend", "model", "revision", "size", "crop", "flip", "templates", "concept", "by",
-    "initial_word",
-)  # fmt: skip
-
-
 @dataclass
 class State:
     """The frozen model, and the words it is to learn."""
@@ -98,62 +90,173 @@ class State:
     written: dict[str, str] = field(default_factory=dict)  # token -> all its words
 
 
-def check_options(config: Config) -> None:
-    from socialcli.training.geometry import CROPS
+class TextualInversionMethod(TrainMethod):
+    """See `TrainMethod`."""
 
-    if config.crop not in CROPS:
-        raise UsageError(f"--crop {config.crop}: choose {', '.join(CROPS)}")
-    if config.vectors < 1:
-        raise UsageError("--vectors must be at least 1")
-    for prompt in config.prompt:
-        if "{}" not in prompt:
-            raise UsageError(f"--prompt '{prompt}': write {{}} where the pseudo-word goes")
-    _templates.read(config.templates)
-
-
-def models(config: Config) -> list[ModelSpec]:
-    return [ModelSpec("diffusion", config.backend, config.model, config.revision)]
-
-
-def select(config: Config, index: Index) -> Index:
-    """The samples that belong to a concept.
-
-    Raises:
-        UsageError: a concept without samples or initial word, or two of one name.
-    """
-    found = _concepts.find(config, index)
-    return index.select(sorted({n for concept in found for n in concept.samples}))
-
-
-def load(config: Config, place: Place) -> State:
-    """The model with its text encoder's table of words extended.
-
-    Raises:
-        UsageError: a token that is a word of the model already.
-    """
-    import dataclasses
-
-    from socialcli import backends
-    from socialcli.diffusion import latents as common
-    from socialcli.diffusion import schedule
-
-    (spec,) = models(config)
-    spec = dataclasses.replace(spec, device=str(place.device), dtype=config.dtype)
-    diffusion = backends.load(spec)
-    alphas, kind = schedule.schedule(diffusion.scheduler)
-    concepts = _concepts.find(config, place.index)
-    of: dict[str, list[int]] = {}
-    for number, concept in enumerate(concepts):
-        for sample in concept.samples:
-            of.setdefault(place.index.entries[sample].key, []).append(number)
-    state = State(
-        config, place, diffusion, alphas, kind, common.size(diffusion, config.size), concepts, of,
-        _templates.read(config.templates),
+    VERSION = 1
+    READS = ()
+    FEATURES = (
+        "backend", "model", "revision", "size", "crop", "flip", "templates", "concept", "by",
+        "initial_word",
     )  # fmt: skip
-    state.words, state.written = _add(state)
-    if config.gradient_checkpointing:
-        diffusion.unet.enable_gradient_checkpointing()
-    return state
+    config_type = Config
+
+    def check_options(self, config: Config) -> None:
+        from socialcli.training.geometry import CROPS
+
+        if config.crop not in CROPS:
+            raise UsageError(f"--crop {config.crop}: choose {', '.join(CROPS)}")
+        if config.vectors < 1:
+            raise UsageError("--vectors must be at least 1")
+        for prompt in config.prompt:
+            if "{}" not in prompt:
+                raise UsageError(f"--prompt '{prompt}': write {{}} where the pseudo-word goes")
+        _templates.read(config.templates)
+
+    def models(self, config: Config) -> list[ModelSpec]:
+        return [ModelSpec("diffusion", config.backend, config.model, config.revision)]
+
+    def select(self, config: Config, index: Index) -> Index:
+        """The samples that belong to a concept.
+
+        Raises:
+            UsageError: a concept without samples or initial word, or two of one name.
+        """
+        found = _concepts.find(config, index)
+        return index.select(sorted({n for concept in found for n in concept.samples}))
+
+    def load(self, config: Config, place: Place) -> State:
+        """The model with its text encoder's table of words extended.
+
+        Raises:
+            UsageError: a token that is a word of the model already.
+        """
+        import dataclasses
+
+        from socialcli import backends
+        from socialcli.diffusion import latents as common
+        from socialcli.diffusion import schedule
+
+        (spec,) = self.models(config)
+        spec = dataclasses.replace(spec, device=str(place.device), dtype=config.dtype)
+        diffusion = backends.load(spec)
+        alphas, kind = schedule.schedule(diffusion.scheduler)
+        concepts = _concepts.find(config, place.index)
+        of: dict[str, list[int]] = {}
+        for number, concept in enumerate(concepts):
+            for sample in concept.samples:
+                of.setdefault(place.index.entries[sample].key, []).append(number)
+        state = State(
+            config, place, diffusion, alphas, kind, common.size(diffusion, config.size), concepts,
+            of, _templates.read(config.templates),
+        )  # fmt: skip
+        state.words, state.written = _add(state)
+        if config.gradient_checkpointing:
+            diffusion.unet.enable_gradient_checkpointing()
+        return state
+
+    def trainable(self, state: State) -> Any:
+        return state.words
+
+    def prepare(self, state: State, sample: Sample, variant: Variant) -> dict[str, Any]:
+        """``pixels`` (3, S, S) in [-1, 1], ``concepts`` (numbers), ``texts``: each one's template
+        out of the caption ("" where that is not asked for, or does not mention it)."""
+        from socialcli.diffusion import latents as common
+        from socialcli.training import geometry
+        from socialcli.vision import images
+
+        image = images.decode(sample.picture())
+        config = state.config
+        flip = float(config.flip and variant.number % 2 == 1)
+        frame = geometry.choose(
+            image.width, image.height, state.side, variant.random, config.crop, flip
+        )
+        numbers = state.of[sample.key]
+        own = config.templates == "captions"
+        texts = [
+            _templates.of_sample(sample, state.concepts[n].initial) if own else "" for n in numbers
+        ]
+        return {"pixels": common.pixels(frame.picture(image)), "concepts": numbers, "texts": texts}
+
+    def features(self, state: State, examples: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """``mean`` and ``deviation`` (C, h, w) of the latents; concepts and texts as they were."""
+        import torch
+
+        from socialcli.diffusion import latents as common
+
+        pictures = torch.stack([e["pixels"] for e in examples])
+        means, deviations = common.moments(state.diffusion, pictures)
+        return [
+            {"mean": m, "deviation": d, "concepts": e["concepts"], "texts": e["texts"]}
+            for m, d, e in zip(means, deviations, examples, strict=True)
+        ]
+
+    def losses(self, state: State, batch: dict[str, Any], draw: Draw) -> dict[str, Tensor]:
+        """``denoise`` (B,): each sample under a text that has its concept's word."""
+        from socialcli.diffusion import latents as common
+
+        texts = []
+        for at, (numbers, own) in enumerate(zip(batch["concepts"], batch["texts"], strict=True)):
+            rng = draw.random(at, "text")
+            chosen = rng.randrange(len(numbers))
+            template = own[chosen] or rng.choice(state.templates)
+            texts.append(_text(state, state.concepts[numbers[chosen]], template))
+        with state.place.clock("text"):
+            states = state.diffusion.prompts(texts)
+        value = common.denoising(
+            state.diffusion,
+            state.alphas,
+            state.kind,
+            batch["mean"],
+            batch["deviation"],
+            states,
+            draw,
+        )
+        return {"denoise": value}
+
+    def weights(self, config: Config) -> dict[str, float]:
+        return {"denoise": 1.0}
+
+    def validate(self, state: State) -> list[tuple[str, Image]]:
+        """Each concept's word in the prompts (or the first templates)."""
+        from socialcli.diffusion import latents as common
+
+        config = state.config
+        texts, shown = [], []
+        for concept in state.concepts:
+            for prompt in config.prompt or state.templates[:2]:
+                texts.append(common.fill(prompt, state.written[concept.token]))
+                shown.append(common.fill(prompt, concept.token))
+        return common.look(
+            state.diffusion, texts, shown, state.side, config.sampling_steps, config.guidance
+        )
+
+    def save(self, state: State, folder: Path, metadata: dict[str, str]) -> None:
+        """``learned_embeds.safetensors``: token -> (vectors, D), as diffusers loads one token's.
+
+        ``a1111/NAME.safetensors`` is each in the layout of AUTOMATIC1111's web UI; with several
+        concepts ``tokens/NAME.safetensors`` is each in that of diffusers, which takes one at a
+        time. The header's ``initial_words`` says what each started as.
+        """
+        import json
+
+        from socialcli.networks import weights
+
+        vectors = state.words.new.detach().float().cpu()
+        each = vectors.split(state.config.vectors)
+        found = {c.token: v.clone() for c, v in zip(state.concepts, each, strict=True)}
+        words = json.dumps({c.token: c.initial for c in state.concepts}, ensure_ascii=False)
+        header = {**metadata, "initial_words": words}
+        weights.write(folder / "learned_embeds.safetensors", found, header)
+        for concept in state.concepts:
+            name = _concepts.file_name(concept.token)
+            other = folder / "a1111" / f"{name}.safetensors"
+            other.parent.mkdir(exist_ok=True)
+            weights.write(other, {"emb_params": found[concept.token]}, header)
+            if len(state.concepts) > 1:
+                alone = folder / "tokens" / f"{name}.safetensors"
+                alone.parent.mkdir(exist_ok=True)
+                weights.write(alone, {concept.token: found[concept.token]}, header)
 
 
 def _add(state: State) -> tuple[Any, dict[str, str]]:
@@ -201,111 +304,7 @@ def spread(rows: Tensor, count: int) -> Tensor:
     return rows[torch.arange(count) % len(rows)].clone()
 
 
-def trainable(state: State) -> Any:
-    return state.words
-
-
-def prepare(state: State, sample: Sample, variant: Variant) -> dict[str, Any]:
-    """``pixels`` (3, S, S) in [-1, 1], ``concepts`` (numbers), ``texts``: each one's template
-    out of the caption ("" where that is not asked for, or does not mention it)."""
-    from socialcli.diffusion import latents as common
-    from socialcli.training import geometry
-    from socialcli.vision import images
-
-    image = images.decode(sample.picture())
-    config = state.config
-    flip = float(config.flip and variant.number % 2 == 1)
-    frame = geometry.choose(
-        image.width, image.height, state.side, variant.random, config.crop, flip
-    )
-    numbers = state.of[sample.key]
-    own = config.templates == "captions"
-    texts = [
-        _templates.of_sample(sample, state.concepts[n].initial) if own else "" for n in numbers
-    ]
-    return {"pixels": common.pixels(frame.picture(image)), "concepts": numbers, "texts": texts}
-
-
-def features(state: State, examples: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """``mean`` and ``deviation`` (C, h, w) of the latents; concepts and texts as they were."""
-    import torch
-
-    from socialcli.diffusion import latents as common
-
-    pictures = torch.stack([e["pixels"] for e in examples])
-    means, deviations = common.moments(state.diffusion, pictures)
-    return [
-        {"mean": m, "deviation": d, "concepts": e["concepts"], "texts": e["texts"]}
-        for m, d, e in zip(means, deviations, examples, strict=True)
-    ]
-
-
-def losses(state: State, batch: dict[str, Any], draw: Draw) -> dict[str, Tensor]:
-    """``denoise`` (B,): each sample under a text that has its concept's word."""
-    from socialcli.diffusion import latents as common
-
-    texts = []
-    for at, (numbers, own) in enumerate(zip(batch["concepts"], batch["texts"], strict=True)):
-        rng = draw.random(at, "text")
-        chosen = rng.randrange(len(numbers))
-        template = own[chosen] or rng.choice(state.templates)
-        texts.append(_text(state, state.concepts[numbers[chosen]], template))
-    with state.place.clock("text"):
-        states = state.diffusion.prompts(texts)
-    value = common.denoising(
-        state.diffusion, state.alphas, state.kind, batch["mean"], batch["deviation"], states, draw
-    )
-    return {"denoise": value}
-
-
 def _text(state: State, concept: Concept, template: str) -> str:
     from socialcli.diffusion import latents as common
 
     return common.fill(template, state.written[concept.token])
-
-
-def weights(config: Config) -> dict[str, float]:
-    return {"denoise": 1.0}
-
-
-def validate(state: State) -> list[tuple[str, Image]]:
-    """Each concept's word in the prompts (or the first templates)."""
-    from socialcli.diffusion import latents as common
-
-    config = state.config
-    texts, shown = [], []
-    for concept in state.concepts:
-        for prompt in config.prompt or state.templates[:2]:
-            texts.append(common.fill(prompt, state.written[concept.token]))
-            shown.append(common.fill(prompt, concept.token))
-    return common.look(
-        state.diffusion, texts, shown, state.side, config.sampling_steps, config.guidance
-    )
-
-
-def save(state: State, folder: Path, metadata: dict[str, str]) -> None:
-    """``learned_embeds.safetensors``: token -> (vectors, D), as diffusers loads one token's.
-
-    ``a1111/NAME.safetensors`` is each in the layout of AUTOMATIC1111's web UI; with several
-    concepts ``tokens/NAME.safetensors`` is each in that of diffusers, which takes one at a time.
-    The header's ``initial_words`` says what each started as.
-    """
-    import json
-
-    from socialcli.networks import weights
-
-    vectors = state.words.new.detach().float().cpu()
-    each = vectors.split(state.config.vectors)
-    found = {c.token: v.clone() for c, v in zip(state.concepts, each, strict=True)}
-    words = json.dumps({c.token: c.initial for c in state.concepts}, ensure_ascii=False)
-    header = {**metadata, "initial_words": words}
-    weights.write(folder / "learned_embeds.safetensors", found, header)
-    for concept in state.concepts:
-        name = _concepts.file_name(concept.token)
-        other = folder / "a1111" / f"{name}.safetensors"
-        other.parent.mkdir(exist_ok=True)
-        weights.write(other, {"emb_params": found[concept.token]}, header)
-        if len(state.concepts) > 1:
-            alone = folder / "tokens" / f"{name}.safetensors"
-            alone.parent.mkdir(exist_ok=True)
-            weights.write(alone, {concept.token: found[concept.token]}, header)

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from socialcli.backends import ModelSpec
+from socialcli.config import option
 from socialcli.errors import UsageError
-from socialcli.stages import option
+from socialcli.training.method import TrainMethod
 from socialcli.training.options import TrainingOptions
 
 if TYPE_CHECKING:
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
     from socialcli.shards import Sample
     from socialcli.training.draw import Draw, Variant
     from socialcli.training.place import Place
-
-VERSION = 1
-READS = ("caption.json",)
 
 
 @dataclass
@@ -42,9 +40,6 @@ class Config(TrainingOptions):
     guidance: float = option(5.0, "Their guidance.", affects_result=False)
 
 
-FEATURES = ("backend", "model", "revision", "size", "crop", "flip")
-
-
 @dataclass
 class State:
     """The model, and what is the same for every step."""
@@ -58,128 +53,134 @@ class State:
     nothing: Tensor  # (L, D): the states of ""
 
 
-def check_options(config: Config) -> None:
-    from socialcli.training.geometry import CROPS
+class TextToImageMethod(TrainMethod):
+    """See `TrainMethod`."""
 
-    if config.crop not in CROPS:
-        raise UsageError(f"--crop {config.crop}: choose {', '.join(CROPS)}")
-    if not 0 <= config.caption_drop <= 1 or not 0 <= config.flip <= 1:
-        raise UsageError("--caption-drop and --flip are probabilities, between 0 and 1")
-    if config.validate_every and not config.prompt:
-        raise UsageError("--validate-every draws the texts of --prompt; there are none")
+    VERSION = 1
+    READS = ("caption.json",)
+    FEATURES = ("backend", "model", "revision", "size", "crop", "flip")
+    config_type = Config
 
+    def check_options(self, config: Config) -> None:
+        from socialcli.training.geometry import CROPS
 
-def models(config: Config) -> list[ModelSpec]:
-    return [ModelSpec("diffusion", config.backend, config.model, config.revision)]
+        if config.crop not in CROPS:
+            raise UsageError(f"--crop {config.crop}: choose {', '.join(CROPS)}")
+        if not 0 <= config.caption_drop <= 1 or not 0 <= config.flip <= 1:
+            raise UsageError("--caption-drop and --flip are probabilities, between 0 and 1")
+        if config.validate_every and not config.prompt:
+            raise UsageError("--validate-every draws the texts of --prompt; there are none")
 
+    def models(self, config: Config) -> list[ModelSpec]:
+        return [ModelSpec("diffusion", config.backend, config.model, config.revision)]
 
-def check(config: Config, sample: Sample) -> None:
-    _caption(sample)
+    def check(self, config: Config, sample: Sample) -> None:
+        _caption(sample)
+
+    def load(self, config: Config, place: Place) -> State:
+        """The model, its UNet in float32, the rest in ``place.dtype``."""
+        import dataclasses
+
+        import torch
+
+        from socialcli import backends
+        from socialcli.diffusion import latents as common
+        from socialcli.diffusion import schedule
+
+        (spec,) = self.models(config)
+        diffusion = backends.load(dataclasses.replace(spec, device=str(place.device)))
+        for part in (diffusion.vae, diffusion.text_encoder):
+            if part.dtype != place.dtype:
+                part.to(place.dtype)
+        diffusion.unet.requires_grad_(True)
+        if config.gradient_checkpointing:
+            diffusion.unet.enable_gradient_checkpointing()
+        alphas, kind = schedule.schedule(diffusion.scheduler)
+        with torch.no_grad():
+            nothing = diffusion.prompts([""])[0].float()
+        side = common.size(diffusion, config.size)
+        return State(config, place, diffusion, alphas, kind, side, nothing)
+
+    def trainable(self, state: State) -> Any:
+        return state.diffusion.unet
+
+    def prepare(self, state: State, sample: Sample, variant: Variant) -> dict[str, Any]:
+        """``pixels`` (3, S, S) in [-1, 1] and ``caption``."""
+        from socialcli.diffusion import latents as common
+        from socialcli.training import geometry
+        from socialcli.vision import images
+
+        image = images.decode(sample.picture())
+        config, rng = state.config, variant.random
+        frame = geometry.choose(
+            image.width, image.height, state.side, rng, config.crop, config.flip
+        )
+        return {"pixels": common.pixels(frame.picture(image)), "caption": _caption(sample)}
+
+    def features(self, state: State, examples: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """``mean`` and ``deviation`` (C, h, w) of the latents, ``states`` (L, D) of the caption."""
+        import torch
+
+        from socialcli.diffusion import latents as common
+
+        pictures = torch.stack([e["pixels"] for e in examples])
+        means, deviations = common.moments(state.diffusion, pictures)
+        states = state.diffusion.prompts([e["caption"] for e in examples])
+        return [
+            {"mean": m, "deviation": d, "states": s}
+            for m, d, s in zip(means, deviations, states, strict=True)
+        ]
+
+    def losses(self, state: State, batch: dict[str, Any], draw: Draw) -> dict[str, Tensor]:
+        """``denoise`` (B,)."""
+        import torch
+
+        from socialcli.diffusion import latents as common
+
+        told = batch["states"].float()
+        dropped = draw.uniform("caption").to(told) < state.config.caption_drop
+        states = torch.where(dropped[:, None, None], state.nothing, told)
+        value = common.denoising(
+            state.diffusion,
+            state.alphas,
+            state.kind,
+            batch["mean"],
+            batch["deviation"],
+            states,
+            draw,
+        )
+        return {"denoise": value}
+
+    def weights(self, config: Config) -> dict[str, float]:
+        return {"denoise": 1.0}
+
+    def validate(self, state: State) -> list[tuple[str, Image]]:
+        from socialcli.diffusion import latents as common
+
+        config = state.config
+        return common.look(
+            state.diffusion, config.prompt, config.prompt, state.side, config.sampling_steps,
+            config.guidance,
+        )  # fmt: skip
+
+    def save(self, state: State, folder: Path, metadata: dict[str, str]) -> None:
+        """The whole model in diffusers' layout; the record stands in the UNet's header."""
+        from socialcli.backends.quiet import quiet_stderr
+        from socialcli.networks import weights
+
+        with quiet_stderr():  # it warns of parts that are not used here
+            from diffusers import StableDiffusionPipeline
+        found = state.diffusion
+        pipeline: Any = StableDiffusionPipeline(
+            vae=found.vae, text_encoder=found.text_encoder, tokenizer=found.tokenizer,
+            unet=found.unet, scheduler=found.scheduler, safety_checker=None, feature_extractor=None,
+            requires_safety_checker=False,
+        )  # fmt: skip
+        pipeline.save_pretrained(folder, max_shard_size="1TB")
+        weights.annotate(folder / "unet" / "diffusion_pytorch_model.safetensors", metadata)
 
 
 def _caption(sample: Sample) -> str:
     from socialcli import records
 
     return sample.record(records.Caption).text
-
-
-def load(config: Config, place: Place) -> State:
-    """The model, its UNet in float32, the rest in ``place.dtype``."""
-    import dataclasses
-
-    import torch
-
-    from socialcli import backends
-    from socialcli.diffusion import latents as common
-    from socialcli.diffusion import schedule
-
-    (spec,) = models(config)
-    diffusion = backends.load(dataclasses.replace(spec, device=str(place.device)))
-    for part in (diffusion.vae, diffusion.text_encoder):
-        if part.dtype != place.dtype:
-            part.to(place.dtype)
-    diffusion.unet.requires_grad_(True)
-    if config.gradient_checkpointing:
-        diffusion.unet.enable_gradient_checkpointing()
-    alphas, kind = schedule.schedule(diffusion.scheduler)
-    with torch.no_grad():
-        nothing = diffusion.prompts([""])[0].float()
-    side = common.size(diffusion, config.size)
-    return State(config, place, diffusion, alphas, kind, side, nothing)
-
-
-def trainable(state: State) -> Any:
-    return state.diffusion.unet
-
-
-def prepare(state: State, sample: Sample, variant: Variant) -> dict[str, Any]:
-    """``pixels`` (3, S, S) in [-1, 1] and ``caption``."""
-    from socialcli.diffusion import latents as common
-    from socialcli.training import geometry
-    from socialcli.vision import images
-
-    image = images.decode(sample.picture())
-    config, rng = state.config, variant.random
-    frame = geometry.choose(image.width, image.height, state.side, rng, config.crop, config.flip)
-    return {"pixels": common.pixels(frame.picture(image)), "caption": _caption(sample)}
-
-
-def features(state: State, examples: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """``mean`` and ``deviation`` (C, h, w) of the latents, ``states`` (L, D) of the caption."""
-    import torch
-
-    from socialcli.diffusion import latents as common
-
-    pictures = torch.stack([e["pixels"] for e in examples])
-    means, deviations = common.moments(state.diffusion, pictures)
-    states = state.diffusion.prompts([e["caption"] for e in examples])
-    return [
-        {"mean": m, "deviation": d, "states": s}
-        for m, d, s in zip(means, deviations, states, strict=True)
-    ]
-
-
-def losses(state: State, batch: dict[str, Any], draw: Draw) -> dict[str, Tensor]:
-    """``denoise`` (B,)."""
-    import torch
-
-    from socialcli.diffusion import latents as common
-
-    told = batch["states"].float()
-    dropped = draw.uniform("caption").to(told) < state.config.caption_drop
-    states = torch.where(dropped[:, None, None], state.nothing, told)
-    value = common.denoising(
-        state.diffusion, state.alphas, state.kind, batch["mean"], batch["deviation"], states, draw
-    )
-    return {"denoise": value}
-
-
-def weights(config: Config) -> dict[str, float]:
-    return {"denoise": 1.0}
-
-
-def validate(state: State) -> list[tuple[str, Image]]:
-    from socialcli.diffusion import latents as common
-
-    config = state.config
-    return common.look(
-        state.diffusion, config.prompt, config.prompt, state.side, config.sampling_steps,
-        config.guidance,
-    )  # fmt: skip
-
-
-def save(state: State, folder: Path, metadata: dict[str, str]) -> None:
-    """The whole model in diffusers' layout; the record stands in the UNet's header."""
-    from socialcli.backends.quiet import quiet_stderr
-    from socialcli.networks import weights
-
-    with quiet_stderr():  # it warns of parts that are not used here
-        from diffusers import StableDiffusionPipeline
-    found = state.diffusion
-    pipeline: Any = StableDiffusionPipeline(
-        vae=found.vae, text_encoder=found.text_encoder, tokenizer=found.tokenizer, unet=found.unet,
-        scheduler=found.scheduler, safety_checker=None, feature_extractor=None,
-        requires_safety_checker=False,
-    )  # fmt: skip
-    pipeline.save_pretrained(folder, max_shard_size="1TB")
-    weights.annotate(folder / "unet" / "diffusion_pytorch_model.safetensors", metadata)

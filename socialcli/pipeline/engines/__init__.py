@@ -1,28 +1,20 @@
-"""Engines: where the tasks of a plan run. One file each, found by its name.
-
-An engine is a module with ``run(plan, tasks, options, report) -> Stats``; all of them call
-`socialcli.pipeline.shard.run` for each task and know nothing of any stage.
-"""
+"""Engines: where the tasks of a plan run. One file each, found by its name."""
 
 from __future__ import annotations
 
-import importlib
-from pathlib import Path
-from typing import Any
+import abc
+from typing import TYPE_CHECKING
 
-from socialcli.errors import UsageError
+from socialcli.registry import Part
+
+if TYPE_CHECKING:
+    from socialcli.pipeline.plan import Plan, Stats, Task
+    from socialcli.pipeline.report import Report
 
 
-def names() -> list[str]:
-    return sorted(p.stem for p in Path(__file__).parent.glob("[a-z]*.py"))
+class Engine(Part, base=True):
+    """All engines call `socialcli.pipeline.shard` for each task and know nothing of any stage."""
 
-
-def get(name: str) -> Any:
-    """The engine module called ``name``.
-
-    Raises:
-        UsageError: there is no such engine.
-    """
-    if name not in names():
-        raise UsageError(f"--engine {name}: there are {', '.join(names())}")
-    return importlib.import_module(f"socialcli.pipeline.engines.{name}")
+    @abc.abstractmethod
+    def run(self, plan: Plan, tasks: list[Task], options: dict[str, str], report: Report) -> Stats:
+        """Carry out the tasks and sum up how they went."""

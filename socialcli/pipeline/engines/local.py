@@ -17,19 +17,23 @@ from typing import Any
 from socialcli import shards
 from socialcli.errors import SocialcliError
 from socialcli.pipeline import shard
+from socialcli.pipeline.engines import Engine
 from socialcli.pipeline.plan import Plan, Stats, Task
 from socialcli.pipeline.report import Report
 
 
-def run(plan: Plan, tasks: list[Task], options: dict[str, str], report: Report) -> Stats:
-    """Every task; returns their summed stats.
+class LocalEngine(Engine):
+    """See `Engine`."""
 
-    Raises:
-        SocialcliError: a shard could not be read or written, or a worker died twice on one.
-    """
-    if plan.workers <= 1 or len(tasks) <= 1 or any(t.target == "-" for t in tasks):
-        return _here(plan, tasks, report)
-    return _Workers(plan, tasks, report).run()
+    def run(self, plan: Plan, tasks: list[Task], options: dict[str, str], report: Report) -> Stats:
+        """Every task; returns their summed stats.
+
+        Raises:
+            SocialcliError: a shard could not be read or written, or a worker died twice on one.
+        """
+        if plan.workers <= 1 or len(tasks) <= 1 or any(t.target == "-" for t in tasks):
+            return _here(plan, tasks, report)
+        return _Workers(plan, tasks, report).run()
 
 
 def _here(plan: Plan, tasks: list[Task], report: Report) -> Stats:

@@ -24,6 +24,7 @@ from socialcli import __version__, shards
 from socialcli.errors import MissingPackage, SocialcliError, UsageError
 from socialcli.pipeline import plan as planning
 from socialcli.pipeline import shard
+from socialcli.pipeline.engines import Engine
 from socialcli.pipeline.plan import Plan, Stats, Task
 from socialcli.pipeline.report import Report
 
@@ -39,35 +40,38 @@ _SOCKET = len("/ray/session_2000-01-01_00-00-00_000000_4194304/sockets/plasma_st
 PATIENCE = 30.0  # seconds before we say why no actor has started
 
 
-def run(plan: Plan, tasks: list[Task], options: dict[str, str], report: Report) -> Stats:
-    """Every task, on ``plan.workers`` actors; returns their summed stats.
+class RayEngine(Engine):
+    """See `Engine`."""
 
-    Connects to ``options["address"]`` or $RAY_ADDRESS, else starts Ray on this machine for as
-    long as the run takes.
+    def run(self, plan: Plan, tasks: list[Task], options: dict[str, str], report: Report) -> Stats:
+        """Every task, on ``plan.workers`` actors; returns their summed stats.
 
-    Raises:
-        MissingPackage: Ray is not installed.
-        UsageError: an unknown option, or a pipe as input or output.
-        SocialcliError: no cluster there, a shard could not be made, an actor died twice on one,
-            or what an actor wrote cannot be seen from here.
-    """
-    numbers = _check(tasks, options)
-    try:
-        import ray
-    except ImportError:
-        raise MissingPackage("Ray", "ray") from None
-    ours = not ray.is_initialized()
-    with contextlib.ExitStack() as stack:
+        Connects to ``options["address"]`` or $RAY_ADDRESS, else starts Ray on this machine for as
+        long as the run takes.
+
+        Raises:
+            MissingPackage: Ray is not installed.
+            UsageError: an unknown option, or a pipe as input or output.
+            SocialcliError: no cluster there, a shard could not be made, an actor died twice on one,
+                or what an actor wrote cannot be seen from here.
+        """
+        numbers = _check(tasks, options)
         try:
-            if ours:
-                address = options.get("address") or os.environ.get("RAY_ADDRESS")
-                _connect(ray, address, report, stack)
-            return _Actors(ray, plan, tasks, numbers, report).run()
-        except SystemExit:
-            sys.exit(143)  # SIGTERM; an exit while Ray starts or waits loses its code
-        finally:
-            if ours:
-                ray.shutdown()
+            import ray
+        except ImportError:
+            raise MissingPackage("Ray", "ray") from None
+        ours = not ray.is_initialized()
+        with contextlib.ExitStack() as stack:
+            try:
+                if ours:
+                    address = options.get("address") or os.environ.get("RAY_ADDRESS")
+                    _connect(ray, address, report, stack)
+                return _Actors(ray, plan, tasks, numbers, report).run()
+            except SystemExit:
+                sys.exit(143)  # SIGTERM; an exit while Ray starts or waits loses its code
+            finally:
+                if ours:
+                    ray.shutdown()
 
 
 def _check(tasks: list[Task], options: dict[str, str]) -> dict[str, float]:
@@ -390,6 +394,3 @@ def _must_be_visible(task: Task, stats: Stats) -> None:
                 "output must be on a file system that all nodes share, or a URL"
             )
         time.sleep(0.2)
-
-
-__all__ = ["OPTIONS", "run"]

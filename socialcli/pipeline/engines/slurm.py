@@ -25,6 +25,7 @@ from typing import Any
 from socialcli import shards
 from socialcli.errors import SocialcliError, UsageError
 from socialcli.pipeline import plan as planning
+from socialcli.pipeline.engines import Engine
 from socialcli.pipeline.plan import Plan, Stats, Task
 from socialcli.pipeline.report import Report
 
@@ -45,47 +46,50 @@ INSTALL = (
 )
 
 
-def run(plan: Plan, tasks: list[Task], options: dict[str, str], report: Report) -> Stats:
-    """Every task, as an array job; waits for it and returns the summed stats of the tasks.
+class SlurmEngine(Engine):
+    """See `Engine`."""
 
-    With ``wait=no`` in the options it returns empty stats as soon as the jobs are submitted and
-    prints their ids (array, collecting job) to stdout.
+    def run(self, plan: Plan, tasks: list[Task], options: dict[str, str], report: Report) -> Stats:
+        """Every task, as an array job; waits for it and returns the summed stats of the tasks.
 
-    Raises:
-        UsageError: sbatch is not here, an unknown option, or a pipe as input or output.
-        SocialcliError: a job was refused, or an array task failed; its log file is named.
-    """
-    request = _request(plan, tasks, options)
-    if shutil.which("sbatch") is None:
-        raise UsageError(INSTALL)
-    folder = _folder(plan, options.get("scratch"))
-    run_name = name(plan)
-    queued = _queued(run_name)
-    if queued is not None:
-        report.info(f"slurm: {run_name}: its jobs are in the queue already ({queued.ids})")
-        if request.wait:
-            _wait(plan, tasks, queued, report)
-            _result(folder, queued)
-            # Those jobs may have had more to do than what was missing when we came.
-            return planning.collected(dataclasses.replace(plan, tasks=tuple(tasks)))
-        print(queued.ids, flush=True)
+        With ``wait=no`` in the options it returns empty stats as soon as the jobs are submitted and
+        prints their ids (array, collecting job) to stdout.
+
+        Raises:
+            UsageError: sbatch is not here, an unknown option, or a pipe as input or output.
+            SocialcliError: a job was refused, or an array task failed; its log file is named.
+        """
+        request = _request(plan, tasks, options)
+        if shutil.which("sbatch") is None:
+            raise UsageError(INSTALL)
+        folder = _folder(plan, options.get("scratch"))
+        run_name = name(plan)
+        queued = _queued(run_name)
+        if queued is not None:
+            report.info(f"slurm: {run_name}: its jobs are in the queue already ({queued.ids})")
+            if request.wait:
+                _wait(plan, tasks, queued, report)
+                _result(folder, queued)
+                # Those jobs may have had more to do than what was missing when we came.
+                return planning.collected(dataclasses.replace(plan, tasks=tuple(tasks)))
+            print(queued.ids, flush=True)
+            return Stats()
+        submission = _submit(plan, tasks, folder, run_name, request)
+        try:
+            report.info(
+                f"slurm: {run_name}: submitted array job {submission.array} ({request.number} "
+                f"for {len(tasks)} shards) and collecting job {submission.collect}; logs in "
+                f"{folder / 'logs'}"
+            )
+            if request.wait:
+                _wait(plan, tasks, submission, report)
+                return _result(folder, submission)
+        except (KeyboardInterrupt, SystemExit):
+            cancel(submission)
+            report.warn(f"slurm: cancelled jobs {submission.ids} (wait=no leaves them running)")
+            raise
+        print(submission.ids, flush=True)
         return Stats()
-    submission = _submit(plan, tasks, folder, run_name, request)
-    try:
-        report.info(
-            f"slurm: {run_name}: submitted array job {submission.array} ({request.number} tasks "
-            f"for {len(tasks)} shards) and collecting job {submission.collect}; logs in "
-            f"{folder / 'logs'}"
-        )
-        if request.wait:
-            _wait(plan, tasks, submission, report)
-            return _result(folder, submission)
-    except (KeyboardInterrupt, SystemExit):
-        cancel(submission)
-        report.warn(f"slurm: cancelled jobs {submission.ids} (wait=no leaves them running)")
-        raise
-    print(submission.ids, flush=True)
-    return Stats()
 
 
 @dataclass(frozen=True)

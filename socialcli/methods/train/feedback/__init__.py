@@ -14,10 +14,12 @@ import contextlib
 from typing import TYPE_CHECKING, Any
 
 from socialcli.errors import SampleFailed, UsageError
+from socialcli.methods.train.feedback import networks, options
 from socialcli.methods.train.feedback import scene as scenes
-from socialcli.methods.train.feedback.networks import State, load
-from socialcli.methods.train.feedback.options import Config, check_options, models, wanted, weights
+from socialcli.methods.train.feedback.networks import State
+from socialcli.methods.train.feedback.options import Config, wanted
 from socialcli.training.draw import Variant
+from socialcli.training.method import TrainMethod
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,72 +27,258 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
 
+    from socialcli.backends import ModelSpec
     from socialcli.shards import Sample
     from socialcli.shards.index import Index
     from socialcli.training.draw import Draw
+    from socialcli.training.place import Place
 
-__all__ = ["Config", "check_options", "load", "models", "weights"]
+__all__ = ["Config", "FeedbackMethod", "State"]
 
-VERSION = 1
-READS = ("caption.json",)
-# What `features` depends on besides the data: runs that agree in these may share a cache.
-FEATURES = (
-    "backend", "model", "revision", "clip_model", "size", "crop", "flip", "query", "reference",
-    "originals", "feedback", "identity_backend", "identity_model", "identity_aligned",
-    "least_face", "gaze_backend", "gaze_model", "gaze_term", "gaze_targets", "pose_backend",
-    "pose_model", "pose_targets", "pose_least_score", "interaction_backend", "interaction_model",
-)  # fmt: skip
 USUAL = 512  # pixels: Stable Diffusion's square, to look at records before a model is there
 LOOKED_AT = 300  # samples that are searched for faces, people and so on before models are loaded
 
 # --- samples --------------------------------------------------------------------------------------
 
 
-def select(config: Config, index: Index) -> Index:
-    """All samples, once it is certain that every feedback finds something to watch among them.
+class FeedbackMethod(TrainMethod):
+    """See `TrainMethod`."""
 
-    Raises:
-        UsageError: the shards lack a member, or none of the samples looked at has a face, a
-            person, an interaction.
-    """
-    names = wanted(config)
-    for name in names:
-        member, stage = scenes.MEMBERS[name]
-        if not any(entry.has(member) for entry in index.entries):
+    VERSION = 1
+    READS = ("caption.json",)
+    # What `features` depends on besides the data: runs that agree in these may share a cache.
+    FEATURES = (
+        "backend", "model", "revision", "clip_model", "size", "crop", "flip", "query", "reference",
+        "originals", "feedback", "identity_backend", "identity_model", "identity_aligned",
+        "least_face", "gaze_backend", "gaze_model", "gaze_term", "gaze_targets", "pose_backend",
+        "pose_model", "pose_targets", "pose_least_score", "interaction_backend",
+        "interaction_model",
+    )  # fmt: skip
+    config_type = Config
+
+    def check_options(self, config: Config) -> None:
+        options.check_options(config)
+
+    def models(self, config: Config) -> list[ModelSpec]:
+        return options.models(config)
+
+    def weights(self, config: Config) -> dict[str, float]:
+        return options.weights(config)
+
+    def load(self, config: Config, place: Place) -> State:
+        return networks.load(config, place)
+
+    def select(self, config: Config, index: Index) -> Index:
+        """All samples, once it is certain that every feedback finds something to watch among them.
+
+        Raises:
+            UsageError: the shards lack a member, or none of the samples looked at has a face, a
+                person, an interaction.
+        """
+        names = wanted(config)
+        for name in names:
+            member, stage = scenes.MEMBERS[name]
+            if not any(entry.has(member) for entry in index.entries):
+                raise UsageError(
+                    f"no sample has {member}, which {name} feedback needs: run `socialcli {stage}` "
+                    f"first, or name other feedbacks with --feedback"
+                )
+        mute, looked, failed = set(names), 0, [""]
+        step = max(1, len(index) // LOOKED_AT)
+        for number in range(0, len(index), step):
+            if not mute:
+                break
+            looked += 1
+            try:
+                scene = _look(config, index.read(number))
+            except SampleFailed as error:
+                failed.append(str(error))
+                continue
+            mute -= {name for name in mute if scene.speaks(name)}
+        if mute and len(failed) > looked:
+            raise UsageError(f"none of the {looked} samples looked at can be used: {failed[-1]}")
+        if mute:
+            name = next(n for n in names if n in mute)
             raise UsageError(
-                f"no sample has {member}, which {name} feedback needs: run `socialcli {stage}` "
-                f"first, or name other feedbacks with --feedback"
+                f"{name} feedback would never speak: {scenes.LACKS[name]} in the {looked} samples "
+                "looked at; name other feedbacks with --feedback, or annotate more"
             )
-    mute, looked, failed = set(names), 0, [""]
-    step = max(1, len(index) // LOOKED_AT)
-    for number in range(0, len(index), step):
-        if not mute:
-            break
-        looked += 1
-        try:
-            scene = _look(config, index.read(number))
-        except SampleFailed as error:
-            failed.append(str(error))
-            continue
-        mute -= {name for name in mute if scene.speaks(name)}
-    if mute and len(failed) > looked:
-        raise UsageError(f"none of the {looked} samples looked at can be used: {failed[-1]}")
-    if mute:
-        name = next(n for n in names if n in mute)
-        raise UsageError(
-            f"{name} feedback would never speak: {scenes.LACKS[name]} in the {looked} samples "
-            "looked at; name other feedbacks with --feedback, or annotate more"
+        return index
+
+    def check(self, config: Config, sample: Sample) -> None:
+        """Whether a sample can be trained on: a caption, a subject, a readable picture header.
+
+        Raises:
+            SampleFailed: it cannot.
+        """
+        _look(config, sample)
+
+    def prepare(self, state: State, sample: Sample, variant: Variant) -> dict[str, Any]:
+        """One sample in one of its squares.
+
+        Returns:
+            ``picture`` (3, size, size) uint8; ``reference`` (3, S, S) as CLIP's vision tower wants
+            it;
+            ``caption`` and ``query``; and what `_feedback_scene.tensors` says for the feedbacks.
+
+        Raises:
+            SampleFailed: it cannot be decoded, or lacks caption or subjects.
+        """
+        import torch
+        from PIL import Image
+
+        from socialcli.training import geometry
+
+        config = state.config
+        image = scenes.decode(sample)
+        rng = variant.random
+        frame = geometry.choose(
+            image.width, image.height, state.side, rng, config.crop, config.flip
         )
-    return index
+        scene = scenes.read(sample, frame, config.query, state.names, config.least_face)
+        pixels = frame.picture(image)
+        seen = image if config.reference == "whole" else Image.fromarray(pixels)
+        return {
+            "picture": torch.from_numpy(pixels).permute(2, 0, 1).contiguous(),
+            "reference": state.processor(images=seen, return_tensors="pt")["pixel_values"][0],
+            "caption": scene.caption,
+            "query": scene.query,
+            **scenes.tensors(scene, state.names),
+        }
 
+    def features(self, state: State, examples: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """What no step changes: latents, texts, CLIP features, and what the detectors see of x0.
 
-def check(config: Config, sample: Sample) -> None:
-    """Whether a sample can be trained on at all: a caption, a subject, a readable picture header.
+        Returns:
+            Per sample ``latents`` (2, C, h, w), mean and deviation, scaled for the UNet; ``text``
+            and
+            ``named`` (T, D), states of caption and query; ``image``, CLIP features of all depths;
+            and each feedback's tensors with its targets.
+        """
+        import torch
 
-    Raises:
-        SampleFailed: it cannot.
-    """
-    _look(config, sample)
+        from socialcli.diffusion import latents as diffusion
+        from socialcli.networks.ssr_encoder import image_features
+
+        config, place = state.config, state.place
+        with torch.no_grad(), state.exact():
+            pictures = torch.stack([e["picture"] for e in examples]).to(place.device) / 127.5 - 1
+            spread = torch.stack(diffusion.moments(state.base, pictures), 1)
+            words = [e["caption"] for e in examples] + [e["query"] for e in examples]
+            text, named = state.base.prompts(words).cpu().chunk(2)
+            reference = torch.stack([e["reference"] for e in examples])
+            seen = image_features(
+                state.vision, reference.to(place.device, place.dtype), state.encoder.scales
+            ).cpu()
+            if config.originals == "reconstruction":
+                pictures = state.decode(spread[:, 0])
+            made = []
+            for number, example in enumerate(examples):
+                known = {n: v for n, v in example.items() if n not in ("picture", "reference")}
+                made.append(
+                    {
+                        **known,
+                        "latents": spread[number].cpu(),
+                        "text": text[number].clone(),
+                        "named": named[number].clone(),
+                        "image": seen[number].clone(),
+                    }
+                )
+            for name, watch in state.watch.items():
+                rows = [n for n, e in enumerate(examples) if speaks(e, name)]
+                if rows:
+                    found = watch.targets(pictures[rows], [examples[n] for n in rows])
+                    for row, targets in zip(rows, found, strict=True):
+                        made[row].update(targets)
+        return made
+
+    def collate(self, state: State, examples: list[dict[str, Any]]) -> dict[str, Any]:
+        """What all samples have is stacked; what feedback watches stays with its sample."""
+        import torch
+
+        batch: dict[str, Any] = {"examples": examples}
+        for name in ("latents", "text", "named", "image"):
+            batch[name] = torch.stack([e[name] for e in examples]).to(
+                state.place.device, non_blocking=True
+            )
+        return batch
+
+    def losses(self, state: State, batch: dict[str, Any], draw: Draw) -> dict[str, Tensor]:
+        """Eq. 7's terms for each sample, (B,); a feedback's is 0 where its gate is closed."""
+        import torch
+
+        from socialcli.diffusion import schedule, timesteps
+        from socialcli.losses import denoise, regularisation
+
+        config, device, clock = state.config, state.place.device, state.place.clock
+        mean, spread = batch["latents"].float().unbind(1)
+        latents = mean + spread * draw.normal("posterior", *mean.shape[1:]).to(device)
+        noise = draw.normal("noise", *mean.shape[1:]).to(device)
+        steps = timesteps.piecewise(
+            draw.uniform("timestep"), len(state.alphas), config.likely_below, config.likely_ratio
+        )
+        told = (draw.uniform("caption") >= config.caption_drop).to(device)
+        text = torch.where(told[:, None, None], batch["text"], state.nothing)
+        there = steps.to(device)
+        noisy = schedule.noisy(latents, noise, there, state.alphas)
+        with clock("unet"), state.mixed():
+            subject = state.encoder.subject_tokens(batch["image"], batch["named"])
+            condition = state.encoder.condition(text, [subject], [1.0])
+            said = state.base.unet(noisy.to(state.place.dtype), there, **condition).sample.float()
+        goal = schedule.target(latents, noise, there, state.alphas, state.prediction)
+        scales = subject.unflatten(1, (state.encoder.scales, -1))
+        found = {
+            "denoise": denoise.loss(said, goal),
+            "regularisation": regularisation.loss(scales, batch["named"], config.regularisation),
+        }
+        estimate = schedule.estimate(noisy, said, there, state.alphas, state.prediction)
+        return {**found, **_feedback(state, batch["examples"], estimate, steps)}
+
+    def trainable(self, state: State) -> Any:
+        return state.encoder
+
+    def groups(self, state: State) -> list[dict[str, Any]]:
+        """The aligner learns slower than the UNet's layers (section 4.1): the loop gives each group
+        the run's rate times its ``scale``."""
+        slower = state.config.aligner_learning_rate / state.config.learning_rate
+        return [
+            {"params": list(state.encoder.layers.parameters())},
+            {"params": list(state.encoder.aligner.parameters()), "scale": slower},
+        ]
+
+    def facts(self, state: State) -> dict[str, str]:
+        """The vision tower: the encoder is of no use with another one."""
+        return {"vision tower": state.encoder.seen_through}
+
+    def save(self, state: State, folder: Path, metadata: dict[str, str]) -> None:
+        """The encoder's two files, in the official layout, with the vision tower if that one
+        lies beside an encoder; the curves where they were asked for."""
+        import shutil
+        from pathlib import Path
+
+        from socialcli.backends.ssr.ssr_encoder import TOWER
+        from socialcli.networks import ssr_layouts
+
+        ssr_layouts.save(state.encoder, folder, metadata)
+        own = Path(state.config.clip_model)
+        if own.name == TOWER and own.is_dir():
+            shutil.copytree(own, folder / TOWER)
+        state.write_curves()
+
+    def validate(self, state: State) -> list[tuple[str, Image]]:
+        """Pictures by the captions and references of the data's first samples."""
+        index = state.place.index
+        samples: list[dict[str, Any]] = []
+        for number in range(len(index)):
+            if len(samples) == state.config.validation_pictures:
+                break
+            sample = index.read(number)
+            with contextlib.suppress(SampleFailed):
+                samples.append(
+                    self.prepare(state, sample, Variant(state.config.seed, sample.key, 0))
+                )
+        drawn = state.draw(samples) if samples else []
+        return list(zip((s["caption"] for s in samples), drawn, strict=True))
 
 
 def _look(config: Config, sample: Sample) -> scenes.Scene:
@@ -98,130 +286,9 @@ def _look(config: Config, sample: Sample) -> scenes.Scene:
     return scenes.read(sample, frame, config.query, wanted(config), config.least_face)
 
 
-def prepare(state: State, sample: Sample, variant: Variant) -> dict[str, Any]:
-    """One sample in one of its squares.
-
-    Returns:
-        ``picture`` (3, size, size) uint8; ``reference`` (3, S, S) as CLIP's vision tower wants it;
-        ``caption`` and ``query``; and what `_feedback_scene.tensors` says for the feedbacks.
-
-    Raises:
-        SampleFailed: it cannot be decoded, or lacks caption or subjects.
-    """
-    import torch
-    from PIL import Image
-
-    from socialcli.training import geometry
-
-    config = state.config
-    image = scenes.decode(sample)
-    rng = variant.random
-    frame = geometry.choose(image.width, image.height, state.side, rng, config.crop, config.flip)
-    scene = scenes.read(sample, frame, config.query, state.names, config.least_face)
-    pixels = frame.picture(image)
-    seen = image if config.reference == "whole" else Image.fromarray(pixels)
-    return {
-        "picture": torch.from_numpy(pixels).permute(2, 0, 1).contiguous(),
-        "reference": state.processor(images=seen, return_tensors="pt")["pixel_values"][0],
-        "caption": scene.caption,
-        "query": scene.query,
-        **scenes.tensors(scene, state.names),
-    }
-
-
-def features(state: State, examples: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """What no step changes: latents, texts, CLIP features, and what the detectors see of x0.
-
-    Returns:
-        Per sample ``latents`` (2, C, h, w), mean and deviation, scaled for the UNet; ``text`` and
-        ``named`` (T, D), states of caption and query; ``image``, CLIP features of all depths; and
-        each feedback's tensors with its targets.
-    """
-    import torch
-
-    from socialcli.diffusion import latents as diffusion
-    from socialcli.networks.ssr_encoder import image_features
-
-    config, place = state.config, state.place
-    with torch.no_grad(), state.exact():
-        pictures = torch.stack([e["picture"] for e in examples]).to(place.device) / 127.5 - 1
-        spread = torch.stack(diffusion.moments(state.base, pictures), 1)
-        words = [e["caption"] for e in examples] + [e["query"] for e in examples]
-        text, named = state.base.prompts(words).cpu().chunk(2)
-        reference = torch.stack([e["reference"] for e in examples])
-        seen = image_features(
-            state.vision, reference.to(place.device, place.dtype), state.encoder.scales
-        ).cpu()
-        if config.originals == "reconstruction":
-            pictures = state.decode(spread[:, 0])
-        made = []
-        for number, example in enumerate(examples):
-            known = {n: v for n, v in example.items() if n not in ("picture", "reference")}
-            made.append(
-                {
-                    **known,
-                    "latents": spread[number].cpu(),
-                    "text": text[number].clone(),
-                    "named": named[number].clone(),
-                    "image": seen[number].clone(),
-                }
-            )
-        for name, watch in state.watch.items():
-            rows = [n for n, e in enumerate(examples) if speaks(e, name)]
-            if rows:
-                found = watch.targets(pictures[rows], [examples[n] for n in rows])
-                for row, targets in zip(rows, found, strict=True):
-                    made[row].update(targets)
-    return made
-
-
 def speaks(example: dict[str, Any], name: str) -> bool:
     """Whether a feedback has something to watch in an example (see `_feedback_scene.tensors`)."""
     return any(part.startswith(f"{name}_") for part in example)
-
-
-def collate(state: State, examples: list[dict[str, Any]]) -> dict[str, Any]:
-    """What all samples have is stacked and moved; what feedback watches stays with its sample."""
-    import torch
-
-    batch: dict[str, Any] = {"examples": examples}
-    for name in ("latents", "text", "named", "image"):
-        batch[name] = torch.stack([e[name] for e in examples]).to(
-            state.place.device, non_blocking=True
-        )
-    return batch
-
-
-def losses(state: State, batch: dict[str, Any], draw: Draw) -> dict[str, Tensor]:
-    """Eq. 7's terms for each sample, (B,); a feedback's is 0 where its gate is closed."""
-    import torch
-
-    from socialcli.diffusion import schedule, timesteps
-    from socialcli.losses import denoise, regularisation
-
-    config, device, clock = state.config, state.place.device, state.place.clock
-    mean, spread = batch["latents"].float().unbind(1)
-    latents = mean + spread * draw.normal("posterior", *mean.shape[1:]).to(device)
-    noise = draw.normal("noise", *mean.shape[1:]).to(device)
-    steps = timesteps.piecewise(
-        draw.uniform("timestep"), len(state.alphas), config.likely_below, config.likely_ratio
-    )
-    told = (draw.uniform("caption") >= config.caption_drop).to(device)
-    text = torch.where(told[:, None, None], batch["text"], state.nothing)
-    there = steps.to(device)
-    noisy = schedule.noisy(latents, noise, there, state.alphas)
-    with clock("unet"), state.mixed():
-        subject = state.encoder.subject_tokens(batch["image"], batch["named"])
-        condition = state.encoder.condition(text, [subject], [1.0])
-        said = state.base.unet(noisy.to(state.place.dtype), there, **condition).sample.float()
-    goal = schedule.target(latents, noise, there, state.alphas, state.prediction)
-    scales = subject.unflatten(1, (state.encoder.scales, -1))
-    found = {
-        "denoise": denoise.loss(said, goal),
-        "regularisation": regularisation.loss(scales, batch["named"], config.regularisation),
-    }
-    estimate = schedule.estimate(noisy, said, there, state.alphas, state.prediction)
-    return {**found, **_feedback(state, batch["examples"], estimate, steps)}
 
 
 def _feedback(
@@ -256,52 +323,3 @@ def _feedback(
         index = torch.tensor(mine, device=values.device)
         found[name] = found[name].index_put((index,), values.float() * scale)
     return found
-
-
-def trainable(state: State) -> Any:
-    return state.encoder
-
-
-def groups(state: State) -> list[dict[str, Any]]:
-    """The aligner learns slower than the UNet's layers (section 4.1): the loop gives each group
-    the run's rate times its ``scale``."""
-    slower = state.config.aligner_learning_rate / state.config.learning_rate
-    return [
-        {"params": list(state.encoder.layers.parameters())},
-        {"params": list(state.encoder.aligner.parameters()), "scale": slower},
-    ]
-
-
-def facts(state: State) -> dict[str, str]:
-    """The vision tower: the encoder is of no use with another one."""
-    return {"vision tower": state.encoder.seen_through}
-
-
-def save(state: State, folder: Path, metadata: dict[str, str]) -> None:
-    """The encoder's two files, in the official layout, with the vision tower if that is one that
-    lies beside an encoder; the curves where they were asked for."""
-    import shutil
-    from pathlib import Path
-
-    from socialcli.backends.ssr.ssr_encoder import TOWER
-    from socialcli.networks import ssr_layouts
-
-    ssr_layouts.save(state.encoder, folder, metadata)
-    own = Path(state.config.clip_model)
-    if own.name == TOWER and own.is_dir():
-        shutil.copytree(own, folder / TOWER)
-    state.write_curves()
-
-
-def validate(state: State) -> list[tuple[str, Image]]:
-    """Pictures by the captions and references of the data's first samples."""
-    index = state.place.index
-    samples: list[dict[str, Any]] = []
-    for number in range(len(index)):
-        if len(samples) == state.config.validation_pictures:
-            break
-        sample = index.read(number)
-        with contextlib.suppress(SampleFailed):
-            samples.append(prepare(state, sample, Variant(state.config.seed, sample.key, 0)))
-    drawn = state.draw(samples) if samples else []
-    return list(zip((s["caption"] for s in samples), drawn, strict=True))

@@ -11,9 +11,9 @@ from typing import Any
 
 from socialcli.backends import ModelSpec
 from socialcli.backends.ssr.ssr_encoder import CLIP, own_tower
+from socialcli.config import option
 from socialcli.errors import UsageError
 from socialcli.methods.train.feedback import scene
-from socialcli.stages import option
 from socialcli.training.options import TrainingOptions
 
 NAMES = ("boundary", "identity", "gaze", "pose", "interaction")

@@ -1,0 +1,75 @@
+"""What a method of `generate` is: the base that each file in ``socialcli/methods/generate`` has."""
+
+from __future__ import annotations
+
+import abc
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from socialcli.registry import Part
+
+if TYPE_CHECKING:
+    from socialcli.backends import ModelSpec
+    from socialcli.diffusion.sampling import Conditioning
+    from socialcli.generation.stage import GenerateStage
+
+
+class GenerateMethod(Part, base=True):
+    """One file ``socialcli/methods/generate/NAME.py`` is ``generate --method NAME``; the first line
+    of its docstring is its line in `--help`.
+
+    `embed` sees one request at a time, so that a picture cannot depend on its neighbours; what it
+    makes can be kept by the studio (`drawing.Studio.text`). `condition` puts a batch together.
+
+    Attributes:
+        VERSION: raised when the same options give other pictures.
+        REFERENCES: whether it takes reference pictures.
+        SCALE: their weight where none is given.
+        config_type: a dataclass that inherits `options.GenerateOptions`, or
+            `options.ReferenceOptions` if it takes references.
+    """
+
+    VERSION: int = 1
+    REFERENCES: ClassVar[bool] = False
+    SCALE: ClassVar[float] = 1.0
+    config_type: type
+
+    @abc.abstractmethod
+    def models(self, config: Any) -> list[ModelSpec]:
+        """Every model it loads."""
+
+    @abc.abstractmethod
+    def load(self, config: Any) -> Any:
+        """A `drawing.Studio`, or a state of its own that has all a Studio has."""
+
+    @abc.abstractmethod
+    def embed(self, config: Any, studio: Any, request: Any) -> Any:
+        """What one picture is conditioned on: tensors without a batch dimension.
+
+        Args:
+            request: a `stage.Ready`: the request, its reference pictures, and the sample that it
+                was made of (``request.sample``, None for a bare prompt).
+
+        Raises:
+            SampleFailed: it cannot be made.
+        """
+
+    @abc.abstractmethod
+    def condition(self, config: Any, studio: Any, embedded: list[Any]) -> Conditioning:
+        """The conditioning of a batch, from the list of what `embed` gave."""
+
+    def check_options(self, config: Any) -> None:
+        """Refuse options that make no sense, before any model is loaded (UsageError)."""
+
+    def files(self, config: Any) -> list[str]:
+        """Further files that the pictures depend on."""
+        return []
+
+    def plain(self, config: Any, studio: Any, prompt: str) -> str | None:
+        """The prompt in ordinary words, for `score`; None where it has no others."""
+        return None
+
+    def as_stage(self) -> GenerateStage:
+        """Itself behind the interface that the runner knows."""
+        from socialcli.generation import stage
+
+        return stage.of(self)
