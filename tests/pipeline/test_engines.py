@@ -23,9 +23,8 @@ import pytest
 import slurm_node
 from PIL import Image
 
-from socialcli import shards
+from socialcli import registry, shards
 from socialcli.errors import SocialcliError, UsageError
-from socialcli.pipeline import engines
 from socialcli.pipeline import plan as planning
 from socialcli.pipeline.plan import Plan, Stats, Task
 from socialcli.pipeline.report import Report
@@ -177,7 +176,7 @@ class Told(Report):
 
 
 def began(engine: str, plan: Plan, options: dict[str, str], report: Report) -> Future[Stats]:
-    run = engines.get(engine).run
+    run = registry.load("engines", engine).run
     return ThreadPoolExecutor(1).submit(run, plan, list(plan.tasks), options, report)
 
 
@@ -248,7 +247,7 @@ def test_two_workers_give_the_same(work: Path, expected: dict[str, bytes]) -> No
 def test_bad_options(engine: str, options: dict[str, str], message: str) -> None:
     plan = Plan("stages", "caption", {"device": "cpu"}, (Task(0, "a.tar", "b/a.tar"),))
     with pytest.raises(UsageError, match=message):
-        engines.get(engine).run(plan, list(plan.tasks), options, Report(quiet=True))
+        registry.load("engines", engine).run(plan, list(plan.tasks), options, Report(quiet=True))
 
 
 @pytest.mark.parametrize("engine", ["ray", "slurm"])
@@ -258,7 +257,7 @@ def test_bad_options(engine: str, options: dict[str, str], message: str) -> None
 def test_pipes_stay_here(engine: str, source: str, target: str) -> None:
     plan = Plan("stages", "caption", {}, (Task(0, source, target),))
     with pytest.raises(UsageError, match=f"--engine {engine}: a pipe ends on this machine"):
-        engines.get(engine).run(plan, list(plan.tasks), {}, Report(quiet=True))
+        registry.load("engines", engine).run(plan, list(plan.tasks), {}, Report(quiet=True))
 
 
 def test_without_ray(work: Path, tmp_path: Path) -> None:
@@ -302,7 +301,7 @@ def test_slurm_overwrites_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     task = Task(0, str(tmp_path / "one.tar"), str(tmp_path / "o/0.tar"))
     config = {"backend": "given", "device": "cpu"}
     plan = Plan("stages", "caption", config, (task,), workers=3, overwrite=True, quiet=True)
-    engines.get("local").run(plan, [task], {}, Told())
+    registry.load("engines", "local").run(plan, [task], {}, Told())
     assert planning.load_stats(task.target) is not None
     request = slurm._request(plan, [task], {"mem": "4G", "partition": "p", "array-limit": "2"})
     slurm._submit(plan, [task], tmp_path / "50%", slurm.name(plan), request)
@@ -374,9 +373,9 @@ def test_ray_passes_an_error_on_as_it_is(tmp_path: Path, ray_cluster: str) -> No
     plan = two_shards(tmp_path)
     plan.config["captions"] = str(tmp_path / "absent.csv")
     with pytest.raises(UsageError) as local:
-        engines.get("local").run(plan, list(plan.tasks), {}, Told())
+        registry.load("engines", "local").run(plan, list(plan.tasks), {}, Told())
     with pytest.raises(SocialcliError) as error:
-        engines.get("ray").run(plan, list(plan.tasks), {}, Told())
+        registry.load("engines", "ray").run(plan, list(plan.tasks), {}, Told())
     assert "absent.csv" in str(error.value)
     assert str(error.value) == str(local.value) and error.value.exit_code == 2
 
@@ -444,7 +443,7 @@ def test_slurm_names_the_log_of_a_task_that_failed(
     plan = two_shards(tmp_path)
     plan.config["captions"] = str(tmp_path / "absent.csv")
     with pytest.raises(SocialcliError) as error:
-        engines.get("slurm").run(plan, list(plan.tasks), {"tasks": "1"}, Told())
+        registry.load("engines", "slurm").run(plan, list(plan.tasks), {"tasks": "1"}, Told())
     text = str(error.value)
     assert "absent.csv" in text and "2 of 2 shards are not finished" in text
     assert error.value.exit_code == 2

@@ -415,7 +415,7 @@ def test_bad_input_is_told_before_models_are_loaded(
 
 
 def test_members_that_are_missing_name_their_stage(tmp_path, data, monkeypatch):
-    monkeypatch.setattr(toy_method, "READS", ("boxes.json",))
+    monkeypatch.setattr(toy_method.ToyMethod, "READS", ("boxes.json",))
     with pytest.raises(UsageError, match=r"11 of 11 samples have no boxes.json: run `socialcli gr"):
         train(tmp_path / "out", [data])
 
