@@ -191,7 +191,8 @@ def test_a_published_miniature_works_through_the_backend(role, monkeypatch):
 
 def test_the_table_says_what_was_missed(tmp_path, monkeypatch):
     said = {"gaze": {"point_in_box": 0.85, "median_degrees": 12.1}, "ground": {"ap50": 0.919},
-            "ssr": {"face_gain": 0.4, "face_gain_low": 0.0}, "controlnet": {"pck": 0.1}}  # fmt: skip
+            "ssr": {"face_gain": 0.4, "face_gain_low": 0.0},
+            "controlnet": {"pck": 0.1}}  # fmt: skip
     for role, test in said.items():
         (tmp_path / role).write_text(json.dumps({"test": test}))
     monkeypatch.setattr(cards, "card", lambda role: tmp_path / role)

@@ -150,8 +150,8 @@ def _batch(step: int) -> tuple[Any, ...]:
             marks.append([(len(prompt) + at, *mark) for at, *mark in _given_away(one, table)])
     tokens = _tokenizer()(texts, padding=True, return_tensors="pt")
     given = torch.zeros(*tokens["input_ids"].shape, 2, dtype=torch.int64)
-    for row, found in enumerate(marks):
-        for at, which, number in found:
+    for row, spots in enumerate(marks):
+        for at, which, number in spots:
             given[row, tokens.char_to_token(row, at), which] = number
     facts = torch.from_numpy(numpy.stack([labels.patches(s, PATCH) for s in scenes]))
     acts = torch.tensor([labels.acts(s) for s in scenes])
@@ -207,8 +207,8 @@ def _usual() -> tuple[Any, Any, Any, Any]:
     said[:, [token(kind) for kind in labels.KINDS[1:]]] = nouns[:, 1:]
     done = torch.zeros(len(labels.KINDS), len(tokenizer))
     words = set()
-    for number, verb in enumerate(VERBS.values()):
-        for first in {token(form) for form in (verb.third, verb.ing, verb.past) if form}:
+    for number, forms in enumerate(VERBS.values()):
+        for first in {token(form) for form in (forms.third, forms.ing, forms.past) if form}:
             done[:, first] += verbs[:, number]
             words.add(first)
     kinds = torch.arange(1, len(labels.KINDS))
