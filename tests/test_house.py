@@ -97,12 +97,9 @@ def test_constraints_pin_every_dependency() -> None:
         assert re.search(rf"^{re.escape(package)}==", pinned, re.M), package
 
 
-def test_nothing_but_the_shard_room_opens_a_tar() -> None:
-    """One room opens tars; nobody unpickles, evaluates, or runs a shell."""
+def test_nobody_unpickles_evaluates_or_runs_a_shell() -> None:
     for file in (ROOT / "socialcli").rglob("*.py"):
         text = file.read_text()
-        if "shards" not in file.parts and "benchmarks" not in file.parts:
-            assert not re.search(r"^\s*(import|from) tarfile", text, re.M), file
         for call in [n for n in ast.walk(ast.parse(text)) if isinstance(n, ast.Call)]:
             name = ast.unparse(call.func)
             keywords = {k.arg: ast.unparse(k.value) for k in call.keywords}

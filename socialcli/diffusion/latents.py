@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
 
-    from socialcli.training.draw import Draw
+    from socialcli.randomness import Draw
 
 
 def pixels(picture: numpy.ndarray) -> Tensor:

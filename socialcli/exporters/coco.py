@@ -271,7 +271,7 @@ def _keypoints(keypoints: records.Keypoints, size: tuple[int, int]) -> list[floa
 
 def _category(label: str, entity: records.Entity | None, person: bool) -> tuple[str, str]:
     """Category and supercategory of what a box, an entity and a person say it is."""
-    from socialcli.stages.ground import kind_of
+    from socialcli.vision.people import kind_of
 
     word = " ".join((entity.lemma if entity is not None else label).lower().split()) or "object"
     kind = entity.kind if entity is not None else kind_of(word)

@@ -61,7 +61,7 @@ def write(targets: list[str], file: str) -> int:
 def _sheet(shown: list[tuple[str, Any, records.Generated]]) -> Any:
     from PIL import Image, ImageDraw
 
-    from socialcli.reports import text
+    from socialcli.vision import text
 
     wide = max(LEAST, *(image.width for _, image, _ in shown))
     columns = min(len(shown), max(1, min(8, 2048 // wide)))

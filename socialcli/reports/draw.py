@@ -6,10 +6,10 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from socialcli.errors import SampleFailed
-from socialcli.reports import text
 from socialcli.reports.marks import LAYERS, Mark, Scale, marks
 from socialcli.reports.view import View
 from socialcli.vision import masks as rle
+from socialcli.vision import text
 
 if TYPE_CHECKING:
     import numpy

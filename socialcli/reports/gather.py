@@ -148,8 +148,9 @@ def write(
     the folder are removed.
     """
     from socialcli import shards
-    from socialcli.reports import sheet, text
+    from socialcli.reports import sheet
     from socialcli.reports.page import page
+    from socialcli.vision import text
 
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)

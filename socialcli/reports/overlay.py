@@ -7,9 +7,10 @@ import io
 from html import escape
 from typing import TYPE_CHECKING
 
-from socialcli.reports import draw, text
+from socialcli.reports import draw
 from socialcli.reports.marks import LAYERS, Mark, Scale, marks
 from socialcli.reports.view import View, decode
+from socialcli.vision import text
 
 if TYPE_CHECKING:
     import numpy

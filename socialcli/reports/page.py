@@ -20,8 +20,8 @@ from socialcli.reports.marks import LAYERS
 from socialcli.reports.overlay import card, told
 from socialcli.reports.shown import anchor
 from socialcli.reports.statistics import AREAS, Statistics, quantile, spread
-from socialcli.reports.text import clean
 from socialcli.reports.view import View
+from socialcli.vision.text import clean
 
 HERE = Path(__file__).parent
 MOST_LOST = 200  # samples listed with their reason

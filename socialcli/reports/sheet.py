@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from socialcli.reports import text
 from socialcli.reports.draw import annotate
 from socialcli.reports.marks import LAYERS
 from socialcli.reports.view import View, decode
+from socialcli.vision import text
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -10,9 +10,9 @@ from socialcli.backends import ModelSpec
 from socialcli.config import ModelOptions, option
 from socialcli.errors import SampleFailed, UsageError
 from socialcli.pipeline.stage import Item, Stage
-from socialcli.stages.ground import kind_of
 from socialcli.vision import boxes as geometry
 from socialcli.vision import images
+from socialcli.vision.people import kind_of
 
 if TYPE_CHECKING:
     import numpy

@@ -12,6 +12,7 @@ from socialcli.config import ModelOptions, option
 from socialcli.errors import SampleFailed, SampleFiltered, UsageError
 from socialcli.pipeline.stage import Item, Stage
 from socialcli.vision import boxes, images
+from socialcli.vision.people import kind_of
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -261,16 +262,3 @@ def _by_kind(
             for n, d in enumerate(mine, 1)
         ]
     return made
-
-
-PERSON_WORDS = {
-    "person", "people", "human", "man", "men", "woman", "women", "boy", "boys", "girl", "girls",
-    "child", "children", "kid", "kids", "baby", "lady", "gentleman", "guy", "crowd", "player",
-    "rider",
-}  # fmt: skip
-
-
-def kind_of(label: str) -> str:
-    """person or object, by the last word of a class label ("young woman" -> person)."""
-    words = label.lower().split()
-    return "person" if words and words[-1] in PERSON_WORDS else "object"

@@ -11,8 +11,9 @@ from socialcli.backends import ModelSpec
 from socialcli.config import ModelOptions, option
 from socialcli.errors import SampleFailed, SampleFiltered, UsageError
 from socialcli.pipeline.stage import Item, Stage
-from socialcli.stages.ground import MAX_ASPECT, kind_of
+from socialcli.stages.ground import MAX_ASPECT
 from socialcli.vision import boxes, images
+from socialcli.vision.people import kind_of
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from socialcli.errors import SampleFailed, SocialcliError
-from socialcli.training.draw import Variant, seeded
+from socialcli.randomness import Variant, seeded
 
 if TYPE_CHECKING:
     import numpy

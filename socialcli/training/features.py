@@ -13,7 +13,7 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
-from socialcli.training.draw import seeded
+from socialcli.randomness import seeded
 
 GB = 2**30
 

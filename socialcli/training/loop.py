@@ -32,8 +32,8 @@ from socialcli import backends, shards
 from socialcli.errors import UsageError
 from socialcli.pipeline import plan as planning
 from socialcli.pipeline.report import Report
+from socialcli.randomness import seeded
 from socialcli.training import checkpoints, data, examples, logs, options, pictures, provenance
-from socialcli.training.draw import seeded
 from socialcli.training.features import Features, stamp
 from socialcli.training.method import TrainMethod
 from socialcli.training.options import TrainingOptions

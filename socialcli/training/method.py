@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from socialcli.backends import ModelSpec
+    from socialcli.randomness import Draw, Variant
     from socialcli.shards import Sample
     from socialcli.shards.index import Index
-    from socialcli.training.draw import Draw, Variant
     from socialcli.training.options import TrainingOptions
     from socialcli.training.place import Place
 

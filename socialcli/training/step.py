@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from socialcli.errors import SocialcliError
+from socialcli.randomness import Draw, seeded
 from socialcli.training import options
-from socialcli.training.draw import Draw, seeded
 from socialcli.training.examples import Examples, Ready
 from socialcli.training.place import gathered, summed
 

@@ -16,6 +16,18 @@ IN_HEAD = 0.5  # share of a face that lies in its person's head box
 IN_BODY = 0.6  # share of a face that lies in its person's body box
 SMALL_FACE = 0.08  # of the body box's height; smaller ones are likelier someone behind
 
+PERSON_WORDS = {
+    "person", "people", "human", "man", "men", "woman", "women", "boy", "boys", "girl", "girls",
+    "child", "children", "kid", "kids", "baby", "lady", "gentleman", "guy", "crowd", "player",
+    "rider",
+}  # fmt: skip
+
+
+def kind_of(label: str) -> str:
+    """person or object, by the last word of a class label ("young woman" -> person)."""
+    words = label.lower().split()
+    return "person" if words and words[-1] in PERSON_WORDS else "object"
+
 
 def head_of(face: XYXY) -> XYXY:
     """The head around a face box: hair above it, ears beside it, a little neck."""

@@ -19,9 +19,9 @@ from socialcli.errors import ModelMissing, SampleFailed, UsageError
 from socialcli.methods.train.feedback import watch as watching
 from socialcli.miniature.zoo import interaction as zoo
 from socialcli.networks import interactions
+from socialcli.randomness import Draw, Variant
 from socialcli.shards import Sample
 from socialcli.shards import index as indexing
-from socialcli.training.draw import Draw, Variant
 from socialcli.training.place import Clock, Place
 
 feedback = part("methods.train", "feedback")

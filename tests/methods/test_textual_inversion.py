@@ -13,8 +13,8 @@ from tiny import diffusion as tiny
 from socialcli import shards
 from socialcli.errors import UsageError
 from socialcli.methods.invert import _concepts, _templates
+from socialcli.randomness import Draw, Variant
 from socialcli.shards import index as indexing
-from socialcli.training.draw import Draw, Variant
 
 method = part("methods.invert", "textual-inversion")
 

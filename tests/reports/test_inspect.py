@@ -21,12 +21,13 @@ from socialcli import records, shards
 from socialcli.cli import app
 from socialcli.cli.commands import inspect
 from socialcli.errors import UsageError
-from socialcli.reports import draw, gather, marks, sheet, statistics, text
+from socialcli.reports import draw, gather, marks, sheet, statistics
 from socialcli.reports.marks import LAYERS, Scale
 from socialcli.reports.overlay import SIDE
 from socialcli.reports.view import PALETTE, View, decode, view
 from socialcli.shards import Sample
 from socialcli.validation.members import read_members
+from socialcli.vision import text
 
 
 def run(*arguments):

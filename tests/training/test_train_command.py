@@ -121,9 +121,9 @@ def test_a_step_is_diffusers_own(tmp_path, captioned, model):
     from safetensors.torch import load_file
 
     method = part("methods.train", "text-to-image")
+    from socialcli.randomness import Draw, Variant
     from socialcli.shards import index as indexing
     from socialcli.training import examples, loop
-    from socialcli.training.draw import Draw, Variant
 
     values = {
         "model": model, "device": "cpu", "dtype": "float32", "steps": 1, "batch_size": 3,
@@ -175,7 +175,7 @@ def test_captions_are_dropped_as_often_as_asked(captioned, model):
     from socialcli.diffusion import latents as common
 
     method = part("methods.train", "text-to-image")
-    from socialcli.training.draw import Draw
+    from socialcli.randomness import Draw
 
     seen = []
     state = type("S", (), {})()

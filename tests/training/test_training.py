@@ -21,9 +21,9 @@ from toy_method import train
 
 from socialcli import shards
 from socialcli.errors import MissingPackage, SocialcliError, UsageError
+from socialcli.randomness import Draw, Variant
 from socialcli.shards import index as indexing
 from socialcli.training import checkpoints, examples, options, pictures, place
-from socialcli.training.draw import Draw, Variant
 from socialcli.training.features import Features, stamp
 
 

@@ -19,9 +19,9 @@ from socialcli import records
 from socialcli.backends import ModelSpec
 from socialcli.errors import ModelMissing, SampleFailed, UsageError
 from socialcli.evaluation.features.store import Feature, Look, Value, file_facts
-from socialcli.stages.ground import kind_of
 from socialcli.vision import boxes as geometry
 from socialcli.vision import people as who
+from socialcli.vision.people import kind_of
 
 if TYPE_CHECKING:
     import numpy

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from socialcli.methods.invert._concepts import Concept
+    from socialcli.randomness import Draw, Variant
     from socialcli.shards import Sample
     from socialcli.shards.index import Index
-    from socialcli.training.draw import Draw, Variant
     from socialcli.training.place import Place
 
 

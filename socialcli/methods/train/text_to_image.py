@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
 
+    from socialcli.randomness import Draw, Variant
     from socialcli.shards import Sample
-    from socialcli.training.draw import Draw, Variant
     from socialcli.training.place import Place
 
 

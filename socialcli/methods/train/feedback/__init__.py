@@ -18,7 +18,7 @@ from socialcli.methods.train.feedback import networks, options
 from socialcli.methods.train.feedback import scene as scenes
 from socialcli.methods.train.feedback.networks import State
 from socialcli.methods.train.feedback.options import Config, wanted
-from socialcli.training.draw import Variant
+from socialcli.randomness import Variant
 from socialcli.training.method import TrainMethod
 
 if TYPE_CHECKING:
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from socialcli.backends import ModelSpec
+    from socialcli.randomness import Draw
     from socialcli.shards import Sample
     from socialcli.shards.index import Index
-    from socialcli.training.draw import Draw
     from socialcli.training.place import Place
 
 __all__ = ["Config", "FeedbackMethod", "State"]
