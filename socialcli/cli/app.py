@@ -83,7 +83,9 @@ def guarded(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def _say(text: str) -> None:
     from socialcli.pipeline.report import one_line
+    from socialcli.shards.urls import public_text
 
+    text = public_text(text)
     if "--log-json" in sys.argv:
         import json
 

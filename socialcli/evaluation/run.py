@@ -21,6 +21,7 @@ from socialcli.evaluation.features.compute import Seen, Want
 from socialcli.evaluation.joining import Joined
 from socialcli.evaluation.metrics import Case, Column, Context, Needs, Picture
 from socialcli.evaluation.samples import Known, Lost
+from socialcli.pipeline.plan import public
 from socialcli.pipeline.report import Report
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ def score(inputs: list[str], output: str, config: settings.Config, options: Opti
     mine, lost = samples.generated(generated, options.limit, options.real)
     members = joining.HELPFUL | {m for need in needs.values() for m in need.members}
     theirs, unread = samples.reference(reference, joining.wanted(mine), members)
-    where = (", ".join(inputs), ", ".join(asked))
+    where = (", ".join(public(inputs)), ", ".join(public(asked)))
     joined, unjoined = joining.join(mine, theirs, needs, config.against, where)
     if any(need.text for need in needs.values()) and not any(j.generated.prompt for j in joined):
         raise UsageError(f"{where[0]}: no sample has a prompt, which clip-t compares with")
@@ -108,7 +109,7 @@ def score(inputs: list[str], output: str, config: settings.Config, options: Opti
     context = Context(config, every, classes)
     rows = {name: module.rows(cases, context) for name, module in modules.items()}
     made = Score(
-        options.title or shards.parts(inputs[0])[0].rstrip("/").rpartition("/")[2],
+        options.title or shards.public(shards.parts(inputs[0])[0]).rstrip("/").rpartition("/")[2],
         inputs, asked, dataclasses.asdict(config), modules, cases, joined, rows,
         models={name: store.models for name, store in seen.stores.items()},
         lost=_distinct([*lost, *unread, *unjoined, *unseen]), options=options,
@@ -293,8 +294,8 @@ def as_json(made: Score) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
         "title": made.title,
-        "generated": made.inputs,
-        "reference": made.reference,
+        "generated": public(made.inputs),
+        "reference": public(made.reference),
         "pictures": len(made.cases),
         "units": len({case.unit for case in made.cases}),
         "lost": len(made.lost),
@@ -305,7 +306,9 @@ def as_json(made: Score) -> dict[str, Any]:
         "columns": made.columns,
         "notes": made.notes,
         "models": made.models,
-        "config": {k: v for k, v in made.config.items() if k not in ("device", "batch_size")},
+        "config": {
+            k: public(v) for k, v in made.config.items() if k not in ("device", "batch_size")
+        },
         "metrics": {name: module.SOURCE for name, module in made.modules.items()},
         "socialcli": __version__,
         "versions": versions,

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import numpy
 
     from socialcli.evaluation.run import Score
+    from socialcli.evaluation.samples import Lost
 
 
 def write(made: Score, out: Path) -> Iterator[str]:
@@ -27,7 +28,7 @@ def write(made: Score, out: Path) -> Iterator[str]:
         cases = {"key": [c.key for c in made.cases], "unit": [c.unit for c in made.cases]}
         shards.write_bytes(str(out / "rows" / f"{name}.npz"), _npz({**cases, **rows}))
     _lines(out / "samples.jsonl", _samples(made))
-    _lines(out / "errors.jsonl", (vars(one) for one in made.lost))
+    _lines(out / "errors.jsonl", (_public(one) for one in made.lost))
     shards.write_bytes(str(out / "table.md"), tables.markdown(body).encode())
     shards.write_bytes(str(out / "table.tex"), tables.latex(body).encode())
     with shards.publish(str(out / "index.html")) as stream:
@@ -67,6 +68,11 @@ def _lines(path: Path, items: Any) -> None:
             stream.write(line.encode("utf-8", "replace") + b"\n")
 
 
+def _public(lost: Lost) -> dict[str, str]:
+    """What could not be used and why, without what signs a URL."""
+    return {name: shards.public_text(shards.public(text)) for name, text in vars(lost).items()}
+
+
 def _samples(made: Score) -> Iterator[dict[str, Any]]:
     """One line per picture: where it is, what it was made from, its own figures."""
     import numpy
@@ -80,7 +86,7 @@ def _samples(made: Score) -> Iterator[dict[str, Any]]:
         yield {
             "key": joined.generated.key,
             "unit": joined.unit,
-            "shard": joined.generated.location,
+            "shard": shards.public(joined.generated.location),
             "prompt": joined.generated.prompt,
             "seed": info["seed"] if isinstance(info.get("seed"), int) else None,
             "method": str(info.get("method", "")),

@@ -7,6 +7,8 @@ import sys
 import time
 from typing import Any
 
+from socialcli.shards.urls import public_text
+
 
 class Report:
     """Messages and progress of one process. stdout is never touched: it carries data only."""
@@ -63,14 +65,19 @@ class Report:
             self._bar = None
 
     def _line(self, text: str) -> None:
-        text = one_line(text)
+        text = one_line(public_text(text))
         if self._bar is not None:
             self._bar.write(text, file=sys.stderr)
         else:
             print(text, file=sys.stderr, flush=True)
 
     def _json(self, event: str, message: str, **facts: Any) -> None:
-        line = {"time": round(time.time(), 3), "event": event, "message": message, **facts}
+        line = {
+            "time": round(time.time(), 3),
+            "event": event,
+            "message": public_text(message),
+            **facts,
+        }
         print(json.dumps(line, ensure_ascii=False), file=sys.stderr, flush=True)
 
 

@@ -58,6 +58,7 @@ def _one_shard(
     from socialcli import shards
 
     statistics = found.statistics
+    shown = shards.public(location)
     before = statistics.samples
     members: dict[str, int] = {}
     try:
@@ -84,12 +85,12 @@ def _one_shard(
                 _lose(found, location, entry)
             rank = -int.from_bytes(hashlib.sha256(_bytes(item.key)).digest()[:8], "big")
             if len(chosen) < pictures or (chosen and rank > chosen[0][0]):
-                entry_ = (rank, statistics.samples, view(item, location, parsed, problems))
+                entry_ = (rank, statistics.samples, view(item, shown, parsed, problems))
                 push = heapq.heappush if len(chosen) < pictures else heapq.heapreplace
                 push(chosen, entry_)
     except SocialcliError as error:
-        found.complaints.append(f"{location}: {str(error).removeprefix(f'{location}: ')}")
-    row = ShardRow(location, statistics.samples - before, _size(location))
+        found.complaints.append(f"{shown}: {str(error).removeprefix(f'{shown}: ')}")
+    row = ShardRow(shown, statistics.samples - before, _size(location))
     last = shards.parts(location)[-1]
     row.ended = beside.counts(last)
     row.made = _made(beside.stats(last))
@@ -105,10 +106,12 @@ def _bytes(key: str) -> bytes:
 
 
 def _lose(found: Looked, location: str, entry: dict[str, str]) -> None:
+    from socialcli import shards
+
     status = entry.get("status") or "failed"
     found.lost_by[status] = found.lost_by.get(status, 0) + 1
     if len(found.lost) < MOST_LOST:
-        found.lost.append({**entry, "shard": location})
+        found.lost.append({**entry, "shard": shards.public(location)})
 
 
 def _size(location: str) -> int | None:

@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from socialcli.pipeline.plan import versions
+from socialcli.pipeline.plan import public, versions
 
 if TYPE_CHECKING:
     from socialcli.shards.index import Index
@@ -33,7 +33,7 @@ def identity(command: str, name: str, method: Any, config: TrainingOptions, inde
     for f in dataclasses.fields(config):
         free = f.name == "steps" and config.schedule == "constant"
         if f.metadata.get("affects_result", True) and not free:
-            facts[f"--{f.name.strip('_').replace('_', '-')}"] = getattr(config, f.name)
+            facts[f"--{f.name.strip('_').replace('_', '-')}"] = public(getattr(config, f.name))
     return facts
 
 
@@ -44,10 +44,10 @@ def describe(
     return {
         "command": command,
         "method": name,
-        "config": dataclasses.asdict(config),
+        "config": {k: public(v) for k, v in dataclasses.asdict(config).items()},
         "seed": config.seed,
         "data": {
-            "shards": index.shards,
+            "shards": public(index.shards),
             "samples": len(index),
             "fingerprint": index.fingerprint(),
         },

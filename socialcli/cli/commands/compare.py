@@ -61,7 +61,7 @@ def command(
                 agreement.add(_reader(sample), _reader(reference[sample.key]))
             except SampleFailed as error:
                 bad += 1
-                typer.echo(one_line(f"{location}: {sample.key}: {error}"), err=True)
+                typer.echo(one_line(f"{shards.public(location)}: {sample.key}: {error}"), err=True)
     if not agreement.samples:
         raise SocialcliError(f"{found} and {truth} have no key in common")
     rows = agreement.rates()

@@ -84,7 +84,7 @@ def command(
             seen += 1
             if isinstance(sample, shards.Damage):
                 failed += 1
-                print(one_line(f"{location}: {sample.reason}"), file=sys.stderr)
+                print(one_line(f"{shards.public(location)}: {sample.reason}"), file=sys.stderr)
                 continue
             try:
                 converted = coco.convert(sample, numbers)
@@ -92,7 +92,9 @@ def command(
                     _extract(sample, folder, converted.image["file_name"])
             except SampleFailed as error:
                 failed += 1
-                print(one_line(f"{location}: {sample.key}: {error}"), file=sys.stderr)
+                print(
+                    one_line(f"{shards.public(location)}: {sample.key}: {error}"), file=sys.stderr
+                )
                 continue
             turned += _is_turned(sample)
             coco.spool(image_entries, [converted.image])

@@ -69,7 +69,7 @@ def command(
         print(table.text(found, per_shard))
     sys.stdout.flush()
     if out is not None:
-        for path in gather.write(found, out, title or one_line(", ".join(inputs)), columns,
+        for path in gather.write(found, out, title or one_line(", ".join(map(shards.public, inputs))), columns,
                                  page_size, links, sections):  # fmt: skip
             print(path, file=sys.stderr)
     for complaint in found.complaints:

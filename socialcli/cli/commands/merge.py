@@ -44,7 +44,10 @@ def command(
                 if isinstance(sample, shards.Damage) or not sample.whole:
                     why = getattr(sample, "reason", None) or getattr(sample, "problem", "")
                     key = getattr(sample, "key", None)
-                    print(one_line(f"{source}: {key or '(no key)'}: {why}"), file=sys.stderr)
+                    print(
+                        one_line(f"{shards.public(source)}: {key or '(no key)'}: {why}"),
+                        file=sys.stderr,
+                    )
                     notes.append({"key": key, "status": "failed", "stage": "merge", "reason": why})
                     dropped += 1
                     continue

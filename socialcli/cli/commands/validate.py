@@ -62,7 +62,7 @@ def command(
             totals.problems += 1
             if as_json:
                 line = {
-                    "shard": location,
+                    "shard": shards.public(location),
                     "key": key,
                     "member": problem.member,
                     "problem": problem.what,
@@ -70,7 +70,7 @@ def command(
                 }
                 print(json.dumps(line, ensure_ascii=True))
             else:
-                print(one_line(f"{location}: {key or '-'}: {problem}"))
+                print(one_line(f"{shards.public(location)}: {key or '-'}: {problem}"))
     sys.stdout.flush()
     print(table(totals), file=sys.stderr)
     if totals.problems:
@@ -113,7 +113,7 @@ def check_shard(
             elif item.whole and len(without) < _PENDING:
                 without.append(item.key)
     except SocialcliError as error:
-        what = str(error).removeprefix(f"{location}: ")
+        what = str(error).removeprefix(f"{shards.public(location)}: ")
         yield "", Problem("tar", what, "give an archive that can be read from start to end")
     if pictures:
         totals.bad_samples += len(without)
