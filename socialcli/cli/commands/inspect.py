@@ -69,8 +69,8 @@ def command(
         print(table.text(found, per_shard))
     sys.stdout.flush()
     if out is not None:
-        for path in gather.write(found, out, title or one_line(", ".join(map(shards.public, inputs))), columns,
-                                 page_size, links, sections):  # fmt: skip
+        heading = title or one_line(", ".join(map(shards.public, inputs)))
+        for path in gather.write(found, out, heading, columns, page_size, links, sections):
             print(path, file=sys.stderr)
     for complaint in found.complaints:
         print(f"warning: {one_line(complaint)}", file=sys.stderr)
