@@ -15,7 +15,9 @@ DISTRIBUTION = "socialcli-toolkit"
 
 def install(extra: str) -> str:
     """The command that adds an extra to this program, wherever it was installed from."""
-    return f"pip install '{DISTRIBUTION}[{extra}]'"
+    if extra == "mediapipe" and sys.version_info >= (3, 13):  # there the extra brings nothing
+        return "Python 3.11 or 3.12 (MediaPipe 0.10.14 is not built for newer ones)"
+    return f"pip install '{DISTRIBUTION}[{extra}]'" if extra else f"pip install {DISTRIBUTION}"
 
 
 class SocialcliError(Exception):
@@ -51,11 +53,7 @@ class MissingPackage(UsageError):
     """An optional package is not installed; the message carries the line that installs it."""
 
     def __init__(self, what: str, extra: str) -> None:
-        if extra == "mediapipe" and sys.version_info >= (3, 13):  # the extra brings nothing there
-            mend = "MediaPipe 0.10.14 has no build for Python 3.13 and newer: use 3.11 or 3.12"
-        else:
-            mend = f"Install it with: {install(extra)}"
-        super().__init__(f"{what} is not installed. {mend}")
+        super().__init__(f"{what} is not installed. Install it with: {install(extra)}")
 
 
 class UnknownName(UsageError):

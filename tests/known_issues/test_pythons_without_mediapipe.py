@@ -43,6 +43,6 @@ def test_the_demo_does_without_photographs():
 
 def test_the_message_does_not_send_to_an_extra_that_brings_nothing(monkeypatch):
     monkeypatch.setattr(sys, "version_info", (3, 13, 0, "final", 0))
-    assert "use 3.11 or 3.12" in str(MissingPackage("mediapipe", "mediapipe"))
+    assert "Python 3.11 or 3.12" in str(MissingPackage("mediapipe", "mediapipe"))
     monkeypatch.setattr(sys, "version_info", (3, 12, 0, "final", 0))
     assert "pip install" in str(MissingPackage("mediapipe", "mediapipe"))
