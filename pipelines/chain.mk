@@ -19,11 +19,12 @@ joined = $(subst $(space),+,$(foreach part,$(1),$(OUT)/$(part)/))
 all: $(OUT)/annotated/.done
 
 # $(call stage,OUTPUT,COMMAND,INPUTS,AFTER): slice i waits only for slice i of the stage before.
+# Where there are fewer shards than slices, some slices have none and make no folder of their own.
 define stage
 $(OUT)/$(1)/.slice-%: $(4)
 	$$(SOCIALCLI) $(2) $$(call joined,$(3)) -o $(OUT)/$(1) --sidecar --profile $$(PROFILE) \
 	    --slice $$*/$(N) $$(RUN)
-	@touch $$@
+	@mkdir -p $$(@D) && touch $$@
 endef
 $(eval $(call stage,captions,caption,images,$(OUT)/images/.done))
 $(eval $(call stage,entities,extract-entities,images captions,$(OUT)/captions/.slice-%))

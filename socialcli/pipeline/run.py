@@ -120,6 +120,8 @@ def execute(plan: Plan, engine: str, engine_options: dict[str, str], report: Rep
             todo.append(task)
         else:
             total.add(done)
+    if not plan.tasks:
+        report.info(f"{plan.command}: this slice has no shards; there are fewer than slices")
     if total.skipped:
         report.info(f"{total.skipped} of {len(plan.tasks)} shards are finished already")
     report.start(plan.command, planning.expected(plan, todo) if report.has_bar else None)
