@@ -131,7 +131,7 @@ def identity() -> numpy.ndarray:
 def members(index: int = 0, changed: dict[str, Any] | None = None) -> dict[str, bytes]:
     """One whole sample as bytes. ``changed`` replaces members (records or bytes; None drops)."""
     found: dict[str, Any] = {"jpg": picture(index), **all_records()}
-    found[records.IDENTITY] = records.dump_npy(identity())
+    found[records.IDENTITY] = records.dump_identity(identity())
     found["note.txt"] = b"a member nobody knows"
     found.update(changed or {})
     return {

@@ -41,3 +41,15 @@ class FolderWriter:
 
     def close(self) -> None:
         """There is no end mark."""
+
+
+def write_metadata(targets: list[str]) -> None:
+    """All lists of a folder as its ``metadata.jsonl``: by that name Hugging Face's image folders
+    know what is said of the pictures.
+
+    Args:
+        targets: the lists, in order; those that are not there yet are left out.
+    """
+    lists = [shards.read_bytes(target) for target in targets]
+    folder = targets[0].rpartition("/")[0] or "."
+    shards.write_bytes(f"{folder}/metadata.jsonl", b"".join(one for one in lists if one))

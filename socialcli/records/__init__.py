@@ -25,7 +25,7 @@ A sample ``KEY`` may have these members (`docs/records.md` shows one of each):
     ``KEY.boxes.json``            `Boxes`: one or more boxes per entity
     ``KEY.masks.json``            `Masks`: COCO run-length masks, at most one per box
     ``KEY.people.json``           `People`: face, head, keypoints, gaze of each person
-    ``KEY.identity.npy``          face embeddings: structured array, see `identity_array`
+    ``KEY.identity.npy``          face embeddings: a matrix, see `dump_identity`
     ``KEY.interactions.json``     `Interactions`: who does what to whom
     ``KEY.generated.json``        `Generated`: of a picture that `socialcli generate` made
     ============================= ==========================================================
@@ -39,6 +39,7 @@ from typing import Annotated, Any, TypedDict
 from socialcli.records import limits
 from socialcli.records.arrays import (
     IDENTITY,
+    dump_identity,
     dump_npy,
     identity_array,
     load_identity,
@@ -338,5 +339,6 @@ __all__ = [
     "MEMBERS", "RLE", "SCHEMA_VERSION", "XYXY", "Box", "Boxes", "Caption", "Entities", "Entity",
     "Face", "Gaze", "Generated", "Interaction", "Interactions", "Keypoint", "Keypoints", "Mask",
     "Masks", "Meta", "Model", "People", "Person", "Point", "Refused", "Shown", "Triple", "Vector",
-    "dump", "dump_npy", "identity_array", "limits", "load", "load_identity", "load_npy",
+    "dump", "dump_identity", "dump_npy", "identity_array", "limits", "load", "load_identity",
+    "load_npy",
 ]  # fmt: skip

@@ -26,8 +26,8 @@ def identity_array(people: list[int], embeddings: numpy.ndarray) -> numpy.ndarra
         embeddings: (N, D) float32, as the recogniser gives them (not normalised).
 
     Returns:
-        Structured array of N rows with fields ``person`` (int32) and ``embedding`` (D float32);
-        ``numpy.load`` reads it without pickle.
+        Structured array of N rows with fields ``person`` (int32) and ``embedding`` (D float32):
+        how this program holds them; `dump_identity` writes them.
     """
     import numpy
 
@@ -37,6 +37,24 @@ def identity_array(people: list[int], embeddings: numpy.ndarray) -> numpy.ndarra
     rows["person"] = people
     rows["embedding"] = embeddings
     return rows
+
+
+def dump_identity(rows: numpy.ndarray) -> bytes:
+    """The bytes of ``identity.npy``: one plain matrix, since Arrow refuses structured arrays.
+
+    Args:
+        rows: N rows with ``person`` and ``embedding`` (D numbers), see `identity_array`.
+
+    Returns:
+        ``.npy`` bytes of (N, 1 + D) float32: person id, then embedding. Ids that float32 cannot
+        hold exactly make it float64.
+    """
+    import numpy
+
+    people = rows["person"]
+    exact = not len(people) or int(people.max()) <= 2**24
+    table = numpy.concatenate([people[:, None].astype("<f8"), rows["embedding"]], axis=1)
+    return dump_npy(table.astype("<f4" if exact else "<f8"))
 
 
 def dump_npy(array: numpy.ndarray) -> bytes:
@@ -84,12 +102,16 @@ def load_npy(data: bytes, where: str = IDENTITY) -> numpy.ndarray:
 def load_identity(data: bytes, where: str = IDENTITY) -> numpy.ndarray:
     """The rows of an ``identity.npy`` (see `identity_array`), which are finite.
 
+    Read are matrices (see `dump_identity`), and the structured arrays of earlier versions.
+
     Raises:
         Refused: not such an array, or over the limits of `socialcli.records.limits`.
     """
     import numpy
 
     rows = load_npy(data, where)
+    if rows.dtype.names is None:
+        rows = _from_matrix(rows, where)
     if rows.dtype.names != ("person", "embedding") or rows.ndim != 1:
         raise Refused(where, "is not rows of person and embedding")
     person, embedding = rows.dtype["person"], rows.dtype["embedding"]
@@ -109,4 +131,28 @@ def load_identity(data: bytes, where: str = IDENTITY) -> numpy.ndarray:
         row = int(numpy.flatnonzero(~right.all(axis=1))[0])
         what = f"row {row} is not finite, or over the limit of {limits.MAX_NUMBER}"
         raise Refused(where, what)
+    return rows
+
+
+def _from_matrix(table: numpy.ndarray, where: str) -> numpy.ndarray:
+    """(N, 1 + D) floats as rows of person and embedding.
+
+    Raises:
+        Refused: another shape or type, or a person's id that is no whole number of int32.
+    """
+    import numpy
+
+    matrix = table.ndim == 2 and table.shape[1] > 1
+    if not matrix or table.dtype.kind != "f" or table.dtype.itemsize > 8:
+        raise Refused(where, "is not rows of person and embedding")
+    people = table[:, 0]
+    whole = numpy.isfinite(people) & (people >= 1) & (people <= limits.MAX_WHOLE)
+    if not whole.all() or (people != numpy.floor(people)).any():
+        raise Refused(where, f"a person's id is not in 1 to {limits.MAX_WHOLE}")
+    if table.shape[1] - 1 > limits.MAX_DIMENSIONS:
+        what = f"embeddings have {table.shape[1] - 1} numbers, expected 1 to "
+        raise Refused(where, f"{what}{limits.MAX_DIMENSIONS}")
+    kind = [("person", "<i4"), ("embedding", table.dtype.newbyteorder("<"), (table.shape[1] - 1,))]
+    rows = numpy.zeros(len(table), dtype=kind)
+    rows["person"], rows["embedding"] = people, table[:, 1:]
     return rows

@@ -295,7 +295,7 @@ def members(scene: Scene) -> dict[str, bytes] | Exception:
         ids = [p.id for p in scene.people if p.id in scene.rows]
         if ids:
             rows = numpy.stack([scene.rows[number] for number in ids])
-            made[records.IDENTITY] = records.dump_npy(records.identity_array(ids, rows))
+            made[records.IDENTITY] = records.dump_identity(records.identity_array(ids, rows))
         if scene.interactions is not None:
             made["interactions.json"] = records.dump(scene.interactions)
     except SampleFailed as error:

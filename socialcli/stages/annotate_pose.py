@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from socialcli.records import Box
     from socialcli.shards import Sample
 
-
 PARTS = ("identity", "pose", "gaze", "interaction")
 MAX_ASPECT = 50  # a picture longer than this many times its width leaves nothing to look at
 
@@ -130,7 +129,7 @@ class AnnotatePoseStage(Stage):
         str, ...
     ] = ()  # boxes.json, entities.json, people.json, interactions.json are used where they exist
     WRITES = ("people.json", "identity.npy", "interactions.json")
-    VERSION = 1
+    VERSION = 2
     config_type = Config
 
     def models(self, config: Config) -> list[ModelSpec]:

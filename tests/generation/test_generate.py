@@ -696,7 +696,7 @@ def test_a_prompt_file_that_cannot_be_used(tmp_path, name, text, line):
     ],
 )
 def test_a_request_that_makes_no_sense(given, line, capsys, tmp_path):
-    from socialcli.cli.app import app
+    from socialcli.cli import app
 
     with pytest.raises(SystemExit) as ended:
         app.app(["generate", *given, "-o", str(tmp_path / "out")])
@@ -707,7 +707,7 @@ def test_a_request_that_makes_no_sense(given, line, capsys, tmp_path):
 
 
 def test_new_samples_have_no_sidecars(capsys, tmp_path):
-    from socialcli.cli.app import app
+    from socialcli.cli import app
 
     with pytest.raises(SystemExit):
         app.app(["generate", "--help"])

@@ -296,7 +296,7 @@ def test_everything_on_one_picture(everything):
     for person in (woman, stray):
         assert numpy.hypot(*person.gaze.vector) == pytest.approx(1, abs=1e-4)
         assert all(0 <= v <= 1 for v in person.gaze.point)
-    rows = records.load_npy(out["identity.npy"])
+    rows = records.load_identity(out["identity.npy"])
     assert rows["person"].tolist() == [1, 3] and rows["embedding"].shape == (2, 512)
     want = loaded.identity.embed([image], [[woman.face, stray.face]])[0]
     assert rows["embedding"] == pytest.approx(want, abs=1e-2)
@@ -322,7 +322,7 @@ def test_forty_faces(everything):
     found = people_of(out).people
     assert len(found) == 40 and [p.id for p in found] == list(range(1, 41))
     assert all(p.gaze and p.head for p in found)
-    assert len(records.load_npy(out["identity.npy"])) == 40
+    assert len(records.load_identity(out["identity.npy"])) == 40
     few = annotate_pose.Config(**{**vars(config), "max_people": 7})
     [out] = run(few, loaded, {"png": scene(*cells)})
     assert len(people_of(out).people) == 7
@@ -419,7 +419,7 @@ def test_identity_by_its_own_backend(checkpoints):
     found = people_of(out)
     assert found.models["identity"].backend == "iresnet"
     assert found.models["face"].backend == "insightface"
-    rows = records.load_npy(out["identity.npy"])
+    rows = records.load_identity(out["identity.npy"])
     want = loaded.identity.embed([scene((4, 3))], [[found.people[0].face]])[0]
     assert rows["embedding"] == pytest.approx(want, abs=1e-2)
 
@@ -692,7 +692,7 @@ def test_identity_of_mediapipes_faces_by_iresnet(checkpoints, offline):
         }
     )
     [out] = run(config, annotate_pose.load(config), {"png": photograph("t1")})
-    rows = records.load_npy(out["identity.npy"])
+    rows = records.load_identity(out["identity.npy"])
     assert rows["person"].tolist() == [1, 2, 3, 4, 5, 6]
 
 

@@ -34,7 +34,7 @@ def run(
     from socialcli import backends, registry, shards
     from socialcli.backends import devices
     from socialcli.errors import UsageError
-    from socialcli.generation import requests
+    from socialcli.generation import folder, requests
     from socialcli.generation import stage as generating
     from socialcli.pipeline import run as start
 
@@ -71,8 +71,11 @@ def run(
     try:
         start.carry_out(plan, options)
     finally:
+        targets = [task.target for task in plan.tasks]
+        if config["format"] == "files" and targets and not options.dry_run:
+            folder.write_metadata(targets)
         if config["grid"] and not options.dry_run:
-            _sheet(config["grid"], [task.target for task in plan.tasks], options)
+            _sheet(config["grid"], targets, options)
 
 
 def _sheet(file: str, targets: list[str], options: RunOptions) -> None:
