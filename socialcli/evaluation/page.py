@@ -1,12 +1,12 @@
-"""One self-contained HTML page about a score: intervals, distributions, best and worst pictures.
+"""One HTML page about a score: intervals, distributions, best and worst pictures.
 
-Like the page of `inspect` it forbids itself everything but its own style and embedded pictures, and
-has no script at all.
+Like the page of `inspect` it forbids itself everything but its own style and the small pictures in
+``pictures/`` beside it, and has no script at all.
 """
 
 from __future__ import annotations
 
-import base64
+import hashlib
 import io
 import math
 from collections.abc import Iterator
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from socialcli.reports import charts
 from socialcli.reports.overlay import told
+from socialcli.reports.page import heads, wide
 
 if TYPE_CHECKING:
     from socialcli.evaluation.run import Score
@@ -25,8 +26,9 @@ HERE = Path(__file__).parents[1] / "reports"
 SIDE = 256  # longest side of an embedded picture in pixels
 QUALITY = 82
 BINS = 24
+FOLDER = "pictures"  # beside the page
 _STYLE = """
-.scale { display: block; width: 100%; min-width: 240px; }
+.scale { display: block; width: 100%; min-width: 160px; }
 main h3 { margin: 20px 0 10px; }
 .panel h3 { margin-top: 0; }
 .scale .track { stroke: var(--line); stroke-width: 2; }
@@ -37,10 +39,27 @@ main h3 { margin: 20px 0 10px; }
 .pair { border-radius: 10px; overflow: hidden; }
 .pair .shots { display: flex; background: #2a2b2d; }
 .pair .shots div { flex: 1 1 0; min-width: 0; }
-.pair img { display: block; width: 100%; }
+.pair img { display: block; width: 100%; aspect-ratio: 1; object-fit: contain; }
 .pair .shots small { display: block; color: #ddd; padding: 2px 8px 4px; font-size: 11px; }
 .pair b { font-variant-numeric: tabular-nums; }
-td.interval { width: 34%; }
+figcaption { padding: 10px 14px 12px; }
+figcaption p { margin: 0 0 4px; }
+.panel.wide .facts-of { min-width: 0; }
+.facts-of th { width: 190px; }
+td.interval { width: 30%; }
+@media (max-width: 720px) {
+  .panel.wide .figures { min-width: 0; }
+  .figures tr { display: block; padding: 8px 0; border-bottom: 1px solid var(--line); }
+  .figures tr:first-child { display: none; }
+  .figures td { display: flex; gap: 12px; border: 0; padding: 2px 0; width: auto; }
+  .figures td.n { text-align: left; white-space: normal; }
+  .figures td::before { content: attr(data-name); color: var(--soft); flex: 0 0 92px; }
+  .figures td:first-child::before { content: none; }
+  .figures td:first-child { font-weight: 600; }
+  .figures td > svg { flex: 1; min-width: 0; }
+  .facts-of th { width: 104px; }
+  .strip { grid-template-columns: repeat(auto-fill, minmax(160px, 1fr)); }
+}
 """
 
 
@@ -52,7 +71,7 @@ class Shot:
     prompt: str
     seed: str
     value: float
-    picture: str = ""  # data URIs, "" where the picture cannot be shown
+    picture: str = ""  # files in `FOLDER`, "" where the picture cannot be shown
     source: str = ""
 
 
@@ -66,10 +85,13 @@ class Shown:
     values: list[float] = field(default_factory=list)
 
 
-def shown(made: Score) -> list[Shown]:
+def shown(made: Score) -> tuple[list[Shown], dict[str, bytes]]:
     """What to show of a score: the best and the worst pictures by each metric's first figure.
 
     Each picture's bytes are read again from where it is, once, whatever it is shown for.
+
+    Returns:
+        What to show, and the small pictures by their file names in `FOLDER`.
     """
     import numpy
 
@@ -91,16 +113,16 @@ def shown(made: Score) -> list[Shown]:
                 target.append(Shot(info.key, info.prompt, seed, float(values[number])))
                 wanted.setdefault(number, []).append(target[-1])
         found.append(one)
-    _fill(made, wanted)
-    return found
+    return found, _fill(made, wanted)
 
 
-def _fill(made: Score, wanted: dict[int, list[Shot]]) -> None:
-    """Put the pictures into the shots."""
+def _fill(made: Score, wanted: dict[int, list[Shot]]) -> dict[str, bytes]:
+    """Put the pictures' file names into the shots; returns the pictures."""
     from socialcli.errors import SampleFailed
     from socialcli.evaluation import samples
     from socialcli.shards import Damage
 
+    pictures: dict[str, bytes] = {}
     uses: dict[str, dict[str, list[tuple[Shot, str]]]] = {}
     for number, shots in wanted.items():
         joined = made.joined[number]
@@ -118,15 +140,18 @@ def _fill(made: Score, wanted: dict[int, list[Shot]]) -> None:
             try:
                 data = item.picture()
                 mine = digests.pop(samples.digest(data), [])
-                uri = thumbnail(data) if mine else ""
+                small = thumbnail(data) if mine else b""
             except SampleFailed:
                 continue
             for shot, name in mine:
-                setattr(shot, name, uri)
+                file = f"{hashlib.sha256(small).hexdigest()[:16]}.jpg"
+                pictures[file] = small
+                setattr(shot, name, file)
+    return pictures
 
 
-def thumbnail(data: bytes) -> str:
-    """A picture's bytes as a small JPEG in a data URI.
+def thumbnail(data: bytes) -> bytes:
+    """A picture's bytes as those of a small JPEG.
 
     Raises:
         SampleFailed: it is no picture.
@@ -140,7 +165,7 @@ def thumbnail(data: bytes) -> str:
     size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
     out = io.BytesIO()
     picture.resize(size, Resampling.LANCZOS).save(out, "JPEG", quality=QUALITY)
-    return "data:image/jpeg;base64," + base64.b64encode(out.getvalue()).decode("ascii")
+    return out.getvalue()
 
 
 def page(score: dict[str, Any], figures: list[Shown]) -> Iterator[str]:
@@ -149,7 +174,8 @@ def page(score: dict[str, Any], figures: list[Shown]) -> Iterator[str]:
     Args:
         score: what score.json holds. figures: from `shown`.
     """
-    policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'"
+    # A page opened from a disk is not always its own 'self', and a served one has no files.
+    policy = "default-src 'none'; img-src 'self' file:; style-src 'unsafe-inline'; base-uri 'none'"
     style = (HERE / "page.css").read_text(encoding="utf-8") + _STYLE
     title = told(score["title"])
     yield (
@@ -158,7 +184,7 @@ def page(score: dict[str, Any], figures: list[Shown]) -> Iterator[str]:
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{title}</title><style>\n{style}</style></head><body>\n"
         f"<header><h1>{title}</h1><p>{score['pictures']:,} pictures from {score['units']:,} "
-        f"sources, {told(', '.join(m for m in score['methods'] if m))}</p><nav>"
+        f'sources, {told(", ".join(m for m in score["methods"] if m))}</p><nav aria-label="Page">'
         '<a href="#figures">Figures</a>'
     )
     for one in figures:
@@ -173,19 +199,26 @@ def page(score: dict[str, Any], figures: list[Shown]) -> Iterator[str]:
 
 def _figures(score: dict[str, Any]) -> Iterator[str]:
     level = f"{score['level']:.0%}"
-    yield '<h2 id="figures">Figures</h2><div class="panel wide"><table>'
-    yield f'<tr><th>figure</th><th class="n">value</th><th>{level} interval</th><th></th>'
-    yield '<th class="n">pictures</th><th>what it is</th></tr>\n'
     from socialcli.evaluation import tables
+
+    names = ("figure", "value", "on its range", f"{level} interval", "pictures", "what it is")
+    yield '<h2 id="figures">Figures</h2>' + wide("Figures", "figures")
+    yield heads(*(f"#{n}" if n in ("value", names[3], "pictures") else n for n in names))
 
     for column in score["columns"].values():
         digits = column["digits"]
         arrow = tables.ARROWS[column["better"]]
         value = tables.number(column["value"], digits)
-        yield f"<tr><td>{told(column['title'])} {arrow}</td><td class='n'><b>{value}</b></td>"
-        yield f'<td class="interval">{interval(column)}</td>'
-        yield f'<td class="n">{tables.span(column["low"], column["high"], digits)}</td>'
-        yield f'<td class="n">{column["n"]:,}</td><td>{told(column["about"])}</td></tr>\n'
+        cells = (
+            f"<td>{told(column['title'])} {arrow}</td>",
+            f'<td class="n" data-name="value"><b>{value}</b></td>',
+            f'<td class="interval" data-name="range">{interval(column)}</td>',
+            f'<td class="n" data-name="{names[3]}">'
+            f"{tables.span(column['low'], column['high'], digits)}</td>",
+            f'<td class="n" data-name="pictures">{column["n"]:,}</td>',
+            f'<td data-name="what it is">{told(column["about"])}</td>',
+        )
+        yield f"<tr>{''.join(cells)}</tr>\n"
     yield "</table></div>\n"
 
 
@@ -209,8 +242,11 @@ def interval(column: dict[str, Any]) -> str:
     span = ""
     if low is not None and high is not None:
         span = f'<line class="span" x1="{at(low):.1f}" x2="{at(high):.1f}" y1="13" y2="13"/>'
+    label = f"{value:g} on a line from {left:g} to {right:g}"
+    if span:
+        label += f", interval from {low:g} to {high:g}"
     return (
-        f'<svg class="scale" viewBox="0 0 300 26" role="img">'
+        f'<svg class="scale" viewBox="0 0 300 26" role="img" aria-label="{label}">'
         f"<title>from {left:g} to {right:g}</title>"
         f'<line class="track" x1="8" x2="292" y1="13" y2="13"/>{span}'
         f'<circle class="at" cx="{at(value):.1f}" cy="13" r="4.5"/></svg>'
@@ -221,7 +257,8 @@ def _gallery(column: dict[str, Any], one: Shown) -> Iterator[str]:
     yield f'<h2 id="{one.column}">{told(column["title"])}</h2><div class="panels">'
     yield '<section class="panel"><h3>Single pictures <small>'
     yield f"{told(column['about'])}</small></h3>"
-    yield charts.columns(histogram(one.values, column["digits"]), "pictures") + "</section></div>\n"
+    bins, edges = histogram(one.values, column["digits"])
+    yield charts.columns(bins, "pictures", column["title"], edges) + "</section></div>\n"
     for name, shots in (("Best", one.best), ("Worst", one.worst)):
         if shots:
             yield f'<h3>{name}</h3><div class="strip">'
@@ -232,9 +269,10 @@ def _gallery(column: dict[str, Any], one: Shown) -> Iterator[str]:
 
 def _pair(shot: Shot, digits: int) -> str:
     parts = "".join(
-        f'<div><img alt="" loading="lazy" src="{uri}"><small>{name}</small></div>'
-        for uri, name in ((shot.picture, "generated"), (shot.source, "reference"))
-        if uri
+        f'<div><img alt="{told(f"{name} picture of {shot.key}")}" loading="lazy" '
+        f'src="{FOLDER}/{file}"><small>{name}</small></div>'
+        for file, name in ((shot.picture, "generated"), (shot.source, "reference"))
+        if file
     )
     seed = f", seed {told(shot.seed)}" if shot.seed else ""
     return (
@@ -244,22 +282,24 @@ def _pair(shot: Shot, digits: int) -> str:
     )
 
 
-def histogram(values: list[float], digits: int) -> list[tuple[str, int]]:
-    """(from, how many) of equal bins from the least to the greatest value."""
+def histogram(values: list[float], digits: int) -> tuple[list[tuple[str, int]], list[str]]:
+    """((from to, how many) of equal bins from the least to the greatest value, the bins' borders);
+    one bin where all values are the same."""
     low, high = min(values), max(values)
-    if math.isclose(low, high, abs_tol=1e-12):
-        return [(f"{low:.{digits}f}", len(values))]
-    counts = [0] * BINS
+    count = 1 if math.isclose(low, high, abs_tol=1e-12) else BINS
+    counts = [0] * count
     for value in values:
-        counts[min(int((value - low) / (high - low) * BINS), BINS - 1)] += 1
-    places = max(2, digits - 2)
-    return [(f"{low + i * (high - low) / BINS:.{places}f}", n) for i, n in enumerate(counts)]
+        place = int((value - low) / (high - low) * count) if count > 1 else 0
+        counts[min(place, count - 1)] += 1
+    places = max(2, digits - 2) if count > 1 else digits
+    edges = [f"{low + i * (high - low) / count:.{places}f}" for i in range(count + 1)]
+    return [(f"{a} to {b}", n) for a, b, n in zip(edges, edges[1:], counts, strict=False)], edges
 
 
 def _made(score: dict[str, Any]) -> Iterator[str]:
     from socialcli.evaluation import tables
 
-    yield '<h2 id="made">How it was made</h2><div class="panel wide"><table>'
+    yield '<h2 id="made">How it was made</h2>' + wide("How it was made", "facts-of")
     facts = [
         ("generated", ", ".join(score["generated"])),
         ("reference", ", ".join(score["reference"])),
@@ -271,5 +311,5 @@ def _made(score: dict[str, Any]) -> Iterator[str]:
         ("made", f"socialcli {score['socialcli']}, {score['finished']}"),
     ]
     for name, text in facts:
-        yield f"<tr><td>{told(name)}</td><td>{told(text)}</td></tr>\n"
+        yield f'<tr><th scope="row">{told(name)}</th><td>{told(text)}</td></tr>\n'
     yield "</table></div>\n"

@@ -31,9 +31,15 @@ def write(made: Score, out: Path) -> Iterator[str]:
     _lines(out / "errors.jsonl", (_public(one) for one in made.lost))
     shards.write_bytes(str(out / "table.md"), tables.markdown(body).encode())
     shards.write_bytes(str(out / "table.tex"), tables.latex(body).encode())
+    figures, pictures = page.shown(made)
+    for name, data in pictures.items():
+        shards.write_bytes(str(out / page.FOLDER / name), data, synced=False)
     with shards.publish(str(out / "index.html")) as stream:
-        for piece in page.page(body, page.shown(made)):
+        for piece in page.page(body, figures):
             stream.write(piece.encode("utf-8", "replace"))
+    for old in (out / page.FOLDER).glob(f"{'[0-9a-f]' * 16}.jpg"):
+        if old.name not in pictures:
+            old.unlink()
     text = json.dumps(body, ensure_ascii=False, indent=1, allow_nan=False)
     shards.write_bytes(str(out / "score.json"), text.encode("utf-8", "replace"))
     yield str(out / "score.json")

@@ -14,7 +14,7 @@ from socialcli.errors import SampleFailed
 MOST = 100  # pictures on a sheet
 LEAST = 128  # small pictures are shown this wide
 GAP, MARGIN, TEXT = 10, 16, 13.0
-PAPER, INK, GREY = "#FFFFFF", "#1A1A1A", "#6B6B66"
+PAPER, INK, GREY = "#191A1C", "#EDEDEB", "#A9ACB1"  # as contact sheets: no glare on a dark page
 
 
 def pictures(targets: list[str]) -> Iterator[tuple[str, Any, records.Generated]]:

@@ -7,7 +7,7 @@ import heapq
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from socialcli.errors import SocialcliError
 from socialcli.reports import beside
@@ -15,6 +15,11 @@ from socialcli.reports.page import MOST_LOST, Report, ShardRow
 from socialcli.reports.statistics import Statistics
 from socialcli.reports.view import View, view
 from socialcli.validation.members import read_members
+
+if TYPE_CHECKING:
+    from socialcli.reports.cards import Cards
+
+MOST_SHEETS = 12  # that the page leads to
 
 
 @dataclass
@@ -29,22 +34,31 @@ class Looked:
     views: list[View] = field(default_factory=list)
     limited: bool = False
     complaints: list[str] = field(default_factory=list)
+    cards: Cards | None = None
 
 
-def look(locations: list[str], pictures: int, limit: int | None = None) -> Looked:
+def look(
+    locations: list[str], pictures: int, limit: int | None = None, cards: Cards | None = None
+) -> Looked:
     """Count every sample and keep the ``pictures`` whose keys' hashes are smallest.
 
     The hash spreads the choice over all shards without knowing how many samples are to come, and
     gives the same choice again. Memory holds the chosen samples' bytes and no others.
+
+    Args:
+        cards: where every sample is written for the page, and every one that was lost.
     """
-    found = Looked()
+    found = Looked(cards=cards)
     chosen: list[tuple[int, int, View]] = []  # a heap: the largest hash on top, negated
     for location in locations:
         if limit is not None and found.statistics.samples >= limit:
             found.limited = True
             break
         _one_shard(found, location, chosen, pictures, limit)
-    found.views = [made for _, _, made in sorted(chosen, key=lambda item: item[1])]
+    chosen.sort(key=lambda item: item[1])
+    found.views = [made for _, _, made in chosen]
+    if cards is not None:
+        cards.enlarge([(number, made) for _, number, made in chosen])
     return found
 
 
@@ -84,8 +98,13 @@ def _one_shard(
                 entry = {"key": item.key, "status": "damaged", "reason": item.problem}
                 _lose(found, location, entry)
             rank = -int.from_bytes(hashlib.sha256(_bytes(item.key)).digest()[:8], "big")
-            if len(chosen) < pictures or (chosen and rank > chosen[0][0]):
-                entry_ = (rank, statistics.samples, view(item, shown, parsed, problems))
+            keep = len(chosen) < pictures or (chosen and rank > chosen[0][0])
+            if not keep and found.cards is None:
+                continue
+            made = view(item, shown, parsed, problems)
+            number = statistics.samples if found.cards is None else found.cards.add(made)
+            if keep:
+                entry_ = (rank, number, made)
                 push = heapq.heappush if len(chosen) < pictures else heapq.heapreplace
                 push(chosen, entry_)
     except SocialcliError as error:
@@ -110,8 +129,11 @@ def _lose(found: Looked, location: str, entry: dict[str, str]) -> None:
 
     status = entry.get("status") or "failed"
     found.lost_by[status] = found.lost_by.get(status, 0) + 1
+    entry = {**entry, "status": status, "shard": shards.public(location)}
     if len(found.lost) < MOST_LOST:
-        found.lost.append({**entry, "shard": shards.public(location)})
+        found.lost.append(entry)
+    if found.cards is not None:
+        found.cards.lose(entry)
 
 
 def _size(location: str) -> int | None:
@@ -144,42 +166,56 @@ def write(
     links: list[tuple[str, str]] | None = None,
     sections: list[tuple[str, str]] | None = None,
 ) -> Iterator[str]:
-    """Write ``sheet-NNN.png`` and ``index.html`` into a folder; yields each path when it is there.
+    """Write ``sheet-NNN.png``, the folder of samples and ``index.html``; yields each path when it
+    is there.
 
     The page leads to the ``links`` (name, where) and contains the ``sections`` (name, HTML made by
-    `shown.section`). Sheets that an earlier, larger report left in
-    the folder are removed.
+    `shown.section`). Sheets and samples that an earlier report left in the folder are removed.
+
+    Args:
+        found: from `look` with ``cards`` that write into ``out``.
     """
     from socialcli import shards
-    from socialcli.reports import sheet
+    from socialcli.reports import cards, sheet
     from socialcli.reports.page import page
     from socialcli.vision import text
 
+    written = found.cards
+    assert written is not None
     folder = Path(out)
-    folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob("sheet-[0-9][0-9][0-9].png"):
         old.unlink()
     text.missing.clear()
     shown, total = len(found.views), found.statistics.samples
+    sheets = []
     if found.views:
         heading = f"{title}: {shown:,} of {total:,} pictures" if shown < total else title
         for number, image in enumerate(sheet.pages(found.views, columns, page_size, heading)):
             path = folder / f"sheet-{number:03}.png"
             with shards.publish(str(path)) as stream:
                 image.save(stream, "PNG")
+            sheets.append((f"Sheet {number + 1}", path.name))
             yield str(path)
     if shown < total:
-        chosen = f"{shown:,} of {total:,} samples are shown, chosen by the hash of their keys."
+        chosen = (
+            f"The contact sheets show {shown:,} of {total:,} samples, chosen by the hash of their "
+            "keys."
+        )
     else:
-        chosen = f"All {total:,} samples are shown."
+        chosen = f"The contact sheets show all {total:,} samples."
+    if written.drawn < found.statistics.pictures:
+        chosen += f" The list shows {written.drawn:,} pictures: --thumbnails says how many."
     if found.limited:
         chosen += " The shards hold more: --limit left the rest unread."
     lost = sum(found.lost_by.values())
-    report = Report(title, found.statistics, found.shards, found.lost, lost, chosen, links or [],
-                    sections or [])  # fmt: skip
+    name = written.finish()
+    report = Report(title, found.statistics, found.shards, found.lost, lost, chosen,
+                    written.enlarged, written.count, name,
+                    sheets[:MOST_SHEETS], links or [], sections or [])  # fmt: skip
     with shards.publish(str(folder / "index.html")) as stream:
-        for piece in page(report, found.views):
+        for piece in page(report):
             stream.write(piece.encode("utf-8", "replace"))
+    cards.sweep(folder, name)
     yield str(folder / "index.html")
     if text.missing:
         some = "".join(sorted(text.missing)[:12])

@@ -6,6 +6,7 @@ Coordinates are pixels of the picture as shown. Masks are bitmaps and not in her
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -15,6 +16,8 @@ from socialcli.reports.view import View
 LAYERS = ("masks", "boxes", "faces", "skeletons", "interactions", "gaze")
 INK = "#FFFFFF"  # of lines that belong to no single thing
 _NOTHING = "#BBBBBB"
+_MOST_LABELS = 80  # names on one picture; each is placed off all others
+_MOST_POINTS = 50  # gaze points of one person
 
 Rect = tuple[float, float, float, float]
 
@@ -150,7 +153,7 @@ def _gaze(view: View, scale: Scale) -> Iterator[Mark]:
         outside = gaze.inside is False
         told = f"person {person.id} looks {'out of the picture' if outside else 'here'}"
         end = scale.point(gaze.point) if gaze.point is not None and not outside else None
-        for point in gaze.points or []:
+        for point in (gaze.points or [])[:_MOST_POINTS]:
             yield Mark("gaze", "dot", (*scale.point(point), scale.line * 0.8), colour)
         if end is not None:
             yield Mark("gaze", "ring", (*end, scale.line * 3), colour, title=told)
@@ -242,7 +245,7 @@ def _labels(
             taken.append(best[1])
             found.append(Mark(layer, "label", best[1], colour, text))
 
-    for verb in verbs:  # at the middle of their arrow, or nearby
+    for verb in verbs[:_MOST_LABELS]:  # at the middle of their arrow, or nearby
         steps = (0.0, high, -high, 2 * high, -2 * high)
         spots = [(verb.x, verb.y - high / 2 + step, 0.5) for step in steps]
         put("interactions", verb.text, INK, spots)
@@ -252,7 +255,7 @@ def _labels(
             xyxy = view.body(person)
             if xyxy is not None:
                 named.append((xyxy, person.identity, view.colour("person", person.id)))
-    for xyxy, text, colour in named:
+    for xyxy, text, colour in named[:_MOST_LABELS]:
         left, top, right, bottom = scale.rect(xyxy)
         heights = (top - high, top, bottom - high, bottom)
         spots = [(x, y, anchor) for y in heights for x, anchor in ((left, 0.0), (right, 1.0))]
@@ -265,9 +268,10 @@ def _fitted(text: str, size: float, room: float, measure: Callable[[str, float],
     text = " ".join(text.split())[:200]
     if measure(text, size) <= room:
         return text
-    while text and measure(text + "…", size) > room:
-        text = text[:-1]
-    return text.rstrip() + "…"
+    fits = bisect_left(
+        range(len(text)), True, key=lambda n: measure(text[: n + 1] + "…", size) > room
+    )
+    return text[:fits].rstrip() + "…"
 
 
 def _common(a: Rect, b: Rect) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from collections import Counter
 from html import escape
 from typing import TYPE_CHECKING
 
@@ -16,43 +17,93 @@ if TYPE_CHECKING:
     import numpy
     from PIL.Image import Image
 
-SIDE = 720  # longest side of an embedded picture in pixels
-QUALITY = 80  # of its JPEG
+SIDE = 720  # longest side of a large picture; lines and names are laid out for it
+SMALL = 320  # longest side of a thumbnail
+QUALITY = 80  # of the JPEGs
+MOST_TEXT = 2000  # characters of a caption that are shown
+LEFT_OUT = "left out or failed"
+HAS = (
+    "captions", "boxes", "masks", "people", "faces", "skeletons", "gaze", "interactions",
+    "problems", LEFT_OUT,
+)  # fmt: skip
+LOST = ("key", "status", "stage", "reason", "shard")
 
 
 def told(value: str) -> str:
     """Text from data as it may stand in HTML: escaped, and without characters that do not show
     themselves (line breaks, terminal controls, marks that turn the writing direction)."""
-    return escape(text.clean(value))
+    return escape(value if value.isprintable() else text.clean(value))
 
 
-def card(view: View) -> str:
-    """One ``<figure>`` of the gallery. Everything that comes from data is escaped."""
+def thumbnail(view: View) -> Image | None:
+    """The sample's picture, small; None where there is none that can be shown."""
+    return decode(view, SMALL)
+
+
+def large(view: View) -> str | None:
+    """The picture at `SIDE` as a data URI; None where it is no larger than the thumbnail."""
     picture = decode(view, SIDE)
+    return None if picture is None or max(picture.size) <= SMALL else _uri(_jpeg(picture), "jpeg")
+
+
+def card(view: View, picture: Image | None) -> str:
+    """What the page shows of a sample, as HTML. Everything that comes from data is escaped.
+
+    Args:
+        picture: its thumbnail, None to list it without.
+    """
     if picture is None:
-        reason = view.problems[-1] if view.problems else "no picture in this shard"
-        shot = f'<div class="shot none"><p>{told(reason)}</p></div>'
+        shot = f'<div class="shot none"><p>{told(_why_none(view))}</p></div>'
     else:
         shot = (
             f'<div class="shot" style="--ratio:{picture.width / picture.height:.4f}">'
-            f'<img alt="" loading="lazy" src="{_uri(_jpeg(picture), "jpeg")}">'
-            f"{svg(view, picture.size)}</div>"
+            f'<div class="frame"><img alt="{told(describe(view))}" '
+            f'src="{_uri(_jpeg(picture), "jpeg")}">{svg(view, picture.size)}</div></div>'
         )
-    words = " ".join([view.key, *(t for t, _ in view.phrases()), *view.relations()])
-    words += " ".join(view.label(box) for box in view.boxes)
     relations = "".join(f"<span>{told(r)}</span>" for r in view.relations()[:8])
-    key, shard = told(view.key), told(view.shard)
     problems = "".join(f'<p class="problem">{told(p[:300])}</p>' for p in view.problems[:4])
     return (
-        f'<figure class="card" data-words="{told(words.lower()[:2000])}" '
-        f'data-has="{_has(view)}">{shot}<figcaption><p class="caption">{_caption(view)}</p>'
-        f'<p class="relations">{relations}</p>{problems}'
-        f'<p class="key" title="{shard}">{key}</p></figcaption></figure>\n'
+        f'{shot}<div class="about"><p class="caption">{_caption(view)}</p>'
+        f'{problems}<p class="relations">{relations}</p>{_key(view.key, view.shard)}</div>'
     )
 
 
-def _has(view: View) -> str:
-    """What the sample has, for the page's filter."""
+def lost_card(entry: dict[str, str]) -> str:
+    """The same for a sample that is not there, or not whole: which stage, and why.
+
+    Args:
+        entry: the names of `LOST`; any may be missing.
+    """
+    status, stage, reason = (entry.get(name) or "" for name in ("status", "stage", "reason"))
+    heading = f"{status or 'failed'}{f' in {stage}' if stage else ''}"
+    return (
+        f'<div class="shot none"><p><b>{told(heading)}</b></p></div><div class="about">'
+        f'<p class="problem">{told(reason[:MOST_TEXT]) or "no reason was noted"}</p>'
+        f"{_key(entry.get('key') or '(no key)', entry.get('shard') or '')}</div>"
+    )
+
+
+def _key(key: str, shard: str) -> str:
+    return f'<p class="key">{told(key)}</p><p class="key from">{told(shard)}</p>'
+
+
+def _why_none(view: View) -> str:
+    if view.picture is None:
+        return "no picture in this shard"
+    return view.problems[-1] if view.problems else "The picture is not drawn: see --thumbnails."
+
+
+def describe(view: View) -> str:
+    """A picture in words, for those who do not see it: what is in it, or whose it is."""
+    counts = Counter(view.label(box) for box in view.boxes)
+    things = [f"{name} ({count} times)" if count > 1 else name for name, count in counts.items()]
+    if not things and view.caption is not None:
+        return view.caption.text[:160]
+    return f"{view.key}: {', '.join(things[:8]) or 'picture without boxes'}"
+
+
+def has(view: View) -> list[str]:
+    """What the sample has, in the words of `HAS`, for the page's filter."""
     people = view.people
     found = {
         "captions": view.caption is not None,
@@ -65,12 +116,17 @@ def _has(view: View) -> str:
         "interactions": bool(view.interactions),
         "problems": bool(view.problems),
     }
-    return " ".join(name for name, there in found.items() if there)
+    return [name for name, there in found.items() if there]
 
 
 def _caption(view: View) -> str:
     parts = []
+    room = MOST_TEXT
     for part, id in view.phrases():
+        if len(part) > room:
+            parts.append(told(part[:room]) + "…")
+            break
+        room -= len(part)
         colour = view.colour("entity", id)
         entity = view.entity(id)
         shown = told(part)
@@ -87,8 +143,8 @@ def svg(view: View, size: tuple[int, int]) -> str:
     """Everything over the picture, one ``<g>`` per layer of `marks.LAYERS`.
 
     Args:
-        size: of the embedded picture. A small one is shown enlarged, so lines and names are laid
-            out for a picture of `SIDE` all the same.
+        size: of the thumbnail. Lines and names are laid out for a picture of `SIDE` all the
+            same, since it is shown enlarged too.
     """
     enlarged = SIDE / max(size)
     scale = Scale(max(1, round(size[0] * enlarged)), max(1, round(size[1] * enlarged)))
@@ -106,7 +162,8 @@ def svg(view: View, size: tuple[int, int]) -> str:
         tags = [_tag(m, scale) for m in drawn if m.layer == name and m.kind == "label"]
         groups += f'<g class="{name}">{"".join(tags)}</g>' if tags else ""
     style = f"--w:{scale.line:.2f}px;font-size:{scale.text:.1f}px"
-    return f'<svg viewBox="0 0 {scale.width} {scale.height}" style="{style}">{groups}</svg>'
+    view_box = f"0 0 {scale.width} {scale.height}"
+    return f'<svg aria-hidden="true" viewBox="{view_box}" style="{style}">{groups}</svg>'
 
 
 def _mask(mask: numpy.ndarray, colour: str, title: str, enlarged: float) -> str:
@@ -123,7 +180,7 @@ def _mask(mask: numpy.ndarray, colour: str, title: str, enlarged: float) -> str:
     rgb = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
     image.putpalette(rgb * 3)
     out = io.BytesIO()
-    image.save(out, "PNG", transparency=bytes((0, 70, 235)), bits=2, optimize=True)
+    image.save(out, "PNG", transparency=bytes((0, 70, 235)), bits=2)
     x, y, wide, high = (v * enlarged for v in (left, top, right - left, bottom - top))
     return (
         f'<image x="{x:.2f}" y="{y:.2f}" width="{wide:.2f}" height="{high:.2f}" '
@@ -173,7 +230,7 @@ def _tag(mark: Mark, scale: Scale) -> str:
 
 def _jpeg(picture: Image) -> bytes:
     out = io.BytesIO()
-    picture.save(out, "JPEG", quality=QUALITY, optimize=True, progressive=True)
+    picture.save(out, "JPEG", quality=QUALITY, optimize=True)
     return out.getvalue()
 
 

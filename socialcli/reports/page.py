@@ -1,14 +1,15 @@
-"""One self-contained HTML page about shards: no network, nothing from data that is not escaped.
+"""One HTML page about shards: no network, nothing from data that is not escaped.
 
-The page forbids itself everything but its own inline style, its own script (by hash) and embedded
-pictures, so that a caption could not run anything even if an escape were forgotten.
+The page holds the counts; the samples lie in small files beside it (see `cards`). It forbids itself
+everything but its own inline style, its own script (by hash), scripts that this one loads, and
+embedded pictures, so that a caption could not run anything even if an escape were forgotten.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from itertools import pairwise
@@ -17,14 +18,13 @@ from pathlib import Path
 from socialcli import records
 from socialcli.reports import charts
 from socialcli.reports.marks import LAYERS
-from socialcli.reports.overlay import card, told
+from socialcli.reports.overlay import HAS, LEFT_OUT, told
 from socialcli.reports.shown import anchor
 from socialcli.reports.statistics import AREAS, Statistics, quantile, spread
-from socialcli.reports.view import View
 from socialcli.vision.text import clean
 
 HERE = Path(__file__).parent
-MOST_LOST = 200  # samples listed with their reason
+MOST_LOST = 200  # samples in the page's own table; the list has all of them
 
 
 @dataclass
@@ -47,18 +47,22 @@ class Report:
     shards: list[ShardRow] = field(default_factory=list)
     lost: list[dict[str, str]] = field(default_factory=list)  # key, status, stage, reason, shard
     lost_count: int = 0
-    chosen: str = ""  # how the pictures shown were chosen
+    chosen: str = ""  # how the pictures on the sheets were chosen
+    enlarged: int = 0  # samples of the list that have a large picture too
+    listed: int = 0  # samples in the page's list, whole or not
+    folder: str = ""  # beside the page, of the files with the samples
+    sheets: list[tuple[str, str]] = field(default_factory=list)  # name, where: contact sheets
     links: list[tuple[str, str]] = field(default_factory=list)  # name, where: other pages
     shown: list[tuple[str, str]] = field(default_factory=list)  # name, section of `shown`
 
 
-def page(report: Report, views: Iterable[View]) -> Iterator[str]:
-    """The page in pieces, each card made when it is asked for."""
+def page(report: Report) -> Iterator[str]:
+    """The page in pieces."""
     script = (HERE / "page.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
     policy = (
         "default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
-        f"script-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+        f"script-src 'sha256-{digest}' 'strict-dynamic'; base-uri 'none'; form-action 'none'"
     )
     style = (HERE / "page.css").read_text(encoding="utf-8") + "".join(
         f"body:has(#layer-{name}:not(:checked)) .shot g.{name} {{ display: none; }}\n"
@@ -72,15 +76,16 @@ def page(report: Report, views: Iterable[View]) -> Iterator[str]:
         f"<title>{title}</title><style>\n{style}</style></head><body>\n"
     )
     s = report.statistics
-    yield f"<header><h1>{title}</h1><p>{s.samples:,} samples in {len(report.shards):,} shards"
-    yield f", {human(s.size)}</p>"
-    yield '<nav><a href="#counts">What is in it</a><a href="#gallery">Pictures</a>'
+    heading = title.replace("/", "/<wbr>")  # a path may break between its folders
+    yield f"<header><h1>{heading}</h1><p>{summary(s, report.shards)}</p>"
+    yield '<nav aria-label="Page"><a href="#counts">What is in it</a>'
+    yield '<a href="#samples">Samples</a>'
     if report.lost:
         yield '<a href="#lost">Left out</a>'
     yield '<a href="#made">How it was made</a>'
     for name, _ in report.shown:
         yield f'<a href="#{escape(anchor(name))}">{told(name)}</a>'
-    for name, where in report.links:
+    for name, where in (*report.sheets, *report.links):
         yield f'<a href="{escape(where)}">{told(name)}</a>'
     yield "</nav></header>\n<main>"
     yield _facts(report)
@@ -89,12 +94,26 @@ def page(report: Report, views: Iterable[View]) -> Iterator[str]:
     yield '<h2 id="counts">What is in it</h2><div class="panels">'
     yield from _panels(s)
     yield "</div>\n"
-    yield from _gallery(report, views)
+    yield from _browser(report)
     if report.lost:
         yield from _lost(report)
     yield from _made(report)
     yield f"<footer>{told(report.chosen)}</footer></main>\n"
     yield f"<script>{script}</script></body></html>\n"
+
+
+def summary(s: Statistics, shards: Sequence[ShardRow]) -> str:
+    """How much there is, in one line: of the page, and of what `inspect` prints."""
+    archives = sum(row.size or 0 for row in shards)
+    noun = "shard" if len(shards) == 1 else "shards"
+    return f"{s.samples:,} samples in {len(shards):,} {noun}, {sizes(archives, s.size)}"
+
+
+def sizes(archives: int, members: int) -> str:
+    """The size of the archives, and of the members in them: headers and padding are not theirs."""
+    if not archives or human(archives) == human(members):
+        return human(archives or members)
+    return f"{human(archives)} (members: {human(members)})"
 
 
 def human(size: float) -> str:
@@ -145,12 +164,18 @@ def _panels(s: Statistics) -> Iterator[str]:
     def named(pairs: Sequence[tuple[str, int]]) -> list[tuple[str, int]]:
         return [(clean(name), count) for name, count in pairs]
 
+    def binned(counts: Mapping[int, int], edges: list[str], unit: str, axis: str) -> str:
+        bins = [(f"{a}–{b}", counts.get(n, 0)) for n, (a, b) in enumerate(pairwise(edges))]
+        return charts.columns(bins, unit, axis, edges)
+
     if s.words:
         note = f"words; half have at most {quantile(s.words, 0.5)}"
-        yield panel("Caption length", note, charts.columns(spread(s.words, 24), "captions"))
+        yield panel(
+            "Caption length", note, charts.columns(spread(s.words, 24), "captions", "words")
+        )
     if s.entities:
         kinds = ", ".join(f"{count:,} {kind}" for kind, count in s.kinds.most_common())
-        chart = charts.columns(spread(s.entities, 20), "pictures")
+        chart = charts.columns(spread(s.entities, 20), "pictures", "entities")
         yield panel("Entities per picture", kinds, chart)
     for title, tally, unit in (
         ("Nouns", s.nouns, "entities"), ("Verbs", s.verbs, "triples"),
@@ -158,24 +183,25 @@ def _panels(s: Statistics) -> Iterator[str]:
     ):  # fmt: skip
         if tally.total:
             top = tally.top(12)
-            note = f"the {len(top)} most frequent of {len(tally.counts):,}"
+            more = len(tally.counts) - len(top)
+            note = f"the {len(top)} most frequent of {len(tally.counts):,}" if more else ""
             yield panel(title, note, charts.bars(named(top), unit))
     if s.boxes:
-        yield panel("Boxes per picture", "", charts.columns(spread(s.boxes, 20), "pictures"))
+        chart = charts.columns(spread(s.boxes, 20), "pictures", "boxes")
+        yield panel("Boxes per picture", "", chart)
     if s.box_areas:
-        bounds = [0.0, *AREAS, 1.0]
-        names = [f"{a:.0%}–{b:.0%}" for a, b in pairwise(bounds)]
-        areas = [(name, s.box_areas[number]) for number, name in enumerate(names)]
-        yield panel("Box area", "share of the picture", charts.columns(areas, "boxes"))
+        edges = [f"{bound:.0%}" for bound in (0.0, *AREAS, 1.0)]
+        yield panel("Box area", "", binned(s.box_areas, edges, "boxes", "share of the picture"))
     if s.box_scores:
-        tenths = [(f"{n / 10:.1f}", s.box_scores[n]) for n in range(10)]
-        yield panel("Box score", "from", charts.columns(tenths, "boxes"))
+        edges = [f"{n / 10:.1f}" for n in range(11)]
+        yield panel("Box score", "", binned(s.box_scores, edges, "boxes", "score"))
     if s.mask_ious:
-        twentieths = [(f"{n / 20:.2f}", s.mask_ious[n]) for n in range(20)]
-        note = "as the segmenter estimates it, from"
-        yield panel("Mask IoU", note, charts.columns(twentieths, "masks"))
+        edges = [f"{n / 20:.2f}" for n in range(21)]
+        chart = binned(s.mask_ious, edges, "masks", "IoU")
+        yield panel("Mask IoU", "as the segmenter estimates it", chart)
     if s.people:
-        yield panel("People per picture", "", charts.columns(spread(s.people, 20), "pictures"))
+        chart = charts.columns(spread(s.people, 20), "pictures", "people")
+        yield panel("People per picture", "", chart)
     if s.things["poses"]:
         rows = [
             (name.replace("_", " "), [counts[2], counts[1], counts[0]])
@@ -190,46 +216,83 @@ def _panels(s: Statistics) -> Iterator[str]:
         yield panel("Gaze direction", f"target: {ends}", charts.rose(sectors, "gazes"))
 
 
-def _gallery(report: Report, views: Iterable[View]) -> Iterator[str]:
-    yield '<h2 id="gallery">Pictures</h2><div class="tools">'
-    yield '<input type="search" id="words" placeholder="words in caption, labels or key" '
-    yield 'aria-label="Filter by words"><select id="has" aria-label="Filter by annotation">'
-    yield '<option value="">all pictures</option>'
-    for name in ("captions", "boxes", "masks", "people", "faces", "skeletons", "gaze",
-                 "interactions", "problems"):  # fmt: skip
-        yield f'<option value="{name}">with {name}</option>'
-    yield "</select>"
+def _browser(report: Report) -> Iterator[str]:
+    """The list of samples with its filters; the script fills it."""
+    from socialcli.reports.cards import SIZES
+
+    yield '<h2 id="samples">Samples</h2>'
+    yield "<noscript><p>The list of samples needs JavaScript"
+    yield "; the contact sheets do not.</p></noscript>" if report.sheets else ".</p></noscript>"
+    yield '<a class="skip" href="#after-samples">Skip the samples</a>'
+    yield '<div class="tools" id="tools"><input type="search" id="words" '
+    yield 'placeholder="words in caption, labels, key, reason" aria-label="Search in all samples">'
+    yield '<select id="has" aria-label="Filter"><option value="">all samples</option>'
+    for group, sign in (("with", ""), ("without", "-")):
+        yield f'<optgroup label="{group}">'
+        for number, name in enumerate(HAS):
+            if name != LEFT_OUT:
+                yield f'<option value="{sign}{number}">{group} {name}</option>'
+        yield "</optgroup>"
+    number = HAS.index(LEFT_OUT)
+    yield f'<option value="{number}">{LEFT_OUT}</option><option value="-{number}">whole samples'
+    yield '</option></select><fieldset id="layers"><legend class="spoken">Layers</legend>'
     for name in LAYERS:
         yield f'<label><input type="checkbox" id="layer-{name}" checked>{name}</label>'
-    yield '<output id="shown"></output></div><div class="gallery">\n'
-    for view in views:
-        yield card(view)
-    yield "</div>\n"
+    yield '</fieldset><span id="stretches" hidden><select aria-label="Stretch of samples">'
+    yield '</select></span><output id="shown"></output></div>\n'
+    facts = {"count": report.listed, "folder": report.folder, "index": SIZES["index"]}
+    facts |= {"large": report.enlarged, "cards": SIZES["cards"], "lost": HAS.index(LEFT_OUT)}
+    data = " ".join(f'data-{name}="{value}"' for name, value in facts.items())
+    yield f'<div id="list" role="list" aria-label="Samples" {data}></div>\n'
+    yield '<dialog id="viewer" aria-labelledby="viewer-title"><header><h2 id="viewer-title"></h2>'
+    for name, words, sign in (("before", "Sample before", "←"), ("next", "Next sample", "→"),
+                              ("close", "Close", "✕")):  # fmt: skip
+        yield f'<button type="button" id="{name}" aria-label="{words}">{sign}</button>'
+    yield '</header><div id="slot"></div><div id="one"></div></dialog>\n'
+    yield '<div id="after-samples" tabindex="-1"></div>\n'
 
 
 def _lost(report: Report) -> Iterator[str]:
     count = f"{report.lost_count:,} samples"
     if report.lost_count > len(report.lost):
-        count = f"the first {len(report.lost):,} of {count}"
-    yield f'<h2 id="lost">Left out <small>({count})</small></h2><div class="panel wide"><table>'
-    yield "<tr><th>key</th><th>what</th><th>stage</th><th>reason</th><th>shard</th></tr>\n"
+        count = f"the first {len(report.lost):,} of {count}; the list of samples has all"
+    yield f'<h2 id="lost">Left out or failed <small>({count})</small></h2>'
+    yield wide("Samples left out or failed")
+    yield heads("key", "what", "stage", "reason", "shard")
     for entry in report.lost:
         cells = (entry.get(name, "") for name in ("key", "status", "stage", "reason", "shard"))
-        yield "<tr>" + "".join(f"<td>{told(cell)}</td>" for cell in cells) + "</tr>\n"
+        yield "<tr>" + "".join(f"<td>{told(cell[:500])}</td>" for cell in cells) + "</tr>\n"
     yield "</table></div>\n"
+
+
+def wide(label: str, name: str = "") -> str:
+    """The start of a panel with a table, which a keyboard can scroll where it is too wide.
+
+    Args:
+        name: the table's class.
+    """
+    panel = f'<div class="panel wide" role="region" tabindex="0" aria-label="{label}">'
+    return f'{panel}<table class="{name}">' if name else f"{panel}<table>"
+
+
+def heads(*names: str) -> str:
+    """A table's first row; numbers stand below names that begin with "#"."""
+    return "<tr>" + "".join(
+        f'<th scope="col"{" class=n" if name[0] == "#" else ""}>{name.removeprefix("#")}</th>'
+        for name in names
+    ) + "</tr>\n"  # fmt: skip
 
 
 def _made(report: Report) -> Iterator[str]:
     s = report.statistics
-    yield '<h2 id="made">How it was made</h2><div class="panel wide"><table>'
-    yield '<tr><th>member</th><th>model</th><th class="n">samples</th></tr>\n'
+    yield '<h2 id="made">How it was made</h2>'
+    yield wide("Models") + heads("member", "model", "#samples")
     for role, counts in s.models.items():
         for model, count in counts.most_common():
             yield f"<tr><td>{told(role)}</td><td>{told(model)}</td>"
             yield f'<td class="n">{count:,}</td></tr>\n'
-    yield '</table></div>\n<div class="panel wide"><table><tr><th>shard</th>'
-    yield '<th class="n">samples</th><th class="n">ok</th><th class="n">filtered</th>'
-    yield '<th class="n">failed</th><th class="n">size</th><th>last command</th></tr>\n'
+    yield "</table></div>\n" + wide("Shards")
+    yield heads("shard", "#samples", "#ok", "#filtered", "#failed", "#size", "last command")
     for row in report.shards[:500]:
         ended = [f"{row.ended[k]:,}" if row.ended and k in row.ended else "" for k in
                  ("ok", "filtered", "failed")]  # fmt: skip

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 TILE = 480  # width of a picture in pixels
 GAP, MARGIN, INSET = 20, 28, 14
 CAPTION, SMALL, TITLE = 17.0, 12.0, 26.0  # text sizes in pixels
-PAPER, CARD, INK, GREY, BORDER = "#ECECE7", "#FFFFFF", "#1A1A1A", "#6B6B66", "#D8D8D1"
+# Dark, as a lightbox is: a white sheet glares on a page that is dark, a dark one suits both.
+PAPER, CARD, INK, GREY, BORDER = "#191A1C", "#242629", "#EDEDEB", "#A9ACB1", "#3A3D42"
+WRONG = "#FF8A80"
 TALLEST = 1.35  # a picture's height over the tile's width; taller ones are fitted into it
 
 
@@ -90,7 +92,7 @@ def _tile(view: View, layers: tuple[str, ...]) -> Image:
         y += small_high
     for piece in wrong:
         for line in text.wrap(piece, SMALL, TILE, 1):
-            text.draw(canvas, INSET, y, "! " + "".join(t for t, _ in line), SMALL, "#B3261E")
+            text.draw(canvas, INSET, y, "! " + "".join(t for t, _ in line), SMALL, WRONG)
         y += small_high
     text.draw(canvas, INSET, y, _middle_cut(view.key), SMALL, GREY)
     return tile
@@ -101,7 +103,7 @@ def _picture(view: View, layers: tuple[str, ...]) -> Image:
 
     picture = decode(view, 2 * TILE)
     if picture is None:
-        picture = Image.new("RGB", (TILE, TILE // 2), "#55554F")
+        picture = Image.new("RGB", (TILE, TILE // 2), "#3A3D42")
         reason = view.problems[-1] if view.problems else "no picture in this shard"
         canvas = ImageDraw.Draw(picture)
         for number, line in enumerate(text.wrap([(reason, None)], SMALL + 2, TILE - 40, 6)):
@@ -137,11 +139,13 @@ def _line(canvas: ImageDraw, x: float, y: float, line: list[text.Piece]) -> None
 
 
 def _tinted(colour: str) -> str:
-    """The colour at two fifths on white; near white it turns grey, to be seen at all."""
+    """The colour at three tenths on the card; near white it turns grey, to be told from the ink."""
     parts = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
     if min(parts) > 220:
         parts = [180, 180, 180]
-    return "#" + "".join(f"{round(255 - (255 - v) * 0.4):02X}" for v in parts)
+    card = [int(CARD[i : i + 2], 16) for i in (1, 3, 5)]
+    mixed = (round(c + (v - c) * 0.3) for v, c in zip(parts, card, strict=True))
+    return "#" + "".join(f"{value:02X}" for value in mixed)
 
 
 def _middle_cut(key: str) -> str:

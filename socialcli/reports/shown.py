@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import base64
 from html import escape
+from typing import TYPE_CHECKING
 
 from socialcli.reports.overlay import told
 
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
 TEXTS = (".md",)
 PICTURES = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".webp": "image/webp"}
+MOST_BYTES = 250_000  # of a picture that is shown as it is; larger ones would make the page heavy
+MOST_SIDE = 1600
 
 
 def section(name: str, suffix: str, data: bytes) -> str:
@@ -24,23 +30,37 @@ def section(name: str, suffix: str, data: bytes) -> str:
     if suffix in PICTURES:
         import io
 
-        from PIL import Image, UnidentifiedImageError
+        import PIL.Image
 
+        kind = PICTURES[suffix]
         try:
-            with Image.open(io.BytesIO(data)) as image:
+            with PIL.Image.open(io.BytesIO(data)) as image:
                 width, height = image.size
-        except (UnidentifiedImageError, OSError) as error:
+                if len(data) > MOST_BYTES:
+                    kind, data = "image/jpeg", _lighter(image)
+        except (PIL.UnidentifiedImageError, OSError) as error:
             raise ValueError(str(error)) from None
         coded = base64.b64encode(data).decode("ascii")
         return (
             f'{heading}<p class="shown"><img alt="{told(name)}" width="{width}" height="{height}" '
-            f'src="data:{PICTURES[suffix]};base64,{coded}"></p>\n'
+            f'src="data:{kind};base64,{coded}"></p>\n'
         )
     from markdown_it import MarkdownIt
 
     # Raw HTML stays text; pictures and links would lead out of the page, which may not load any.
     reader = MarkdownIt("commonmark", {"html": False}).enable("table").disable(["image", "link"])
     return f'{heading}<div class="shown">{reader.render(data.decode("utf-8"))}</div>\n'
+
+
+def _lighter(image: Image) -> bytes:
+    """A large picture as a JPEG of at most `MOST_SIDE` pixels a side."""
+    import io
+
+    out = io.BytesIO()
+    small = image.convert("RGB")
+    small.thumbnail((MOST_SIDE, MOST_SIDE))
+    small.save(out, "JPEG", quality=85, optimize=True)
+    return out.getvalue()
 
 
 def anchor(name: str) -> str:

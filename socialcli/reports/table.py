@@ -6,7 +6,7 @@ from typing import Any
 
 from socialcli import records
 from socialcli.reports.gather import Looked
-from socialcli.reports.page import human
+from socialcli.reports.page import human, summary
 from socialcli.reports.statistics import Member, quantile
 
 _STAGE = {
@@ -21,8 +21,7 @@ _STAGE = {
 def text(found: Looked, per_shard: bool) -> str:
     """The table, with a line per shard if asked for."""
     s = found.statistics
-    size = sum(row.size or 0 for row in found.shards)
-    lines = [f"{s.samples:,} samples in {len(found.shards):,} shards, {human(size)}"]
+    lines = [summary(s, found.shards)]
     if found.lost_by:
         told = ", ".join(f"{count:,} {status}" for status, count in sorted(found.lost_by.items()))
         lines[0] += f"; not among them or not whole: {told}"

@@ -22,6 +22,11 @@ if TYPE_CHECKING:
 PALETTE = (
     "#56B4E9", "#E69F00", "#00B484", "#F0E442", "#CC79A7", "#FF6A3D", "#3D8BFF", "#F5F5F5",
 )  # fmt: skip
+# Things of one sample that are drawn and named. Above it a picture shows nothing but lines, and
+# finding places for names takes time that grows with the square.
+MOST_THINGS = {
+    "entities": 200, "triples": 200, "boxes": 150, "masks": 60, "people": 100, "interactions": 100,
+}  # fmt: skip
 
 
 @dataclass
@@ -104,9 +109,15 @@ class View:
             found.append(" ".join(words + [e.lemma for e in (object_,) if e]))
         return list(dict.fromkeys(found))
 
+    def words(self) -> str:
+        """Everything of the sample that one may search for, in one line."""
+        caption = self.caption.text if self.caption is not None else ""
+        labels = dict.fromkeys(self.label(box) for box in self.boxes)
+        return " ".join([self.key, caption, *labels, *self.relations(), *self.problems])
+
 
 def view(sample: Sample, shard: str, parsed: dict[str, Any], problems: list[Any]) -> View:
-    """A sample's `View`, from what `checking.read_members` gave."""
+    """A sample's `View`, from what `validation.read_members` gave."""
     try:
         picture = sample.picture()
     except SampleFailed:
@@ -121,6 +132,11 @@ def view(sample: Sample, shard: str, parsed: dict[str, Any], problems: list[Any]
     for name in ("boxes", "masks", "people", "interactions"):
         if f"{name}.json" in parsed:
             setattr(made, name, getattr(parsed[f"{name}.json"], name))
+    for name, most in MOST_THINGS.items():
+        things = getattr(made, name)
+        if len(things) > most:
+            made.wrong(f"{name}: {most} of {len(things):,} are drawn")
+            setattr(made, name, things[:most])
     _colours(made)
     return made
 
@@ -167,4 +183,6 @@ def decode(view: View, side: int) -> Image | None:
         return None
     scale = min(side / max(picture.size), 1.0)
     size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
-    return picture.resize(size, Image.Resampling.LANCZOS) if size != picture.size else picture
+    if size == picture.size:
+        return picture
+    return picture.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)

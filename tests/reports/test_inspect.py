@@ -21,9 +21,9 @@ from socialcli import records, shards
 from socialcli.cli import app
 from socialcli.cli.commands import inspect
 from socialcli.errors import UsageError
-from socialcli.reports import draw, gather, marks, sheet, statistics
+from socialcli.reports import cards, draw, gather, marks, sheet, statistics
 from socialcli.reports.marks import LAYERS, Scale
-from socialcli.reports.overlay import SIDE
+from socialcli.reports.overlay import HAS, LEFT_OUT, SIDE
 from socialcli.reports.view import PALETTE, View, decode, view
 from socialcli.shards import Sample
 from socialcli.validation.members import read_members
@@ -326,6 +326,7 @@ def test_sheets_hold_every_picture(tmp_path):
     assert pages[0].width == 2 * sheet.MARGIN + 2 * step - sheet.GAP
     assert pages[1].width == 2 * sheet.MARGIN + step - sheet.GAP
     assert "HTML" in views[2].problems[-1]
+    assert max(pages[0].getpixel((2, 2))) < 64  # no glare on a page that is dark
     # The woman's picture shows her colour under her words in the caption.
     tile = numpy.asarray(sheet._tile(views[0], LAYERS))
     below = tile[round(sheet.TILE * 80 / 120) + sheet.INSET :]
@@ -367,7 +368,7 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag, attributes):
         self.tags.append((tag, dict(attributes)))
-        if tag not in ("meta", "img", "input"):
+        if tag not in ("meta", "img", "input", "wbr"):
             self.open.append(tag)
 
     def handle_endtag(self, tag):
@@ -383,7 +384,7 @@ class Page(HTMLParser):
 
 @pytest.fixture(scope="module")
 def evil_page(tmp_path_factory):
-    """A report about data that tries to break out of it, and its folder."""
+    """A report about data that tries to break out of it: its folder, page and cards."""
     folder = tmp_path_factory.mktemp("evil")
     caption = records.Caption(EVIL, [EVIL], records.Model(EVIL))
     boxes = scenes.all_records()["boxes.json"]
@@ -406,25 +407,43 @@ def evil_page(tmp_path_factory):
     (folder / "a.errors.jsonl").write_text(json.dumps(lost) + "\n")
     done = run(folder / "a.tar", "--out", folder / "report", "--title", EVIL)
     assert done.exit_code == 0, done.output
-    return folder, (folder / "report" / "index.html").read_text(encoding="utf-8")
+    report = folder / "report"
+    page = (report / "index.html").read_text(encoding="utf-8")
+    return report, page, listed(report, "cards")
+
+
+def listed(report, kind):
+    """What the page beside a folder of samples reads from it."""
+    (folder,) = report.glob("samples-*")
+    assert f'data-folder="{folder.name}"' in (report / "index.html").read_text(encoding="utf-8")
+    return cards.read(folder, kind)
 
 
 def test_nothing_from_data_becomes_markup(evil_page):
-    parsed = Page(evil_page[1])
+    _, source, each = evil_page
+    parsed = Page(source)
     assert len(parsed.scripts) == 1 and "alert" not in parsed.scripts[0]
-    for tag, attributes in parsed.tags:
+    assert len(each) == 4  # the failed one too
+    inner = [Page(card) for card in each]
+    assert not any(card.scripts for card in inner)
+    for tag, attributes in [pair for page in (parsed, *inner) for pair in page.tags]:
         assert not any(name.startswith("on") for name in attributes), (tag, attributes)
         assert tag != "b" or "class" not in attributes
-    assert any("<script>alert(1)</script>" in part for part in parsed.text)
-    assert "\u202e" not in evil_page[1]  # a caption cannot turn the text after it around
+    for page in (parsed, inner[0], inner[3]):
+        assert any("<script>alert(1)</script>" in part for part in page.text)
+    # a caption cannot turn the text after it around
+    assert "\u202e" not in source + "".join(each)
+    words = [text for text, _ in listed(evil_page[0], "index")]
+    assert not any("\u202e" in text for text in words) and "alert(1)" in words[0]
 
 
 def test_the_page_needs_no_network(evil_page):
-    source = evil_page[1]
-    for tag, attributes in Page(source).tags:
+    report, source, each = evil_page
+    for tag, attributes in [pair for part in (source, *each) for pair in Page(part).tags]:
         for name in ("src", "href"):
             value = attributes.get(name, "#")
-            assert value.startswith(("data:image/", "#")), (tag, value[:80])
+            beside = re.fullmatch(r"sheet-\d{3}\.png", value) and (report / value).exists()
+            assert value.startswith(("data:image/", "#")) or beside, (tag, value[:80])
     style = re.search(r"<style>(.*?)</style>", source, re.S).group(1)
     assert "url(" not in style and "@import" not in style
 
@@ -433,35 +452,35 @@ def test_the_page_allows_only_its_own_script(evil_page):
     parsed = Page(evil_page[1])
     policy = next(a["content"] for t, a in parsed.tags if a.get("http-equiv"))
     digest = base64.b64encode(hashlib.sha256(parsed.scripts[0].encode()).digest()).decode()
-    assert f"script-src 'sha256-{digest}'" in policy
-    assert "default-src 'none'" in policy and "img-src data:" in policy
+    assert f"script-src 'sha256-{digest}' 'strict-dynamic';" in policy
+    assert "default-src 'none'" in policy and "img-src data:;" in policy
+    for path in next(evil_page[0].glob("samples-*")).iterdir():  # data, and one call
+        assert re.fullmatch(r'socialcli\("[a-z]+",\d+,"[A-Za-z0-9+/=]+"\)\n', path.read_text())
 
 
 def test_pictures_layers_and_toggles(evil_page):
-    parsed = Page(evil_page[1])
-    pictures = [a["src"] for t, a in parsed.tags if t == "img"]
-    assert len(pictures) == 2  # the third cannot be decoded
-    for uri in pictures:
-        image = Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2])))
+    _, source, each = evil_page
+    pictures = [a for card in each for t, a in Page(card).tags if t == "img"]
+    assert len(pictures) == 2  # the third cannot be decoded, the fourth failed
+    for attributes in pictures:
+        data = base64.b64decode(attributes["src"].partition(",")[2])
+        image = Image.open(io.BytesIO(data))
         assert (image.format, image.size) == ("JPEG", (scenes.WIDTH, scenes.HEIGHT))
-    groups = {a.get("class") for t, a in parsed.tags if t == "g"}
+        assert "dog" in attributes["alt"] and "man" in attributes["alt"]
+    groups = {a.get("class") for t, a in Page(each[1]).tags if t == "g"}
     assert set(LAYERS) <= groups
-    toggles = {a["id"] for t, a in parsed.tags if t == "input" and a["type"] == "checkbox"}
-    assert toggles == {f"layer-{name}" for name in LAYERS}
+    inputs = [a for t, a in Page(source).tags if t == "input" and a["type"] == "checkbox"]
+    assert {a["id"] for a in inputs} == {f"layer-{name}" for name in LAYERS}
     for name in LAYERS:
-        assert f"body:has(#layer-{name}:not(:checked)) .shot g.{name}" in evil_page[1]
-    cards = [a for t, a in parsed.tags if t == "figure"]
-    assert [c["data-has"].split()[-1] for c in cards] == [
-        "interactions",
-        "interactions",
-        "problems",
-    ]
+        assert f"body:has(#layer-{name}:not(:checked)) .shot g.{name}" in source
+    names = [[n for i, n in enumerate(HAS) if bits >> i & 1]
+             for _, bits in listed(evil_page[0], "index")]  # fmt: skip
+    assert [n[-1] for n in names] == ["interactions", "interactions", "problems", LEFT_OUT]
 
 
 def test_masks_on_the_page_are_the_masks(evil_page):
     """The small palette pictures, put where they stand, cover what the record says."""
-    parsed = Page(evil_page[1])
-    placed = [a for t, a in parsed.tags if t == "image"][:2]  # the first sample's, largest first
+    placed = [a for t, a in Page(evil_page[2][0]).tags if t == "image"]  # the largest first
     for attributes, xyxy in zip(placed, (scenes.WOMAN, scenes.DOG), strict=True):
         data = base64.b64decode(attributes["href"].partition(",")[2])
         alpha = numpy.asarray(Image.open(io.BytesIO(data)).convert("RGBA"))[..., 3]
@@ -507,18 +526,30 @@ def test_reports_are_the_same_bytes_again(tmp_path):
     shards.write(tmp_path / "a.tar", [(f"k{i}", scenes.members(i)) for i in range(6)])
     (tmp_path / "two").mkdir()
     (tmp_path / "two" / "sheet-007.png").write_bytes(b"of an earlier report")
+    for left in (".samples.tmp", "samples-0123456789ab"):  # of a killed run, of an earlier report
+        (tmp_path / "two" / left).mkdir()
+        (tmp_path / "two" / left / "index-000000.js").write_bytes(b"x")
     for name in ("one", "two"):
         arguments = ("--sample", 4, "--page-size", 3, "--columns", 2)
         done = run(tmp_path / "a.tar", "--out", tmp_path / name, *arguments)
         assert done.exit_code == 0
-    files = sorted(p.name for p in (tmp_path / "one").iterdir())
-    assert files == ["index.html", "sheet-000.png", "sheet-001.png"]
-    assert files == sorted(p.name for p in (tmp_path / "two").iterdir())
+    files = sorted(str(p.relative_to(tmp_path / "one")) for p in (tmp_path / "one").rglob("*"))
+    assert [name for name in files if "samples-" not in name] == [
+        "index.html", "sheet-000.png", "sheet-001.png",
+    ]  # fmt: skip
+    assert [name.partition("/")[2] for name in files if "samples-" in name] == [
+        "", "cards-000000.js", "index-000000.js",
+    ]  # fmt: skip
+    assert files == sorted(
+        str(p.relative_to(tmp_path / "two")) for p in (tmp_path / "two").rglob("*")
+    )
     for name in files:
+        if name.startswith("samples-") and "/" not in name:
+            continue
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
     # (a warning about fonts may follow where this machine has no Chinese)
     assert done.stderr.splitlines()[2] == str(tmp_path / "two" / "index.html")
-    assert "4 of 6 samples are shown" in (tmp_path / "one" / "index.html").read_text()
+    assert "show 4 of 6 samples" in (tmp_path / "one" / "index.html").read_text()
 
 
 def test_empty_and_damaged_shards_still_give_a_report(tmp_path):

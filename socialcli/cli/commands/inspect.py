@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import sys
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from socialcli.reports.gather import Looked
 
 
 def command(
@@ -19,12 +23,16 @@ def command(
     out: Annotated[
         str | None,
         typer.Option(
-            help="Write index.html and sheet-000.png... into this folder.", show_default=False
+            help="Write index.html with its samples and sheet-000.png... into this folder.",
+            show_default=False,
         ),
     ] = None,
     sample: Annotated[
-        int, typer.Option(min=0, help="Show this many pictures, chosen evenly by their key.")
+        int, typer.Option(min=0, help="Pictures on the sheets, chosen evenly by their key.")
     ] = 48,
+    thumbnails: Annotated[
+        int, typer.Option(min=0, help="Samples of the page's list that have their picture.")
+    ] = 2000,
     limit: Annotated[
         int | None, typer.Option(min=1, help="Look at the first N samples only.")
     ] = None,
@@ -51,29 +59,42 @@ def command(
 ) -> None:
     """The table goes to stdout; with --out the paths written go to stderr, the page's last.
 
-    The same pictures are shown whenever the same samples are looked at, in whatever shards.
+    The page lists every sample, those that failed too. The sheets show the same pictures whenever
+    the same samples are looked at, in whatever shards.
     """
-    import json
-    import sys
+    from pathlib import Path
 
     from socialcli import shards
     from socialcli.pipeline.report import one_line
-    from socialcli.reports import gather, table
+    from socialcli.reports import cards, gather
 
     links = [_link(text, out) for text in link or []]
     sections = [_shown(text, out) for text in show or []]
-    found = gather.look(shards.expand(inputs), sample if out is not None else 0, limit)
+    locations = shards.expand(inputs)
+    if out is None:
+        found = gather.look(locations, 0, limit)
+        _print(found, as_json, per_shard)
+    else:
+        with cards.writing(Path(out), thumbnails) as written:
+            found = gather.look(locations, sample, limit, written)
+            _print(found, as_json, per_shard)
+            heading = title or one_line(", ".join(map(shards.public, inputs)))
+            for path in gather.write(found, out, heading, columns, page_size, links, sections):
+                print(path, file=sys.stderr)
+    for complaint in found.complaints:
+        print(f"warning: {one_line(complaint)}", file=sys.stderr)
+
+
+def _print(found: Looked, as_json: bool, per_shard: bool) -> None:
+    import json
+
+    from socialcli.reports import table
+
     if as_json:
         print(json.dumps(table.as_json(found), ensure_ascii=True, indent=1))
     else:
         print(table.text(found, per_shard))
     sys.stdout.flush()
-    if out is not None:
-        heading = title or one_line(", ".join(map(shards.public, inputs)))
-        for path in gather.write(found, out, heading, columns, page_size, links, sections):
-            print(path, file=sys.stderr)
-    for complaint in found.complaints:
-        print(f"warning: {one_line(complaint)}", file=sys.stderr)
 
 
 def _link(text: str, out: str | None) -> tuple[str, str]:
