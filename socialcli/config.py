@@ -6,14 +6,22 @@ from dataclasses import MISSING, dataclass, field
 from typing import Any
 
 
-def option(default: Any, help: str, *, affects_result: bool = True, file: bool = False) -> Any:
+def option(
+    default: Any,
+    help: str,
+    *,
+    affects_result: bool = True,
+    file: bool = False,
+    mends: bool = False,
+) -> Any:
     """A field of a Config: its default, its help line, and whether results depend on it
-    (``file``: on the content of the file it names).
+    (``file``: on the content of the file it names; ``mends``: what is missing or wrong in that
+    file fails single samples, so that a corrected file is what ``--retry-failed`` is given for).
 
     Options that cannot change a result (device, batch size) stay out of the fingerprint that
     decides whether a finished shard may be kept.
     """
-    metadata = {"help": help, "affects_result": affects_result, "file": file}
+    metadata = {"help": help, "affects_result": affects_result, "file": file, "mends": mends}
     if isinstance(default, (list, dict)):
         return field(default_factory=lambda: type(default)(default), metadata=metadata)
     return field(default=default if default is not None else None, metadata=metadata)

@@ -128,6 +128,18 @@ def identity(plan: Plan, task: Task | None = None) -> dict[str, Any]:
     return facts
 
 
+def agree(plan: Plan, old: dict[str, Any], new: dict[str, Any]) -> bool:
+    """Whether two identities are of the same run; for ``--retry-failed`` also where a file that
+    can mend the failed samples (given captions) is another now."""
+    mending = set()
+    if plan.retry_failed:
+        fields = dataclasses.fields(stage(plan).config_type)
+        mending = {f"option {f.name}" for f in fields if f.metadata.get("mends")}
+    return fingerprint({k: v for k, v in old.items() if k not in mending}) == fingerprint(
+        {k: v for k, v in new.items() if k not in mending}
+    )
+
+
 def public(value: Any) -> Any:
     """An option's value as it may be written down: signatures and passwords of URLs go."""
     if isinstance(value, str):

@@ -40,7 +40,7 @@ def finished(plan: Plan, task: Task, read: bool = True) -> Stats | None:
             )
         return None
     wanted = planning.identity(plan, task)
-    if body.get("fingerprint") != planning.fingerprint(wanted):
+    if not planning.agree(plan, body.get("identity", {}), wanted):
         named = planning.difference(body.get("identity", {}), wanted)
         raise UsageError(
             f"{task.target} was made by another run ({named}); give --overwrite to replace it "

@@ -35,6 +35,7 @@ class Looked:
     limited: bool = False
     complaints: list[str] = field(default_factory=list)
     cards: Cards | None = None
+    unread: int = 0  # shards that could not be read, to their end or at all
 
 
 def look(
@@ -108,6 +109,7 @@ def _one_shard(
                 push = heapq.heappush if len(chosen) < pictures else heapq.heapreplace
                 push(chosen, entry_)
     except SocialcliError as error:
+        found.unread += 1
         found.complaints.append(f"{shown}: {str(error).removeprefix(f'{shown}: ')}")
     row = ShardRow(shown, statistics.samples - before, _size(location))
     last = shards.parts(location)[-1]

@@ -12,9 +12,11 @@ import socket
 import stat
 import tempfile
 from collections.abc import Iterable, Iterator
+from itertools import chain, islice
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, cast
 
+from socialcli import records
 from socialcli.errors import SocialcliError, UsageError
 from socialcli.shards.behind import WriteBehind
 from socialcli.shards.urls import filesystem, is_url, public, reaching
@@ -109,7 +111,10 @@ def _expand_one(location: str) -> list[str]:
         if is_url(one) and one.endswith("/"):
             found += _shards_of(one, _glob_url(one + "*"))
         elif is_url(one):
-            found += sorted(_glob_url(one)) if _has_magic(one) else [one]
+            matches = sorted(_glob_url(one)) if _has_magic(one) else [one]
+            if not matches:  # a bucket that is not there has no matches either
+                raise UsageError(f"{public(one)}: no such shards")
+            found += matches
         elif Path(one).exists():
             found += _expand_one(one)
         else:
@@ -139,8 +144,23 @@ def _shards_of(folder: str, files: Iterable[str]) -> list[str]:
     found = [name for name in names if is_tar(name)]
     if not found:
         what = "under this prefix" if is_url(folder) else "in this folder"
-        raise UsageError(f"{public(folder)}: no .tar files {what}")
+        mend = _import_first(folder) if _has_pictures(folder, names) else ""
+        raise UsageError(f"{public(folder)}: no .tar files {what}{mend}")
     return found
+
+
+def _has_pictures(folder: str, names: list[str]) -> bool:
+    """Whether a folder without shards holds pictures, itself or the folders in it."""
+    inner = [] if is_url(folder) else Path(folder).glob("*/*")
+    return any(_is_picture(name) for name in chain(names, map(str, islice(inner, 1000))))
+
+
+def _is_picture(name: str) -> bool:
+    return name.lower().endswith(tuple(f".{s}" for s in (*records.IMAGE_SUFFIXES, "heic", "heif")))
+
+
+def _import_first(folder: str) -> str:
+    return f", but pictures; first make shards: socialcli import folder {folder} -o shards/images"
 
 
 def is_tar(name: str) -> bool:
@@ -195,6 +215,11 @@ def plain_file(location: str) -> None:
         why = f"no such shard ({error.strerror})" if known else "no such shard"
         raise UsageError(f"{location}: {why}") from None
     if stat.S_ISREG(mode):
+        if _is_picture(location):
+            raise UsageError(
+                f"{location}: a picture, not a shard; first make shards: socialcli import folder "
+                f"{PurePosixPath(location).parent} -o shards/images"
+            )
         return
     if stat.S_ISDIR(mode):
         raise UsageError(f"{location}: a folder, not a shard; end it with / to mean its shards")

@@ -31,6 +31,7 @@ class Config(ModelOptions):
         None,
         "Take captions from this .csv, .tsv or .jsonl file; implies --backend given.",
         file=True,
+        mends=True,
     )
     keep_existing: bool = option(False, "Leave samples that have a caption.json as they are.")
     prompt: str = option("", "Text to continue (blip2, blip), task (florence2) or instruction.")

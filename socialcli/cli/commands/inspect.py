@@ -61,6 +61,7 @@ def command(
 
     The page lists every sample, those that failed too. The sheets show the same pictures whenever
     the same samples are looked at, in whatever shards.
+    Exits with 1 when a shard could not be read; what could be is shown.
     """
     from pathlib import Path
 
@@ -83,6 +84,8 @@ def command(
                 print(path, file=sys.stderr)
     for complaint in found.complaints:
         print(f"warning: {one_line(complaint)}", file=sys.stderr)
+    if found.unread:
+        raise typer.Exit(1)
 
 
 def _print(found: Looked, as_json: bool, per_shard: bool) -> None:
