@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-from functools import cache
+import threading
 from typing import Any, TypeVar
 
 import msgspec
@@ -37,9 +37,15 @@ class _Version(msgspec.Struct):
     schema: int
 
 
-@cache
+_decoders: dict[type, msgspec.json.Decoder[Any]] = {}
+_building = threading.Lock()  # msgspec dies where two threads look at one type for the first time
+
+
 def _decoder(kind: type) -> msgspec.json.Decoder[Any]:
-    return msgspec.json.Decoder(kind)
+    if kind not in _decoders:
+        with _building:
+            _decoders[kind] = msgspec.json.Decoder(kind)
+    return _decoders[kind]
 
 
 _version = _decoder(_Version)
