@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from socialcli.backends import is_path
+from socialcli.backends import is_path, naming
 from socialcli.backends.devices import dtype
 from socialcli.backends.quiet import only_errors
 from socialcli.errors import ModelMissing, UsageError
@@ -146,20 +146,19 @@ def _ask_hub(model: str, revision: str | None, command: str) -> str | None:
 
 
 def describe(spec: ModelSpec, default: str, options: dict[str, Any]) -> Model:
-    """What a record says about a model: the commit where one can be known, else the revision.
+    """What a record says about a model: of a hub id the commit where it can be known, of a local
+    one its name and the fingerprint of its content (`naming`).
 
     Call it after `pretrained`, when the files are there. A hub id's commit is read from the cache,
     a folder's from what ``hf download --local-dir`` leaves in it.
     """
     model = spec.model or default
-    commit = _folder_commit(Path(model)) if is_path(model) else _cached_commit(model, spec.revision)
-    return Model(
-        backend=spec.backend,
-        model=model,
-        revision=commit or spec.revision,
-        role=spec.role,
-        options={"dtype": spec.dtype, **options},
-    )
+    options = {"dtype": spec.dtype, **options}
+    if is_path(model):
+        commit = _folder_commit(Path(model))
+        return naming.describe(spec, default, {**options, **({"commit": commit} if commit else {})})
+    commit = _cached_commit(model, spec.revision)
+    return Model(spec.backend, model, commit or spec.revision, spec.role, options)
 
 
 def _cached_commit(model: str, revision: str | None) -> str | None:

@@ -21,7 +21,7 @@ from socialcli.evaluation.features.compute import Seen, Want
 from socialcli.evaluation.joining import Joined
 from socialcli.evaluation.metrics import Case, Column, Context, Needs, Picture
 from socialcli.evaluation.samples import Known, Lost
-from socialcli.pipeline.plan import public
+from socialcli.pipeline.plan import public, shown
 from socialcli.pipeline.report import Report
 
 if TYPE_CHECKING:
@@ -306,9 +306,9 @@ def as_json(made: Score) -> dict[str, Any]:
         "columns": made.columns,
         "notes": made.notes,
         "models": made.models,
-        "config": {
-            k: public(v) for k, v in made.config.items() if k not in ("device", "batch_size")
-        },
+        "config": shown(
+            {k: v for k, v in made.config.items() if k not in ("device", "batch_size")}
+        ),
         "metrics": {name: module.SOURCE for name, module in made.modules.items()},
         "socialcli": __version__,
         "versions": versions,

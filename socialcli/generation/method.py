@@ -60,9 +60,9 @@ class GenerateMethod(Part, base=True):
     def check_options(self, config: Any) -> None:
         """Refuse options that make no sense, before any model is loaded (UsageError)."""
 
-    def files(self, config: Any) -> list[str]:
-        """Further files that the pictures depend on."""
-        return []
+    def facts(self, config: Any) -> dict[str, Any]:
+        """What else the pictures depend on, see `stage.GenerateStage.facts`."""
+        return {}
 
     def plain(self, config: Any, studio: Any, prompt: str) -> str | None:
         """The prompt in ordinary words, for `score`; None where it has no others."""

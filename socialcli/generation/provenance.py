@@ -8,7 +8,6 @@ for Stable Diffusion write and read; and ``generated.json`` itself under ``socia
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import TYPE_CHECKING
 from xml.sax.saxutils import escape
 
@@ -31,13 +30,6 @@ def png(image: Image, record: records.Generated, marked: bool) -> bytes:
 
     from PIL.PngImagePlugin import PngInfo
 
-    # A picture is given away; which folders a model lay in is nobody's business.
-    record = replace(
-        record,
-        model=_anywhere(record.model),
-        models={role: _anywhere(model) for role, model in record.models.items()},
-    )
-
     info = PngInfo()
     if marked:
         info.add_itxt(XMP, packet(record))
@@ -54,7 +46,7 @@ def packet(record: records.Generated) -> str:
     said = record.prompt + (f"; not: {record.negative}" if record.negative else "")
     properties = {
         "Iptc4xmpExt:DigitalSourceType": SOURCE_TYPE,
-        "Iptc4xmpExt:AISystemUsed": named(record.model),
+        "Iptc4xmpExt:AISystemUsed": record.model.model or record.model.backend,
         "Iptc4xmpExt:AISystemVersionUsed": record.model.revision or "",
         "Iptc4xmpExt:AIPromptInformation": said,
         "xmp:CreatorTool": f"socialcli {__version__}",
@@ -86,7 +78,7 @@ def parameters(record: records.Generated) -> str:
         "CFG scale": f"{record.guidance:g}",
         "Seed": str(record.seed),
         "Size": f"{width}x{height}",
-        "Model": _quoted(named(record.model)),
+        "Model": _quoted(record.model.model or record.model.backend),
         "Method": record.method,
         "Version": f"socialcli {__version__}",
     }
@@ -95,22 +87,6 @@ def parameters(record: records.Generated) -> str:
         lines.append(f"Negative prompt: {record.negative}")
     lines.append(", ".join(f"{name}: {value}" for name, value in settings.items()))
     return "\n".join(lines)
-
-
-def named(model: records.Model) -> str:
-    """A model in a word, without the folders of the machine it lay on."""
-    name = model.model.rstrip("/")
-    local = name.startswith(("/", ".", "~")) or name.count("/") > 1
-    return name.rpartition("/")[2] if local else name or model.backend
-
-
-def _anywhere(model: records.Model) -> records.Model:
-    """The same without folders, also in its options."""
-    options = {
-        k: named(replace(model, model=v)) if isinstance(v, str) else v
-        for k, v in model.options.items()
-    }
-    return replace(model, model=named(model), options=options)
 
 
 def _quoted(text: str) -> str:

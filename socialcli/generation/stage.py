@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from socialcli import backends, records, shards
+from socialcli.backends import naming
 from socialcli.errors import SampleFailed, UsageError
 from socialcli.generation import drawing, provenance, references, requests
 from socialcli.generation import options as generating
@@ -84,11 +85,16 @@ class GenerateStage(Stage, base=True):
         return len(requests.entries(config))
 
     def facts(self, config: Any) -> dict[str, Any]:
-        """What pictures depend on besides the options: which weights lie where models are."""
-        files = self.method.files(config)
-        places = {f"weights of {spec.role}": spec.model for spec in self.models(config)}
-        places |= {file: file for file in [*files, *getattr(config, "references", [])]}
-        return {"method": self.name} | {name: _weights(place) for name, place in places.items()}
+        """What pictures depend on besides the options: what lies where models and references are.
+
+        A fact named like an option ("option references") takes its place.
+        """
+        facts: dict[str, Any] = {"method": self.name}
+        for spec in self.models(config):
+            facts[f"weights of {spec.role}"] = naming.content(spec.model)
+        if getattr(config, "references", None):
+            facts["option references"] = [_held(place) for place in config.references]
+        return facts | self.method.facts(config)
 
     def samples(self, config: Any, source: str, checksums: list[Any]) -> Iterator[Sample | Damage]:
         """The requests numbered ``first:last``, or those that a shard's samples are."""
@@ -246,8 +252,8 @@ def _seed(item: Item) -> int:
     return (item.seed >> (63 - SEEDS)) if given is None else given
 
 
-def _weights(place: str) -> str:
-    """A word for what a local checkpoint holds: two trainings into one folder are told apart.
+def _held(place: str) -> str:
+    """A word for what local shards of references hold.
 
     Of each file its size and some pieces spread over it; other places are told by their names.
     """

@@ -20,6 +20,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from socialcli import __version__, records, registry, shards
+from socialcli.backends import naming
 from socialcli.errors import SocialcliError, UsageError
 
 if TYPE_CHECKING:
@@ -101,12 +102,12 @@ def identity(plan: Plan, task: Task | None = None) -> dict[str, Any]:
     for f in dataclasses.fields(part.config_type):
         if f.metadata.get("affects_result", True):
             values[f.name] = plan.config.get(f.name)
-            if f.metadata.get("file") and values[f.name]:
+            if naming.is_model(f.name, values[f.name]):
+                values[f.name] = naming.content(plan.config[f.name])
+            elif f.metadata.get("file") and values[f.name]:
                 named = values[f.name]
                 named = named if isinstance(named, list) else [named]
-                values[f.name] = ", ".join(
-                    shards.public(str(name)) + _held(str(name)) for name in named
-                )
+                values[f.name] = ", ".join(_held(str(name)) for name in named)
             values[f.name] = public(values[f.name])
     facts: dict[str, Any] = {
         "command": plan.command,
@@ -149,9 +150,16 @@ def public(value: Any) -> Any:
     return value
 
 
+def shown(options: dict[str, Any]) -> dict[str, Any]:
+    """Options as results note them: models by name and content, URLs without signatures."""
+    return {name: public(value) for name, value in naming.labels(options).items()}
+
+
 def _held(location: str) -> str:
-    """What a file holds, in a word; "" where there is none."""
-    return _content(location, shards.size(location), shards.modified(location))
+    """A file's name and what it holds in a word; where there is none, its location."""
+    held = _content(location, shards.size(location), shards.modified(location))
+    public = shards.public(location)
+    return PurePosixPath(public).name + held if held else public
 
 
 @functools.cache

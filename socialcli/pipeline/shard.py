@@ -277,7 +277,7 @@ def _publish_stats(
         "output": {"location": shards.public(task.target), "bytes": stats.bytes},
         "fingerprint": planning.fingerprint(identity),
         "identity": identity,
-        "config": {name: planning.public(value) for name, value in plan.config.items()},
+        "config": planning.shown(plan.config),
         "seed": plan.seed,
         "versions": planning.versions(),
         "timing": {

@@ -5,13 +5,16 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+import os
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from socialcli.pipeline.plan import public, versions
+from socialcli.backends import naming
+from socialcli.pipeline.plan import public, shown, versions
 
 if TYPE_CHECKING:
+    from socialcli.backends import ModelSpec
     from socialcli.shards.index import Index
     from socialcli.training.options import TrainingOptions
 
@@ -33,7 +36,8 @@ def identity(command: str, name: str, method: Any, config: TrainingOptions, inde
     for f in dataclasses.fields(config):
         free = f.name == "steps" and config.schedule == "constant"
         if f.metadata.get("affects_result", True) and not free:
-            facts[f"--{f.name.strip('_').replace('_', '-')}"] = public(getattr(config, f.name))
+            value = naming.contents({f.name: getattr(config, f.name)})[f.name]
+            facts[f"--{f.name.strip('_').replace('_', '-')}"] = public(value)
     return facts
 
 
@@ -44,17 +48,44 @@ def describe(
     return {
         "command": command,
         "method": name,
-        "config": {k: public(v) for k, v in dataclasses.asdict(config).items()},
+        "config": shown(dataclasses.asdict(config)),
         "seed": config.seed,
         "data": {
-            "shards": public(index.shards),
+            "shards": public(_relative(index.shards)),
             "samples": len(index),
             "fingerprint": index.fingerprint(),
         },
-        "models": [dataclasses.asdict(spec) for spec in method.models(config)],
+        "models": [_model(spec) for spec in method.models(config)],
         "versions": {**versions(), **_packages()},
         "commit": commit(),
     }
+
+
+def _model(spec: ModelSpec) -> dict[str, Any]:
+    """A spec as results note it: without the folders of this machine."""
+    options = {
+        name: naming.label(value) if isinstance(value, str) else value
+        for name, value in spec.options.items()
+    }
+    named = naming.describe(spec)
+    return {
+        **dataclasses.asdict(spec),
+        "model": named.model,
+        "revision": named.revision,
+        "options": options,
+    }
+
+
+def _relative(places: list[str]) -> list[str]:
+    """Local shards as seen from the folder that all of them are in, other locations as they are."""
+    local = [place for place in places if "://" not in place]
+    if not local:
+        return places
+    above = os.path.commonpath([Path(place).resolve().parent for place in local])
+    return [
+        place if "://" in place else Path(place).resolve().relative_to(above).as_posix()
+        for place in places
+    ]
 
 
 def metadata(record: dict[str, Any], step: int) -> dict[str, str]:

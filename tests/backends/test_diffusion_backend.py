@@ -95,7 +95,7 @@ def test_everything_is_frozen_and_the_decoder_passes_gradients(base):
 
 
 def test_what_it_is_goes_into_records(base, folder):
-    assert base.model.role == "diffusion" and base.model.model == str(folder)
+    assert base.model.role == "diffusion" and base.model.model == folder.name
 
 
 def test_diffusion_bad_input_is_a_line(base, folder, tmp_path):

@@ -142,7 +142,7 @@ def test_the_web_ui_layout_holds_one_tensor(tmp_path, subjects, model):
         header = file.metadata()
     assert json.loads(header["initial_words"]) == {"<red_ball>": "ball", "<spot>": "dog"}
     assert header["socialcli.method"] == "textual-inversion"
-    assert json.loads(header["socialcli.models"])[0]["model"] == model
+    assert json.loads(header["socialcli.models"])[0]["model"] == Path(model).name
 
 
 def test_generate_takes_it(tmp_path, subjects, model, run_cli):

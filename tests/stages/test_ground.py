@@ -392,7 +392,7 @@ def test_the_stage_on_a_real_checkpoint(folder):
     assert [b.id for b in made] == [1, 2, 3]
     assert all(0 <= v <= 1 for b in made for v in b.xyxy)
     body = json.loads(result["boxes.json"])
-    assert body["model"]["model"] == str(folder)
+    assert body["model"]["model"] == folder.name
     assert body["model"]["options"]["box_threshold"] == 0.3
 
 

@@ -45,7 +45,8 @@ class Given:
                 key = safe_key(name) if "." in name.rpartition("/")[2] else name
                 self.names.setdefault(key, []).append(name)
             options["sha256"] = hashlib.sha256(data).hexdigest()
-        self.model = Model(backend="given", model=file, role="caption", options=options)
+        name = Path(file).name if file else ""
+        self.model = Model(backend="given", model=name, role="caption", options=options)
 
     def captions(self, key: str, source: str, text: bytes | None) -> list[str]:
         """The captions of one sample, uncleaned, best first; empty where there is none.

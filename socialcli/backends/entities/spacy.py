@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from socialcli.backends import BackendInfo, ModelSpec
+from socialcli.backends import BackendInfo, ModelSpec, naming
 from socialcli.errors import ModelMissing, UsageError
 from socialcli.records import Entities, Model
 
@@ -42,8 +42,8 @@ class SpacyEntities:
             )
         self.model = Model(
             backend="spacy",
-            model=name,
-            revision=self.language.meta.get("version"),
+            model=naming.name(name),
+            revision=naming.revision(name) or self.language.meta.get("version"),
             role="entities",
         )
 

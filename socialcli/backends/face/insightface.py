@@ -6,9 +6,9 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from socialcli.backends import BackendInfo
+from socialcli.backends import BackendInfo, naming
 from socialcli.errors import ModelMissing, UsageError
-from socialcli.records import Face, Model
+from socialcli.records import Face
 from socialcli.vision import boxes, faces
 
 if TYPE_CHECKING:
@@ -83,11 +83,10 @@ class InsightFace:
         self.detector = app.models["detection"]
         self.recogniser: Any = app.models.get("recognition")
         self.embeds = self.recogniser is not None
-        self.model = Model(
-            backend="insightface",
-            model=spec.model or INFO.model,
-            role=spec.role,
-            options={
+        self.model = naming.describe(
+            spec,
+            INFO.model,
+            {
                 "files": sorted(Path(m.model_file).name for m in app.models.values()),
                 "detector_size": list(DETECTOR_SIZE),
                 "threshold": self.threshold,

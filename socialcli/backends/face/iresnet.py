@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from socialcli.backends import BackendInfo
+from socialcli.backends import BackendInfo, naming
 from socialcli.errors import ModelMissing
-from socialcli.records import Model
 from socialcli.vision import faces
 
 if TYPE_CHECKING:
@@ -50,11 +49,8 @@ class IResNetEmbedder:
 
         self.device, self.dtype = spec.device, dtype(spec.dtype)
         self.network = iresnet.load(spec.model).to(self.device, self.dtype)
-        self.model = Model(
-            backend="iresnet",
-            model=spec.model,
-            role=spec.role,
-            options={"network": iresnet.name(self.network), "dtype": spec.dtype},
+        self.model = naming.describe(
+            spec, options={"network": iresnet.name(self.network), "dtype": spec.dtype}
         )
 
     def embed(self, images: list[Image], found: list[list[Face]]) -> list[numpy.ndarray]:

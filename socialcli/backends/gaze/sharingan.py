@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from socialcli.backends import BackendInfo
+from socialcli.backends import BackendInfo, naming
 from socialcli.errors import ModelMissing
-from socialcli.records import Gaze, Model
+from socialcli.records import Gaze
 
 if TYPE_CHECKING:
     import torch
@@ -49,9 +49,7 @@ class SharinganGaze:
 
         self.device, self.dtype = spec.device, dtype(spec.dtype)
         self.network = sharingan.load(spec.model).to(self.device, self.dtype)
-        self.model = Model(
-            backend="sharingan", model=spec.model, role=spec.role, options={"dtype": spec.dtype}
-        )
+        self.model = naming.describe(spec, options={"dtype": spec.dtype})
 
     def gaze(self, images: list[Image], heads: list[list[XYXY]]) -> list[list[Gaze]]:
         """Gaze of the person of each head box.

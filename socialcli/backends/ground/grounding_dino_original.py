@@ -15,7 +15,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from socialcli.backends import BackendInfo
+from socialcli.backends import BackendInfo, naming
 from socialcli.backends.ground import phrases as phrases_
 from socialcli.errors import UsageError
 
@@ -73,7 +73,11 @@ class OriginalGroundingDino:
         self.model = checkpoints.describe(
             spec,
             INFO.model,
-            {"phrase_score": self.pooling, "backbone": config["backbone"], "text_encoder": text},
+            {
+                "phrase_score": self.pooling,
+                "backbone": config["backbone"],
+                "text_encoder": naming.label(text),
+            },
         )
 
     def ground(

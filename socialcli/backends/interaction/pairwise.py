@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from socialcli.backends import BackendInfo
-from socialcli.records import Box, Interaction, Interactions, Model
+from socialcli.backends import BackendInfo, naming
+from socialcli.records import Box, Interaction, Interactions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,18 +43,12 @@ class Pairwise:
     """A `roles.InteractionFinder` whose logits are differentiable in the picture."""
 
     def __init__(self, spec: ModelSpec) -> None:
-        from pathlib import Path
-
         from socialcli.networks import interactions
 
-        folder = spec.model or str(
-            Path(__file__).parents[2] / "miniature" / "weights" / "interaction"
-        )
+        folder = spec.model or str(naming.MINIATURES / "interaction")
         self.network = interactions.load(folder, INFO.get).to(spec.device).requires_grad_(False)
         self.threshold = float(spec.options.get("threshold", THRESHOLD))
-        self.model = Model(
-            spec.backend, spec.model or INFO.model, None, spec.role, {"threshold": self.threshold}
-        )
+        self.model = naming.describe(spec, folder, {"threshold": self.threshold})
 
     @property
     def classes(self) -> tuple[Class, ...]:

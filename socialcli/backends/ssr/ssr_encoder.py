@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from socialcli.backends import BackendInfo, ModelSpec
+from socialcli.backends import BackendInfo, ModelSpec, naming
 from socialcli.errors import ModelMissing, UsageError
-from socialcli.records import Model
 
 if TYPE_CHECKING:
     import numpy
@@ -119,12 +118,8 @@ class Ssr:
         seen.join(self.encoder, spec.model)
         self.vision, self.processor = seen.network, seen.processor
         self.encoder.to(spec.device, devices.dtype(spec.dtype)).requires_grad_(False)
-        self.model = Model(
-            backend=spec.backend,
-            model=spec.model,
-            role=spec.role,
-            options={"dtype": spec.dtype, "clip": seen.name},
-        )
+        options = {"dtype": spec.dtype, "clip": naming.label(seen.name)}
+        self.model = naming.describe(spec, options=options)
 
     def features(self, pictures: list[Any]) -> torch.Tensor:
         """(N, scales * T, C): what RGB pictures have, see `models.ssr_encoder.image_features`."""

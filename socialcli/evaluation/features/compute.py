@@ -209,6 +209,7 @@ class _Looking:
     runs out and samples that fail alone are the stages' own."""
 
     __name__ = "score"
+    WRITES: tuple[str, ...] = ()
 
     def __init__(self, seen: Seen, wants: dict[str, Want]) -> None:
         self.seen, self.wants = seen, wants

@@ -16,9 +16,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from socialcli import records
-from socialcli.backends import ModelSpec
+from socialcli.backends import ModelSpec, naming
 from socialcli.errors import ModelMissing, SampleFailed, UsageError
-from socialcli.evaluation.features.store import Feature, Look, Value, file_facts
+from socialcli.evaluation.features.store import Feature, Look, Value
 from socialcli.vision import boxes as geometry
 from socialcli.vision import people as who
 from socialcli.vision.people import kind_of
@@ -66,7 +66,7 @@ def features(config: Config) -> dict[str, Feature]:
     hoi_objects = objects("hoi-objects", config.hoi_box_threshold)
     subjects = objects("subject-objects")
     file = config.inception_model
-    facts = {"model": file, "files": file_facts(file)}
+    facts = {"model": naming.content(file)}
     made = [
         Feature("clip", clip, _vectors),
         Feature("clip-text", clip, _texts),
@@ -291,7 +291,9 @@ class Inception:
             told = str(error).splitlines()[0][:200]
             raise UsageError(f"{file}: not a TorchScript file ({told})") from None
         self.device = device
-        self.model = records.Model("torchscript", file, None, "inception")
+        self.model = records.Model(
+            "torchscript", naming.name(file), naming.revision(file), "inception"
+        )
 
     def images(self, images: list[Image]) -> numpy.ndarray:
         """(N, D) float32; the network resizes each picture itself, as FID's does."""

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from socialcli import backends, records, shards
-from socialcli.backends import ModelSpec
+from socialcli.backends import ModelSpec, naming
 from socialcli.errors import SampleFailed, SocialcliError
 from socialcli.evaluation import samples
 
@@ -75,22 +75,17 @@ class Feature:
 
 
 def _spec_identity(spec: ModelSpec) -> dict[str, Any]:
-    """A model without the device it runs on, with the sizes and times of its files."""
+    """A model without the device it runs on and the folder it lies in, with what it holds."""
     facts = {k: v for k, v in dataclasses.asdict(spec).items() if k != "device"}
     model = spec.model or backends.info(spec.role, spec.backend).model
-    facts["files"] = file_facts(model)
-    if not facts["files"] and (place := backends.where(model)) is not None:
+    facts["model"] = naming.content(model)
+    facts["options"] = {
+        name: naming.content(value) if isinstance(value, str) else value
+        for name, value in spec.options.items()
+    }
+    if not naming.fingerprint(model) and (place := backends.where(model)) is not None:
         facts["snapshot"] = Path(place).name  # a hub checkpoint's commit
     return facts
-
-
-def file_facts(model: str) -> list[tuple[str, int, int]]:
-    """(name, bytes, time of writing) of a model's files, empty where it is no local path."""
-    place = Path(model).expanduser()
-    if not model or not place.exists():
-        return []
-    files = [place] if place.is_file() else sorted(p for p in place.rglob("*") if p.is_file())
-    return [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in files]
 
 
 def entry(digest: str, extra: Any) -> str:

@@ -75,7 +75,7 @@ class IpAdapterMethod(GenerateMethod):
         Raises:
             ModelMissing: weights that are not here. UsageError: weights of another shape or kind.
         """
-        from socialcli.backends import checkpoints
+        from socialcli.backends import checkpoints, naming
         from socialcli.records import Model
 
         place = _place(config)
@@ -90,7 +90,10 @@ class IpAdapterMethod(GenerateMethod):
             studio, encoder, _processor(spec, encoder, get), _attach(studio, parts, place)
         )
         _try(state, place, spec.model or ENCODER)
-        studio.models["adapter"] = Model("ip-adapter", str(place), role="adapter")
+        adapter = str(place)
+        studio.models["adapter"] = Model(
+            "ip-adapter", naming.name(adapter), naming.revision(adapter), role="adapter"
+        )
         studio.models["clip"] = checkpoints.describe(spec, ENCODER, {})
         return state
 

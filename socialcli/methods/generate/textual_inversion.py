@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from socialcli.backends import naming
 from socialcli.config import option
 from socialcli.diffusion import sampling
 from socialcli.diffusion.embeddings import Learned, read, split
@@ -63,9 +64,10 @@ class TextualInversionMethod(GenerateMethod):
     def models(self, config: Config) -> list[ModelSpec]:
         return [drawing.spec(config)]
 
-    def files(self, config: Config) -> list[str]:
-        """The embeddings' files."""
-        return [split(one)[0] for one in config.embedding]
+    def facts(self, config: Config) -> dict[str, Any]:
+        """What the embeddings hold, not where they lie, and what prompts call them."""
+        named = [split(one) for one in config.embedding]
+        return {"option embedding": [[naming.content(file), token] for file, token in named]}
 
     def check_options(self, config: Config) -> None:
         """Refuse a run without embeddings, and words for tokens that are written wrongly."""
@@ -108,7 +110,7 @@ class TextualInversionMethod(GenerateMethod):
             if token not in state.words:
                 raise UsageError(f"--plain-word {pair}: there are {', '.join(state.words)}")
             state.plain[token] = word
-        names = ", ".join(self.files(config))
+        names = ", ".join(naming.label(split(one)[0]) for one in config.embedding)
         options = {"tokens": {t: len(w) for t, w in state.words.items()}}
         studio.models["embedding"] = Model(
             "textual-inversion", names, role="embedding", options=options
