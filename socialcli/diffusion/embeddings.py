@@ -23,11 +23,13 @@ _A1111 = "emb_params"
 
 @dataclass
 class Learned:
-    """One pseudo-word: its token, (N, D) float32 vectors, and an ordinary word for it or ""."""
+    """One pseudo-word: its token, (N, D) float32 vectors, an ordinary word for it or "", and the
+    method it was learnt by, "" where the file does not say."""
 
     token: str
     vectors: Tensor
     plain: str = ""
+    method: str = ""
 
 
 def split(given: str) -> tuple[str, str | None]:
@@ -66,7 +68,8 @@ def read(given: str) -> list[Learned]:
     plain = _plain(notes)
     if len(found) == len(plain) == 1:  # it may have been renamed, by its file or by hand
         plain = dict.fromkeys(found, *plain.values())
-    return [Learned(t, _vectors(file, t, v), plain.get(t, "")) for t, v in found.items()]
+    method = notes.get("socialcli.method", "")
+    return [Learned(t, _vectors(file, t, v), plain.get(t, ""), method) for t, v in found.items()]
 
 
 def _state(file: Path) -> tuple[dict[str, Any], dict[str, str]]:

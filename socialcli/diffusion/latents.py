@@ -12,10 +12,10 @@ from socialcli.errors import UsageError
 
 if TYPE_CHECKING:
     import numpy
-    import torch
     from PIL.Image import Image
     from torch import Tensor
 
+    from socialcli.diffusion.conditioning import Conditioning
     from socialcli.randomness import Draw
 
 
@@ -55,18 +55,21 @@ def moments(diffusion: Any, pictures: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def denoising(
-    diffusion: Any, alphas: Tensor, kind: str, mean: Tensor, deviation: Tensor, states: Tensor,
-    draw: Draw,
+    diffusion: Any, alphas: Tensor, kind: str, mean: Tensor, deviation: Tensor,
+    conditioning: Conditioning, draw: Draw,
 ) -> Tensor:  # fmt: skip
     """The denoising loss of each sample, at a timestep drawn uniformly.
 
     Args:
         alphas, kind: of `prediction.schedule`. mean, deviation: of `moments`.
-        states: (B, L, D) text states. draw: names "posterior", "noise" and "timestep".
+        conditioning: of the B rows; a tensor argument is brought to the UNet's type.
+        draw: names "posterior", "noise" and "timestep".
 
     Returns:
         (B,) float32.
     """
+    import torch
+
     from socialcli.diffusion import schedule
     from socialcli.losses import denoise
 
@@ -75,9 +78,13 @@ def denoising(
     noise = draw.normal("noise", *shape).to(mean)
     timesteps = draw.integers("timestep", len(alphas)).to(mean.device)
     noisy = schedule.noisy(latents, noise, timesteps, alphas)
-    said = unet(noisy.to(unet.dtype), timesteps, states.to(unet.dtype)).sample
-    wanted = schedule.target(latents, noise, timesteps, alphas, kind)
-    return denoise.loss(said.float(), wanted)
+    arguments = {
+        name: value.to(unet.dtype) if torch.is_tensor(value) else value
+        for name, value in conditioning.at(timesteps).items()
+    }
+    model_pred = unet(noisy.to(unet.dtype), timesteps, **arguments).sample
+    target = schedule.target(latents, noise, timesteps, alphas, kind)
+    return denoise.loss(model_pred.float(), target)
 
 
 def look(
@@ -92,27 +99,27 @@ def look(
     import torch
 
     from socialcli.diffusion import sampling
+    from socialcli.diffusion.conditioning import of_text
 
     found = []
     with torch.no_grad():
         for number, (text, caption) in enumerate(zip(texts, shown, strict=True)):
-            without, of = diffusion.prompts(["", text])
-            states = sampling.rows(guidance, [without], [of])
+            uncond, cond = diffusion.prompts(["", text])
             latents = sampling.denoise(
                 diffusion.unet, sampling.scheduler("UniPCMultistepScheduler", diffusion.scheduler),
                 [sampling.generator(number)], diffusion.latent_shape(side, side),
-                sampling.Conditioning({"encoder_hidden_states": states}), steps, guidance,
+                of_text(guidance, [uncond], [cond]), steps, guidance,
             )  # fmt: skip
-            found.append((caption, picture(diffusion.decode(latents)[0])))
+            found.append((caption, pictures(diffusion.decode(latents))[0]))
     return found
 
 
-def picture(pixels: torch.Tensor) -> Image:
-    """(3, H, W) about [-1, 1] -> an RGB picture."""
+def pictures(pixels: Tensor) -> list[Image]:
+    """(N, 3, H, W) in [-1, 1] (clamped) as RGB pictures."""
     from PIL import Image
 
-    values = ((pixels.float().clamp(-1, 1) + 1) * 127.5).round().byte()
-    return Image.fromarray(values.permute(1, 2, 0).cpu().numpy())
+    levels = ((pixels.float().clamp(-1, 1) + 1) * 127.5).round().byte()
+    return [Image.fromarray(one) for one in levels.permute(0, 2, 3, 1).cpu().numpy()]
 
 
 def fill(template: str, word: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -36,6 +37,64 @@ class Words(nn.Module):
         numbers = (ids - self.first).clamp(min=0, max=len(self.new) - 1)
         learnt = self.new.to(known.dtype)[numbers]
         return torch.where((ids >= self.first).unsqueeze(-1), learnt, known)
+
+
+def insert(
+    tokenizer: Any, encoder: Any, vectors: dict[str, Tensor], files: dict[str, str] | None = None
+) -> Inserted:
+    """Give tokenizer and text encoder one word for each vector of some pseudo-words.
+
+    The first word of a pseudo-word is the token itself and the others are numbered after it, as
+    diffusers names them. The encoder's table of embeddings is replaced by `Words`.
+
+    Args:
+        vectors: token -> (N, D) float, N at least 1.
+        files: token -> the file it is from, for messages.
+
+    Raises:
+        UsageError: vectors of another width than the encoder's, a token that is a word of the
+            model already, or two that the tokenizer cannot tell apart.
+    """
+    old = encoder.get_input_embeddings()
+    width = old.weight.shape[1]
+    check_case(tokenizer, vectors)
+    vocabulary = set(tokenizer.get_vocab())
+    names: dict[str, list[str]] = {}
+    for token, rows in vectors.items():
+        told = f"{files[token]}: '{token}'" if files else f"'{token}'"
+        if rows.shape[1] != width:
+            raise UsageError(
+                f"{told}: vectors {rows.shape[1]} wide, this model's text encoder has {width}; "
+                "they were learnt for another model"
+            )
+        parts = [token, *(f"{token}_{n}" for n in range(1, len(rows)))]
+        taken = {part + end for part in parts for end in ("", "</w>")} & vocabulary
+        if taken or len(tokenizer.tokenize(token)) == 1:
+            raise UsageError(
+                f"{told} is a word of this model already; give another name, as "
+                f"{another_name(token)}"
+            )
+        tokenizer.add_tokens(parts)
+        vocabulary |= set(parts)
+        names[token] = parts
+    ids = tokenizer.convert_tokens_to_ids([part for parts in names.values() for part in parts])
+    assert ids == list(range(min(ids), min(ids) + len(ids)))
+    words = Words(old, torch.cat([rows.to(old.weight.device) for rows in vectors.values()]), ids[0])
+    encoder.set_input_embeddings(words)
+    return Inserted(words, names)
+
+
+@dataclass
+class Inserted:
+    """Pseudo-words that a text encoder knows.
+
+    Attributes:
+        words: its table of embeddings, whose new rows may train.
+        names: token as prompts write it -> the tokenizer's words that stand for it, one a vector.
+    """
+
+    words: Words
+    names: dict[str, list[str]]
 
 
 def check_case(tokenizer: Any, tokens: Iterable[str]) -> None:

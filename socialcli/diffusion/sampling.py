@@ -6,10 +6,9 @@ Nothing here knows a method: what a picture is conditioned on comes as a `Condit
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from socialcli.diffusion.conditioning import Conditioning, Step
 from socialcli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -18,24 +17,6 @@ if TYPE_CHECKING:
 
 # Small UNets on a CPU see this many pictures at once, never more or fewer, see `drawing.part`.
 TOGETHER = 4
-
-
-@dataclass
-class Conditioning:
-    """What N pictures are conditioned on.
-
-    Attributes:
-        arguments: keyword arguments of the UNet with the rows that `rows` makes; or a function of
-            (number of the step, timestep) that gives them.
-        predict: takes the place of `guided`: a function of (latents (N, C, h, w), timestep, number
-            of the step, arguments of that step) that gives the noise (N, C, h, w).
-        after: called with (number of the step, timestep, latents (N, C, h, w)) after each step;
-            gives the latents to go on with.
-    """
-
-    arguments: dict[str, Any] | Callable[[int, Tensor], dict[str, Any]]
-    predict: Callable[[Tensor, Tensor, int, dict[str, Any]], Tensor] | None = None
-    after: Callable[[int, Tensor, Tensor], Tensor] | None = None
 
 
 def generator(seed: int) -> torch.Generator:
@@ -51,36 +32,6 @@ def noise(generators: list[torch.Generator], shape: tuple[int, int, int]) -> Ten
     import torch
 
     return torch.stack([torch.randn(shape, generator=g) for g in generators])
-
-
-def rows(guidance: float, without: list[Tensor], of: list[Tensor]) -> Tensor:
-    """N tensors each as the rows of a UNet argument: (2N, ...) with the unconditional ones first;
-    only the N others where there is no guidance."""
-    import torch
-
-    return torch.stack(of if guidance == 1 else [*without, *of])
-
-
-def guided(
-    unet: Any, scheduler: Any, latents: Tensor, t: Tensor, arguments: dict[str, Any], scale: float
-) -> Tensor:
-    """Classifier-free guidance, both halves in one call of the UNet.
-
-    Args:
-        latents: (N, C, h, w). arguments: for 2N rows, unconditional ones first; for N if scale
-            is 1.
-
-    Returns:
-        (N, C, h, w): unconditional + scale * (conditional - unconditional).
-    """
-    import torch
-
-    if scale == 1:
-        rows = scheduler.scale_model_input(latents, t).to(unet.dtype)
-        return unet(rows, t, **arguments).sample.to(latents.dtype)
-    rows = scheduler.scale_model_input(torch.cat([latents, latents]), t).to(unet.dtype)
-    without, of = unet(rows, t, **arguments).sample.to(latents.dtype).chunk(2)
-    return without + scale * (of - without)
 
 
 def denoise(
@@ -115,17 +66,15 @@ def denoise(
     latents = latents * scheduler.init_noise_sigma
     takes = inspect.signature(scheduler.step).parameters
     random = {"generator": generators} if "generator" in takes else {}
+    count = len(latents) * (1 if guidance == 1 else 2)
     for number, t in enumerate(scheduler.timesteps):
-        arguments = conditioning.arguments
-        if callable(arguments):
-            arguments = arguments(number, t)
-        if conditioning.predict is not None:
-            predicted = conditioning.predict(latents, t, number, arguments)
-        else:
-            predicted = guided(unet, scheduler, latents, t, arguments, guidance)
-        latents = scheduler.step(predicted, t, latents, **random, return_dict=False)[0]
+        arguments = conditioning.at(t.expand(count))
+        step = Step(number, len(scheduler.timesteps), t, latents, arguments, unet, scheduler,
+                    guidance)  # fmt: skip
+        model_pred = step.predict() if conditioning.guide is None else conditioning.guide(step)
+        latents = scheduler.step(model_pred, t, latents, **random, return_dict=False)[0]
         if conditioning.after is not None:
-            latents = conditioning.after(number, t, latents)
+            latents = conditioning.after(step, latents)
     return latents
 
 

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 from socialcli import backends
 from socialcli.backends import ModelSpec
 from socialcli.diffusion import sampling
+from socialcli.diffusion.latents import pictures
 from socialcli.generation import options
 
 if TYPE_CHECKING:
-    import torch
     from PIL.Image import Image
     from torch import Tensor
 
-    from socialcli.diffusion.sampling import Conditioning
+    from socialcli.diffusion.conditioning import Conditioning
     from socialcli.records import Model
 
 KEPT = 512  # text states that are kept; captions hardly ever come twice, empty prompts always do
@@ -127,11 +127,3 @@ def draw(config: Any, studio: Studio, conditioning: Conditioning, seeds: list[in
         rows = latents.split(1) if alone else [latents]
         pixels = torch.cat([diffusion.decode(part).float() for part in rows])
     return pictures(pixels)
-
-
-def pictures(pixels: torch.Tensor) -> list[Image]:
-    """(N, 3, H, W) in [-1, 1] (clamped) as RGB pictures."""
-    from PIL import Image
-
-    levels = ((pixels.clamp(-1, 1) + 1) * 127.5).round().byte()
-    return [Image.fromarray(one) for one in levels.permute(0, 2, 3, 1).cpu().numpy()]

@@ -9,7 +9,7 @@ from socialcli.registry import Part
 
 if TYPE_CHECKING:
     from socialcli.backends import ModelSpec
-    from socialcli.diffusion.sampling import Conditioning
+    from socialcli.diffusion.conditioning import Conditioning
     from socialcli.generation.stage import GenerateStage
 
 
@@ -63,6 +63,11 @@ class GenerateMethod(Part, base=True):
     def facts(self, config: Any) -> dict[str, Any]:
         """What else the pictures depend on, see `stage.GenerateStage.facts`."""
         return {}
+
+    def masks(self, config: Any) -> list[str] | None:
+        """Whether a mask says which part of a reference is meant: None if words do; else the mask
+        files of ``--reference``, one each, [] for the masks of the samples themselves."""
+        return None
 
     def plain(self, config: Any, studio: Any, prompt: str) -> str | None:
         """The prompt in ordinary words, for `score`; None where it has no others."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,7 @@ class Request:
     source_key: str | None = None
     plain_prompt: str | None = None
     references: tuple[Wanted, ...] = ()
+    sample: Sample | None = field(default=None, compare=False, repr=False)  # it is made of this one
 
 
 def is_prompts(name: str) -> bool:
@@ -62,8 +63,11 @@ def is_prompts(name: str) -> bool:
     return name.lower().endswith(SUFFIXES)
 
 
-def entries(config: Any) -> list[tuple[str, Request]]:
+def entries(config: Any, masks: list[str] | None = None) -> list[tuple[str, Request]]:
     """(key, request) of every picture that the flags and the prompt files ask for, in order.
+
+    Args:
+        masks: see `GenerateMethod.masks`.
 
     Raises:
         UsageError: a file that cannot be read, lacks a column, or has one key twice.
@@ -71,7 +75,7 @@ def entries(config: Any) -> list[tuple[str, Request]]:
     name = repr(config)
     if name not in _READ:
         _READ.clear()
-        _READ[name] = _all(config)
+        _READ[name] = _all(config, masks)
     return _READ[name]
 
 
@@ -79,7 +83,7 @@ def entries(config: Any) -> list[tuple[str, Request]]:
 _READ: dict[str, list[tuple[str, Request]]] = {}
 
 
-def _all(config: Any) -> list[tuple[str, Request]]:
+def _all(config: Any, masks: list[str] | None) -> list[tuple[str, Request]]:
     rows: list[tuple[str | None, Request, str]] = [
         (None, Request(text.strip()), "--prompt") for text in config.prompt
     ]
@@ -95,7 +99,7 @@ def _all(config: Any) -> list[tuple[str, Request]]:
         request = replace(
             request,
             negative=request.negative or config.negative,
-            references=asked(config, request.references),
+            references=asked(config, request.references, masks),
         )
         found += copies(key, request, config.per_prompt)
     return found
@@ -112,14 +116,15 @@ def copies(key: str, request: Request, count: int) -> list[tuple[str, Request]]:
     return [(f"{key}-{n}", replace(request, seed=seed)) for n, seed in enumerate(seeds)]
 
 
-def asked(config: Any, own: tuple[Wanted, ...]) -> tuple[Wanted, ...]:
+def asked(
+    config: Any, own: tuple[Wanted, ...], masks: list[str] | None = None
+) -> tuple[Wanted, ...]:
     """References with the flags' queries, scales and masks where they have none; those of the
     flags where there are no others."""
     if not isinstance(config, ReferenceOptions):
         return ()
     wanted = own or tuple(Wanted(name) for name in config.reference)
-    by_mask = getattr(config, "query_by", "text") == "mask"  # not every method has masks
-    masks = [] if own else getattr(config, "mask", [])
+    by_mask, files = masks is not None, [] if own else masks or []
     filled = []
     for number, one in enumerate(wanted):
         query = config.query[min(number, len(config.query) - 1)] if config.query else None
@@ -130,7 +135,7 @@ def asked(config: Any, own: tuple[Wanted, ...]) -> tuple[Wanted, ...]:
                 query=query if one.query is None else one.query,
                 scale=scale if one.scale is None else one.scale,
                 by_mask=by_mask,
-                mask=masks[number] if masks else one.mask,
+                mask=files[number] if files else one.mask,
             )
         )
     return tuple(filled)
@@ -269,7 +274,7 @@ def _references(row: dict[str, Any], where: str, beside: str) -> Iterator[Wanted
 # ---------------------------------------------------------------- samples
 
 
-def of_sample(config: Any, sample: Sample) -> Request:
+def of_sample(config: Any, sample: Sample, masks: list[str] | None = None) -> Request:
     """The request that a sample of a shard is.
 
     Raises:
@@ -278,8 +283,9 @@ def of_sample(config: Any, sample: Sample) -> Request:
     text = caption(sample, config.caption)
     wanted: tuple[Wanted, ...] = ()
     if isinstance(config, ReferenceOptions):
-        wanted = asked(config, ()) if config.reference else _matched(config, sample)
-    return Request(text, config.negative, None, sample.key, None, wanted)
+        given = config.reference
+        wanted = asked(config, (), masks) if given else _matched(config, sample, masks)
+    return Request(text, config.negative, None, sample.key, None, wanted, sample)
 
 
 def caption(sample: Sample, number: int) -> str:
@@ -297,20 +303,22 @@ def caption(sample: Sample, number: int) -> str:
     return texts[number].strip()
 
 
-def _matched(config: ReferenceOptions, sample: Sample) -> tuple[Wanted, ...]:
+def _matched(
+    config: ReferenceOptions, sample: Sample, masks: list[str] | None
+) -> tuple[Wanted, ...]:
     """The sample's own picture, that of the same key, or others of the people in it."""
     from socialcli.generation import references
 
     match = config.match or ("key" if config.references else "own")
     # Where a mask says which subject, the reference implementation gives the whole caption.
-    usual = "caption" if getattr(config, "query_by", "text") == "mask" else "nouns"
+    usual = "nouns" if masks is None else "caption"
     query = config.query[0] if config.query else usual
     own = sample if match == "own" else None
     if own is not None:
         own.picture()  # there must be one
     if match != "identity" and not config.per_subject:
         said = references.words(sample, query, config.caption)
-        return asked(replace(config, query=[]), (Wanted(sample.key, said, own=own),))
+        return asked(replace(config, query=[]), (Wanted(sample.key, said, own=own),), masks)
     found = references.subjects(sample)
     if match == "identity":
         found = [subject for subject in found if subject.identity is not None]
@@ -325,4 +333,4 @@ def _matched(config: ReferenceOptions, sample: Sample) -> tuple[Wanted, ...]:
         who = subject.identity if match == "identity" else None
         entity = subject.entity if config.per_subject and who is None else None
         wanted.append(Wanted(sample.key, said, identity=who, own=own, entity=entity))
-    return asked(replace(config, query=[]), tuple(wanted))
+    return asked(replace(config, query=[]), tuple(wanted), masks)

@@ -42,6 +42,11 @@ class Ready:
     def negative(self) -> str:
         return self.request.negative
 
+    @property
+    def sample(self) -> Sample | None:
+        """The sample that the picture is made of, with all its members; None for a bare prompt."""
+        return self.request.sample
+
 
 class GenerateStage(Stage, base=True):
     """Gives a method the shape of a stage."""
@@ -82,7 +87,11 @@ class GenerateStage(Stage, base=True):
 
     def count(self, config: Any) -> int:
         """How many pictures flags and prompt files ask for."""
-        return len(requests.entries(config))
+        return len(self.entries(config))
+
+    def entries(self, config: Any) -> list[tuple[str, Request]]:
+        """(key, request) of every picture that flags and prompt files ask for."""
+        return requests.entries(config, self.method.masks(config))
 
     def facts(self, config: Any) -> dict[str, Any]:
         """What pictures depend on besides the options: what lies where models and references are.
@@ -100,7 +109,7 @@ class GenerateStage(Stage, base=True):
         """The requests numbered ``first:last``, or those that a shard's samples are."""
         if config.prompt or config.prompts:
             first, last = (int(n) for n in source.split(":"))
-            for key, request in requests.entries(config)[first:last]:
+            for key, request in self.entries(config)[first:last]:
                 yield Sample(key, work=request)
             return
         for sample in shards.read_all(source, checksums):
@@ -114,7 +123,7 @@ class GenerateStage(Stage, base=True):
         if problem is None and sample.filtered is None:
             try:
                 sample.check()
-                request = requests.of_sample(config, sample)
+                request = requests.of_sample(config, sample, self.method.masks(config))
             except SampleFailed as error:
                 problem = str(error)
         if problem is not None or sample.filtered is not None:

@@ -344,7 +344,7 @@ def test_a_mask_finds_the_subject(models, tmp_path, people):
         )  # fmt: skip
         stage = registry.load("methods.generate", "ssr").as_stage()
         stage.check(made)
-        given = requests.entries(made) if name is None else [(name, request(people, made, name))]
+        given = stage.entries(made) if name is None else [(name, request(people, made, name))]
         return made, [stage.prepare(made, shards.Sample(k, work=r)) for k, r in given]
 
     method = part("methods.generate", "ssr")
@@ -470,21 +470,23 @@ def test_guidance_leads_from_the_first_half_to_the_second():
 def test_a_method_can_change_every_step():
     seen = []
 
-    def arguments(number, t):
-        seen.append((number, int(t)))
-        return states(0.1 * number, 0.1 * number)
+    def arguments(timesteps):
+        assert timesteps.shape == (2,) and timesteps[0] == timesteps[1]
+        seen.append(int(timesteps[0]))
+        return states(0.1, 0.1)
 
-    def after(number, t, latents):
-        return latents * 0 + number
+    def after(step, latents):
+        assert int(step.timestep) == seen[step.number] and step.count == 3
+        return latents * 0 + step.number
 
     last = loop(sampling.Conditioning(arguments, after=after), guidance=1, steps=3)
-    assert [n for n, _ in seen] == [0, 1, 2] and seen[0][1] > seen[2][1]
+    assert len(seen) == 3 and seen == sorted(seen, reverse=True)
     assert torch.equal(last, torch.full_like(last, 2))
 
-    def predict(latents, t, number, arguments):
-        return latents * arguments["encoder_hidden_states"].mean()
+    def guide(step):
+        return step.latents * step.arguments["encoder_hidden_states"].mean()
 
-    own = loop(sampling.Conditioning(states(0.4), predict=predict))
+    own = loop(sampling.Conditioning(states(0.4), guide=guide))
     assert torch.allclose(own, loop(sampling.Conditioning(states(0.4, 0.4)), guidance=1))
 
 
@@ -580,7 +582,8 @@ def people(tmp_path):
 
 def request(people, config, key):
     sample = next(s for s in shards.read(str(people)) if s.key == key)
-    return requests.of_sample(config, sample)
+    masks = part("methods.generate", "ssr").masks(config) if hasattr(config, "mask") else None
+    return requests.of_sample(config, sample, masks)
 
 
 def config(method="ssr", **values):

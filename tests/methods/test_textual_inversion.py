@@ -211,6 +211,7 @@ def test_the_loss_is_diffusers_own(tmp_path, subjects, model):
     from diffusers import DDPMScheduler
 
     from socialcli.diffusion import latents as common
+    from socialcli.diffusion.conditioning import Conditioning
 
     mine = state(model, subjects, tmp_path)
     draw = Draw(4, 2, [0, 1, 2], ["a", "b", "c"])
@@ -219,7 +220,13 @@ def test_the_loss_is_diffusers_own(tmp_path, subjects, model):
         mean, deviation = common.moments(mine.diffusion, pictures)
         states = mine.diffusion.prompts(["a dog", "a ball", "a cat"])
         found = common.denoising(
-            mine.diffusion, mine.alphas, mine.kind, mean, deviation, states, draw
+            mine.diffusion,
+            mine.alphas,
+            mine.kind,
+            mean,
+            deviation,
+            Conditioning({"encoder_hidden_states": states}),
+            draw,
         )
         posterior = mine.diffusion.vae.encode(pictures).latent_dist
         latents = posterior.mean + posterior.std * draw.normal("posterior", 4, 8, 8)

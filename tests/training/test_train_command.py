@@ -183,7 +183,10 @@ def test_captions_are_dropped_as_often_as_asked(captioned, model):
     state.nothing = torch.zeros(2, 3)
     state.diffusion = state.alphas = state.kind = None
     batch = {"states": torch.ones(2000, 2, 3), "mean": None, "deviation": None}
-    whole, common.denoising = common.denoising, lambda *a: seen.append(a[5])
+    whole, common.denoising = (
+        common.denoising,
+        lambda *a: seen.append(a[5].arguments["encoder_hidden_states"]),
+    )
     try:
         method.losses(state, batch, Draw(0, 0, list(range(2000)), []))
     finally:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from socialcli.backends import ModelSpec
 from socialcli.config import option
-from socialcli.diffusion import sampling
+from socialcli.diffusion import conditioning
+from socialcli.diffusion.conditioning import Conditioning
 from socialcli.errors import ModelMissing, SampleFailed, UsageError
 from socialcli.generation import drawing
 from socialcli.generation.method import GenerateMethod
@@ -17,7 +18,7 @@ from socialcli.generation.options import ReferenceOptions
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from socialcli.diffusion.sampling import Conditioning
+    from socialcli.diffusion.conditioning import Conditioning
     from socialcli.generation.drawing import Studio
 
 HUB, FILE = "h94/IP-Adapter", "models/ip-adapter_sd15.safetensors"
@@ -124,12 +125,12 @@ class IpAdapterMethod(GenerateMethod):
             if hasattr(processor, "scale"):
                 processor.scale = [scales[0]]
         nothing = seen(state, None)
-        pictures = sampling.rows(
+        pictures = conditioning.rows(
             config.guidance, [torch.stack([nothing] * len(s)) for s in shown], list(shown)
         )
-        return sampling.Conditioning(
+        return Conditioning(
             {
-                "encoder_hidden_states": sampling.rows(config.guidance, list(without), list(of)),
+                "encoder_hidden_states": conditioning.rows(config.guidance, without, of),
                 "added_cond_kwargs": {"image_embeds": [pictures.to(unet.dtype)]},
             }
         )

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from socialcli import backends
 from socialcli.backends import ModelSpec
 from socialcli.config import option
-from socialcli.diffusion import sampling
+from socialcli.diffusion import conditioning
+from socialcli.diffusion.conditioning import Conditioning
 from socialcli.errors import SampleFailed, UsageError
 from socialcli.generation import drawing
 from socialcli.generation.method import GenerateMethod
@@ -19,7 +20,7 @@ from socialcli.generation.options import ReferenceOptions
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from socialcli.diffusion.sampling import Conditioning
+    from socialcli.diffusion.conditioning import Conditioning
     from socialcli.generation.drawing import Studio
 
 QUERY_BY = ("text", "mask")
@@ -85,6 +86,9 @@ class SsrMethod(GenerateMethod):
         if not config.mask_weight > 0:
             raise UsageError("--mask-weight must be above 0")
 
+    def masks(self, config: Config) -> list[str] | None:
+        return config.mask if config.query_by == "mask" else None
+
     def models(self, config: Config) -> list[ModelSpec]:
         return [drawing.spec(config), _spec(config)]
 
@@ -138,12 +142,12 @@ class SsrMethod(GenerateMethod):
     def condition(self, config: Config, state: State, embedded: list[Any]) -> Conditioning:
         """Attention to the text and, beside it, to the tokens of all subjects."""
         without, of, subjects, scales = zip(*embedded, strict=True)
-        text = sampling.rows(config.guidance, list(without), list(of))
+        text = conditioning.rows(config.guidance, without, of)
         tokens = [
-            sampling.rows(config.guidance, [state.nothing] * len(of), list(nth))
+            conditioning.rows(config.guidance, [state.nothing] * len(of), list(nth))
             for nth in zip(*subjects, strict=True)
         ]
-        return sampling.Conditioning(state.ssr.encoder.condition(text, tokens, scales[0]))
+        return Conditioning(state.ssr.encoder.condition(text, tokens, scales[0]))
 
 
 def _spec(config: Config) -> ModelSpec:

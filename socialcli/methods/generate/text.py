@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from socialcli.diffusion import sampling
+from socialcli.diffusion import conditioning
 from socialcli.generation import drawing
 from socialcli.generation.method import GenerateMethod
 from socialcli.generation.options import GenerateOptions
 
 if TYPE_CHECKING:
     from socialcli.backends import ModelSpec
-    from socialcli.diffusion.sampling import Conditioning
+    from socialcli.diffusion.conditioning import Conditioning
     from socialcli.generation.drawing import Studio
 
 
@@ -42,5 +42,4 @@ class TextMethod(GenerateMethod):
     def condition(self, config: Config, studio: Studio, embedded: list[Any]) -> Conditioning:
         """Cross-attention to the text states."""
         without, of = zip(*embedded, strict=True)
-        text = sampling.rows(config.guidance, list(without), list(of))
-        return sampling.Conditioning({"encoder_hidden_states": text})
+        return conditioning.of_text(config.guidance, without, of)

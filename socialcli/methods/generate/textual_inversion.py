@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from socialcli.backends import naming
 from socialcli.config import option
-from socialcli.diffusion import sampling
+from socialcli.diffusion import conditioning
 from socialcli.diffusion.embeddings import Learned, read, split
 from socialcli.errors import SampleFailed, UsageError
 from socialcli.generation import drawing
@@ -17,7 +17,7 @@ from socialcli.generation.options import GenerateOptions
 
 if TYPE_CHECKING:
     from socialcli.backends import ModelSpec
-    from socialcli.diffusion.sampling import Conditioning
+    from socialcli.diffusion.conditioning import Conditioning
     from socialcli.generation.drawing import Studio
 
 
@@ -86,12 +86,17 @@ class TextualInversionMethod(GenerateMethod):
             ModelMissing: a file that is not there. UsageError: one that cannot be read, vectors of
                 another width, or one token twice.
         """
-        from socialcli.diffusion.pseudo_words import check_case
+        from socialcli.diffusion.pseudo_words import insert
         from socialcli.records import Model
 
         learnt: dict[str, tuple[str, Learned]] = {}
         for one in config.embedding:
             for found in read(one):
+                if found.method not in ("", self.name):
+                    raise UsageError(
+                        f"{one}: learnt by --method {found.method}; its vectors mean something "
+                        f"else to --method {self.name}"
+                    )
                 if found.token in learnt:
                     raise UsageError(
                         f"{one}: the token {found.token} is in {learnt[found.token][0]} too; "
@@ -99,12 +104,13 @@ class TextualInversionMethod(GenerateMethod):
                     )
                 learnt[found.token] = (one, found)
         studio = drawing.studio(config)
-        check_case(studio.diffusion.tokenizer, learnt)
-        state = State(studio)
-        for token, (file, found) in learnt.items():
-            state.words[token] = add(studio.diffusion, found, file)
-            if found.plain:
-                state.plain[token] = found.plain
+        inserted = insert(
+            studio.diffusion.tokenizer, studio.diffusion.text_encoder,
+            {token: found.vectors for token, (_, found) in learnt.items()},
+            {token: file for token, (file, _) in learnt.items()},
+        )  # fmt: skip
+        plain = {token: found.plain for token, (_, found) in learnt.items() if found.plain}
+        state = State(studio, inserted.names, plain)
         for pair in config.plain_word:
             token, _, word = pair.partition("=")
             if token not in state.words:
@@ -143,44 +149,7 @@ class TextualInversionMethod(GenerateMethod):
     def condition(self, config: Config, state: State, embedded: list[Any]) -> Conditioning:
         """Cross-attention to the text states."""
         without, of = zip(*embedded, strict=True)
-        text = sampling.rows(config.guidance, list(without), list(of))
-        return sampling.Conditioning({"encoder_hidden_states": text})
-
-
-def add(diffusion: Any, found: Learned, file: str) -> list[str]:
-    """Give tokenizer and text encoder one word for each vector; returns the words.
-
-    The first is the token itself and the others are numbered after it, as diffusers names them.
-
-    Raises:
-        UsageError: vectors of another width, or a token that is an ordinary word already.
-    """
-    import torch
-
-    from socialcli.diffusion.pseudo_words import another_name
-
-    tokenizer, encoder = diffusion.tokenizer, diffusion.text_encoder
-    table = encoder.get_input_embeddings().weight
-    if found.vectors.shape[1] != table.shape[1]:
-        raise UsageError(
-            f"{file}: vectors {found.vectors.shape[1]} wide, this model's text encoder has "
-            f"{table.shape[1]}; they were learnt for another model"
-        )
-    count = len(found.vectors)
-    words = [found.token, *(f"{found.token}_{n}" for n in range(1, count))]
-    vocabulary = tokenizer.get_vocab()
-    if {w + end for w in words for end in ("", "</w>")} & set(vocabulary):
-        raise UsageError(
-            f"{file}: '{found.token}' is a word of this model already; give another name: "
-            f"--embedding {split(file)[0]}:{another_name(found.token)}"
-        )
-    tokenizer.add_tokens(words)
-    encoder.resize_token_embeddings(len(tokenizer), mean_resizing=False)
-    table = encoder.get_input_embeddings().weight
-    with torch.no_grad():
-        for word, vector in zip(words, found.vectors, strict=True):
-            table[tokenizer.convert_tokens_to_ids(word)] = vector.to(table)
-    return words
+        return conditioning.of_text(config.guidance, without, of)
 
 
 def expand(state: State, text: str) -> str:

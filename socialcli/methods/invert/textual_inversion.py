@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
 
+    from socialcli.diffusion.pseudo_words import Inserted
     from socialcli.methods.invert._concepts import Concept
     from socialcli.randomness import Draw, Variant
     from socialcli.shards import Sample
@@ -150,7 +151,9 @@ class TextualInversionMethod(TrainMethod):
             config, place, diffusion, alphas, kind, common.size(diffusion, config.size), concepts,
             of, _templates.read(config.templates),
         )  # fmt: skip
-        state.words, state.written = _add(state)
+        inserted = _insert(state)
+        state.words = inserted.words
+        state.written = {token: " ".join(names) for token, names in inserted.names.items()}
         if config.gradient_checkpointing:
             diffusion.unet.enable_gradient_checkpointing()
         return state
@@ -194,6 +197,7 @@ class TextualInversionMethod(TrainMethod):
     def losses(self, state: State, batch: dict[str, Any], draw: Draw) -> dict[str, Tensor]:
         """``denoise`` (B,): each sample under a text that has its concept's word."""
         from socialcli.diffusion import latents as common
+        from socialcli.diffusion.conditioning import Conditioning
 
         texts = []
         for at, (numbers, own) in enumerate(zip(batch["concepts"], batch["texts"], strict=True)):
@@ -209,7 +213,7 @@ class TextualInversionMethod(TrainMethod):
             state.kind,
             batch["mean"],
             batch["deviation"],
-            states,
+            Conditioning({"encoder_hidden_states": states}),
             draw,
         )
         return {"denoise": value}
@@ -259,37 +263,20 @@ class TextualInversionMethod(TrainMethod):
                 weights.write(alone, {concept.token: found[concept.token]}, header)
 
 
-def _add(state: State) -> tuple[Any, dict[str, str]]:
-    """Give the tokenizer a word for each vector, and the text encoder a table that finds them."""
+def _insert(state: State) -> Inserted:
+    """The concepts' words, which start as their initial words."""
     import torch
 
-    from socialcli.diffusion.pseudo_words import Words, another_name, check_case
+    from socialcli.diffusion.pseudo_words import insert
 
     tokenizer, encoder = state.diffusion.tokenizer, state.diffusion.text_encoder
-    check_case(tokenizer, [concept.token for concept in state.concepts])
-    old = encoder.get_input_embeddings()
-    names: list[str] = []
-    starts: list[Tensor] = []
-    written: dict[str, str] = {}
+    table = encoder.get_input_embeddings().weight.detach()
+    starts: dict[str, Tensor] = {}
     for concept in state.concepts:
         ids = tokenizer(concept.initial, add_special_tokens=False)["input_ids"]
-        rows = old.weight.detach()[torch.tensor(ids, device=old.weight.device)].float()
-        starts.append(spread(rows, state.config.vectors))
-        parts = [concept.token]
-        parts += [f"{concept.token}_{n}" for n in range(1, state.config.vectors)]
-        known = len(tokenizer.tokenize(concept.token)) == 1
-        if known or tokenizer.add_tokens(parts) != len(parts):
-            raise UsageError(
-                f"'{concept.token}' is a word of this model already; call it otherwise, as "
-                f"{another_name(concept.token)}"
-            )
-        names += parts
-        written[concept.token] = " ".join(parts)
-    ids = tokenizer.convert_tokens_to_ids(names)
-    words = Words(old, torch.cat(starts), min(ids))
-    assert ids == list(range(min(ids), min(ids) + len(ids)))
-    encoder.set_input_embeddings(words)
-    return words, written
+        rows = table[torch.tensor(ids, device=table.device)].float()
+        starts[concept.token] = spread(rows, state.config.vectors)
+    return insert(tokenizer, encoder, starts)
 
 
 def spread(rows: Tensor, count: int) -> Tensor:

@@ -136,6 +136,7 @@ class TextToImageMethod(TrainMethod):
         import torch
 
         from socialcli.diffusion import latents as common
+        from socialcli.diffusion.conditioning import Conditioning
 
         told = batch["states"].float()
         dropped = draw.uniform("caption").to(told) < state.config.caption_drop
@@ -146,7 +147,7 @@ class TextToImageMethod(TrainMethod):
             state.kind,
             batch["mean"],
             batch["deviation"],
-            states,
+            Conditioning({"encoder_hidden_states": states}),
             draw,
         )
         return {"denoise": value}

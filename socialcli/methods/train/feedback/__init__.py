@@ -128,9 +128,10 @@ class FeedbackMethod(TrainMethod):
         from PIL import Image
 
         from socialcli.training import geometry
+        from socialcli.vision import images
 
         config = state.config
-        image = scenes.decode(sample)
+        image = images.decode(sample.picture())
         rng = variant.random
         frame = geometry.choose(
             image.width, image.height, state.side, rng, config.crop, config.flip

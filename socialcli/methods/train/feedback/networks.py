@@ -100,7 +100,8 @@ class State:
         import torch
 
         from socialcli.diffusion import sampling
-        from socialcli.diffusion.latents import picture
+        from socialcli.diffusion.conditioning import Conditioning
+        from socialcli.diffusion.latents import pictures
         from socialcli.networks.ssr_encoder import image_features
 
         config, base, count = self.config, self.base, len(samples)
@@ -117,10 +118,10 @@ class State:
             latents = sampling.denoise(
                 base.unet, sampling.scheduler("UniPCMultistepScheduler", base.scheduler),
                 generators, base.latent_shape(self.side, self.side),
-                sampling.Conditioning(condition), config.validation_steps, config.guidance,
+                Conditioning(condition), config.validation_steps, config.guidance,
             )  # fmt: skip
         with torch.no_grad(), self.exact():
-            return [picture(one) for one in self.decode(latents)]
+            return pictures(self.decode(latents))
 
 
 def load(config: Config, place: Place) -> State:

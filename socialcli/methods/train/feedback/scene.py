@@ -16,7 +16,6 @@ from socialcli.vision import masks as rle
 
 if TYPE_CHECKING:
     import numpy
-    from PIL.Image import Image
 
     from socialcli.records import XYXY
     from socialcli.shards import Sample
@@ -235,15 +234,6 @@ def _gaze(head: XYXY, gaze: records.Gaze | None) -> tuple[records.Point, records
         length = (x * x + y * y) ** 0.5
         vector = (x / length, y / length) if length > 0 else None
     return point or nan, vector or nan
-
-
-def decode(sample: Sample) -> Image:
-    """The sample's upright picture in RGB.
-
-    Raises:
-        SampleFailed: it has none, or it cannot be read.
-    """
-    return images.decode(sample.picture())
 
 
 def whole(sample: Sample, size: int) -> Frame:

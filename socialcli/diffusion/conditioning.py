@@ -1,0 +1,114 @@
+"""What a batch is conditioned on: one object for training, validation pictures and `generate`.
+
+A `Condition` gives the UNet's keyword arguments at the timesteps of the rows, so that what a
+picture is conditioned on may change from step to step; what differs from layer to layer goes into
+``cross_attention_kwargs`` among these arguments. In training the rows have timesteps of their own,
+in sampling they share one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+# (B,) timesteps -> keyword arguments of the UNet, each with B rows.
+Condition = Callable[["Tensor"], dict[str, Any]]
+
+
+@dataclass
+class Conditioning:
+    """What the rows of a batch are conditioned on.
+
+    Attributes:
+        arguments: keyword arguments of the UNet that are the same at every timestep, or a
+            `Condition`. With classifier-free guidance the batch has 2N rows, the unconditional ones
+            first (`rows`).
+        guide: takes the place of `Step.predict`: (the step) -> (N, C, h, w) model_pred. Region
+            fusion, ControlNets and guidance by gradients stand here.
+        after: called with (the step, the latents after it (N, C, h, w)); gives the latents to go on
+            with.
+    """
+
+    arguments: dict[str, Any] | Condition
+    guide: Callable[[Step], Tensor] | None = None
+    after: Callable[[Step, Tensor], Tensor] | None = None
+
+    def at(self, timesteps: Tensor) -> dict[str, Any]:
+        """The UNet's keyword arguments for rows at (B,) timesteps."""
+        return self.arguments(timesteps) if callable(self.arguments) else self.arguments
+
+
+@dataclass
+class Step:
+    """One step of the denoising loop, as a guide sees it.
+
+    Attributes:
+        number: of the step, from 0. count: of all steps.
+        timestep: scalar tensor. latents: (N, C, h, w) before the step.
+        arguments: the UNet's keyword arguments at this timestep.
+        unet, scheduler: of diffusers. guidance: scale of classifier-free guidance; 1: none.
+    """
+
+    number: int
+    count: int
+    timestep: Tensor
+    latents: Tensor
+    arguments: dict[str, Any]
+    unet: Any
+    scheduler: Any
+    guidance: float
+
+    def predict(self, latents: Tensor | None = None) -> Tensor:
+        """Classifier-free guidance, both halves in one call of the UNet.
+
+        Args:
+            latents: (N, C, h, w) in place of the step's own.
+
+        Returns:
+            (N, C, h, w) model_pred: uncond + guidance * (cond - uncond).
+        """
+        import torch
+
+        x = self.latents if latents is None else latents
+        t, unet = self.timestep, self.unet
+        if self.guidance == 1:
+            rows = self.scheduler.scale_model_input(x, t).to(unet.dtype)
+            prediction: Tensor = unet(rows, t, **self.arguments).sample
+            return prediction.to(x.dtype)
+        rows = self.scheduler.scale_model_input(torch.cat([x, x]), t).to(unet.dtype)
+        uncond, cond = unet(rows, t, **self.arguments).sample.to(x.dtype).chunk(2)
+        return uncond + self.guidance * (cond - uncond)
+
+    def estimate(self, model_pred: Tensor, latents: Tensor | None = None) -> Tensor:
+        """The clean latents that a prediction means: x0-hat, (N, C, h, w), differentiable.
+
+        Holds for every scheduler whose scaled input is the noisy latents of a DDPM, which are those
+        of Stable Diffusion; a timestep between two whole numbers is rounded.
+        """
+        import torch
+
+        from socialcli.diffusion import schedule
+
+        x = self.latents if latents is None else latents
+        alphas_cumprod, prediction_type = schedule.schedule(self.scheduler)
+        noisy = self.scheduler.scale_model_input(x, self.timestep)
+        t = self.timestep.round().long().clamp(0, len(alphas_cumprod) - 1)
+        timesteps = torch.full((len(x),), int(t), device=x.device)
+        return schedule.estimate(noisy, model_pred, timesteps, alphas_cumprod, prediction_type)
+
+
+def rows(guidance: float, uncond: Sequence[Tensor], cond: Sequence[Tensor]) -> Tensor:
+    """N tensors each as the rows of a UNet argument: (2N, ...) with the unconditional ones first;
+    only the N others where there is no guidance."""
+    import torch
+
+    return torch.stack([*cond] if guidance == 1 else [*uncond, *cond])
+
+
+def of_text(guidance: float, uncond: Sequence[Tensor], cond: Sequence[Tensor]) -> Conditioning:
+    """Cross-attention to text states, (L, D) each."""
+    return Conditioning({"encoder_hidden_states": rows(guidance, uncond, cond)})

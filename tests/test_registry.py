@@ -1,0 +1,122 @@
+"""Parts: found by file or entry point, checked when they are loaded."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from socialcli import registry
+from socialcli.errors import SocialcliError, UnknownName
+from socialcli.registry import Part
+
+
+@pytest.mark.parametrize("kind", sorted(registry.KINDS))
+def test_every_part_loads_and_says_what_it_is(kind: str) -> None:
+    found = registry.available(kind)
+    assert found and list(found) == sorted(found)
+    for name, info in found.items():
+        part = registry.load(kind, name)
+        assert isinstance(part, registry.base_of(kind))
+        assert (part.kind, part.name) == (kind, name)
+        assert info.summary[0].isupper() and info.summary.endswith((".", ":", ",", ")")), info
+
+
+def test_an_unknown_name_is_told_with_the_nearest() -> None:
+    with pytest.raises(UnknownName, match=r"train has no method 'feedbak'. Did you mean 'feedback"):
+        registry.load("methods.train", "feedbak")
+
+
+def module(tmp_path: Any, monkeypatch: Any, text: str) -> str:
+    """A part outside the package, behind an entry point of its own; returns its name."""
+    (tmp_path / "outside_part.py").write_text(text)
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    class Point:
+        name, value = "outside", "outside_part"
+
+    real = registry._entry_points
+    monkeypatch.setattr(
+        registry,
+        "_entry_points",
+        lambda group: [*real(group), *([Point()] if group == "socialcli.importers" else [])],
+    )
+    for cache in (registry.available, registry.outside, registry._instance):
+        cache.cache_clear()
+    monkeypatch.delitem(__import__("sys").modules, "outside_part", raising=False)
+    return "outside"
+
+
+@pytest.fixture(autouse=True)
+def _afresh():
+    yield
+    for cache in (registry.available, registry.outside, registry._instance):
+        cache.cache_clear()
+
+
+GOOD = '''"""An importer from outside."""
+from socialcli.importers import Entry, Importer
+
+class Outside(Importer):
+    config_type = object
+    def entries(self, config):
+        yield Entry("a", None)
+    def build(self, config, entry):
+        return {"txt": b"a"}
+'''
+
+
+def test_a_part_from_outside_is_one_like_the_others(tmp_path, monkeypatch) -> None:
+    name = module(tmp_path, monkeypatch, GOOD)
+    assert registry.available("importers")[name].summary == "An importer from outside."
+    assert registry.load("importers", name).count(None) == 1
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        ("def build(", "def biuld(", r"Outside.biuld is no hook.*Did you mean 'build'"),
+        ("    def build(self, config, entry):\n        return {\"txt\": b\"a\"}\n", "",
+         "abstract method"),
+        ("class Outside(Importer)", "class Outside", "0 classes inherit Importer"),
+        ("class Outside", "class Other(Importer):\n    config_type = object\n    def entries(self,"
+         " c): ...\n    def build(self, c, e): ...\n\nclass Outside", "2 classes inherit Importer"),
+    ],
+)  # fmt: skip
+def test_a_part_that_is_none_is_told_in_a_line(tmp_path, monkeypatch, old, new, reason) -> None:
+    assert old in GOOD
+    name = module(tmp_path, monkeypatch, GOOD.replace(old, new))
+    with pytest.raises(SocialcliError, match=reason) as told:
+        registry.load("importers", name)
+    assert "outside_part.py" in str(told.value) and "\n" not in str(told.value)
+
+
+def test_a_part_may_be_registered_in_a_process() -> None:
+    class Here(registry.base_of("importers")):  # type: ignore[misc]
+        config_type = object
+
+        def entries(self, config):
+            return iter(())
+
+        def build(self, config, entry):
+            return {}
+
+    registry.register("importers", "here", Here())
+    try:
+        assert registry.load("importers", "here").name == "here"
+    finally:
+        registry._registered.clear()
+
+
+def test_hooks_of_a_base_in_between_count() -> None:
+    class Base(Part, base=True):
+        LIMIT: int = 1
+        width: float
+
+    class Between(Base):
+        LIMIT = 2
+
+    class Last(Between):
+        width = 3.0
+
+    assert Last().LIMIT == 2
