@@ -38,8 +38,7 @@ MAY: dict[str, str] = {
     "stages": "backends config errors pipeline records shards vision",
     "importers": "config errors miniature pipeline records registry shards vision",
     "exporters": "errors records shards validation vision",
-    "evaluation": "backends config errors importers miniature pipeline records reports shards "
-    "vision",
+    "evaluation": "backends config errors miniature pipeline records reports shards vision",
     "methods": "backends config diffusion errors generation losses networks randomness records "
     "shards training vision",
     "cli": "backends errors evaluation exporters generation methods pipeline records "

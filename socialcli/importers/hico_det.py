@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +12,7 @@ from socialcli import records, shards
 from socialcli.config import MISSING, option
 from socialcli.errors import SampleFiltered, UsageError
 from socialcli.importers import Entry, Importer, _picture
+from socialcli.records.hico import classes
 
 SPLITS = ("train", "test")
 PERSON = "person"
@@ -30,15 +30,6 @@ class Config:
     empty: bool = option(True, "Keep pictures without any annotated pair.")
     frame: str = option("auto", _picture.FRAME_HELP)
     check_pixels: bool = option(False, "Decode every picture fully, not only its header.")
-
-
-class HoiClass(NamedTuple):
-    """One of HICO-DET's 600 interaction classes; ``number`` is from 1 to 600."""
-
-    number: int
-    verb: str
-    object: str
-    rare: bool  # fewer than 10 annotated pairs in the training set
 
 
 class Pair(NamedTuple):
@@ -59,17 +50,6 @@ class Work:
     pairs: list[Pair] = field(default_factory=list)
     invisible: list[int] = field(default_factory=list)  # classes present without boxes
     loose: int = 0  # pairs whose connection points at no box
-
-
-@cache
-def classes() -> tuple[HoiClass, ...]:
-    """The 600 classes in order; ``classes()[0]`` is number 1. No spelling has underscores."""
-    body = json.loads(Path(__file__).with_name("hico_classes.json").read_text())
-    rare = set(body["rare"])
-    return tuple(
-        HoiClass(number, verb, thing, number in rare)
-        for number, (verb, thing) in enumerate(body["classes"], start=1)
-    )
 
 
 class HicoDetImporter(Importer):

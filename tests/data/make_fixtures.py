@@ -15,7 +15,7 @@ from PIL import Image
 from scipy.io import savemat
 
 HERE = Path(__file__).parent
-CLASSES = json.loads((HERE / "../../socialcli/importers/hico_classes.json").read_text())["classes"]
+CLASSES = json.loads((HERE / "../../socialcli/records/hico_classes.json").read_text())["classes"]
 _COCO_80 = (
     "person,bicycle,car,motorcycle,airplane,bus,train,truck,boat,traffic light,fire hydrant,"
     "stop sign,parking meter,bench,bird,cat,dog,horse,sheep,cow,elephant,bear,zebra,giraffe,"

@@ -509,10 +509,10 @@ def test_hoi_rows_from_records() -> None:
 
 def test_hoi_classes_are_recognised() -> None:
     from socialcli.evaluation.metrics import hoi
-    from socialcli.importers import hico_det
     from socialcli.miniature.world.vocabulary import PAIRS
+    from socialcli.records import hico
 
-    ride = next(c for c in hico_det.classes() if (c.verb, c.object) == ("ride", "horse"))
+    ride = next(c for c in hico.classes() if (c.verb, c.object) == ("ride", "horse"))
     known = interactions(("ride", "horse"), numbers=[ride.number])["interactions.json"]
     found = hoi.classes("auto", [known.interactions])
     assert found.known == "hico-det" and len(found.names) == 600 and len(found.rare) == 138

@@ -20,8 +20,9 @@ def test_skeletons_lie_on_the_people_and_latents_are_their_scenes(tmp_path, monk
     clean, _, drawn, *_ = controlnet.batches(cache)(5)
     assert drawn.shape == (controlnet.BATCH, 3, data.SIZE, data.SIZE)
     assert 0 <= float(drawn.min()) < float(drawn.max()) <= 1
-    known = {latents.encode(latents.autoencoder(vae), [scene(data.TRAIN_SEED, n, 96)]).tobytes(): n
-             for n in range(24)}  # fmt: skip
+    rows = [data.rows([scene(data.TRAIN_SEED, n, 96)]) for n in range(24)]
+    known = {latents.encode(latents.autoencoder(vae), row).tobytes(): n
+             for n, row in enumerate(rows)}  # fmt: skip
     inside = []
     for latent, hint in zip(clean, drawn, strict=True):
         # Encoded in another batch the last bit may differ.

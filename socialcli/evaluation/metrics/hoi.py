@@ -116,9 +116,9 @@ def classes(name: str, references: list[list[Interaction]]) -> Classes:
 
 def _known(name: str) -> Classes:
     if name == "hico-det":
-        from socialcli.importers import hico_det
+        from socialcli.records import hico
 
-        table = hico_det.classes()
+        table = hico.classes()
         names = [(_plain(c.verb), _plain(c.object)) for c in table]
         return Classes(names, {n for n, c in enumerate(table) if c.rare}, name)
     from socialcli.miniature.world.vocabulary import PAIRS

@@ -10,6 +10,7 @@ from typing import Any
 
 from socialcli.errors import UsageError
 
+WEIGHTS = Path(__file__).parents[1] / "weights"  # the package's, unless `zoo.gpu` works elsewhere
 LARGEST, ALL = 32 * 2**20, 96 * 2**20  # bytes of one committed file, and of all
 # What each miniature should reach on the test split: role, its card's name for it, words, at least
 # (or, for an angle, at most).
@@ -47,9 +48,9 @@ AT_MOST = ("median_degrees",)
 
 
 def folder(role: str) -> Path:
-    """Where a role's weights lie in the package; some roles make one folder between them."""
+    """Where a role's weights lie; some roles make one folder between them."""
     shared = {"identity": "face", "vae": "diffusion"}
-    return Path(__file__).parents[1] / "weights" / shared.get(role, role)
+    return WEIGHTS / shared.get(role, role)
 
 
 def card(role: str) -> Path:
@@ -65,8 +66,10 @@ def weights(role: str, names: tuple[str, ...] = ()) -> list[Path]:
     return sorted(p for p in target.rglob("*") if p.is_file() and not p.name.endswith(".card.json"))
 
 
-def write(role: str, module: Any, run: Any, metrics: dict[str, float]) -> None:
-    """Write the role's card beside its weights.
+def write(
+    role: str, module: Any, run: Any, metrics: dict[str, float], command: str = "", device: str = ""
+) -> None:
+    """Write the role's card beside its weights; ``command`` and ``device`` where not the usual.
 
     Raises:
         ValueError: a file, or all of them, are larger than may be committed.
@@ -84,15 +87,15 @@ def write(role: str, module: Any, run: Any, metrics: dict[str, float]) -> None:
     facts = {
         "role": role,
         "summary": (module.__doc__ or "").splitlines()[0],
-        "command": f"python -m socialcli.miniature.zoo {role}",
+        "command": command or f"python -m socialcli.miniature.zoo {role}",
         "data": "socialcli.world, train split, seed 0, 96 px, drawn on the fly",
         "seed": 0,
         "steps": run.step,
-        **({"cycles": module.CYCLES} if hasattr(module, "CYCLES") else {}),
+        **({"cycles": module.CYCLES} if hasattr(module, "CYCLES") and not command else {}),
         "batch": module.BATCH,
         "parameters": sum(p.numel() for p in run.model.parameters()),
         "minutes": round(run.seconds / 60, 1),
-        "hardware": f"{torch.get_num_threads()} CPU thread(s), {platform.machine()}",
+        "hardware": device or f"{torch.get_num_threads()} CPU thread(s), {platform.machine()}",
         "packages": {"torch": torch.__version__},
         "licence": "Apache-2.0",
         **({"note": module.NOTE} if hasattr(module, "NOTE") else {}),

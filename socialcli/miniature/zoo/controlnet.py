@@ -103,7 +103,11 @@ def train(work: Path, steps: int, minutes: float | None, device: str) -> trainin
 
     kept = work.parent / "diffusion" / "cache"  # what the UNet learnt from, where it lies there
     cache = latents.everything(
-        kept if kept.is_dir() else work / "cache", CHUNKS, cards.folder("vae") / "vae"
+        kept if kept.is_dir() else work / "cache",
+        CHUNKS,
+        cards.folder("vae") / "vae",
+        device,
+        training.workers(),
     )
     base = diffusion.published(cards.folder("diffusion"))
     base.unet.requires_grad_(False).to(device).set_attn_processor(AttnProcessor())

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from socialcli.miniature.world import Scene, scene
 
 if TYPE_CHECKING:
+    import numpy
     import torch
 
 SIZE = 96
@@ -27,12 +28,22 @@ def test_scenes(count: int) -> tuple[Scene, ...]:
     return tuple(scene(TEST_SEED, i, SIZE, "test") for i in range(count))
 
 
+def rows(scenes: list[Scene]) -> numpy.ndarray:
+    """(N, size, size, 3) uint8."""
+    import numpy
+
+    return numpy.stack([numpy.asarray(s.image) for s in scenes])
+
+
 def pixels(scenes: list[Scene], mean_std=IMAGENET) -> torch.Tensor:
     """(N, 3, size, size) float32, normalised as the processors do."""
-    import numpy
+    return normalised(rows(scenes), mean_std)
+
+
+def normalised(rows: numpy.ndarray, mean_std=IMAGENET) -> torch.Tensor:
+    """`pixels` of pictures that are `rows` already."""
     import torch
 
-    rows = numpy.stack([numpy.asarray(s.image) for s in scenes])
     stacked = torch.from_numpy(rows).permute(0, 3, 1, 2).float() / 255
     mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in mean_std)
     return ((stacked - mean) / std).contiguous()

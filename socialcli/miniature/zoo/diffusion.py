@@ -282,20 +282,23 @@ def read(model: Any, cache: dict[str, Any], work: Path, minutes: float | None) -
         return _misread(told, said)
 
     return training.fit(
-        both, batch, loss, work, READING, rate=2e-3, decay=1e-2, average=0.99, minutes=minutes
-    )
+        both, batch, loss, work, READING, rate=2e-3, decay=1e-2, average=0.99, minutes=minutes,
+        part=0.05,
+    )  # fmt: skip
 
 
 def train(work: Path, steps: int, minutes: float | None, device: str) -> training.Run:
     """Train, or go on training; the first call encodes the scenes."""
-    cache = latents.everything(work / "cache", CHUNKS, cards.folder("vae") / "vae")
+    cache = latents.everything(
+        work / "cache", CHUNKS, cards.folder("vae") / "vae", device, training.workers()
+    )
     model = network().to(device).train()
     first = read(model, cache, work / "text", minutes)
     if not first.finished:
         return first
     return training.fit(
         model.train(), batches(cache), _loss, work, steps, rate=RATE, decay=1e-2, average=0.999,
-        minutes=minutes,
+        minutes=minutes, part=0.95,
     )  # fmt: skip
 
 

@@ -7,7 +7,9 @@ for the latents), so an interrupted run goes on where it was.
 
 from __future__ import annotations
 
+import functools
 import hashlib
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -118,40 +120,59 @@ def autoencoder(folder: Path) -> Any:
     return vae.eval().requires_grad_(False)
 
 
-def encode(vae: Any, scenes: list[Any]) -> Any:
-    """(n, 4, 24, 24) float16 scaled latents of scenes."""
+def encode(vae: Any, rows: Any) -> Any:
+    """(n, 4, 24, 24) float16 scaled latents of (n, 96, 96, 3) pictures."""
     import torch
 
     from socialcli.miniature.zoo.vae import HALF
 
     found = []
     with torch.inference_mode(), torch.autocast(vae.device.type, torch.bfloat16):
-        for start in range(0, len(scenes), 50):
-            pixels = data.pixels(scenes[start : start + 50], HALF).to(vae.device)
+        for start in range(0, len(rows), 50):
+            pixels = data.normalised(rows[start : start + 50], HALF).to(vae.device)
             found.append(vae.encode(pixels).latent_dist.mode().float())
     return (torch.cat(found) * vae.config.scaling_factor).half().cpu().numpy()
 
 
-def latents(folder: Path, chunk: int, vae_folder: Path) -> Any:
-    """A chunk's latents, from disk where they lie there."""
-    import numpy
-
-    file = folder / f"latents-{mark(vae_folder)}-{chunk:03d}.npy"
-    if not file.exists():
-        found = encode(autoencoder(vae_folder), data.train_scenes(chunk, CHUNK))
-        part = file.with_suffix(".part.npy")
-        numpy.save(part, found)
-        part.replace(file)
-    return numpy.load(file)
+def _file(folder: Path, chunk: int, vae_folder: Path) -> Path:
+    return folder / f"latents-{mark(vae_folder)}-{chunk:03d}.npy"
 
 
-def everything(folder: Path, chunks: int, vae_folder: Path) -> dict[str, Any]:
-    """Facts and latents of ``chunks`` chunks as torch tensors; builds what is not there yet."""
+def everything(
+    folder: Path, chunks: int, vae_folder: Path, device: str = "cpu", workers: int = 0
+) -> dict[str, Any]:
+    """Facts and latents of ``chunks`` chunks as torch tensors; builds what is not there yet.
+
+    ``workers`` processes draw the scenes; the latents are computed here, on ``device``.
+    """
     import numpy
     import torch
 
-    parts = [facts(folder, i) | {"latents": latents(folder, i, vae_folder)} for i in range(chunks)]
+    files = [_file(folder, i, vae_folder) for i in range(chunks)]
+    told = list(_in_order(functools.partial(facts, folder), range(chunks), workers))
+    todo = [i for i in range(chunks) if not files[i].exists()]
+    vae = autoencoder(vae_folder).to(device)
+    for i, drawn in zip(todo, _in_order(_rows, todo, workers), strict=True):
+        part = files[i].with_suffix(".part.npy")
+        numpy.save(part, encode(vae, drawn))
+        part.replace(files[i])
+    parts = [one | {"latents": numpy.load(file)} for one, file in zip(told, files, strict=True)]
     return {
         name: torch.from_numpy(numpy.concatenate([part[name] for part in parts]))
         for name in parts[0]
     }
+
+
+def _in_order(call: Callable[[int], Any], numbers: Iterable[int], workers: int) -> Iterator[Any]:
+    """What ``call`` gives for each number, by so many processes, or here where there are none."""
+    import multiprocessing
+
+    if not workers:
+        yield from map(call, numbers)
+        return
+    with multiprocessing.get_context("fork").Pool(workers) as pool:
+        yield from pool.imap(call, numbers)
+
+
+def _rows(chunk: int) -> Any:
+    return data.rows(data.train_scenes(chunk, CHUNK))

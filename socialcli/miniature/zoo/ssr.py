@@ -12,7 +12,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from socialcli.miniature.zoo import cards, labels, latents, references, subjects, training
+from socialcli.miniature.zoo import cards, data, labels, latents, references, subjects, training
 
 STEPS, BATCH, RATE = 2200, 32, 2e-3
 READING, READ_BATCH = 1000, 64  # steps of the aligner alone
@@ -86,7 +86,7 @@ def chunk(folder: Path, number: int, vae: Any, mark: str) -> dict[str, Any]:
     groups = [subjects.group("train", number * GROUPS + i, SCENES) for i in range(GROUPS)]
     flat = [scene for group in groups for scene in group]
     rows = {
-        "latents": latents.encode(vae, flat).reshape(
+        "latents": latents.encode(vae, data.rows(flat)).reshape(
             GROUPS, SCENES, -1, latents.SIDE, latents.SIDE
         ),
         "pixels": numpy.stack([numpy.asarray(s.image) for s in flat]),
@@ -163,10 +163,11 @@ def sizes() -> list[int]:
     return [*ATTRIBUTES.values(), len(labels.HUES)]
 
 
-def batches(cache: dict[str, Any], processor: Any, size: int = BATCH) -> Any:
+def batches(cache: dict[str, Any], processor: Any, size: int | None = None) -> Any:
     """step -> clean, ids, queries, pixels, weight, noise, timesteps, facts, kind of query."""
     import torch
 
+    size = size or BATCH
     nothing = torch.tensor(
         latents.tokenizer()("", padding="max_length", max_length=latents.LENGTH)["input_ids"]
     )
@@ -251,10 +252,10 @@ def train(work: Path, steps: int, minutes: float | None, device: str) -> trainin
 
     base, vision, processor = models(keep_tower(work / TOWER))
     mark = latents.mark(cards.folder("vae") / "vae")
-    parts = [chunk(work / "cache", i, base.vae, mark) for i in range(CHUNKS)]
-    cache = {k: torch.from_numpy(numpy.concatenate([p[k] for p in parts])) for k in parts[0]}
     for part in (*base.networks, vision):
         part.to(device)
+    parts = [chunk(work / "cache", i, base.vae, mark) for i in range(CHUNKS)]
+    cache = {k: torch.from_numpy(numpy.concatenate([p[k] for p in parts])) for k in parts[0]}
     cache["facts"] = facts(len(cache["latents"]))
     encoder = network(base, vision)
     head = torch.nn.Linear(encoder.text_dim, sum(sizes()))
@@ -271,13 +272,13 @@ def train(work: Path, steps: int, minutes: float | None, device: str) -> trainin
 
     reading = training.fit(
         model, batches(cache, processor, READ_BATCH), read, work / "reading", READING, rate=3e-3,
-        decay=1e-2, warm=20, average=0.98, minutes=minutes,
+        decay=1e-2, warm=20, average=0.98, minutes=minutes, part=0.2,
     )  # fmt: skip
     if not reading.finished:
         return reading
     run = training.fit(
         model.train(), batches(cache, processor), losses(base, vision), work, steps, rate=RATE,
-        decay=1e-2, warm=30, average=0.99, minutes=minutes,
+        decay=1e-2, warm=30, average=0.99, minutes=minutes, part=0.8,
     )  # fmt: skip
     run.model = run.model["encoder"]
     run.model.tower = str(work / TOWER)

@@ -7,10 +7,11 @@ undisturbed one sees. The weights that count are an exponential moving average.
 from __future__ import annotations
 
 import bisect
+import itertools
 import json
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,22 @@ from socialcli.errors import UsageError
 SAVE_EVERY = 60.0  # seconds
 HIDDEN = {"layer", "layers"}  # what transformers calls all between first and last weights
 Cycles = tuple[tuple[int, float], ...]  # cosines: steps, and the share of the peak rates
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Training by the clock: a cosine lasts so many seconds, however many steps these are."""
+
+    seconds: float
+    workers: int = 0  # processes that draw the batches
+
+
+PACE: Pace | None = None  # set by `zoo.gpu`; otherwise a cosine has a number of steps
+
+
+def workers() -> int:
+    """How many processes may draw scenes."""
+    return PACE.workers if PACE else 0
 
 
 @dataclass
@@ -72,6 +89,7 @@ def fit(
     minutes: float | None = None,
     rates: Callable[[str], float] | None = None,
     muon: float = 0.0,
+    part: float = 1.0,
 ) -> Run:
     """Train ``model`` through one or more cosines, each of which ends at a hundredth.
 
@@ -95,19 +113,20 @@ def fit(
         muon: Muon's peak learning rate; 0 leaves all weights to AdamW.
         average: decay of the moving average of the weights.
         minutes: stop cleanly after this long in this process; the same call goes on later.
+        part: share of the time that is this one's where `PACE` is set; the cycles are one then.
     """
     import torch
 
     work.mkdir(parents=True, exist_ok=True)
     cycles = ((cycles, 1.0),) if isinstance(cycles, int) else cycles
-    starts = [sum(length for length, _ in cycles[:i]) for i in range(len(cycles) + 1)]
+    starts: list[float] = [sum(length for length, _ in cycles[:i]) for i in range(len(cycles) + 1)]
     named = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
     optimizers = _optimizers(named, rate, decay, rates, muon)
     mean = {n: v.detach().clone() for n, v in model.state_dict().items()}
     untrained = {n: v.clone() for n, v in mean.items() if n.startswith(heads)} if heads else {}
     file, step, spent = work / "state.pt", 0, 0.0
     if done:
-        step = starts[done[0]]
+        step = int(starts[done[0]])
         missing = mean.keys() - done[1].keys() - untrained.keys()
         if missing:
             raise UsageError(f"no weights to go on from for {min(missing)}")
@@ -117,7 +136,8 @@ def fit(
         model.load_state_dict(state["model"])
         for (optimizer, _), kept in zip(optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(kept)
-        mean, step, spent = state["mean"], state["step"], state["seconds"]
+        mean = {n: v.to(mean[n].device) for n, v in state["mean"].items()}
+        step, spent = state["step"], state["seconds"]
     begun = saved = time.monotonic()
     shown = 0.0
 
@@ -128,20 +148,28 @@ def fit(
         torch.save(state, work / "state.tmp")
         (work / "state.tmp").replace(file)
 
-    while step < starts[-1]:
+    def passed() -> float:
+        """The share of the time that is over, where time is what counts."""
+        return (spent + time.monotonic() - begun) / (PACE.seconds * part) if PACE else 0.0
+
+    ahead = _ahead(batch, step, workers())
+    if PACE:
+        cycles, starts = ((1, 1.0),), [0, math.inf]
+    while step < starts[-1] and passed() < 1:
         cycle = bisect.bisect_right(starts, step) - 1
         since, (length, scale) = step - starts[cycle], cycles[cycle]
+        over = passed() if PACE else since / length
         if cycle and not since:
             mean.update({n: v.clone() for n, v in untrained.items()})
             model.load_state_dict(mean)
             optimizers = _optimizers(named, rate, decay, rates, muon)
         torch.manual_seed(step)
-        cosine = 0.01 + 0.99 * (0.5 + 0.5 * math.cos(math.pi * since / length))
+        cosine = 0.01 + 0.99 * (0.5 + 0.5 * math.cos(math.pi * over))
         at = scale * min(1.0, (since + 1) / warm) * cosine
         for optimizer, peak in optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = peak * at * group["scale"]
-        value = loss(model, batch(step), step)
+        value = loss(model, next(ahead), step)
         model.zero_grad(set_to_none=True)
         value.backward()
         torch.nn.utils.clip_grad_norm_([p for _, p in named], clip)
@@ -174,7 +202,26 @@ def fit(
         save()
     seconds = spent + time.monotonic() - begun
     model.load_state_dict(mean)
-    return Run(model.eval(), step, seconds, step >= starts[-1])
+    return Run(model.eval(), step, seconds, step >= starts[-1] or passed() >= 1)
+
+
+def _ahead(batch: Callable[[int], Any], step: int, workers: int) -> Iterator[Any]:
+    """The batches from a step on, drawn by so many processes before they are needed."""
+    if not workers:
+        return (batch(number) for number in itertools.count(step))
+    from torch.utils.data import DataLoader, Dataset
+
+    class Steps(Dataset):  # type: ignore[type-arg]
+        def __getitem__(self, number: int) -> Any:
+            return batch(number)
+
+    numbers: Any = range(step, step + 10**8)
+    return iter(
+        DataLoader(
+            Steps(), batch_size=None, sampler=numbers, num_workers=workers,
+            multiprocessing_context="fork",
+        )
+    )  # fmt: skip
 
 
 def _optimizers(

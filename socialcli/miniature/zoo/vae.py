@@ -139,7 +139,7 @@ def train(work: Path, steps: int, minutes: float | None, device: str) -> trainin
     model = network().to(device).train()
     first = training.fit(
         model, _batch, _loss, work, steps, rate=RATE, decay=0.0, warm=100, average=0.995,
-        minutes=minutes,
+        minutes=minutes, part=0.6,
     )  # fmt: skip
     if not first.finished:
         return first
@@ -148,7 +148,7 @@ def train(work: Path, steps: int, minutes: float | None, device: str) -> trainin
     model.quant_conv.requires_grad_(False)
     run = training.fit(
         model, _decoder_batch, _decoder_loss, work / "decoder", AFTER, rate=RATE, decay=0.0,
-        warm=100, average=0.995, minutes=minutes,
+        warm=100, average=0.995, minutes=minutes, part=0.4,
     )  # fmt: skip
     run.step, run.seconds = run.step + steps, run.seconds + first.seconds
     return run
@@ -165,7 +165,7 @@ def centre(model: Any, count: int = 256) -> Any:
 
     scenes = data.train_scenes(0, count)
     with torch.no_grad():
-        parts = data.pixels(scenes, HALF).split(32)
+        parts = data.pixels(scenes, HALF).to(model.device).split(32)
         latents = torch.cat([model.encode(p).latent_dist.mean for p in parts])
         mean, std = latents.mean((0, 2, 3)), latents.std((0, 2, 3))
         ratio = std / latents.std()
