@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from socialcli.records import XYXY
 
 OVERLAP = 0.5  # IoU from which two boxes are the same
+_ROWS = 256  # boxes that are compared with all others at a time
 REACH = 0.1  # of the person's height: how far off a keypoint may be (PCK)
 
 Counts = dict[str, float]
@@ -30,15 +31,22 @@ def matched(found: list[XYXY], truth: list[XYXY], least: float = OVERLAP) -> lis
 
     if not found or not truth:
         return []
-    overlap = boxes.iou(numpy.array(found), numpy.array(truth))
-    pairs = []
-    for _ in range(min(overlap.shape)):
-        at = int(overlap.argmax())
-        i, j = divmod(at, overlap.shape[1])
-        if overlap[i, j] < least:
-            break
-        pairs.append((i, j))
-        overlap[i, :] = overlap[:, j] = -1
+    places, values = [], []
+    for start in range(0, len(found), _ROWS):
+        overlap = boxes.iou(numpy.array(found[start : start + _ROWS]), numpy.array(truth))
+        near = numpy.argwhere(overlap >= least)
+        values.append(overlap[near[:, 0], near[:, 1]])
+        places.append(near + [start, 0])
+    near, order = (
+        numpy.concatenate(places),
+        numpy.argsort(-numpy.concatenate(values), kind="stable"),
+    )
+    pairs: list[tuple[int, int]] = []
+    free, wanted = numpy.ones(len(found), bool), numpy.ones(len(truth), bool)
+    for i, j in near[order]:
+        if free[i] and wanted[j]:
+            pairs.append((int(i), int(j)))
+            free[i] = wanted[j] = False
     return pairs
 
 
@@ -69,19 +77,12 @@ def boxes(found: records.Boxes, truth: records.Boxes) -> Counts:
 
 def masks(found: records.Masks, truth: records.Masks) -> Counts:
     """Sum of the IoUs of found masks, each with the true mask it overlaps most."""
-    import numpy
-
     from socialcli.vision import masks as rle
 
-    total, right = 0.0, [rle.decode(m.rle) for m in truth.masks]
-    for mask in found.masks:
-        mine = rle.decode(mask.rle)
-        overlaps = [
-            float((mine & one).sum()) / max(float((mine | one).sum()), 1.0)
-            for one in right
-            if numpy.shape(one) == numpy.shape(mine)
-        ]
-        total += max(overlaps, default=0.0)
+    # Masks of pictures of different sizes have no pixel in common.
+    same = (found.width, found.height) == (truth.width, truth.height)
+    overlaps = rle.overlaps([m.rle for m in found.masks], [m.rle for m in truth.masks if same])
+    total = float(overlaps.max(axis=1).sum()) if overlaps.size else 0.0
     return {"found": len(found.masks), "wanted": len(truth.masks), "iou": total}
 
 
@@ -126,6 +127,8 @@ def keypoints(pairs: list[tuple[records.Person, records.Person, XYXY]]) -> Count
     for one, other, place in pairs:
         if other.keypoints is None or one.keypoints is None:
             continue
+        if len(other.keypoints.points) != len(one.keypoints.points):
+            continue  # of another layout
         reach = REACH * (place[3] - place[1])
         for a, b in zip(one.keypoints.points, other.keypoints.points, strict=True):
             if b[2] == 2:

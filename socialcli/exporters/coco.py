@@ -236,7 +236,7 @@ def _bbox(part: _Parts, size: tuple[int, int]) -> list[float] | None:
     if part.mask is not None:
         from pycocotools import mask as coco
 
-        masks.decode(part.mask.rle)  # refuses a code that pycocotools would read past its end
+        masks.check(part.mask.rle)  # refuses a code that pycocotools would read past its end
         return [float(v) for v in coco.toBbox(part.mask.rle)]
     if part.person is None:
         return None

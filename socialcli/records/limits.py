@@ -13,12 +13,13 @@ from msgspec import Meta as Limit
 MAX_BYTES = 1 << 26  # of one JSON member
 MAX_ARRAY_BYTES = 1 << 28  # of one .npy member
 MAX_DEPTH = 64  # arrays and objects within one another
-MAX_ITEMS = 10_000  # boxes, masks, people... of one sample
+MAX_ITEMS = 5_000  # boxes, masks, people... of one sample
 MAX_TEXT = 1 << 15  # characters of a caption or a prompt
 MAX_NAME = 1 << 12  # characters of a label, a path, the name of a model
 MAX_MASK_CODE = 1 << 22  # characters of a mask's run-length code
 MAX_WHOLE = 2**31 - 1  # ids and counts: what a 32-bit integer holds
 MAX_SIDE = 20_000  # pixels
+MAX_PIXELS = 100_000_000  # of a mask
 MAX_COORDINATE = 10_000  # pictures: a point may lie outside, but not anywhere
 MAX_NUMBER = 1_000_000_000  # of numbers without a scale of their own
 MAX_DIMENSIONS = 1 << 16  # of a face embedding

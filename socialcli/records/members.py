@@ -17,6 +17,7 @@ import msgspec
 
 from socialcli.errors import SampleFailed
 from socialcli.records import limits
+from socialcli.records.consistency import inconsistencies
 
 SCHEMA_VERSION = 1
 _BOM = b"\xef\xbb\xbf"
@@ -97,14 +98,19 @@ def load(kind: type[Record], data: bytes, where: str = "") -> Record:
         raise Refused(where, too_deep)
     try:
         version = _version.decode(data).schema
+        record: Record | None = None
         if version == SCHEMA_VERSION:
-            return _decoder(kind).decode(data)  # type: ignore[arg-type, no-any-return]
+            record = _decoder(kind).decode(data)  # type: ignore[arg-type]
     except RecursionError:  # brackets that do not match
         raise Refused(where, too_deep) from None
     except msgspec.ValidationError as error:
         raise Refused(where, _explain(str(error), data)) from None
     except (msgspec.DecodeError, ValueError) as error:
         raise Refused(where, _malformed(str(error), data)) from None
+    if record is not None:
+        if (wrong := next(inconsistencies(record), None)) is not None:
+            raise Refused(where, wrong)
+        return record
     if version > SCHEMA_VERSION:
         what = f"schema {version} is newer than this version's {SCHEMA_VERSION}"
         raise Refused(where, what, "upgrade socialcli")

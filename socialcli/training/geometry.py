@@ -14,7 +14,7 @@ import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from socialcli.errors import UsageError
+from socialcli.errors import SampleFailed, UsageError
 from socialcli.records import Box, Face, Gaze, Keypoints, Person, Point
 from socialcli.vision import boxes
 
@@ -107,12 +107,12 @@ class Frame:
         """Keypoints; those that left have visibility 0. Mirrored, left and right change names.
 
         Raises:
-            UsageError: another layout than "coco17" has to be mirrored.
+            SampleFailed: another layout than "coco17" has to be mirrored.
         """
         order = list(range(len(found.points)))
         if self.flip:
             if found.layout != "coco17" or len(order) != len(COCO_MIRROR):
-                raise UsageError(f"keypoints of layout '{found.layout}' cannot be mirrored here")
+                raise SampleFailed(f"keypoints of layout '{found.layout}' cannot be mirrored here")
             order = list(COCO_MIRROR)
         points = []
         for index in order:

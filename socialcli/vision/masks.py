@@ -37,26 +37,62 @@ def decode(rle: Mapping[str, Any]) -> numpy.ndarray:
     """
     from pycocotools import mask as coco
 
+    return coco.decode(check(rle)).astype(bool)
+
+
+def check(rle: Mapping[str, Any]) -> dict[str, Any]:
+    """The compressed code, once it is certain that its runs fill its size.
+
+    pycocotools trusts the runs: too many of them write past the end of its array. Nothing of the
+    mask's size is reserved here, so a code may be looked at whatever size it claims.
+
+    Raises:
+        SampleFailed: not such a code, or its runs do not fill its size.
+    """
+    from pycocotools import mask as coco
+
     try:
         height, width = (int(n) for n in rle["size"])
         counts = rle["counts"]
         if not 0 < height * width <= MAX_PIXELS:
             raise ValueError(f"a size of {height}x{width}")
         if isinstance(counts, list):
+            if not all(isinstance(n, int) and 0 <= n <= MAX_PIXELS for n in counts):
+                raise ValueError("a run that is no number of pixels")
             code = coco.frPyObjects({"size": [height, width], "counts": counts}, height, width)
         else:
             code = {"size": [height, width], "counts": counts}
-        # pycocotools trusts the runs: too many of them write past the end of its array.
         if _length(code["counts"]) != height * width:
             raise ValueError("its runs do not add up to its size")
-        return coco.decode(code).astype(bool)
-    except (KeyError, TypeError, ValueError) as error:
+        return code
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise SampleFailed(f"a mask is not a COCO run-length code ({error})") from None
 
 
 def area(rle: Mapping[str, Any]) -> int:
-    """Pixels inside the mask."""
-    return int(decode(rle).sum())
+    """Pixels inside the mask, counted from its runs.
+
+    Raises:
+        SampleFailed: not such a code, or its runs do not fill its size.
+    """
+    from pycocotools import mask as coco
+
+    return int(coco.area(check(rle)))
+
+
+def overlaps(found: list[Mapping[str, Any]], truth: list[Mapping[str, Any]]) -> numpy.ndarray:
+    """(N, M) intersection over union of masks of one size, computed from their runs.
+
+    Raises:
+        SampleFailed: a code that is none.
+    """
+    import numpy
+    from pycocotools import mask as coco
+
+    first, second = [check(rle) for rle in found], [check(rle) for rle in truth]
+    if not first or not second:
+        return numpy.zeros((len(first), len(second)))
+    return numpy.asarray(coco.iou(first, second, [0] * len(second)))
 
 
 def _length(counts: str | bytes) -> int:
@@ -66,27 +102,29 @@ def _length(counts: str | bytes) -> int:
     Raises:
         ValueError: a character or a run that the code cannot have.
     """
+    import numpy
+
     text = counts.encode("ascii") if isinstance(counts, str) else counts
-    runs: list[int] = []
-    value = shift = 0
-    for byte in text:
-        digit = byte - 48
-        if not 0 <= digit < 64:
-            raise ValueError("a character that the code does not use")
-        value |= (digit & 31) << shift
-        shift += 5
-        if shift > 50:
-            raise ValueError("a run longer than any picture")
-        if digit & 32:
-            continue
-        if digit & 16:
-            value -= 1 << shift
-        if len(runs) > 2:
-            value += runs[-2]
-        if value < 0:
-            raise ValueError("a negative run")
-        runs.append(value)
-        value = shift = 0
-    if shift:
+    digits = numpy.frombuffer(text, numpy.uint8).astype(numpy.int64) - 48
+    if not len(digits):
+        return 0
+    if digits.min() < 0 or digits.max() > 63:
+        raise ValueError("a character that the code does not use")
+    ends = numpy.flatnonzero(digits & 32 == 0)
+    if not len(ends) or ends[-1] != len(digits) - 1:
         raise ValueError("it ends in the middle of a run")
-    return sum(runs)
+    starts = numpy.concatenate([[0], ends[:-1] + 1])
+    place = numpy.arange(len(digits)) - numpy.repeat(starts, ends - starts + 1)
+    if place.max() > 9:
+        raise ValueError("a run longer than any picture")
+    runs = numpy.add.reduceat((digits & 31) << (5 * place), starts)
+    runs -= numpy.where(digits[ends] & 16, 1 << (5 * (place[ends] + 1)), 0)
+    if numpy.abs(runs).max() > MAX_PIXELS:
+        raise ValueError("a run longer than any picture")
+    for chain in (runs[1::2], runs[2::2]):
+        numpy.cumsum(chain, out=chain)
+    if runs.min() < 0:
+        raise ValueError("a negative run")
+    if runs.max() > MAX_PIXELS:
+        raise ValueError("a run longer than any picture")
+    return int(runs.sum())

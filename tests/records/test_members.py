@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import random
 import struct
@@ -14,6 +15,7 @@ from jsonschema import Draft202012Validator
 
 from socialcli import records
 from socialcli.records import limits, members
+from socialcli.records.consistency import COCO17, inconsistencies
 from socialcli.validation.members import schema
 from socialcli.vision import images
 
@@ -66,6 +68,8 @@ def test_the_schema_files_say_what_the_types_say(suffix):
 
 def test_pictures_and_records_have_one_limit():
     assert limits.MAX_SIDE == images.MAX_SIDE
+    assert limits.MAX_PIXELS == images.MAX_PIXELS
+    assert len(records.COCO_KEYPOINTS) == COCO17
 
 
 def places(value, path=()):
@@ -97,7 +101,9 @@ def test_the_door_judges_as_the_schemas_do():
             try:
                 records.load(records.MEMBERS[suffix], json.dumps(body).encode(), suffix)
             except records.Refused as reason:
-                assert told, f"{reason} of {body}"
+                if not told:  # what no schema can say
+                    found = members._decoder(type(record)).decode(json.dumps(body))
+                    assert list(inconsistencies(found)), f"{reason} of {body}"
                 assert reason.member == suffix
                 refused += 1
             else:
@@ -145,9 +151,36 @@ def test_reasons_name_member_place_and_limit(suffix, old, new, words):
     assert words in str(told.value)
 
 
+def test_ids_counts_and_sizes_agree_within_a_record():
+    found = scenes.all_records()
+    found["entities.json"].triples = []
+    found["people.json"].people[1].keypoints = scenes.keypoints(scenes.MAN)
+    for suffix, edit, words in (
+        ("boxes.json", lambda r: setattr(r.boxes[1], "id", 1), "id 1 is there twice"),
+        ("people.json", lambda r: setattr(r.people[1], "id", 1), "id 1 is there twice"),
+        ("interactions.json", lambda r: r.interactions.append(r.interactions[0]), "id 1 is there"),
+        ("masks.json", lambda r: r.masks[1].rle["size"].reverse(), r"mask 2 has size \[120, 80\]"),
+        ("people.json", lambda r: r.people[1].keypoints.scores.pop(), "16 scores for 17"),
+        (
+            "people.json",
+            lambda r: r.people[1].keypoints.points.pop(),
+            "16 keypoints, coco17 has 17",
+        ),
+    ):
+        record = copy.deepcopy(found[suffix])
+        edit(record)
+        with pytest.raises(records.Refused, match=words):
+            records.load(type(record), records.dump(record), suffix)
+    huge = records.Masks(
+        20_000, 20_000, [records.Mask(1, {"size": [20_000, 20_000], "counts": ""})]
+    )
+    with pytest.raises(records.Refused, match="over the limit of 100 megapixels"):
+        records.load(records.Masks, records.dump(huge), "masks.json")
+
+
 def test_counts_and_lengths_are_limited(monkeypatch):
-    many = records.Boxes(9, 9, [records.Box(n, (0, 0, 1, 1)) for n in range(1, 10_002)])
-    with pytest.raises(records.Refused, match="boxes has 10001 items, the limit is 10000"):
+    many = records.Boxes(9, 9, [records.Box(n, (0, 0, 1, 1)) for n in range(1, 5_002)])
+    with pytest.raises(records.Refused, match="boxes has 5001 items, the limit is 5000"):
         records.load(records.Boxes, records.dump(many), "boxes.json")
     long = records.dump(records.Caption("x" * (limits.MAX_TEXT + 1)))
     with pytest.raises(records.Refused, match="text has 32769 characters, the limit is 32768"):

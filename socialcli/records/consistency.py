@@ -1,0 +1,55 @@
+"""What is wrong in a record although each of its values is right: ids, counts and sizes in it.
+
+The types in `socialcli.records` cannot say this. What needs a second member, or the picture, is
+`socialcli.validation.links`' business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from socialcli.records import limits
+
+LISTS = ("entities", "boxes", "masks", "people", "interactions")  # fields whose items have ids
+COCO17 = 17  # keypoints of the layout coco17
+
+
+def inconsistencies(record: Any) -> Iterator[str]:
+    """Each thing that is wrong with one record, in words."""
+    for name in LISTS:
+        yield from _repeated(getattr(record, name, ()))
+    if hasattr(record, "masks"):
+        yield from _mask_sizes(record)
+    for person in getattr(record, "people", ()):
+        if person.keypoints is not None:
+            yield from _keypoint_counts(person)
+
+
+def _repeated(items: Any) -> Iterator[str]:
+    if len({item.id for item in items}) == len(items):
+        return
+    seen: set[int] = set()
+    for item in items:
+        if item.id in seen:
+            yield f"id {item.id} is there twice"
+        seen.add(item.id)
+
+
+def _mask_sizes(record: Any) -> Iterator[str]:
+    size = [record.height, record.width]
+    if record.height * record.width > limits.MAX_PIXELS:
+        most = limits.MAX_PIXELS // 1_000_000
+        yield f"is for {record.width}x{record.height} pixels, over the limit of {most} megapixels"
+    for mask in record.masks:
+        if mask.rle["size"] != size:
+            yield f"mask {mask.id} has size {mask.rle['size']}, not [height, width] = {size}"
+
+
+def _keypoint_counts(person: Any) -> Iterator[str]:
+    keypoints = person.keypoints
+    count = len(keypoints.points)
+    if keypoints.layout == "coco17" and count != COCO17:
+        yield f"person {person.id}: {count} keypoints, coco17 has {COCO17}"
+    if keypoints.scores is not None and len(keypoints.scores) != count:
+        yield f"person {person.id}: {len(keypoints.scores)} scores for {count} keypoints"
