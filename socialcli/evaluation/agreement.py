@@ -31,19 +31,17 @@ def matched(found: list[XYXY], truth: list[XYXY], least: float = OVERLAP) -> lis
 
     if not found or not truth:
         return []
-    places, values = [], []
+    found_, truth_ = numpy.array(found), numpy.array(truth)
+    near, values = [], []
     for start in range(0, len(found), _ROWS):
-        overlap = boxes.iou(numpy.array(found[start : start + _ROWS]), numpy.array(truth))
-        near = numpy.argwhere(overlap >= least)
-        values.append(overlap[near[:, 0], near[:, 1]])
-        places.append(near + [start, 0])
-    near, order = (
-        numpy.concatenate(places),
-        numpy.argsort(-numpy.concatenate(values), kind="stable"),
-    )
+        overlap = boxes.iou(found_[start : start + _ROWS], truth_)
+        rows, columns = numpy.nonzero(overlap >= least)
+        near.append(numpy.stack([rows + start, columns], axis=1))
+        values.append(overlap[rows, columns])
+    order = numpy.argsort(-numpy.concatenate(values), kind="stable")
     pairs: list[tuple[int, int]] = []
     free, wanted = numpy.ones(len(found), bool), numpy.ones(len(truth), bool)
-    for i, j in near[order]:
+    for i, j in numpy.concatenate(near)[order]:
         if free[i] and wanted[j]:
             pairs.append((int(i), int(j)))
             free[i] = wanted[j] = False

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 FINE = 2  # drawn this many times larger and reduced, for smooth edges
 SHADE = (0, 0, 0, 150)  # under every line, so that it shows on any background
+_MOST_PIXELS = 2_000_000_000  # of all masks of a picture: some seconds' work
 _FILL, _EDGE = 70, 235  # opacity of a mask and of its outline
 
 
@@ -60,7 +61,13 @@ def masks(view: View, size: tuple[int, int]) -> list[tuple[int, str, numpy.ndarr
     from PIL import Image
 
     found = []
+    left = _MOST_PIXELS
     for mask in view.masks:
+        height, width = mask.rle["size"]
+        left -= height * width
+        if left < 0:
+            view.wrong(f"mask {mask.id} and those after it are not shown: they are too large")
+            break
         try:
             whole = rle.decode(mask.rle)
         except SampleFailed as error:

@@ -9,6 +9,7 @@ import math
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 
 from socialcli import records
 from socialcli.reports.view import View
@@ -18,6 +19,8 @@ INK = "#FFFFFF"  # of lines that belong to no single thing
 _NOTHING = "#BBBBBB"
 _MOST_LABELS = 80  # names on one picture; each is placed off all others
 _MOST_POINTS = 50  # gaze points of one person
+_MOST = 20_000  # marks on one picture
+_TITLE = 200  # characters of a title
 
 Rect = tuple[float, float, float, float]
 
@@ -67,17 +70,16 @@ def marks(view: View, scale: Scale, measure: Callable[[str, float], float]) -> l
     Args:
         measure: the width of a text at a font size, both in pixels.
     """
-    found = [*_boxes(view, scale), *_people(view, scale)]
     verbs, arrows = _interactions(view, scale)
-    found += [*arrows, *_gaze(view, scale)]
-    return found + _labels(view, scale, verbs, measure)
+    drawn = chain(_boxes(view, scale), _people(view, scale), arrows, _gaze(view, scale))
+    return [*islice(drawn, _MOST), *_labels(view, scale, verbs, measure)]
 
 
 def _boxes(view: View, scale: Scale) -> Iterator[Mark]:
     for box in view.boxes:
         score = f" {box.score:.2f}" if box.score is not None else ""
         colour = view.colour("box", box.id) or _NOTHING
-        title = f"box {box.id}: {view.label(box)}{score}"
+        title = f"box {box.id}: {view.label(box)[:_TITLE]}{score}"
         yield Mark("boxes", "rect", scale.rect(box.xyxy), colour, title=title)
     for person in view.people:
         if person.xyxy is not None and view.box(person.box) is None:
@@ -89,7 +91,7 @@ def _boxes(view: View, scale: Scale) -> Iterator[Mark]:
 def _people(view: View, scale: Scale) -> Iterator[Mark]:
     for person in view.people:
         colour = view.colour("person", person.id) or _NOTHING
-        name = f"person {person.id}" + (f", {person.identity}" if person.identity else "")
+        name = f"person {person.id}" + (f", {person.identity[:_TITLE]}" if person.identity else "")
         if person.face is not None:
             score = f" {person.face.score:.2f}" if person.face.score is not None else ""
             at = scale.rect(person.face.xyxy)
@@ -197,7 +199,7 @@ def _interactions(view: View, scale: Scale) -> tuple[list[_Verb], list[Mark]]:
             pairs.setdefault(key, []).append(i.verb)
     verbs, arrows = [], []
     for (subject, thing), words in pairs.items():
-        text = ", ".join(dict.fromkeys(words))
+        text = ", ".join(dict.fromkeys(words))[:_TITLE]
         start = scale.point(_middle(subject))
         if thing is None:
             verbs.append(_Verb(text, *start))

@@ -151,9 +151,9 @@ def _tinted(colour: str) -> str:
 def _middle_cut(key: str) -> str:
     """A key that fits the tile, cut in its middle: both its ends tell keys apart."""
     key = text.clean(key)
-    if text.width(key, SMALL) <= TILE:
+    if len(key) <= TILE and text.width(key, SMALL) <= TILE:
         return key
-    keep = len(key) // 2
+    keep = min(len(key) // 2, TILE // 2)
     while keep > 1 and text.width(f"{key[:keep]}…{key[-keep:]}", SMALL) > TILE:
         keep -= 1
     return f"{key[:keep]}…{key[-keep:]}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from socialcli import records
@@ -35,12 +36,15 @@ class Scene:
     problem: SampleFailed | None = None
     known: set[int] = field(default_factory=set)  # ids of the people that people.json had
 
+    @cached_property
+    def _places(self) -> dict[int, XYXY]:
+        """Where each box is."""
+        return {b.id: b.xyxy for b in self.work.boxes.boxes} if self.work.boxes else {}
+
     def body(self, person: Person) -> XYXY | None:
         """Where the person's body is, if that is known."""
-        if person.box is not None and self.work.boxes is not None:
-            for box in self.work.boxes.boxes:
-                if box.id == person.box:
-                    return geometry.clip(box.xyxy)
+        if person.box is not None and person.box in self._places:
+            return geometry.clip(self._places[person.box])
         return geometry.clip(person.xyxy) if person.xyxy is not None else None
 
     def add(self, person: Person) -> None:

@@ -156,10 +156,17 @@ Piece = tuple[str, str | None]  # a text and the colour it is marked with
 
 def wrap(pieces: list[Piece], size: float, room: float, lines: int) -> list[list[Piece]]:
     """Pieces of text broken into at most ``lines`` lines of ``room`` pixels; the last one ends in
-    an ellipsis where text is left over. Text without spaces (Chinese, URLs) breaks anywhere."""
+    an ellipsis where text is left over. Text without spaces (Chinese, URLs) breaks anywhere.
+
+    Text is looked at as far as a character of 2 pixels would go: what comes after that many is
+    left over, however long it is."""
     words: list[Piece] = []
+    left = max(int(lines * room / 2), 1)
+    cut = False
     for text, colour in pieces:
         word = ""
+        cut = cut or len(text) > left
+        text, left = text[:left], max(left - len(text), 0)
         for character in clean(text):
             word += character
             if character == " " or ord(character) >= 0x2E80:
@@ -177,7 +184,7 @@ def wrap(pieces: list[Piece], size: float, room: float, lines: int) -> list[list
                 used += width(text, size)
                 break
             if used == 0:  # a word wider than a line
-                fit = next((n for n in range(len(text), 1, -1) if width(text[:n], size) <= room), 1)
+                fit = _fitting(text, size, room)
                 found[-1].append((text[:fit], colour))
                 text = text[fit:]
             if text:
@@ -185,7 +192,19 @@ def wrap(pieces: list[Piece], size: float, room: float, lines: int) -> list[list
                 used = 0.0
             if len(found) > lines:
                 return _ended(found[:lines], size, room)
-    return found
+    return _ended(found, size, room) if cut else found
+
+
+def _fitting(text: str, size: float, room: float) -> int:
+    """How many characters of a word fit into ``room`` pixels, at least one."""
+    low, high = 1, len(text)
+    while low < high:
+        middle = (low + high + 1) // 2
+        if width(text[:middle], size) <= room:
+            low = middle
+        else:
+            high = middle - 1
+    return low
 
 
 def _ended(lines: list[list[Piece]], size: float, room: float) -> list[list[Piece]]:
