@@ -6,13 +6,23 @@ The types in `socialcli.records` cannot say this. What needs a second member, or
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from socialcli.records import limits
 
 LISTS = ("entities", "boxes", "masks", "people", "interactions")  # fields whose items have ids
 COCO17 = 17  # keypoints of the layout coco17
+
+
+def free_id(taken: Iterable[int]) -> int:
+    """An id for something new: one above the highest, the lowest free one where that is too high."""
+    used = set(taken)
+    above = max(used, default=0) + 1
+    if above <= limits.MAX_WHOLE:
+        return above
+    return next(number for number in itertools.count(1) if number not in used)
 
 
 def inconsistencies(record: Any) -> Iterator[str]:

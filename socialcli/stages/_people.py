@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from socialcli import records
 from socialcli.errors import SampleFailed
 from socialcli.records import Face, Model, Person
+from socialcli.records.consistency import free_id
 from socialcli.vision import boxes as geometry
 from socialcli.vision import people as who
 
@@ -50,7 +51,7 @@ class Scene:
     def add(self, person: Person) -> None:
         """A new person, under the next free id."""
         taken = [p.id for p in self.people] + list(self.rows)
-        self.people.append(replace(person, id=max(taken, default=0) + 1))
+        self.people.append(replace(person, id=free_id(taken)))
 
     def credit(self, role: str, model: Model, had: list[int], gained: bool) -> None:
         """Record who made a part; values kept from before are named with who made those."""

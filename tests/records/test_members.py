@@ -15,7 +15,7 @@ from jsonschema import Draft202012Validator
 
 from socialcli import records
 from socialcli.records import limits, members
-from socialcli.records.consistency import COCO17, inconsistencies
+from socialcli.records.consistency import COCO17, free_id, inconsistencies
 from socialcli.validation.members import schema
 from socialcli.vision import images
 
@@ -176,6 +176,11 @@ def test_ids_counts_and_sizes_agree_within_a_record():
     )
     with pytest.raises(records.Refused, match="over the limit of 100 megapixels"):
         records.load(records.Masks, records.dump(huge), "masks.json")
+
+
+def test_new_ids_stay_within_the_limit():
+    assert free_id([]) == 1 and free_id([1, 7]) == 8
+    assert free_id([1, 2, limits.MAX_WHOLE]) == 3
 
 
 def test_counts_and_lengths_are_limited(monkeypatch):
