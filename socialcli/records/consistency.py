@@ -17,7 +17,7 @@ COCO17 = 17  # keypoints of the layout coco17
 
 
 def free_id(taken: Iterable[int]) -> int:
-    """An id for something new: one above the highest, the lowest free one where that is too high."""
+    """An id for something new: one above the highest, or the lowest free one near the limit."""
     used = set(taken)
     above = max(used, default=0) + 1
     if above <= limits.MAX_WHOLE:
