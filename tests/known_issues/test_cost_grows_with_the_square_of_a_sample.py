@@ -15,7 +15,7 @@ import scenes
 from socialcli import records
 from socialcli.evaluation import agreement
 from socialcli.reports import overlay, sheet
-from socialcli.reports.view import MOST_THINGS, view
+from socialcli.reports.view import MOST_THINGS, decode, view
 from socialcli.shards import Sample
 from socialcli.validation.members import check, read_members
 
@@ -39,7 +39,7 @@ def test_validate_and_inspect_take_seconds(name):
     assert problems == []
     shown = view(sample, "a.tar", parsed, problems)
     assert f"{name}: {MOST_THINGS[name]} of {MANY:,} are drawn" in shown.problems
-    overlay.card(shown)
+    overlay.card(shown, decode(shown, 300))
     list(sheet.pages([shown], 1, 1))
     assert time.process_time() - started < 25  # boxes took more than 280 seconds
 

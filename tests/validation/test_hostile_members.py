@@ -33,7 +33,7 @@ from socialcli.records import Face, Gaze, Interaction, Interactions, Model
 from socialcli.reports import overlay, page, sheet, table
 from socialcli.reports.gather import Looked
 from socialcli.reports.statistics import Statistics
-from socialcli.reports.view import view
+from socialcli.reports.view import decode, view
 from socialcli.shards import Sample
 from socialcli.training import geometry
 from socialcli.validation.members import check, read_members
@@ -131,9 +131,9 @@ def _inspect(sample: Sample) -> None:
     found.statistics = counted = Statistics()
     counted.add(sample, parsed, len(problems))
     shown = view(sample, "a.tar", parsed, problems)
-    for pieces in page.page(page.Report("x", counted), [shown]):
+    for pieces in page.page(page.Report("x", counted)):
         pieces.encode("utf-8", "replace")
-    overlay.card(shown)
+    overlay.card(shown, decode(shown, 300))
     for made in sheet.pages([shown], 1, 1, "x"):
         made.tobytes()
     json.dumps(table.as_json(found))
