@@ -210,7 +210,7 @@ def _runner(part: Any) -> Callable[..., None]:
     own = set(_names(part.config_type))  # an importer's own --seed stands for both
     if importing:
         own.add("sidecar")
-        size = Annotated[int, typer.Option(help="Samples per shard.")]
+        size = Annotated[int, typer.Option(min=1, help="Samples per shard.")]
         parameters.append(flags.parameter("shard_size", size, 1000))
     parameters += flags.of(RunOptions, "Running", without=own)
     return flags.signed(run, parameters)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from socialcli.cli.profiles import field_of, key_of
+from socialcli.config import beyond
 from socialcli.errors import Mistakes, near
 
 # (command, method or importer, None where the command has none) -> the Config of its table.
@@ -96,6 +97,10 @@ def _table(name: str, table: dict[str, Any], config_type: type) -> Iterator[str]
         if field in given:
             yield f"[{name}] {key}: the same option as '{given[field]}'"
         given[field], body[field] = key, value
+    metadata = {f.name: f.metadata for f in dataclasses.fields(config_type)}
+    for field, value in body.items():
+        if field in metadata and (wrong := beyond(metadata[field], value)):
+            yield f"[{name}] {given[field]} = {value!r}: {wrong}"
     try:
         _schema(config_type).model_validate(body)
     except ValidationError as errors:

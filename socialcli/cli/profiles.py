@@ -25,6 +25,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from socialcli.config import check_bounds
 from socialcli.errors import UnknownName, UsageError
 
 
@@ -106,6 +107,7 @@ def values(
             whole = isinstance(value, int) and not isinstance(value, bool)
             result[key] = float(value) if whole and _is_float(fields[key].type) else value
     result.update(flags)
+    check_bounds(config_type, result)
     missing = [n for n in fields if n not in result]
     if missing:
         raise UsageError(f"{command}: --{missing[0].replace('_', '-')} is required")

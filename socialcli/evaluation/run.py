@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from socialcli import __version__, shards
-from socialcli.config import option
+from socialcli.config import check_bounds, option
 from socialcli.errors import SocialcliError, UsageError
 from socialcli.evaluation import bootstrap, joining, samples, settings
 from socialcli.evaluation.features import compute as features
@@ -38,15 +38,17 @@ class Options:
     real: bool = option(
         False, "The pictures are real ones standing in for generated ones (each its own source)."
     )
-    limit: int | None = option(None, "Score the first N generated pictures only.")
-    resamples: int = option(2000, "Bootstrap resamples for the 95 % intervals.")
-    seed: int = option(0, "Seed of the resampling.")
+    limit: int | None = option(None, "Score the first N generated pictures only.", at_least=1)
+    resamples: int = option(2000, "Bootstrap resamples for the 95 % intervals.", at_least=0)
+    seed: int = option(0, "Seed of the resampling.", at_least=0)
     features: str | None = option(
         None, "Folder where features are kept and looked up (default: OUTPUT/features)."
     )
-    show: int = option(6, "Best and worst pictures of each figure on the page.")
+    show: int = option(6, "Best and worst pictures of each figure on the page.", at_least=0)
     title: str | None = option(None, "Heading of the page and name in tables.")
-    max_error_rate: float = option(0.05, "Exit with 1 when a larger share of pictures failed.")
+    max_error_rate: float = option(
+        0.05, "Exit with 1 when a larger share of pictures failed.", at_least=0, at_most=1
+    )
     quiet: bool = option(False, "Say only warnings and errors.")
 
 
@@ -84,7 +86,7 @@ def score(inputs: list[str], output: str, config: settings.Config, options: Opti
     report = Report(quiet=options.quiet)
     modules = settings.chosen(config)
     needs = {name: module.needs(config) for name, module in modules.items()}
-    _check(options)
+    check_bounds(Options, vars(options))
     seen = _seen(needs, config, Path(options.features or Path(output) / "features"))
     generated = samples.locations(inputs)
     asked = options.reference or (inputs if options.real else [])
@@ -121,15 +123,6 @@ def score(inputs: list[str], output: str, config: settings.Config, options: Opti
         report.info(path)
     _say(made, report, len(mine) + len(lost))
     return made
-
-
-def _check(options: Options) -> None:
-    if options.resamples < 0:
-        raise UsageError("--resamples must be 0 or more")
-    if options.limit is not None and options.limit < 1:
-        raise UsageError("--limit must be at least 1")
-    if not 0 <= options.max_error_rate <= 1:
-        raise UsageError(f"--max-error-rate {options.max_error_rate}: a share between 0 and 1")
 
 
 def _classes(modules: dict[str, Any], joined: list[Joined], config: settings.Config) -> Any:

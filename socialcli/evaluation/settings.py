@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from socialcli.config import ModelOptions, option
+from socialcli.config import ModelOptions, check_bounds, option
 from socialcli.errors import UsageError
 from socialcli.evaluation.metrics import available as metrics_there
 from socialcli.evaluation.metrics import load as metric
@@ -37,7 +37,9 @@ class Config(ModelOptions):
     dino_model: str = option("", "Its model: hub id or folder.")
     face_backend: str = option("insightface", "Which face detector.")
     face_model: str = option("", "Its model: an insightface pack's name or folder.")
-    face_threshold: float = option(0.5, "Faces scored below this are not faces (0 to 1).")
+    face_threshold: float = option(
+        0.5, "Faces scored below this are not faces (0 to 1).", at_least=0, at_most=1
+    )
     identity_backend: str | None = option(
         None, "Which identity embedder; by default the face detector's own, if it has one."
     )
@@ -46,15 +48,22 @@ class Config(ModelOptions):
     gaze_model: str = option("", "Its model: a checkpoint file for sharingan.")
     ground_backend: str = option("grounding-dino", "Which detector finds objects by their name.")
     ground_model: str = option("", "Its model: hub id or folder.")
-    box_threshold: float = option(0.35, "An object's box scores at least this (0 to 1).")
-    text_threshold: float = option(0.25, "It belongs to the labels that score above this.")
+    box_threshold: float = option(
+        0.35, "An object's box scores at least this (0 to 1).", at_least=0, at_most=1
+    )
+    text_threshold: float = option(
+        0.25, "It belongs to the labels that score above this.", at_least=0, at_most=1
+    )
     interaction_backend: str = option("pairwise", "Which interaction recogniser.")
     interaction_model: str = option("", "Its model.")
     hoi_classes: str = option(
         "auto", "Classes of hoi: hico-det, world, a JSON file, or auto (from the references)."
     )
     hoi_box_threshold: float = option(
-        0.2, "Objects of hoi score at least this: low, since precision ranks them (CMMP's: 0.2)."
+        0.2,
+        "Objects of hoi score at least this: low, since precision ranks them (CMMP's: 0.2).",
+        at_least=0,
+        at_most=1,
     )
     hoi_ap: str = option("11", "Recalls at which precision is taken: 11, or all.")
     fid_features: str = option("clip", "Features of fid and kid: clip, dino or inception.")
@@ -84,10 +93,5 @@ def chosen(config: Config) -> dict[str, Any]:
             flag = name.replace("_", "-")
             there = ", ".join(allowed)
             raise UsageError(f"--{flag} {getattr(config, name)}: expected one of {there}")
-    for name in ("face_threshold", "box_threshold", "text_threshold", "hoi_box_threshold"):
-        if not 0 <= getattr(config, name) <= 1:
-            flag = name.replace("_", "-")
-            raise UsageError(f"--{flag} {getattr(config, name)}: expected a number from 0 to 1")
-    if config.batch_size < 1:
-        raise UsageError("--batch-size must be at least 1")
+    check_bounds(Config, vars(config))
     return {name: metric(name) for name in dict.fromkeys(names)}

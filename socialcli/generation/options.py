@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from socialcli.config import ModelOptions, option
+from socialcli.config import ModelOptions, check_bounds, option
 from socialcli.errors import UsageError
 
 FORMATS = ("shards", "files")
@@ -22,18 +22,22 @@ class GenerateOptions(ModelOptions):
         [], "A .txt, .csv or .jsonl file of prompts (may be given as input too). Repeatable.",
         file=True,
     )  # fmt: skip
-    caption: int = option(0, "Of shards: which caption is the prompt; 0 first, 1... the others.")
+    caption: int = option(
+        0, "Of shards: which caption is the prompt; 0 first, 1... the others.", at_least=0
+    )
     negative: str = option("", "What guidance leads away from.")
-    per_prompt: int = option(1, "Pictures of each prompt.")
-    steps: int = option(30, "Denoising steps.")
-    guidance: float = option(5.0, "Scale of classifier-free guidance; 1: none.")
+    per_prompt: int = option(1, "Pictures of each prompt.", at_least=1)
+    steps: int = option(30, "Denoising steps.", at_least=1)
+    guidance: float = option(5.0, "Scale of classifier-free guidance; 1: none.", at_least=1)
     scheduler: str = option("UniPCMultistepScheduler", "Class name in diffusers.")
     size: str | None = option(None, "Pixels, 512 or 768x512 (width x height); default: model's.")
     backend: str = option("stable-diffusion", "Diffusion backend.")
     model: str = option("", "Diffusion checkpoint: folder, hub id or .safetensors file.")
     revision: str | None = option(None, "Branch, tag or commit of a hub checkpoint.")
     format: str = option("shards", "shards, or files: PNG and JSON side by side in a folder.")
-    shard_size: int = option(1000, "Pictures per shard, where prompts are not from shards.")
+    shard_size: int = option(
+        1000, "Pictures per shard, where prompts are not from shards.", at_least=1
+    )
     provenance: bool = option(
         True, "Say in each PNG that it is generated, by which model, from what."
     )
@@ -72,11 +76,7 @@ def check(config: Any) -> None:
     Raises:
         UsageError: one line that names the option.
     """
-    for name, least in (("per_prompt", 1), ("steps", 1), ("shard_size", 1), ("caption", 0)):
-        if getattr(config, name) < least:
-            raise UsageError(f"--{name.replace('_', '-')} must be at least {least}")
-    if not config.guidance >= 1:
-        raise UsageError(f"--guidance {config.guidance}: at least 1 (1 = none; usual are 3 to 8)")
+    check_bounds(type(config), vars(config))
     if config.format not in FORMATS:
         raise UsageError(f"--format {config.format}: choose {' or '.join(FORMATS)}")
     if config.grid is not None and not config.grid.lower().endswith(".png"):

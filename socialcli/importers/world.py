@@ -19,10 +19,12 @@ class Config:
     source: str = option(
         "train", "Split: train, val or test (unseen people, things and verb-object pairs)."
     )
-    scenes: int = option(1000, "How many scenes.")
-    first: int = option(0, "Number of the first scene.")
-    seed: int = option(0, "Which world; scenes of different seeds are unrelated.")
-    size: int = option(96, "Side of the square pictures in pixels, 48 to 1024.")
+    scenes: int = option(1000, "How many scenes.", at_least=1)
+    first: int = option(0, "Number of the first scene.", at_least=0)
+    seed: int = option(0, "Which world; scenes of different seeds are unrelated.", at_least=0)
+    size: int = option(
+        96, "Side of the square pictures in pixels, 48 to 1024.", at_least=48, at_most=1024
+    )
     truth: bool = option(True, "Write the ground truth, or only the picture and its meta.json.")
 
 
@@ -39,10 +41,6 @@ class WorldImporter(Importer):
         """
         if config.source not in SPLITS:
             raise UsageError(f"no split '{config.source}' in the world: choose {', '.join(SPLITS)}")
-        if not 48 <= config.size <= 1024:
-            raise UsageError(f"--size {config.size}: scenes are 48 to 1024 pixels wide")
-        if config.scenes < 0 or config.first < 0:
-            raise UsageError("--scenes and --first cannot be negative")
         for index in range(config.first, config.first + config.scenes):
             yield Entry(f"world-{config.seed}-{config.source}-{index:07d}", index)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from socialcli import backends, registry, shards
 from socialcli.backends import devices
-from socialcli.config import option
+from socialcli.config import check_bounds, option
 from socialcli.errors import SocialcliError, UsageError, install
 from socialcli.pipeline import plan as planning
 from socialcli.pipeline import shard
@@ -21,16 +21,20 @@ from socialcli.pipeline.report import Report
 class RunOptions:
     """Options of every command that makes shards; one flag each."""
 
-    seed: int = option(0, "Global seed; a sample's own is a hash of it, the stage and the key.")
-    limit: int | None = option(None, "Stop after the first N samples of the run.")
-    workers: int = option(1, "Worker processes, each with its own copy of the models.")
-    threads: int = option(2, "Threads per worker that decode ahead of the model.")
+    seed: int = option(
+        0, "Global seed; a sample's own is a hash of it, the stage and the key.", at_least=0
+    )
+    limit: int | None = option(None, "Stop after the first N samples of the run.", at_least=1)
+    workers: int = option(1, "Worker processes, each with its own copy of the models.", at_least=1)
+    threads: int = option(2, "Threads per worker that decode ahead of the model.", at_least=1)
     engine: str = option("local", "Where tasks run: local, ray or slurm.")
     engine_option: list[str] = option([], "KEY=VALUE for the engine (partition=gpu). Repeatable.")
     slice: str | None = option(None, "Do only every n-th shard: i/n, i from 0.")
     sidecar: bool = option(False, "Write only the new members, under the same keys.")
     on_error: str = option("keep", "Failed samples: keep (pass through as they are) or drop.")
-    max_error_rate: float = option(0.05, "Exit with 1 when a larger share of samples failed.")
+    max_error_rate: float = option(
+        0.05, "Exit with 1 when a larger share of samples failed.", at_least=0, at_most=1
+    )
     retry_failed: bool = option(False, "Do the failed samples of finished shards again.")
     overwrite: bool = option(False, "Replace finished shards, even of other options.")
     dry_run: bool = option(False, "Print what would run, and exit.")
@@ -89,12 +93,9 @@ def planned(
     """
     if options.on_error not in ("keep", "drop"):
         raise UsageError(f"--on-error {options.on_error}: choose keep or drop")
-    if options.workers < 1 or options.threads < 1:
-        raise UsageError("--workers and --threads must be at least 1")
-    if config.get("batch_size", 1) < 1:
-        raise UsageError("--batch-size must be at least 1")
-    if not 0 <= options.max_error_rate <= 1:
-        raise UsageError(f"--max-error-rate {options.max_error_rate}: a share between 0 and 1")
+    check_bounds(RunOptions, vars(options))
+    if shard_size < 1:
+        raise UsageError(f"--shard-size {shard_size}: at least 1")
     if output == "-" and sys.stdout.isatty() and not options.dry_run:
         raise UsageError("-o - writes an archive to stdout; pipe it on, or give a folder")
     plan = Plan(
@@ -169,8 +170,6 @@ def _entry_tasks(plan: Plan, output: str, options: RunOptions, shard_size: int) 
         number = min(number, options.limit)
     if number == 0:
         raise UsageError(f"{plan.config.get('source', plan.command)}: nothing to import there")
-    if shard_size < 1:
-        raise UsageError("--shard-size must be at least 1")
     return tuple(planning.entry_tasks(number, shard_size, output))
 
 

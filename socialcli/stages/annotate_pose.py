@@ -44,11 +44,16 @@ class Config(ModelOptions):
     gaze_model: str = option("", "Its model: a checkpoint file for sharingan.")
     interaction_backend: str = option("ground-truth", "Where interactions come from.")
     interaction_model: str = option("", "Its model, for backends that have one.")
-    face_threshold: float = option(0.5, "Faces scored below this are not faces (0 to 1).")
-    keypoint_threshold: float | None = option(
-        None, "Keypoints scored below this are not visible; default 0.3, and 0.5 for mediapipe."
+    face_threshold: float = option(
+        0.5, "Faces scored below this are not faces (0 to 1).", at_least=0, at_most=1
     )
-    max_people: int = option(50, "Largest people kept in a picture; 0 keeps all.")
+    keypoint_threshold: float | None = option(
+        None,
+        "Keypoints scored below this are not visible; default 0.3, and 0.5 for mediapipe.",
+        at_least=0,
+        at_most=1,
+    )
+    max_people: int = option(50, "Largest people kept in a picture; 0 keeps all.", at_least=0)
     replace: bool = option(
         False, "Annotate again what people.json already has, instead of keeping it."
     )
@@ -138,11 +143,6 @@ class AnnotatePoseStage(Stage):
     def load(self, config: Config) -> Loaded:
         from socialcli import backends
 
-        for name in ("face_threshold", "keypoint_threshold"):
-            value = getattr(config, name)
-            if value is not None and not 0 <= value <= 1:
-                flag = name.replace("_", "-")
-                raise UsageError(f"--{flag} {value}: expected a number from 0 to 1")
         loaded = Loaded(**{part: backends.load(spec) for part, spec in _specs(config).items()})
         if loaded.face is not None and not hasattr(loaded.face, "detect"):
             raise UsageError(

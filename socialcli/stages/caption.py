@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from socialcli import backends, records
 from socialcli.backends.roles import Generation
 from socialcli.config import ModelOptions, option
-from socialcli.errors import SampleFailed, UsageError
+from socialcli.errors import SampleFailed
 from socialcli.pipeline.stage import Item, Stage
 
 if TYPE_CHECKING:
@@ -35,13 +35,17 @@ class Config(ModelOptions):
     )
     keep_existing: bool = option(False, "Leave samples that have a caption.json as they are.")
     prompt: str = option("", "Text to continue (blip2, blip), task (florence2) or instruction.")
-    beams: int = option(5, "Beam search width; 1 = greedy.")
-    nucleus: float = option(0.0, "Sample from the nucleus of this probability; 0 = beam search.")
-    temperature: float = option(1.0, "Temperature of nucleus sampling.")
-    max_tokens: int | None = option(
-        None, "New tokens at most (default: 30 for blip and blip2, 256 florence2, 128 qwen2-vl)."
+    beams: int = option(5, "Beam search width; 1 = greedy.", at_least=1)
+    nucleus: float = option(
+        0.0, "Sample from the nucleus of this probability; 0 = beam search.", at_least=0, at_most=1
     )
-    repetition_penalty: float = option(1.0, "Above 1 discourages words already written.")
+    temperature: float = option(1.0, "Temperature of nucleus sampling.", above=0)
+    max_tokens: int | None = option(
+        None,
+        "New tokens at most (default: 30 for blip and blip2, 256 florence2, 128 qwen2-vl).",
+        at_least=1,
+    )
+    repetition_penalty: float = option(1.0, "Above 1 discourages words already written.", above=0)
 
 
 def _spec(config: Config) -> ModelSpec:
@@ -77,8 +81,6 @@ class CaptionStage(Stage):
             UsageError: an option outside its range, or a captions file that cannot be read.
             ModelMissing: the checkpoint is not here and could not be fetched.
         """
-        if _spec(config).backend != "given":
-            _check(config)
         return backends.load(_spec(config))
 
     def prepare(self, config: Config, sample: Sample) -> Work:
@@ -131,24 +133,6 @@ class CaptionStage(Stage):
             else:
                 results.append(SampleFailed(f"{model.backend} wrote an empty caption"))
         return results
-
-
-def _check(config: Config) -> None:
-    for good, line in (
-        (config.beams >= 1, f"--beams {config.beams}: at least 1 (1 = greedy)"),
-        (0 <= config.nucleus <= 1, f"--nucleus {config.nucleus}: from 0 (no sampling) to 1"),
-        (config.temperature > 0, f"--temperature {config.temperature}: above 0"),
-        (
-            config.max_tokens is None or config.max_tokens >= 1,
-            f"--max-tokens {config.max_tokens}: at least 1",
-        ),
-        (
-            config.repetition_penalty > 0,
-            f"--repetition-penalty {config.repetition_penalty}: above 0",
-        ),
-    ):
-        if not good:
-            raise UsageError(line)
 
 
 @dataclass

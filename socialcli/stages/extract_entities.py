@@ -28,9 +28,11 @@ class Config(ModelOptions):
         None, "spaCy model: name or folder (default: the English one that is installed)."
     )
     keep_kinds: str = option("person,animal,object", "Kinds of entities kept, comma-separated.")
-    max_entities: int | None = option(None, "Keep only the first N entities of a caption.")
+    max_entities: int | None = option(
+        None, "Keep only the first N entities of a caption.", at_least=1
+    )
     drop_empty: bool = option(False, "Leave out samples whose caption names nothing kept.")
-    batch_size: int = option(256, "Captions per call.", affects_result=False)
+    batch_size: int = option(256, "Captions per call.", affects_result=False, at_least=1)
 
 
 class ExtractEntitiesStage(Stage):
@@ -55,8 +57,6 @@ class ExtractEntitiesStage(Stage):
             UsageError: an option that cannot be used. ModelMissing: no spaCy model.
         """
         _kinds(config)
-        if config.max_entities is not None and config.max_entities < 1:
-            raise UsageError(f"--max-entities {config.max_entities}: at least 1")
         return backends.load(self.models(config)[0])
 
     def prepare(self, config: Config, sample: Sample) -> str:

@@ -31,10 +31,19 @@ class Config(ModelOptions):
         None, "Checkpoint: hub id, folder or file (default: the backend's own)."
     )
     revision: str | None = option(None, "Branch, tag or commit of a hub checkpoint.")
-    box_threshold: float = option(0.35, "A box stays if some phrase scores above this (0 to 1).")
-    text_threshold: float = option(0.25, "It belongs to the phrases that score above this.")
+    box_threshold: float = option(
+        0.35, "A box stays if some phrase scores above this (0 to 1).", at_least=0, at_most=1
+    )
+    text_threshold: float = option(
+        0.25, "It belongs to the phrases that score above this.", at_least=0, at_most=1
+    )
     phrase_score: str = option("max", "Score of a phrase from those of its tokens: max or mean.")
-    nms: float = option(0.7, "Drop boxes of one entity that overlap a better one by this IoU.")
+    nms: float = option(
+        0.7,
+        "Drop boxes of one entity that overlap a better one by this IoU.",
+        at_least=0,
+        at_most=1,
+    )
     boxes_per_entity: str = option(
         "count", "Boxes of an entity at most: a number, all, or count (what its phrase says)."
     )
@@ -156,10 +165,6 @@ class GroundStage(Stage):
 
 
 def _check(config: Config) -> None:
-    for name in ("box_threshold", "text_threshold", "nms"):
-        if not 0 <= getattr(config, name) <= 1:
-            flag = name.replace("_", "-")
-            raise UsageError(f"--{flag} {getattr(config, name)}: expected a number from 0 to 1")
     if config.query not in ("phrase", "head"):
         raise UsageError(f"--query {config.query}: expected phrase or head")
     if config.phrase_score not in ("max", "mean"):

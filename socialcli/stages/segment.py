@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from socialcli import records
 from socialcli.backends import ModelSpec
 from socialcli.config import ModelOptions, option
-from socialcli.errors import SampleFailed, SampleFiltered, UsageError
+from socialcli.errors import SampleFailed, SampleFiltered
 from socialcli.pipeline.stage import Item, Stage
 from socialcli.stages.ground import MAX_ASPECT
 from socialcli.vision import boxes, images
@@ -24,17 +24,25 @@ if TYPE_CHECKING:
 
 @dataclass
 class Config(ModelOptions):
-    batch_size: int = option(4, "Pictures per model call.", affects_result=False)
+    batch_size: int = option(4, "Pictures per model call.", affects_result=False, at_least=1)
     backend: str = option("sam", "Which segmenter; `socialcli models` lists them.")
     model: str | None = option(
         None, "Checkpoint: hub id, folder or .pth file (default: the backend's own)."
     )
     revision: str | None = option(None, "Branch, tag or commit of a hub checkpoint.")
-    min_iou: float = option(0.0, "Drop masks whose predicted IoU is below this (0 to 1).")
-    min_stability: float = option(0.0, "Drop masks whose stability score is below this (0 to 1).")
-    min_area: float = option(0.0, "Drop masks that cover less of the picture than this (0 to 1).")
+    min_iou: float = option(
+        0.0, "Drop masks whose predicted IoU is below this (0 to 1).", at_least=0, at_most=1
+    )
+    min_stability: float = option(
+        0.0, "Drop masks whose stability score is below this (0 to 1).", at_least=0, at_most=1
+    )
+    min_area: float = option(
+        0.0, "Drop masks that cover less of the picture than this (0 to 1).", at_least=0, at_most=1
+    )
     mask_threshold: float = option(0.0, "A pixel is in the mask where its logit is above this.")
-    prompts: int = option(32, "Boxes per pass of the mask decoder.", affects_result=False)
+    prompts: int = option(
+        32, "Boxes per pass of the mask decoder.", affects_result=False, at_least=1
+    )
     keep_existing: bool = option(False, "Leave samples that have masks.json as they are.")
     drop_empty: bool = option(False, "Filter out samples that end without a mask.")
 
@@ -77,12 +85,6 @@ class SegmentStage(Stage):
     def load(self, config: Config) -> Segmenter:
         from socialcli import backends
 
-        for name in ("min_iou", "min_stability", "min_area"):
-            if not 0 <= getattr(config, name) <= 1:
-                flag = name.replace("_", "-")
-                raise UsageError(f"--{flag} {getattr(config, name)}: expected a number from 0 to 1")
-        if config.prompts < 1:
-            raise UsageError(f"--prompts {config.prompts}: expected a number from 1 on")
         return backends.load(self.models(config)[0])
 
     def prepare(self, config: Config, sample: Sample) -> Work:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from socialcli.config import option
+from socialcli.config import check_bounds, option
 from socialcli.errors import UsageError
 
 SCHEDULES = ("constant", "linear", "cosine")
@@ -21,23 +21,30 @@ class TrainingOptions:
     What cannot change the result (``affects_result=False``) may differ when a run is resumed.
     """
 
-    steps: int = option(1000, "Optimiser steps of the whole run.")
-    batch_size: int = option(8, "Samples per optimiser step, over all processes.")
+    steps: int = option(1000, "Optimiser steps of the whole run.", at_least=1)
+    batch_size: int = option(8, "Samples per optimiser step, over all processes.", at_least=1)
     micro_batch: int = option(
-        8, "Samples that go through the networks at once; bound by memory.", affects_result=False
+        8,
+        "Samples that go through the networks at once; bound by memory.",
+        affects_result=False,
+        at_least=1,
     )
-    learning_rate: float = option(5e-5, "Peak learning rate.")
+    learning_rate: float = option(5e-5, "Peak learning rate.", above=0)
     schedule: str = option("constant", "Learning rate after warm-up: constant, linear, cosine.")
-    warm_up: int = option(0, "Steps over which the learning rate grows from zero.")
+    warm_up: int = option(0, "Steps over which the learning rate grows from zero.", at_least=0)
     optimiser: str = option("adamw", "adamw, adam or sgd.")
-    beta1: float = option(0.9, "Decay of Adam's first moment (momentum of sgd).")
-    beta2: float = option(0.999, "Decay of Adam's second moment.")
-    epsilon: float = option(1e-8, "Adam's epsilon.")
-    weight_decay: float = option(1e-2, "Weight decay.")
-    max_grad_norm: float = option(1.0, "Clip the gradient's norm to this; 0 for no clipping.")
-    seed: int = option(0, "Seed of the data's order, of augmentation and of all noise.")
+    beta1: float = option(
+        0.9, "Decay of Adam's first moment (momentum of sgd).", at_least=0, at_most=1
+    )
+    beta2: float = option(0.999, "Decay of Adam's second moment.", at_least=0, at_most=1)
+    epsilon: float = option(1e-8, "Adam's epsilon.", above=0)
+    weight_decay: float = option(1e-2, "Weight decay.", at_least=0)
+    max_grad_norm: float = option(
+        1.0, "Clip the gradient's norm to this; 0 for no clipping.", at_least=0
+    )
+    seed: int = option(0, "Seed of the data's order, of augmentation and of all noise.", at_least=0)
     variants: int = option(
-        0, "Augmented versions of each sample, used in turn; 0: a new one every epoch."
+        0, "Augmented versions of each sample, used in turn; 0: a new one every epoch.", at_least=0
     )
     device: str = option(
         "auto", "Where it runs: auto, cpu, cuda, cuda:N, mps.", affects_result=False
@@ -48,32 +55,38 @@ class TrainingOptions:
         False, "Compute activations again in the backward pass: less memory, more time.",
         affects_result=False,
     )  # fmt: skip
-    threads: int = option(2, "Threads that read and decode samples ahead.", affects_result=False)
+    threads: int = option(
+        2, "Threads that read and decode samples ahead.", affects_result=False, at_least=1
+    )
     cache_memory: float = option(
         2.0, "GB of memory for what depends on a sample alone (latents, features).",
-        affects_result=False,
+        affects_result=False, at_least=0,
     )  # fmt: skip
-    cache_disk: float = option(20.0, "GB of disk for the same.", affects_result=False)
+    cache_disk: float = option(20.0, "GB of disk for the same.", affects_result=False, at_least=0)
     cache: str = option(
         "", "Folder of that cache, which runs may share; default: cache in the output folder.",
         affects_result=False,
     )  # fmt: skip
-    checkpoint_every: int = option(100, "Steps between checkpoints.", affects_result=False)
-    keep: int = option(2, "Checkpoints that are kept.", affects_result=False)
+    checkpoint_every: int = option(
+        100, "Steps between checkpoints.", affects_result=False, at_least=1
+    )
+    keep: int = option(2, "Checkpoints that are kept.", affects_result=False, at_least=1)
     save_every: int = option(
         0, "Steps between copies of the result in step-NNNNNN/; 0: only at the end.",
-        affects_result=False,
+        affects_result=False, at_least=0,
     )  # fmt: skip
     validate_every: int = option(
-        0, "Steps between grids of validation pictures; 0: none.", affects_result=False
+        0, "Steps between grids of validation pictures; 0: none.", affects_result=False, at_least=0
     )
-    log_every: int = option(1, "Steps between lines of log.jsonl.", affects_result=False)
+    log_every: int = option(
+        1, "Steps between lines of log.jsonl.", affects_result=False, at_least=1
+    )
     log_to: str = option(
         "", "Besides log.jsonl: tensorboard, wandb, or both with a comma.", affects_result=False
     )
     profile_steps: int = option(
         0, "Train this many steps, print where the time goes, and save nothing.",
-        affects_result=False,
+        affects_result=False, at_least=0,
     )  # fmt: skip
     log_json: bool = option(False, "Messages on stderr as JSON lines.", affects_result=False)
     quiet: bool = option(False, "Say only warnings and errors.", affects_result=False)
@@ -96,17 +109,7 @@ def check(config: TrainingOptions) -> None:
     Raises:
         UsageError: one line that names the option.
     """
-    least = {
-        "steps": 1, "batch_size": 1, "micro_batch": 1, "threads": 1, "checkpoint_every": 1,
-        "keep": 1, "log_every": 1, "warm_up": 0, "variants": 0, "save_every": 0,
-        "validate_every": 0, "profile_steps": 0, "weight_decay": 0, "max_grad_norm": 0,
-        "cache_memory": 0, "cache_disk": 0,
-    }  # fmt: skip
-    for name, bound in least.items():
-        if not getattr(config, name) >= bound:
-            raise UsageError(f"--{_flag(name)} must be at least {bound}")
-    if not config.learning_rate > 0:
-        raise UsageError("--learning-rate must be above 0")
+    check_bounds(type(config), vars(config))
     for name, allowed in (
         ("schedule", SCHEDULES), ("optimiser", OPTIMISERS), ("mixed_precision", PRECISIONS),
     ):  # fmt: skip

@@ -426,7 +426,6 @@ def test_masks_that_are_not_there_or_do_not_fit(models, tmp_path, people):
         ({"mask": ["m.png"]}, "--mask goes with --query-by mask"),
         ({"mask": ["m.png"], "query_by": "mask"}, "give one for each --reference"),
         ({"query_by": "eye"}, "--query-by eye: choose text or mask"),
-        ({"query_by": "mask", "mask_weight": 0.0}, "--mask-weight must be above 0"),
     ):
         with pytest.raises(UsageError, match=line):
             part("methods.generate", "ssr").check_options(config(**values))

@@ -376,7 +376,7 @@ def test_captions_can_be_the_texts(tmp_path, subjects, model):
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"vectors": 0}, "--vectors must be at least 1"),
+        ({"vectors": 0}, "--vectors 0: at least 1"),
         ({"crop": "left"}, "--crop left: choose random, centre"),
         ({"prompt": ["a dog"]}, r"--prompt 'a dog': write \{\} where"),
         ({"templates": "none"}, "--templates none: not object, style or captions"),

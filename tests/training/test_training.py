@@ -400,9 +400,9 @@ def without_words(path: Path, count: int = 3) -> str:
         (lambda p: "-", {}, "files, not stdin"),
         (lambda p: without_words(p / "x.tar"), {}, r"none of 3 samples can be used \(3: no words"),
         (lambda p: without_words(p / "x.tar", 0), {}, "no sample to train on"),
-        (None, {"steps": 0}, "--steps must be at least 1"),
+        (None, {"steps": 0}, "--steps 0: at least 1"),
         (None, {"schedule": "wavy"}, "--schedule wavy: choose constant"),
-        (None, {"learning_rate": math.nan}, "--learning-rate must be above 0"),
+        (None, {"learning_rate": math.nan}, "--learning-rate nan: expected a finite number"),
         (None, {"log_to": "paper"}, "--log-to paper: choose"),
     ],
 )

@@ -45,7 +45,9 @@ class Config(ReferenceOptions):
         "--reference. Repeatable."
     )  # fmt: skip
     mask_weight: float = option(
-        5.0, "How much a mask binds (--query-by mask); the reference implementation's demo: 1."
+        5.0,
+        "How much a mask binds (--query-by mask); the reference implementation's demo: 1.",
+        above=0,
     )
     compat: bool = option(
         False, "Weigh several subjects as the reference implementation does: all like the first."
@@ -83,8 +85,6 @@ class SsrMethod(GenerateMethod):
             raise UsageError(f"--query-by {config.query_by}: choose {' or '.join(QUERY_BY)}")
         if config.mask and (config.query_by != "mask" or len(config.mask) != len(config.reference)):
             raise UsageError("--mask goes with --query-by mask: give one for each --reference")
-        if not config.mask_weight > 0:
-            raise UsageError("--mask-weight must be above 0")
 
     def masks(self, config: Config) -> list[str] | None:
         return config.mask if config.query_by == "mask" else None

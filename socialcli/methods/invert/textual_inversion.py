@@ -32,16 +32,19 @@ if TYPE_CHECKING:
 
 @dataclass
 class Config(TrainingOptions):
-    steps: int = option(2000, "Optimiser steps of the whole run.")
-    batch_size: int = option(4, "Samples per optimiser step, over all processes.")
+    steps: int = option(2000, "Optimiser steps of the whole run.", at_least=1)
+    batch_size: int = option(4, "Samples per optimiser step, over all processes.", at_least=1)
     micro_batch: int = option(
-        4, "Samples that go through the networks at once; bound by memory.", affects_result=False
+        4,
+        "Samples that go through the networks at once; bound by memory.",
+        affects_result=False,
+        at_least=1,
     )
     learning_rate: float = option(
-        2e-3, "Peak learning rate. Others state 5e-4 and multiply it by the batch."
+        2e-3, "Peak learning rate. Others state 5e-4 and multiply it by the batch.", above=0
     )
     variants: int = option(
-        2, "Augmented versions of each sample, used in turn; 0: a new one every epoch."
+        2, "Augmented versions of each sample, used in turn; 0: a new one every epoch.", at_least=0
     )
     concept: list[str] = option(
         [], "A concept as TOKEN=GLOB of its samples' keys. Repeatable; default: by --by."
@@ -55,7 +58,7 @@ class Config(TrainingOptions):
         [], "What it starts as: WORD, or TOKEN=WORD of one concept. Repeatable; default: the "
         "samples' class."
     )  # fmt: skip
-    vectors: int = option(1, "Vectors of each pseudo-word.")
+    vectors: int = option(1, "Vectors of each pseudo-word.", at_least=1)
     templates: str = option(
         "object", "Texts it is learnt in: object, style, captions (the samples' own, with what "
         "they call by the initial word replaced), or a file with a {} in each line."
@@ -63,15 +66,19 @@ class Config(TrainingOptions):
     backend: str = option("stable-diffusion", "Diffusion backend.")
     model: str = option("", "Diffusion checkpoint: folder, hub id or .safetensors file.")
     revision: str | None = option(None, "Branch, tag or commit of a hub checkpoint.")
-    size: int = option(0, "Side of the square that is trained on, pixels; 0: the model's own.")
+    size: int = option(
+        0, "Side of the square that is trained on, pixels; 0: the model's own.", at_least=0
+    )
     crop: str = option("centre", "Which square, once the shortest side fits: random, centre.")
     flip: bool = option(True, "Mirror every second version of a sample.")
     prompt: list[str] = option(
         [], "Drawn by --validate-every, with {} for each pseudo-word. Repeatable; default: the "
         "first templates.", affects_result=False,
     )  # fmt: skip
-    sampling_steps: int = option(25, "Denoising steps of these pictures.", affects_result=False)
-    guidance: float = option(5.0, "Their guidance.", affects_result=False)
+    sampling_steps: int = option(
+        25, "Denoising steps of these pictures.", affects_result=False, at_least=1
+    )
+    guidance: float = option(5.0, "Their guidance.", affects_result=False, at_least=1)
 
 
 @dataclass
@@ -107,8 +114,6 @@ class TextualInversionMethod(TrainMethod):
 
         if config.crop not in CROPS:
             raise UsageError(f"--crop {config.crop}: choose {', '.join(CROPS)}")
-        if config.vectors < 1:
-            raise UsageError("--vectors must be at least 1")
         for prompt in config.prompt:
             if "{}" not in prompt:
                 raise UsageError(f"--prompt '{prompt}': write {{}} where the pseudo-word goes")

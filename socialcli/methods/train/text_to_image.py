@@ -27,17 +27,23 @@ if TYPE_CHECKING:
 
 @dataclass
 class Config(TrainingOptions):
-    learning_rate: float = option(1e-5, "Peak learning rate.")
+    learning_rate: float = option(1e-5, "Peak learning rate.", above=0)
     backend: str = option("stable-diffusion", "Diffusion backend.")
     model: str = option("", "Diffusion checkpoint: folder, hub id or .safetensors file.")
     revision: str | None = option(None, "Branch, tag or commit of a hub checkpoint.")
-    size: int = option(0, "Side of the square that is trained on, pixels; 0: the model's own.")
+    size: int = option(
+        0, "Side of the square that is trained on, pixels; 0: the model's own.", at_least=0
+    )
     crop: str = option("random", "Which square, once the shortest side fits: random, centre.")
-    flip: float = option(0.5, "Probability of mirroring.")
-    caption_drop: float = option(0.1, "Probability that the UNet is not told the caption.")
+    flip: float = option(0.5, "Probability of mirroring.", at_least=0, at_most=1)
+    caption_drop: float = option(
+        0.1, "Probability that the UNet is not told the caption.", at_least=0, at_most=1
+    )
     prompt: list[str] = option([], "Drawn by --validate-every. Repeatable.", affects_result=False)
-    sampling_steps: int = option(25, "Denoising steps of these pictures.", affects_result=False)
-    guidance: float = option(5.0, "Their guidance.", affects_result=False)
+    sampling_steps: int = option(
+        25, "Denoising steps of these pictures.", affects_result=False, at_least=1
+    )
+    guidance: float = option(5.0, "Their guidance.", affects_result=False, at_least=1)
 
 
 @dataclass
@@ -66,8 +72,6 @@ class TextToImageMethod(TrainMethod):
 
         if config.crop not in CROPS:
             raise UsageError(f"--crop {config.crop}: choose {', '.join(CROPS)}")
-        if not 0 <= config.caption_drop <= 1 or not 0 <= config.flip <= 1:
-            raise UsageError("--caption-drop and --flip are probabilities, between 0 and 1")
         if config.validate_every and not config.prompt:
             raise UsageError("--validate-every draws the texts of --prompt; there are none")
 

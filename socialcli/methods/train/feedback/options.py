@@ -27,16 +27,24 @@ SSR_GET = (
 @dataclass
 class Config(TrainingOptions):
     # section 4.1
-    steps: int = option(100, "Optimiser steps of the whole run.")
-    batch_size: int = option(1024, "Samples per optimiser step, over all processes.")
-    learning_rate: float = option(5e-5, "Peak learning rate of the UNet's subject layers.")
-    aligner_learning_rate: float = option(5e-7, "Peak learning rate of the image-text aligner.")
-    max_grad_norm: float = option(0.0, "Clip the gradient's norm to this; 0 for no clipping.")
-    size: int = option(0, "Side of the square that is trained on, pixels; 0: the model's own.")
+    steps: int = option(100, "Optimiser steps of the whole run.", at_least=1)
+    batch_size: int = option(1024, "Samples per optimiser step, over all processes.", at_least=1)
+    learning_rate: float = option(5e-5, "Peak learning rate of the UNet's subject layers.", above=0)
+    aligner_learning_rate: float = option(
+        5e-7, "Peak learning rate of the image-text aligner.", at_least=0
+    )
+    max_grad_norm: float = option(
+        0.0, "Clip the gradient's norm to this; 0 for no clipping.", at_least=0
+    )
+    size: int = option(
+        0, "Side of the square that is trained on, pixels; 0: the model's own.", at_least=0
+    )
     crop: str = option("random", "Which square, once the shortest side fits: random, centre.")
-    flip: float = option(0.5, "Probability of mirroring.")
-    likely_below: int = option(500, "Timesteps below this are more likely than those above.")
-    likely_ratio: float = option(2.0, "How many times more likely; 1: all alike.")
+    flip: float = option(0.5, "Probability of mirroring.", at_least=0, at_most=1)
+    likely_below: int = option(
+        500, "Timesteps below this are more likely than those above.", at_least=0
+    )
+    likely_ratio: float = option(2.0, "How many times more likely; 1: all alike.", above=0)
     # models
     backend: str = option("stable-diffusion", "Which diffusion backend.")
     model: str = option("", "Its model: hub id, folder in diffusers' layout, or one file.")
@@ -56,7 +64,9 @@ class Config(TrainingOptions):
     interaction_model: str = option("", "Its model: a folder; default: the package's own.")
     # words and references
     query: str = option("nouns", "What names the subjects: nouns, phrases, or the whole caption.")
-    caption_drop: float = option(0.8, "Probability that the UNet is not told the caption.")
+    caption_drop: float = option(
+        0.8, "Probability that the UNet is not told the caption.", at_least=0, at_most=1
+    )
     reference: str = option(
         "whole", "What CLIP sees: the whole picture, or the same square that is trained on."
     )
@@ -64,12 +74,12 @@ class Config(TrainingOptions):
     feedback: str = option(
         "all", "Which: boundary, identity, gaze, pose, interaction, with commas; all or none."
     )
-    weight_regularisation: float = option(0.01, "Weight of the regularisation.")
-    weight_boundary: float = option(0.01, "Weight of the boundary feedback.")
-    weight_identity: float = option(0.01, "Weight of the identity feedback.")
-    weight_gaze: float = option(0.01, "Weight of the gaze feedback.")
-    weight_pose: float = option(0.01, "Weight of the pose feedback.")
-    weight_interaction: float = option(0.01, "Weight of the interaction feedback.")
+    weight_regularisation: float = option(0.01, "Weight of the regularisation.", at_least=0)
+    weight_boundary: float = option(0.01, "Weight of the boundary feedback.", at_least=0)
+    weight_identity: float = option(0.01, "Weight of the identity feedback.", at_least=0)
+    weight_gaze: float = option(0.01, "Weight of the gaze feedback.", at_least=0)
+    weight_pose: float = option(0.01, "Weight of the pose feedback.", at_least=0)
+    weight_interaction: float = option(0.01, "Weight of the interaction feedback.", at_least=0)
     gate_boundary: str = option("all", "Timesteps of the boundary feedback: 0-200, all or none.")
     gate_identity: str = option("0-400", "Timesteps of the identity feedback.")
     gate_gaze: str = option("0-200", "Timesteps of the gaze feedback.")
@@ -88,22 +98,32 @@ class Config(TrainingOptions):
     )
     # how each loss is read
     regularisation: str = option("paper", "How it is read: paper or official.")
-    boundary_thickness: int = option(3, "Side of the morphological gradient's square, odd pixels.")
+    boundary_thickness: int = option(
+        3, "Side of the morphological gradient's square, odd pixels.", at_least=3
+    )
     boundary_kernel: str = option("4", "Neighbours of the Laplacian: 4 or 8.")
     boundary_mean: str = option("boundary", "Mean over the boundary's pixels, or the picture's.")
     identity_aligned: bool = option(True, "Align faces that have landmarks; else cut out boxes.")
     identity_normalised: bool = option(True, "Compare directions of embeddings, not raw numbers.")
-    least_face: float = option(12.0, "Faces smaller than this many pixels a side are left alone.")
+    least_face: float = option(
+        12.0, "Faces smaller than this many pixels a side are left alone.", at_least=0
+    )
     gaze_term: str = option("point", "Target term: point (soft argmax) or heatmap.")
     gaze_targets: str = option("shards", "Where people look: as the shards say, or the detector.")
     pose_targets: str = option("detector", "Where keypoints are: as the detector says, or shards.")
-    pose_least_score: float = option(0.3, "Keypoints of x0 scored below this are not asked for.")
-    focal_alpha: float = option(0.5, "Weight of positives in the focal loss; 1 - it of negatives.")
-    focal_gamma: float = option(0.2, "Focus of the focal loss on what is wrong.")
+    pose_least_score: float = option(
+        0.3, "Keypoints of x0 scored below this are not asked for.", at_least=0, at_most=1
+    )
+    focal_alpha: float = option(
+        0.5, "Weight of positives in the focal loss; 1 - it of negatives.", at_least=0, at_most=1
+    )
+    focal_gamma: float = option(0.2, "Focus of the focal loss on what is wrong.", at_least=0)
     # validation
-    validation_pictures: int = option(4, "Pictures of a grid.", affects_result=False)
-    validation_steps: int = option(30, "Sampling steps (UniPC) of each.", affects_result=False)
-    guidance: float = option(5.0, "Guidance scale of validation.", affects_result=False)
+    validation_pictures: int = option(4, "Pictures of a grid.", affects_result=False, at_least=1)
+    validation_steps: int = option(
+        30, "Sampling steps (UniPC) of each.", affects_result=False, at_least=1
+    )
+    guidance: float = option(5.0, "Guidance scale of validation.", affects_result=False, above=1)
     subject_scale: float = option(0.65, "Subject's scale in validation.", affects_result=False)
 
     def __post_init__(self) -> None:
@@ -182,18 +202,8 @@ def check_options(config: Config) -> None:
         if getattr(config, name) not in allowed:
             flag = name.replace("_", "-")
             raise UsageError(f"--{flag} {getattr(config, name)}: choose {', '.join(allowed)}")
-    for name in ("regularisation", *NAMES):
-        if getattr(config, f"weight_{name}") < 0:
-            raise UsageError(f"--weight-{name} must be at least 0")
-    for name in ("flip", "caption_drop"):
-        if not 0 <= getattr(config, name) <= 1:
-            raise UsageError(f"--{name.replace('_', '-')} must lie between 0 and 1")
-    if config.boundary_thickness < 3 or config.boundary_thickness % 2 == 0:
+    if config.boundary_thickness % 2 == 0:
         raise UsageError("--boundary-thickness must be odd and at least 3")
-    if config.size < 0:
-        raise UsageError("--size must be at least 1, or 0 for the model's own")
-    if config.guidance <= 1:
-        raise UsageError("--guidance must be above 1")
     if config.weighting == "inverse" and not (config.curves or config.write_curves):
         raise UsageError("--weighting inverse needs --curves FILE; --write-curves FILE makes one")
     if not config.ssr_model:
