@@ -21,9 +21,24 @@ from socialcli.vision import images
 if TYPE_CHECKING:
     import numpy
 
-# What a file name may end in to be taken for a picture. HEIC cannot be decoded here: it is listed
-# so that a folder of telephone pictures says so instead of looking empty.
-SUFFIXES = (*records.IMAGE_SUFFIXES, "jfif", "jpe", "pgm", "pnm", "pbm", "heic", "heif")
+# Pictures that cannot be decoded here. They are taken for pictures all the same, so that a folder
+# that has them says so, file by file, instead of looking smaller than it is.
+NOT_READ = {
+    **dict.fromkeys(("jxl",), "JPEG XL"),
+    **dict.fromkeys(("jp2", "j2k", "j2c", "jpc", "jpx", "jpf", "jxr"), "JPEG 2000 or XR"),
+    **dict.fromkeys(("hif", "heics", "heifs", "avci", "avifs", "bpg"), "HEIF"),
+    **dict.fromkeys((
+        "3fr", "arw", "cr2", "cr3", "crw", "dcr", "dng", "erf", "iiq", "kdc", "mrw", "nef", "nrw",
+        "orf", "pef", "raf", "rw2", "sr2", "srf", "srw", "x3f",
+    ), "camera raw"),
+    **dict.fromkeys(("psd", "psb", "xcf", "kra"), "layered"),
+    **dict.fromkeys(("svg", "svgz", "eps", "wmf", "emf"), "vector"),
+    **dict.fromkeys(("exr", "hdr", "tga", "dds", "pcx", "qoi", "flif", "pfm", "pam"), "such"),
+}  # fmt: skip
+# What a file name may end in to be taken for a picture.
+SUFFIXES = (
+    *records.IMAGE_SUFFIXES, "jfif", "jpe", "pgm", "pnm", "pbm", "heic", "heif", *NOT_READ,
+)  # fmt: skip
 _MEMBER = {
     "JPEG": "jpg", "MPO": "jpg", "PNG": "png", "WEBP": "webp", "GIF": "gif", "BMP": "bmp",
     "TIFF": "tif", "PPM": "ppm", "AVIF": "avif",
@@ -73,11 +88,34 @@ def is_picture_name(name: str) -> bool:
     return bool(dot and stem) and suffix.lower() in SUFFIXES
 
 
+def without_doubles(paths: list[str]) -> list[str]:
+    """The pictures but those that cannot be read and lie beside one of the same name that can, as
+    cameras write them (IMG_1.CR2, IMG_1.JPG)."""
+    read = {p.rpartition(".")[0] for p in paths if p.rpartition(".")[2].lower() not in NOT_READ}
+    return [
+        path
+        for path in paths
+        if path.rpartition(".")[2].lower() not in NOT_READ or path.rpartition(".")[0] not in read
+    ]
+
+
+def looks_like_picture(path: Path) -> bool:
+    """Whether a file without a suffix begins as a picture does."""
+    try:
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                return False
+            start = file.read(12)
+    except OSError:
+        return False
+    return start.startswith(images.STARTS) or start[4:8] == b"ftyp"
+
+
 def pictures_in(folder: Path) -> list[str]:
     """Names of the pictures directly in a folder, in natural order; hidden files are left out."""
     found = [path for path in folder.iterdir() if not path.name.startswith(".")]
     names = [path.name for path in found if is_picture_name(path.name) and not path.is_dir()]
-    return sorted(names, key=natural)
+    return sorted(without_doubles(names), key=natural)
 
 
 def source_folder(source: str) -> Path:
@@ -137,10 +175,16 @@ def read(root: Path, relative: str, *, check_pixels: bool = False) -> Picture:
         SampleFailed: see `read_file`; or the bytes are no picture that can be decoded.
     """
     data = read_file(root, relative)
-    facts = images.facts(data)
+    suffix = relative.rpartition(".")[2].lower()
+    try:
+        facts = images.facts(data)
+    except SampleFailed:
+        if suffix not in NOT_READ:
+            raise
+        kind = f"{NOT_READ[suffix]} pictures (.{suffix})"
+        raise SampleFailed(f"{kind} cannot be read here; convert it to JPEG or PNG") from None
     if check_pixels:
         images.decode(data)
-    suffix = relative.rpartition(".")[2].lower()
     if suffix not in records.IMAGE_SUFFIXES:
         suffix = _MEMBER.get(facts.format, "jpg")
     return Picture(data, suffix, facts, printable(relative.replace("\\", "/")))

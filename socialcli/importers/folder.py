@@ -49,7 +49,7 @@ class FolderImporter(Importer):
         """
         root = _picture.source_folder(config.source)
         paths = sorted(_walk(root, config), key=_picture.natural)
-        pictures = [path for path in paths if _picture.is_picture_name(_base(path))]
+        pictures = _picture.without_doubles([path for path in paths if _is_picture(root, path)])
         if not pictures:
             raise UsageError(
                 f"{config.source}: no pictures in this folder "
@@ -78,6 +78,14 @@ class FolderImporter(Importer):
         for suffix, path in work.companions:
             members[suffix] = _picture.read_file(root, path)
         return members
+
+
+def _is_picture(root: Path, path: str) -> bool:
+    """By its name, or where that has no suffix, by how it begins."""
+    name = _base(path)
+    return _picture.is_picture_name(name) or (
+        "." not in name and _picture.looks_like_picture(root / path)
+    )
 
 
 def _base(path: str) -> str:

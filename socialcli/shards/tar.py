@@ -183,6 +183,8 @@ def members(stream: BinaryIO) -> Iterator[TarMember | ArchiveEnd]:
             why = ""
             if block or header or source.error:
                 why = source.error or f"the archive ends inside a header at byte {start}"
+                if block.startswith(b"version https://git-lfs"):
+                    why = "this is git-lfs's note of an archive; fetch it with: git lfs pull"
                 name = long_name or pax.get("path", "")
                 yield TarMember(name, b"", b"", f"truncated: {why}", CUT_OFF)
             elif seen_member:

@@ -38,6 +38,7 @@ _MAGIC = {
     b"II*\0": "TIFF",
     b"MM\0*": "TIFF",
 }
+STARTS = tuple(_MAGIC)  # how files of the common formats begin
 
 
 @dataclass(frozen=True)
@@ -148,9 +149,17 @@ def _guess(data: bytes) -> str:
     start = data[:256].lstrip().lower()
     if start.startswith((b"<!doctype", b"<html", b"<head", b"<?xml", b"<body")):
         return "not a picture (it is an HTML or XML page, perhaps a download error)"
+    if start.startswith(b"version https://git-lfs"):
+        return "not a picture but git-lfs's note of one; fetch them with: git lfs pull"
     for magic, name in _MAGIC.items():
         if data.startswith(magic):
             return f"the picture's header cannot be read (damaged or truncated {name})"
+    if data.startswith((b"\xff\x0a", b"\0\0\0\x0cJXL ")):
+        return "a JPEG XL file, which cannot be read here; convert it to JPEG or PNG"
+    if data.startswith((b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51")):
+        return "a JPEG 2000 file, which cannot be read here; convert it to JPEG or PNG"
+    if data.startswith(b"8BPS"):
+        return "a Photoshop file, which cannot be read here; export it as JPEG or PNG"
     if data[4:8] == b"ftyp":
         return "a HEIC or AVIF file that cannot be read here; convert it to JPEG"
     return f"not a picture (it starts with {data[:8]!r})"
