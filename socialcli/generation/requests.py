@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from socialcli import records, shards
+from socialcli import records, shards, spreadsheets
 from socialcli.errors import SampleFailed, UsageError
 from socialcli.generation.options import ReferenceOptions
 from socialcli.shards import Sample
@@ -147,11 +147,10 @@ def asked(
 def _file(file: str) -> list[tuple[str | None, Request, str]]:
     """(key or None, request, where it stands) of every row."""
     try:
-        text = Path(file).expanduser().read_bytes().decode("utf-8-sig")
+        data = Path(file).expanduser().read_bytes()
     except OSError as error:
         raise UsageError(f"{file}: cannot be read ({error.strerror})") from None
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{file}: not UTF-8 text (byte {error.start})") from None
+    text = spreadsheets.decoded(data, file)
     suffix = Path(file).suffix.lower()
     if suffix == ".txt":
         lines = ((n, {"prompt": line}) for n, line in enumerate(text.splitlines(), 1))
@@ -159,7 +158,8 @@ def _file(file: str) -> list[tuple[str | None, Request, str]]:
     elif suffix in (".jsonl", ".ndjson"):
         rows = _json_rows(file, text)
     else:
-        rows = _table_rows(file, text, "\t" if suffix == ".tsv" else ",")
+        delimiter, text = spreadsheets.delimited(text, suffix, PROMPT_COLUMNS)
+        rows = _table_rows(file, text, delimiter)
     beside = str(Path(file).expanduser().parent)
     found = [_row(row, f"{file}, line {number}", beside) for number, row in rows]
     if not found:
@@ -211,6 +211,8 @@ def _row(row: dict[str, Any], where: str, beside: str) -> tuple[str | None, Requ
     if not isinstance(prompt, str) and prompt is not None:
         raise UsageError(f"{where}: the prompt is no text")
     key = row.get("key")
+    if isinstance(key, float) and key.is_integer():  # a JSON column of numbers with a gap
+        key = int(key)
     request = Request(
         (prompt or "").strip(),
         negative=_text(row, "negative", where) or "",
@@ -230,14 +232,15 @@ def _text(row: dict[str, Any], name: str, where: str) -> str | None:
 
 def _number(row: dict[str, Any], name: str, where: str, kind: type) -> Any:
     value = row.get(name)
-    if value is None or value == "":
-        return None
     try:
-        number = kind(value)
-        if isinstance(value, bool) or (kind is int and not 0 <= number < 2**63):
-            raise ValueError
-    except (TypeError, ValueError):
-        raise UsageError(f"{where}: '{name}' is {value!r}, expected a number") from None
+        number = spreadsheets.number(value, kind is int)
+        if number == -1 and kind is int:  # "any", as other tools write it
+            return None
+        if kind is int and number is not None and not 0 <= number < 2**63:
+            raise ValueError("from 0 to 2^63 - 1")
+    except (TypeError, ValueError, OverflowError) as error:
+        why = f" ({error})" if str(error) and "convert" not in str(error) else ""
+        raise UsageError(f"{where}: '{name}' is {value!r}, expected a number{why}") from None
     return number
 
 

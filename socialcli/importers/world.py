@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from socialcli.config import option
+from socialcli.config import check_bounds, option
 from socialcli.errors import UsageError
 from socialcli.importers import Entry, Importer
 
@@ -39,6 +39,7 @@ class WorldImporter(Importer):
         Raises:
             UsageError: no such split, or a size or count out of range.
         """
+        check_bounds(Config, vars(config))
         if config.source not in SPLITS:
             raise UsageError(f"no split '{config.source}' in the world: choose {', '.join(SPLITS)}")
         for index in range(config.first, config.first + config.scenes):

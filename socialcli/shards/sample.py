@@ -48,8 +48,20 @@ class Sample:
                 return self.members[suffix]
         raise SampleFailed(
             f"no picture among its members ({', '.join(self.members) or 'none'}); "
-            f"expected one of .{', .'.join(records.IMAGE_SUFFIXES[:4])}..."
+            f"expected one of .{', .'.join(records.IMAGE_SUFFIXES[:4])}...{self.dotted()}"
         )
+
+    def dotted(self) -> str:
+        """What to say where a picture's name has dots, "" where that is not why it is missing."""
+        for suffix in self.members:
+            inner, dot, kind = suffix.rpartition(".")
+            if dot and kind in records.IMAGE_SUFFIXES:
+                base = self.key.rpartition("/")[2]
+                return (
+                    f". A key ends at the first dot: {base}.{inner}.{kind} is '{suffix}' of the "
+                    f"sample '{base}'; give files names without dots"
+                )
+        return ""
 
     def has(self, suffix: str) -> bool:
         return suffix in self.members
@@ -195,7 +207,11 @@ def _group(
             current = Sample(key)
             current.blocks, loose = loose, []
             if hash(key) in recent or hash(key) in older:
-                current.problem = "duplicate key: another sample of this shard has it too"
+                current.problem = (
+                    "duplicate key: this shard has had a sample of this key already. The files of "
+                    "a sample must lie one after another: write the archive sorted by name "
+                    "(tar --sort=name), or give different samples different keys"
+                )
             recent.add(hash(key))
             if len(recent) >= REMEMBERED:
                 recent, older = set(), recent

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from socialcli import records
 from socialcli.backends import ModelSpec
-from socialcli.config import ModelOptions, option
+from socialcli.config import ModelOptions, check_bounds, option
 from socialcli.errors import SampleFailed, UsageError
 from socialcli.pipeline.stage import Item, Stage
 from socialcli.vision import boxes as geometry
@@ -143,6 +143,7 @@ class AnnotatePoseStage(Stage):
     def load(self, config: Config) -> Loaded:
         from socialcli import backends
 
+        check_bounds(Config, vars(config))
         loaded = Loaded(**{part: backends.load(spec) for part, spec in _specs(config).items()})
         if loaded.face is not None and not hasattr(loaded.face, "detect"):
             raise UsageError(

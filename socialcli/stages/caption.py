@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from socialcli import backends, records
 from socialcli.backends.roles import Generation
-from socialcli.config import ModelOptions, option
+from socialcli.config import ModelOptions, check_bounds, option
 from socialcli.errors import SampleFailed
 from socialcli.pipeline.stage import Item, Stage
 
@@ -81,6 +81,7 @@ class CaptionStage(Stage):
             UsageError: an option outside its range, or a captions file that cannot be read.
             ModelMissing: the checkpoint is not here and could not be fetched.
         """
+        check_bounds(Config, vars(config))
         return backends.load(_spec(config))
 
     def prepare(self, config: Config, sample: Sample) -> Work:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from socialcli import backends, records
-from socialcli.config import ModelOptions, option
+from socialcli.config import ModelOptions, check_bounds, option
 from socialcli.errors import SampleFailed, SampleFiltered, UsageError
 from socialcli.pipeline.stage import Item, Stage
 
@@ -56,6 +56,7 @@ class ExtractEntitiesStage(Stage):
         Raises:
             UsageError: an option that cannot be used. ModelMissing: no spaCy model.
         """
+        check_bounds(Config, vars(config))
         _kinds(config)
         return backends.load(self.models(config)[0])
 

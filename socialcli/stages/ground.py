@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from socialcli import records
 from socialcli.backends import ModelSpec
-from socialcli.config import ModelOptions, option
+from socialcli.config import ModelOptions, check_bounds, option
 from socialcli.errors import SampleFailed, SampleFiltered, UsageError
 from socialcli.pipeline.stage import Item, Stage
 from socialcli.vision import boxes, images
@@ -165,6 +165,7 @@ class GroundStage(Stage):
 
 
 def _check(config: Config) -> None:
+    check_bounds(Config, vars(config))
     if config.query not in ("phrase", "head"):
         raise UsageError(f"--query {config.query}: expected phrase or head")
     if config.phrase_score not in ("max", "mean"):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from socialcli import records
 from socialcli.backends import ModelSpec
-from socialcli.config import ModelOptions, option
+from socialcli.config import ModelOptions, check_bounds, option
 from socialcli.errors import SampleFailed, SampleFiltered
 from socialcli.pipeline.stage import Item, Stage
 from socialcli.stages.ground import MAX_ASPECT
@@ -85,6 +85,7 @@ class SegmentStage(Stage):
     def load(self, config: Config) -> Segmenter:
         from socialcli import backends
 
+        check_bounds(Config, vars(config))
         return backends.load(self.models(config)[0])
 
     def prepare(self, config: Config, sample: Sample) -> Work:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from socialcli import spreadsheets
 from socialcli.backends import BackendInfo, ModelSpec
 from socialcli.errors import SampleFailed, UsageError
 from socialcli.records import Model
@@ -94,10 +95,7 @@ def _read(file: str) -> bytes:
 
 def _rows(file: str, data: bytes) -> list[tuple[str, str]]:
     """(name, caption) of every row, in order; rows with an empty caption are left out."""
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UsageError(f"--captions {file}: not UTF-8 text (byte {error.start})") from None
+    text = spreadsheets.decoded(data, f"--captions {file}")
     suffix = Path(file).suffix.lower()
     if suffix in (".jsonl", ".ndjson"):
         rows = _json_rows(file, text)
@@ -137,11 +135,10 @@ def _table_rows(file: str, text: str, suffix: str) -> list[tuple[str, str]]:
     import csv
     import io
 
-    first = text.partition("\n")[0]
-    tab = suffix == ".tsv" or (suffix == ".txt" and "\t" in first)
+    delimiter, text = spreadsheets.delimited(text, suffix, (*KEY_COLUMNS, *TEXT_COLUMNS))
     csv.field_size_limit(2**24)
     try:
-        table = list(csv.reader(io.StringIO(text, newline=""), delimiter="\t" if tab else ","))
+        table = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter))
     except csv.Error as error:
         raise UsageError(f"--captions {file}: {error}") from None
     table = [row for row in table if any(cell.strip() for cell in row)]
@@ -163,7 +160,8 @@ def _table_rows(file: str, text: str, suffix: str) -> list[tuple[str, str]]:
     for number, row in enumerate(table, 1):
         if len(row) <= max(named, texts):
             raise UsageError(
-                f"--captions {file}, row {number}: {len(row)} columns; is a quote missing?"
+                f"--captions {file}, row {number}: {len(row)} columns, divided by {delimiter!r}; "
+                "is a quote missing, or are they divided by something else (comma, semicolon, tab)?"
             )
         rows.append((row[named], row[texts]))
     return rows

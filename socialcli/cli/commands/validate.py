@@ -91,7 +91,7 @@ def check_shard(
 
     totals.shards += 1
     pictures = 0
-    without: list[str] = []
+    without: list[tuple[str, str]] = []
     try:
         for item in shards.read_all(location):
             if isinstance(item, shards.Damage):
@@ -111,15 +111,16 @@ def check_shard(
             if any(suffix in item.members for suffix in records.IMAGE_SUFFIXES):
                 pictures += 1
             elif item.whole and len(without) < _PENDING:
-                without.append(item.key)
+                without.append((item.key, item.dotted()))
     except SocialcliError as error:
         what = str(error).removeprefix(f"{shards.public(location)}: ")
         yield "", Problem("tar", what, "give an archive that can be read from start to end")
     if pictures:
         totals.bad_samples += len(without)
         totals.bad_members[PICTURE] += len(without)
-        for key in without:
-            yield key, Problem(PICTURE, "missing", "import the sample again, or leave it out")
+        for key, dotted in without:
+            what = f"missing{dotted}"
+            yield key, Problem(PICTURE, what, "import the sample again, or leave it out")
     for part in shards.parts(location):
         yield from (("", problem) for problem in check_beside(part))
 
