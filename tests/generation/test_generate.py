@@ -670,7 +670,7 @@ def test_rows_name_references_beside_them(models, tmp_path, people):
     [
         ("a.csv", "key,text2\n1,x\n", "no column 'prompt'; its first line names key, text2"),
         ("a.csv", "prompt\nx,y\n", "line 2: more cells than the first line has"),
-        ("a.csv", "prompt,seed\nx,-1\n", "line 2: 'seed' is '-1', expected a number"),
+        ("a.csv", "prompt,seed\nx,-2\n", "line 2: 'seed' is '-2', expected a number"),
         ("a.csv", "prompt,key\nx,k\ny,k\n", "line 3: the key 'k' is there twice"),
         ("a.txt", "\n \n", "no prompts in it"),
         ("a.jsonl", '{"prompt": 3}', "line 1: the prompt is no text"),
