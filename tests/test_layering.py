@@ -18,7 +18,8 @@ PACKAGE = Path(__file__).parents[1] / "socialcli"
 # `registry` finds stages, methods, metrics and so on by name: nobody needs an arrow to one.
 MAY: dict[str, str] = {
     "errors": "",
-    "config": "",
+    "config": "errors",
+    "spreadsheets": "errors",
     "randomness": "",
     "registry": "errors",
     "records": "errors",
@@ -26,7 +27,7 @@ MAY: dict[str, str] = {
     "vision": "errors records",
     "networks": "errors",
     "validation": "errors records shards vision",
-    "backends": "errors networks records shards vision",
+    "backends": "errors networks records shards spreadsheets vision",
     "losses": "errors networks vision",
     "diffusion": "errors losses randomness",
     "miniature": "backends errors losses networks records vision",
@@ -34,14 +35,15 @@ MAY: dict[str, str] = {
     "reports": "errors pipeline records shards validation vision",
     "training": "backends config errors networks pipeline randomness records registry shards "
     "vision",
-    "generation": "backends config diffusion errors pipeline records registry shards vision",
+    "generation": "backends config diffusion errors pipeline records registry shards spreadsheets "
+    "vision",
     "stages": "backends config errors pipeline records shards vision",
     "importers": "config errors miniature pipeline records registry shards vision",
     "exporters": "errors records shards validation vision",
     "evaluation": "backends config errors miniature pipeline records reports shards vision",
     "methods": "backends config diffusion errors generation losses networks randomness records "
     "shards training vision",
-    "cli": "backends errors evaluation exporters generation methods pipeline records "
+    "cli": "backends config errors evaluation exporters generation methods pipeline records "
     "registry reports shards training validation vision",
     "benchmarks": "methods miniature pipeline records registry shards training vision",
     "__main__": "cli",
