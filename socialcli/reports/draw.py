@@ -96,10 +96,12 @@ def tint(mask: numpy.ndarray, colour: str) -> Image:
     import numpy
     from PIL import Image
 
-    pixels = numpy.zeros((*mask.shape, 4), numpy.uint8)
-    pixels[..., :3] = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
-    pixels[..., 3] = numpy.where(edge(mask), _EDGE, numpy.where(mask, _FILL, 0))
-    return Image.fromarray(pixels)
+    levels = mask.astype(numpy.uint8)
+    levels[edge(mask)] = 2
+    tinted = Image.new("RGBA", (mask.shape[1], mask.shape[0]), colour)
+    opacity = Image.fromarray(levels).point([0, _FILL, _EDGE] + [0] * 253)
+    tinted.putalpha(opacity)
+    return tinted
 
 
 def tag(canvas: ImageDraw, mark: Mark, scale: Scale) -> None:

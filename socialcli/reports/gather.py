@@ -195,7 +195,7 @@ def write(
         for number, image in enumerate(sheet.pages(found.views, columns, page_size, heading)):
             path = folder / f"sheet-{number:03}.png"
             with shards.publish(str(path)) as stream:
-                image.save(stream, "PNG")
+                image.save(stream, "PNG", compress_level=4)  # a third faster than 6
             sheets.append((f"Sheet {number + 1}", path.name))
             yield str(path)
     if shown < total:

@@ -245,6 +245,13 @@ def test_labels_avoid_each_other():
             assert marks._common(a, b) == 0
 
 
+def test_a_name_is_cut_where_it_ends_to_fit():
+    for name in ("short", "x" * 100, "wide and narrow " * 20):
+        fitted = marks._fitted(name, 10, 120.0, lambda words, size: 6.0 * len(words))
+        assert len(fitted) * 6.0 <= 120
+        assert fitted == name or (fitted.endswith("…") and len(fitted) >= 19)
+
+
 # ------------------------------------------------------------- painting
 
 
