@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -33,10 +33,12 @@ class Importer(Part, base=True):
         config_type: a dataclass of options (`socialcli.config`); ``source`` is the positional
             argument.
         VERSION: raised whenever the same options give other results.
+        remarks: what `entries` found out that a user should hear, one line each.
     """
 
     config_type: type
     VERSION: int = 1
+    remarks: Sequence[str] = ()
 
     @abc.abstractmethod
     def entries(self, config: Any) -> Iterator[Entry]:

@@ -7,6 +7,8 @@ numbers mean. `frame` decides it per picture, and `Frame` turns points, boxes an
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import os
 import re
 import stat
@@ -134,6 +136,34 @@ def source_folder(source: str) -> Path:
 def check_frame(value: str) -> None:
     if value not in FRAMES:
         raise UsageError(f"--frame {value}: expected one of {', '.join(FRAMES)}")
+
+
+def located(root: Path, name: str) -> str | None:
+    """The path below ``root`` of a picture that an annotation file names, None where there is none.
+
+    Other tools write backslashes (from Windows), other capitals, the place on the annotator's own
+    machine, or an address: then the name's last part is looked for in ``root`` itself.
+    """
+    slashed = name.replace("\\", "/")
+    outside = slashed.startswith("/") or ".." in slashed.split("/") or ":" in slashed.split("/")[0]
+    for path in [slashed.rpartition("/")[2].partition("?")[0]] if outside else [name, slashed]:
+        if path and "\0" not in path and (root / path).is_file():
+            return path
+        folder, _, base = path.rpartition("/")
+        found = _by_folded_name(root / folder).get(base.casefold(), [])
+        if len(found) == 1:
+            return f"{folder}/{found[0]}" if folder else found[0]
+    return None
+
+
+@functools.lru_cache(maxsize=64)
+def _by_folded_name(folder: Path) -> dict[str, list[str]]:
+    """Folded name -> the files of a folder that are called so, in whatever capitals."""
+    found: dict[str, list[str]] = {}
+    with contextlib.suppress(OSError):
+        for entry in os.scandir(folder):
+            found.setdefault(entry.name.casefold(), []).append(entry.name)
+    return found
 
 
 def read_file(root: Path, relative: str, limit: int = images.MAX_BYTES) -> bytes:

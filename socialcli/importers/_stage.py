@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from socialcli.errors import SampleFailed
@@ -60,6 +60,11 @@ class ImportStage(Stage, base=True):
     @property
     def command(self) -> str:
         return f"import {self.name}"
+
+    @property
+    def remarks(self) -> Sequence[str]:
+        """What was found out when the entries were counted."""
+        return self.importer.remarks
 
     def numbered(self, config: dict[str, Any]) -> bool:
         return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -48,7 +49,7 @@ class Work:
     license: str
     annotations: list[dict[str, Any]] = field(default_factory=list)
     captions: list[str] = field(default_factory=list)
-    labels: dict[int, str] = field(default_factory=dict)  # category id -> name
+    labels: dict[Any, str] = field(default_factory=dict)  # category id -> name
     people: frozenset[int] = frozenset()  # categories with COCO's 17 keypoints
 
 
@@ -74,9 +75,10 @@ class CocoImporter(Importer):
                 bodies[part] = _load(file)
         body = bodies["instances"]
         folder = _find_pictures(root, main, split, body["images"], config)
+        self.remarks = _unknown(bodies, main)
         annotations = _by_image(bodies)
         texts = _captions_by_image(bodies)
-        labels = {c["id"]: str(c["name"]) for c in body.get("categories", [])}
+        labels = {c["id"]: str(c.get("name", "")) for c in body.get("categories") or []}
         people = _keypoint_categories(bodies)
         licenses = {x.get("id"): _license(x) for x in body.get("licenses") or []}
         names = [str(image["file_name"]) for image in body["images"]]
@@ -89,7 +91,11 @@ class CocoImporter(Importer):
                 license=licenses.get(image.get("license"), ""),
                 annotations=found,
                 captions=texts.get(image["id"], []),
-                labels={a["category_id"]: labels.get(a["category_id"], "") for a in found},
+                labels={
+                    a["category_id"]: labels[a["category_id"]]
+                    for a in found
+                    if a.get("category_id") in labels
+                },
                 people=people,
             )
             yield Entry(key, work)
@@ -106,9 +112,9 @@ class CocoImporter(Importer):
         """
         work: Work = entry.work
         image = work.image
-        picture = _picture.read(
-            Path(work.folder), str(image["file_name"]), check_pixels=config.check_pixels
-        )
+        folder, stated = Path(work.folder), str(image["file_name"])
+        path = _picture.located(folder, stated) or stated
+        picture = _picture.read(folder, path, check_pixels=config.check_pixels)
         size = _size(image)
         frame = _picture.frame(picture.facts, size, config.frame)
         width, height = picture.facts.width, picture.facts.height
@@ -121,7 +127,7 @@ class CocoImporter(Importer):
         dropped: list[dict[str, Any]] = []
         crowd: list[int] = []
         for number, annotation in enumerate(work.annotations, start=1):
-            name = annotation.get("id", number)
+            name = number if annotation["id"] is None else annotation["id"]
             mask = None
             if annotation.get("segmentation"):
                 try:
@@ -132,16 +138,20 @@ class CocoImporter(Importer):
             if box is None:
                 dropped.append({"annotation": name, "what": "all", "why": "its box has no area"})
                 continue
-            label = work.labels.get(annotation["category_id"], "")
+            category = annotation.get("category_id")
+            label = work.labels.get(category, "")
+            if category not in work.labels:
+                why = "no category" if category is None else f"no category has the id {category}"
+                dropped.append({"annotation": name, "what": "label", "why": why})
             boxes.boxes.append(records.Box(number, box, label))
             extra["annotations"][str(number)] = name
             if mask is not None and config.masks:
                 masks.masks.append(records.Mask(number, rle.encode(mask), box=number))
             if annotation.get("iscrowd"):
                 crowd.append(number)
-            elif label == PERSON or annotation["category_id"] in work.people:
+            elif label == PERSON or category in work.people:
                 person = records.Person(len(people.people) + 1, box=number)
-                if annotation["category_id"] in work.people:
+                if category in work.people:
                     person.keypoints = _keypoints(annotation.get("keypoints"), frame)
                 people.people.append(person)
         if crowd:
@@ -149,7 +159,7 @@ class CocoImporter(Importer):
         if dropped:
             extra["dropped"] = dropped
         if size is not None and size not in (picture.facts.stored_size, (width, height)):
-            extra["annotated_size"] = list(size)
+            extra["annotated_size"] = [int(v) if v == v // 1 else v for v in size]
         for source in ("flickr_url", "coco_url"):
             if image.get(source):
                 extra["url"] = str(image[source])
@@ -197,17 +207,61 @@ def _load(file: Path) -> dict[str, Any]:
         body = json.loads(file.expanduser().read_bytes())
         if not isinstance(body, dict) or not isinstance(body["images"], list):
             raise ValueError("no list called images")
+        for image in body["images"]:
+            image["id"] = _id(image["id"])
         seen = {image["id"] for image in body["images"] if image["file_name"]}
         if len(seen) != len(body["images"]):
             raise ValueError("two images have one id")
-        for annotation in body.setdefault("annotations", []):
-            if annotation["image_id"] is None:
-                raise ValueError("an annotation without image_id")
+        body["annotations"] = body.get("annotations") or []
+        for annotation in body["annotations"]:
+            for name in ("id", "image_id", "category_id"):
+                if annotation.setdefault(name, None) is not None:
+                    annotation[name] = _id(annotation[name])
+        for category in body.get("categories") or []:
+            category["id"] = _id(category["id"])
     except OSError as error:
         raise UsageError(f"{file}: cannot be read ({error.strerror or error})") from None
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UsageError(f"{file}: not COCO JSON ({type(error).__name__}: {error})") from None
     return body
+
+
+def _id(value: Any) -> int | str:
+    """An id as a number where it is one: some tools write "9" or 9.0 in one place and 9 in another.
+
+    Raises:
+        TypeError: neither text nor a number.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise TypeError(f"an id is a number or text, not {value!r}")
+    if isinstance(value, str):
+        text = value.strip()
+        return int(text) if text.removeprefix("-").isdecimal() and len(text) < 20 else value
+    return int(value) if value == value // 1 else str(value)
+
+
+def _unknown(bodies: dict[str, dict[str, Any]], main: Path) -> list[str]:
+    """A line for each file some of whose annotations belong to no picture of the instances.
+
+    Raises:
+        UsageError: none of the instances' annotations does.
+    """
+    pictures = {image["id"] for image in bodies["instances"]["images"]}
+    found = []
+    for part, body in bodies.items():
+        lost = [a for a in body["annotations"] if a["image_id"] not in pictures]
+        if not lost:
+            continue
+        example = f"image_id {lost[0]['image_id']!r}; the first picture is {next(iter(pictures))!r}"
+        what = f"{len(lost):,} of its {len(body['annotations']):,} {part} annotations"
+        if part == "instances" and len(lost) == len(body["annotations"]):
+            raise UsageError(
+                f"{main}: {what} belong to a picture that it does not have ({example})"
+            )
+        found.append(
+            f"{main.parent}: {what} are left out: their pictures are not in it ({example})"
+        )
+    return found
 
 
 def _find_pictures(
@@ -223,7 +277,7 @@ def _find_pictures(
     folders = [folder for folder in dict.fromkeys(candidates) if folder.is_dir()]
     for image in images:
         for folder in folders:
-            if (folder / str(image["file_name"])).is_file():
+            if _picture.located(folder, str(image["file_name"])) is not None:
                 return folder
     raise UsageError(
         f"{config.source}: none of the {len(images)} pictures found in "
@@ -236,14 +290,14 @@ def _by_image(bodies: dict[str, dict[str, Any]]) -> dict[Any, list[dict[str, Any
     grouped: dict[Any, list[dict[str, Any]]] = {}
     by_id: dict[Any, dict[str, Any]] = {}
     for annotation in bodies["instances"]["annotations"]:
-        if "category_id" in annotation:
-            grouped.setdefault(annotation["image_id"], []).append(annotation)
-            by_id[annotation.get("id")] = annotation
+        grouped.setdefault(annotation["image_id"], []).append(annotation)
+        if annotation["id"] is not None:
+            by_id[annotation["id"]] = annotation
     for person in bodies.get("person_keypoints", {}).get("annotations", []):
         instance = by_id.get(person.get("id"))
         if instance is not None and instance["image_id"] == person["image_id"]:
             instance["keypoints"] = person.get("keypoints")
-        elif "category_id" in person:
+        elif person["category_id"] is not None:
             grouped.setdefault(person["image_id"], []).append(person)
     return grouped
 
@@ -260,7 +314,13 @@ def _captions_by_image(bodies: dict[str, dict[str, Any]]) -> dict[Any, list[str]
 def _keypoint_categories(bodies: dict[str, dict[str, Any]]) -> frozenset[int]:
     categories = [c for body in bodies.values() for c in body.get("categories") or []]
     wanted = list(records.COCO_KEYPOINTS)
-    return frozenset(c["id"] for c in categories if c.get("keypoints") == wanted)
+    return frozenset(c["id"] for c in categories if _plain_names(c.get("keypoints")) == wanted)
+
+
+def _plain_names(names: Any) -> list[str]:
+    """Names of keypoints in one spelling: ``Left Eye`` is ``left_eye``."""
+    listed = names if isinstance(names, list) else []
+    return [str(name).strip().lower().replace(" ", "_").replace("-", "_") for name in listed]
 
 
 def _license(entry: dict[str, Any]) -> str:
@@ -269,8 +329,12 @@ def _license(entry: dict[str, Any]) -> str:
 
 
 def _size(image: dict[str, Any]) -> tuple[float, float] | None:
-    width, height = image.get("width"), image.get("height")
-    return (width, height) if isinstance(width, int) and isinstance(height, int) else None
+    """(width, height) that the file states; None where it states none: 0 or -1 is no size."""
+    try:
+        width, height = float(image["width"]), float(image["height"])
+    except (KeyError, TypeError, ValueError):
+        return None
+    return (width, height) if 0 < width < math.inf and 0 < height < math.inf else None
 
 
 def _box(annotation: dict[str, Any], frame: _picture.Frame, mask: Any) -> records.XYXY | None:

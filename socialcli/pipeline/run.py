@@ -63,10 +63,12 @@ def carry_out(plan: Plan, options: RunOptions) -> Stats:
         SocialcliError: it could not be carried out, or more samples failed than
             ``max_error_rate`` allows.
     """
+    report = Report(options.log_json, options.quiet)
+    for remark in planning.stage(plan).remarks:
+        report.warn(remark)
     if options.dry_run:
         _print_plan(plan)
         return Stats()
-    report = Report(options.log_json, options.quiet)
     return execute(plan, options.engine, _pairs(options.engine_option), report)
 
 

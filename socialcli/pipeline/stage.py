@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar
 
@@ -75,6 +75,11 @@ class Stage(Part, base=True):
         SampleFiltered instance."""
 
     # --- what only adapters change ---
+
+    @property
+    def remarks(self) -> Sequence[str]:
+        """What a user should hear before the run, one line each."""
+        return ()
 
     def numbered(self, config: dict[str, Any]) -> bool:
         """Whether tasks are ranges of numbered entries (pictures, prompts), and not shards."""
