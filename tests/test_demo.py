@@ -78,7 +78,7 @@ def test_the_report_has_it_all(demo: Path) -> None:
     assert "4 sources" in page or "4 pictures" in page
     for shown in ("Agreement", "SSR-Encoder", "feedback", "Scores", "pseudo-word"):
         assert shown in page
-    assert page.count('<p class="shown"><img') == 3
+    assert page.count('<p class="shown" tabindex="0"><img') == 3
     links = ["../scores/tuned/index.html"]
     if importlib.util.find_spec("mediapipe"):  # which is not built for every Python
         links.append("../photographs/report/index.html")

@@ -77,8 +77,8 @@ def lost_card(entry: dict[str, str]) -> str:
     status, stage, reason = (entry.get(name) or "" for name in ("status", "stage", "reason"))
     heading = f"{status or 'failed'}{f' in {stage}' if stage else ''}"
     return (
-        f'<div class="shot none"><p><b>{told(heading)}</b></p></div><div class="about">'
-        f'<p class="problem">{told(reason[:MOST_TEXT]) or "no reason was noted"}</p>'
+        f'<div class="shot none"><p><b>{told(heading)}</b></p>'
+        f'<p>{told(reason[:MOST_TEXT]) or "no reason was noted"}</p></div><div class="about">'
         f"{_key(entry.get('key') or '(no key)', entry.get('shard') or '')}</div>"
     )
 

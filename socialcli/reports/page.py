@@ -225,7 +225,7 @@ def _browser(report: Report) -> Iterator[str]:
     yield "; the contact sheets do not.</p></noscript>" if report.sheets else ".</p></noscript>"
     yield '<a class="skip" href="#after-samples">Skip the samples</a>'
     yield '<div class="tools" id="tools"><input type="search" id="words" '
-    yield 'placeholder="words in caption, labels, key, reason" aria-label="Search in all samples">'
+    yield 'placeholder="search all samples" aria-label="Search captions, labels, keys and reasons">'
     yield '<select id="has" aria-label="Filter"><option value="">all samples</option>'
     for group, sign in (("with", ""), ("without", "-")):
         yield f'<optgroup label="{group}">'

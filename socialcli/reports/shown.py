@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from html import escape
 from typing import TYPE_CHECKING
 
@@ -42,14 +43,16 @@ def section(name: str, suffix: str, data: bytes) -> str:
             raise ValueError(str(error)) from None
         coded = base64.b64encode(data).decode("ascii")
         return (
-            f'{heading}<p class="shown"><img alt="{told(name)}" width="{width}" height="{height}" '
+            f'{heading}<p class="shown" tabindex="0"><img alt="{told(name)}" width="{width}" height="{height}" '
             f'src="data:{kind};base64,{coded}"></p>\n'
         )
     from markdown_it import MarkdownIt
 
     # Raw HTML stays text; pictures and links would lead out of the page, which may not load any.
     reader = MarkdownIt("commonmark", {"html": False}).enable("table").disable(["image", "link"])
-    return f'{heading}<div class="shown">{reader.render(data.decode("utf-8"))}</div>\n'
+    table = reader.render(data.decode("utf-8"))
+    table = re.sub(r"<th([^>]*)></th>", r"<td\1></td>", table)  # a heading without words is none
+    return f'{heading}<div class="shown" tabindex="0">{table}</div>\n'
 
 
 def _lighter(image: Image) -> bytes:
