@@ -56,6 +56,7 @@ class Work:
 class CocoImporter(Importer):
     """See `Importer`."""
 
+    VERSION = 2
     config_type = Config
 
     def entries(self, config: Config) -> Iterator[Entry]:

@@ -59,6 +59,7 @@ class Work:
 class GazefollowImporter(Importer):
     """See `Importer`."""
 
+    VERSION = 2
     config_type = Config
 
     def entries(self, config: Config) -> Iterator[Entry]:

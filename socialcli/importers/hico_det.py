@@ -55,6 +55,7 @@ class Work:
 class HicoDetImporter(Importer):
     """See `Importer`."""
 
+    VERSION = 2
     config_type = Config
 
     def entries(self, config: Config) -> Iterator[Entry]:

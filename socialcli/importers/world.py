@@ -31,6 +31,7 @@ class Config:
 class WorldImporter(Importer):
     """See `Importer`."""
 
+    VERSION = 2
     config_type = Config
 
     def entries(self, config: Config) -> Iterator[Entry]:

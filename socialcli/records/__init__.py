@@ -14,6 +14,8 @@ Conventions, said once and meant everywhere
       kind within one sample, and survives every filter: dropping box 2 leaves box 3 box 3.
     * **Provenance.** Every member a stage writes carries ``model`` objects that say which backend,
       checkpoint, revision and options made it. Ground truth says ``{"backend": "ground-truth"}``.
+    * **Sources.** Every box, mask, person, face, skeleton, gaze and interaction says in ``source``
+      whether it is an annotation or which backend made it (`socialcli.records.sources`).
 
 A sample ``KEY`` may have these members (`docs/records.md` shows one of each):
 
@@ -36,7 +38,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, Any, TypedDict
 
-from socialcli.records import limits
+from socialcli.records import limits, sources
 from socialcli.records.arrays import (
     IDENTITY,
     dump_identity,
@@ -144,13 +146,14 @@ class Entities:
 
 @dataclass
 class Box:
-    """One detected box; ``entity`` links to `Entity.id` (None when nothing names it)."""
+    """One box; ``entity`` links to `Entity.id` (None when nothing names it)."""
 
     id: limits.Id
     xyxy: XYXY
     label: limits.Text = ""
     entity: limits.Id | None = None
     score: limits.Score | None = None
+    source: limits.SomeName | None = None  # of every part: see `socialcli.records.sources`
 
 
 @dataclass
@@ -184,6 +187,7 @@ class Mask:
     entity: limits.Id | None = None
     iou: limits.Score | None = None
     stability: limits.Score | None = None
+    source: limits.SomeName | None = None
 
 
 @dataclass
@@ -198,11 +202,16 @@ class Masks:
 
 @dataclass
 class Face:
-    """A face box, with five landmarks (`FACE_LANDMARKS`) where the detector gives them."""
+    """A face box, with five landmarks (`FACE_LANDMARKS`) where the detector gives them.
+
+    ``landmarks_source`` is set only where the landmarks are not from the face's own ``source``.
+    """
 
     xyxy: XYXY
     score: limits.Score | None = None
     landmarks: Annotated[list[Point], limits.FIVE] | None = None
+    source: limits.SomeName | None = None
+    landmarks_source: limits.SomeName | None = None
 
 
 @dataclass
@@ -212,6 +221,7 @@ class Keypoints:
     points: Annotated[list[Keypoint], limits.ITEMS]
     scores: Annotated[list[limits.Number], limits.ITEMS] | None = None
     layout: limits.SomeName = "coco17"
+    source: limits.SomeName | None = None
 
 
 @dataclass
@@ -227,6 +237,7 @@ class Gaze:
     inside: bool | None = None
     score: limits.Score | None = None
     points: Annotated[list[Point], limits.ITEMS] | None = None
+    source: limits.SomeName | None = None
 
 
 @dataclass
@@ -234,7 +245,8 @@ class Person:
     """One person: every part is optional, because every part has its own detector.
 
     ``identity`` names who it is where the data knows (ground truth); the embedding of the face is
-    in ``KEY.identity.npy`` under this person's ``id``.
+    in ``KEY.identity.npy`` under this person's ``id``. ``source`` says who found the person;
+    ``head_source`` is set only where the head box is not from there.
     """
 
     id: limits.Id
@@ -246,6 +258,8 @@ class Person:
     keypoints: Keypoints | None = None
     gaze: Gaze | None = None
     identity: limits.Text | None = None
+    source: limits.SomeName | None = None
+    head_source: limits.SomeName | None = None
 
 
 @dataclass
@@ -275,6 +289,7 @@ class Interaction:
     object_label: limits.Text = ""
     hoi: limits.Id | None = None
     score: limits.Score | None = None
+    source: limits.SomeName | None = None
 
 
 @dataclass
@@ -340,5 +355,5 @@ __all__ = [
     "Face", "Gaze", "Generated", "Interaction", "Interactions", "Keypoint", "Keypoints", "Mask",
     "Masks", "Meta", "Model", "People", "Person", "Point", "Refused", "Shown", "Triple", "Vector",
     "dump", "dump_identity", "dump_npy", "identity_array", "limits", "load", "load_identity",
-    "load_npy",
+    "load_npy", "sources",
 ]  # fmt: skip

@@ -6,7 +6,6 @@ The types in `socialcli.records` cannot say this. What needs a second member, or
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -16,13 +15,17 @@ LISTS = ("entities", "boxes", "masks", "people", "interactions")  # fields whose
 COCO17 = 17  # keypoints of the layout coco17
 
 
-def free_id(taken: Iterable[int]) -> int:
-    """An id for something new: one above the highest, or the lowest free one near the limit."""
+def free_ids(taken: Iterable[int]) -> Iterator[int]:
+    """Ids for new things: those above the highest, then near the limit the lowest free ones."""
     used = set(taken)
     above = max(used, default=0) + 1
-    if above <= limits.MAX_WHOLE:
-        return above
-    return next(number for number in itertools.count(1) if number not in used)
+    yield from range(above, limits.MAX_WHOLE + 1)
+    yield from (number for number in range(1, above) if number not in used)
+
+
+def free_id(taken: Iterable[int]) -> int:
+    """An id for something new (`free_ids`)."""
+    return next(free_ids(taken))
 
 
 def inconsistencies(record: Any) -> Iterator[str]:

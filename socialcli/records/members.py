@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from socialcli.errors import SampleFailed
-from socialcli.records import limits
+from socialcli.records import limits, sources
 from socialcli.records.consistency import inconsistencies
 
 SCHEMA_VERSION = 1
@@ -70,13 +70,15 @@ def _plain(value: Any) -> Any:
 
 
 def dump(record: Any) -> bytes:
-    """One record as UTF-8 JSON: the same record always gives the same bytes."""
-    body = {"schema": SCHEMA_VERSION, **_plain(record)}
+    """One record as UTF-8 JSON: the same record always gives the same bytes. Every part says its
+    source (`socialcli.records.sources`)."""
+    body = {"schema": SCHEMA_VERSION, **_plain(sources.stated(record))}
     return json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
 
 
 def load(kind: type[Record], data: bytes, where: str = "") -> Record:
-    """Parse one member into its dataclass; unknown fields are ignored so that newer files load.
+    """Parse one member into its dataclass; unknown fields are ignored so that newer files load,
+    and every part says its source, in members of older versions too.
 
     Args:
         where: the member's name in messages.
@@ -100,7 +102,7 @@ def load(kind: type[Record], data: bytes, where: str = "") -> Record:
         version = _version.decode(data).schema
         record: Record | None = None
         if version == SCHEMA_VERSION:
-            record = _decoder(kind).decode(data)  # type: ignore[arg-type]
+            record = sources.stated(_decoder(kind).decode(data))  # type: ignore[arg-type]
     except RecursionError:  # brackets that do not match
         raise Refused(where, too_deep) from None
     except msgspec.ValidationError as error:

@@ -1,6 +1,7 @@
 """annotate-pose, step by step: a `Scene` is one picture's people while they are being completed.
 
-Every step fills in what is missing and leaves what is there. Steps take all scenes of a batch, so
+Every step fills in what is missing and leaves what is there; what it adds names its ``source``
+(`socialcli.records.sources`). Steps take all scenes of a batch, so
 that a model sees the batch at once; a scene with a ``problem`` is left out of the steps after it.
 """
 
@@ -15,6 +16,8 @@ from socialcli import records
 from socialcli.errors import SampleFailed
 from socialcli.records import Face, Model, Person
 from socialcli.records.consistency import free_id
+from socialcli.records.sources import is_annotation, of
+from socialcli.stages import _annotated
 from socialcli.vision import boxes as geometry
 from socialcli.vision import people as who
 
@@ -53,16 +56,11 @@ class Scene:
         taken = [p.id for p in self.people] + list(self.rows)
         self.people.append(replace(person, id=free_id(taken)))
 
-    def credit(self, role: str, model: Model, had: list[int], gained: bool) -> None:
-        """Record who made a part; values kept from before are named with who made those."""
-        before = self.models.get(role)
-        if had and not gained and before is not None:
+    def credit(self, role: str, model: Model, had: bool, gained: bool) -> None:
+        """Record which model made a part, unless everyone had it before."""
+        if had and not gained and role in self.models:
             return
-        model = replace(model, role=role)
-        if had:
-            kept = {"backend": before.backend if before else "unknown", "people": sorted(had)}
-            model = replace(model, options={**model.options, "kept": kept})
-        self.models[role] = model
+        self.models[role] = replace(model, role=role)
 
 
 def scenes(config: Config, asked: set[str], loaded: Loaded, work: list[Work]) -> list[Scene]:
@@ -71,6 +69,7 @@ def scenes(config: Config, asked: set[str], loaded: Loaded, work: list[Work]) ->
     Where a picture has neither, a keypoint backend that finds people itself is asked.
     """
     made = [_scene(one, asked if config.replace else set()) for one in work]
+    pose = of(loaded.pose.model) if loaded.pose is not None else ""
     for scene in made:
         _add_bodies(scene)
     if hasattr(loaded.pose, "people"):
@@ -82,7 +81,7 @@ def scenes(config: Config, asked: set[str], loaded: Loaded, work: list[Work]) ->
                 if index in placed:
                     placed[index].xyxy = xyxy
                 else:
-                    scene.add(Person(0, xyxy=xyxy))
+                    scene.add(Person(0, xyxy=xyxy, source=pose))
     return made
 
 
@@ -99,14 +98,27 @@ def _scene(work: Work, again: set[str]) -> Scene:
     drop = {"identity": "face", "pose": "keypoints", "gaze": "gaze"}
     for part in again & set(drop):
         for person in scene.people:
-            setattr(person, drop[part], None)
-        for role in {part, drop[part]} & set(scene.models):
-            del scene.models[role]
+            value = getattr(person, drop[part])
+            if value is not None and not is_annotation(value):
+                setattr(person, drop[part], None)
+        if not any(getattr(person, drop[part]) for person in scene.people):
+            for role in {part, drop[part]} & set(scene.models):
+                del scene.models[role]
     return scene
 
 
 def _add_bodies(scene: Scene) -> None:
-    """Person boxes become people, or go to people without a body whose head is there."""
+    """Person boxes become people, or go to people without a body whose head is there.
+
+    A person is of the entity that their box is of; without a box, of one that is still there.
+    """
+    entities, boxes = scene.work.entities, scene.work.boxes
+    named = {box.id: box.entity for box in boxes.boxes} if boxes else {}
+    for person in scene.people:
+        if person.box in named:
+            person.entity = named[person.box]
+        elif entities is not None and person.entity not in entities:
+            person.entity = None
     claimed = {p.box for p in scene.people}
     taken = [body for p in scene.people if (body := scene.body(p)) is not None]
     free = [
@@ -122,7 +134,7 @@ def _add_bodies(scene: Scene) -> None:
             person.box = box.id
             person.entity = person.entity if person.entity is not None else box.entity
         else:
-            scene.add(Person(0, box=box.id, entity=box.entity))
+            scene.add(Person(0, box=box.id, entity=box.entity, source=box.source))
 
 
 def _place_bodies(scene: Scene, bodies: list[XYXY]) -> dict[int, Person]:
@@ -144,25 +156,30 @@ def _sound(made: Iterable[Scene]) -> list[Scene]:
 def add_faces(config: Config, loaded: Loaded, made: list[Scene]) -> None:
     """Detected faces go to the people they fit; those left over are people of their own."""
     made = _sound(made)
+    source = of(loaded.face.model)
     found = loaded.face.detect([s.work.image for s in made]) if made else []
     for scene, faces in zip(made, found, strict=True):
-        had = [p.id for p in scene.people if p.face is not None]
+        had = any(p.face is not None for p in scene.people)
         bodies = [scene.body(p) for p in scene.people]
         matched = who.match_faces(faces, scene.people, bodies)
         people, gained = list(scene.people), False
-        for number, face in enumerate(faces):
+        for number, one in enumerate(faces):
+            face = replace(one, source=source)
             if number not in matched:
-                scene.add(Person(0, face=face))
+                scene.add(Person(0, face=face, source=source))
                 gained = True
                 continue
             person = people[matched[number]]
             if person.face is None:
                 person.face, gained = face, True
             elif person.face.landmarks is None:
-                person.face = replace(person.face, landmarks=face.landmarks)
+                person.face = replace(
+                    person.face, landmarks=face.landmarks, landmarks_source=source
+                )
         for person in scene.people:
             if person.head is None and person.face is not None:
                 person.head = who.head_of(person.face.xyxy)
+                person.head_source = source if source != person.source else None
         scene.credit("face", loaded.face.model, had, gained)
         _keep_largest(scene, config.max_people)
 
@@ -189,7 +206,7 @@ def add_identities(loaded: Loaded, made: list[Scene]) -> None:
     faces = [[p.face for p in people] for people in wanted]
     found = loaded.identity.embed([s.work.image for s in made], faces) if made else []
     for scene, people, rows in zip(made, wanted, found, strict=True):
-        had = list(scene.rows)
+        had = bool(scene.rows)
         if not numpy.isfinite(rows).all():
             scene.problem = SampleFailed("an identity embedding is not finite; try --dtype float32")
             continue
@@ -232,11 +249,12 @@ def add_keypoints(loaded: Loaded, made: list[Scene]) -> None:
         wanted.append([(p, r) for p, r in regions if r is not None and geometry.area(r) > 0])
     asked = [[region for _, region in mine] for mine in wanted]
     found = loaded.pose.estimate([s.work.image for s in made], asked) if made else []
+    source = of(loaded.pose.model)
     for scene, mine, skeletons in zip(made, wanted, found, strict=True):
-        had = [p.id for p in scene.people if p.keypoints is not None]
+        had = any(p.keypoints is not None for p in scene.people)
         for (person, _), keypoints in zip(mine, skeletons, strict=True):
             if keypoints is not None and who.is_theirs(keypoints, person.head):
-                person.keypoints = keypoints
+                person.keypoints = replace(keypoints, source=source)
         gained = any(person.keypoints is not None for person, _ in mine)
         scene.credit("pose", loaded.pose.model, had, gained)
 
@@ -258,12 +276,13 @@ def add_gaze(loaded: Loaded, made: list[Scene]) -> None:
         heads.append(seen if any(p.gaze is None for p in seen) else [])
     asked = [[geometry.clip(p.head) for p in mine if p.head] for mine in heads]
     found = loaded.gaze.gaze([s.work.image for s in made], asked) if made else []
+    source = of(loaded.gaze.model)
     for scene, mine, gazes in zip(made, heads, found, strict=True):
-        had = [p.id for p in scene.people if p.gaze is not None]
+        had = any(p.gaze is not None for p in scene.people)
         gained = False
         for person, gaze in zip(mine, gazes, strict=True):
             if person.gaze is None and gaze is not None:
-                person.gaze, gained = gaze, True
+                person.gaze, gained = replace(gaze, source=source), True
         scene.credit("gaze", loaded.gaze.model, had, gained)
 
 
@@ -280,7 +299,9 @@ def add_interactions(loaded: Loaded, made: list[Scene]) -> None:
         if isinstance(interactions, SampleFailed):
             scene.problem = interactions
         else:
-            scene.interactions = interactions
+            scene.interactions = _annotated.interactions(
+                scene.work.interactions, interactions, of(loaded.interaction.model)
+            )
 
 
 def _record(scene: Scene) -> records.People:

@@ -55,7 +55,7 @@ class Config(ModelOptions):
     )
     max_people: int = option(50, "Largest people kept in a picture; 0 keeps all.", at_least=0)
     replace: bool = option(
-        False, "Annotate again what people.json already has, instead of keeping it."
+        False, "Estimate again what earlier runs estimated; annotations of the data always stay."
     )
 
 
@@ -69,6 +69,7 @@ class Work:
     boxes: records.Boxes | None
     interactions: records.Interactions | None
     identity: numpy.ndarray | None
+    entities: frozenset[int] | None = None  # their ids
 
 
 @dataclass
@@ -159,8 +160,10 @@ class AnnotatePoseStage(Stage):
     def prepare(self, config: Config, sample: Sample) -> Work:
         boxes = sample.record(records.Boxes) if sample.has("boxes.json") else None
         kinds: dict[int, str] = {}
+        entities = None
         if sample.has("entities.json"):
             kinds = {e.id: e.kind for e in sample.record(records.Entities).entities}
+            entities = frozenset(kinds)
         # What the caption calls a person is one; a box no entity names goes by its label.
         bodies = [
             b
@@ -176,7 +179,7 @@ class AnnotatePoseStage(Stage):
         image = images.decode(sample.picture())
         if max(image.size) > MAX_ASPECT * min(image.size):
             raise SampleFailed(f"picture of {image.width}x{image.height} pixels is too narrow")
-        return Work(image, people, bodies, boxes, known, identity)
+        return Work(image, people, bodies, boxes, known, identity, entities)
 
     def process(
         self, config: Config, loaded: Loaded, items: list[Item]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from socialcli import records
@@ -79,6 +79,9 @@ class Work:
     image: Image | None
     targets: list[Target]
     kept: bytes = b""
+    annotated: list[records.Box] = field(default_factory=list)
+    taken: list[int] = field(default_factory=list)  # ids that boxes have or had
+    kinds: dict[int, str] = field(default_factory=dict)  # entity -> person, animal or object
 
 
 class GroundStage(Stage):
@@ -86,7 +89,7 @@ class GroundStage(Stage):
 
     READS = ("entities.json",)
     WRITES = ("boxes.json",)
-    VERSION = 1
+    VERSION = 2
     config_type = Config
 
     def models(self, config: Config) -> list[ModelSpec]:
@@ -115,19 +118,28 @@ class GroundStage(Stage):
     def prepare(self, config: Config, sample: Sample) -> Work:
         if config.keep_existing and sample.has("boxes.json"):
             return Work(None, [], sample.members["boxes.json"])
+        entities = records.Entities()
         if config.classes is not None:
             targets = [Target(c, c, None, kind_of(c), 0) for c in _classes(config)]
         else:
+            entities = sample.record(records.Entities)
             targets = [
                 Target(
                     e.text if config.query == "phrase" else e.head, e.head, e.id, e.kind, e.count
                 )
-                for e in sample.record(records.Entities).entities
+                for e in entities.entities
             ]
         image = images.decode(sample.picture())
         if max(image.size) > MAX_ASPECT * min(image.size):
             raise SampleFailed(f"picture of {image.width}x{image.height} pixels is too narrow")
-        return Work(image, targets)
+        known = sample.record(records.Boxes).boxes if sample.has("boxes.json") else []
+        return Work(
+            image,
+            targets,
+            annotated=_annotated(config, known, entities),
+            taken=[box.id for box in known],
+            kinds={e.id: e.kind for e in entities.entities},
+        )
 
     def process(
         self, config: Config, loaded: Grounder, items: list[Item]
@@ -158,7 +170,7 @@ class GroundStage(Stage):
             link = _by_kind if kinds else _by_phrase
             try:
                 chosen = link(config, targets, queries, answers.get(i, []))
-                results.append(_member(config, loaded, item.work.image, chosen))
+                results.append(_member(config, loaded, item.work, chosen))
             except (SampleFailed, SampleFiltered) as error:
                 results.append(error)
         return results
@@ -191,9 +203,35 @@ def _classes(config: Config) -> list[str]:
     return [name.strip() for name in (config.classes or "").split(",") if name.strip()]
 
 
+def _annotated(
+    config: Config, known: list[records.Box], entities: records.Entities
+) -> list[records.Box]:
+    """The annotated boxes. What names them is believed where the entities are annotations too;
+    ids of entities that a parser has found since mean something else."""
+    annotated = [box for box in known if records.sources.is_annotation(box)]
+    if config.classes is not None:
+        return annotated
+    believed = records.sources.of(entities.model) == records.sources.ANNOTATION
+    ids = {e.id for e in entities.entities} if believed else set()
+    return [box if box.entity in ids else replace(box, entity=None) for box in annotated]
+
+
 def _member(
-    config: Config, loaded: Grounder, image: Image, chosen: list[records.Box]
+    config: Config, loaded: Grounder, work: Work, detected: list[records.Box]
 ) -> dict[str, bytes]:
+    """Annotated boxes and what was detected besides (`socialcli.stages._annotated`)."""
+    from socialcli.stages import _annotated
+
+    assert work.image is not None
+    source = records.sources.of(loaded.model)
+    counts = {t.entity: t.count for t in work.targets if t.entity is not None}
+    chosen = _annotated.joined(
+        work.annotated,
+        [replace(box, source=source) for box in detected],
+        work.taken,
+        work.kinds,
+        lambda entity: _limit(config, counts.get(entity, 0)),
+    )
     if not chosen and config.drop_empty:
         raise SampleFiltered("no boxes found")
     model = replace(
@@ -207,7 +245,7 @@ def _member(
             "query": config.query if config.classes is None else "classes",
         },
     )
-    record = records.Boxes(image.width, image.height, chosen, model)
+    record = records.Boxes(work.image.width, work.image.height, chosen, model)
     return {"boxes.json": records.dump(record)}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from socialcli import records
@@ -11,6 +11,7 @@ from socialcli.backends import ModelSpec
 from socialcli.config import ModelOptions, check_bounds, option
 from socialcli.errors import SampleFailed, SampleFiltered
 from socialcli.pipeline.stage import Item, Stage
+from socialcli.records.consistency import free_ids
 from socialcli.stages.ground import MAX_ASPECT
 from socialcli.vision import boxes, images
 from socialcli.vision.people import kind_of
@@ -58,6 +59,7 @@ class Work:
     boxes: list[records.Box]
     kinds: list[str]
     kept: bytes = b""
+    annotated: list[records.Mask] = field(default_factory=list)  # of which none is made again
 
 
 class SegmentStage(Stage):
@@ -65,7 +67,7 @@ class SegmentStage(Stage):
 
     READS = ("boxes.json",)
     WRITES = ("masks.json",)
-    VERSION = 1
+    VERSION = 2
     config_type = Config
 
     def models(self, config: Config) -> list[ModelSpec]:
@@ -98,10 +100,14 @@ class SegmentStage(Stage):
         image = images.decode(sample.picture())
         if max(image.size) > MAX_ASPECT * min(image.size):
             raise SampleFailed(f"picture of {image.width}x{image.height} pixels is too narrow")
+        annotated = _annotated(sample, found)
+        done = {mask.box for mask in annotated}
+        found = [box for box in found if box.id not in done]
         # A box outside the picture, or without area, holds nothing to segment.
         inside = [replace(b, xyxy=boxes.clip(b.xyxy)) for b in found]
         inside = [b for b in inside if boxes.area(b.xyxy) > 0]
-        return Work(image, inside, [kinds.get(b.entity or 0) or kind_of(b.label) for b in inside])
+        shown = [kinds.get(b.entity or 0) or kind_of(b.label) for b in inside]
+        return Work(image, inside, shown, annotated=annotated)
 
     def process(
         self, config: Config, loaded: Segmenter, items: list[Item]
@@ -129,44 +135,64 @@ class SegmentStage(Stage):
                 results.append({"masks.json": item.work.kept})
                 continue
             try:
-                results.append(
-                    _member(config, loaded, item.work.image, asked[i], answers.get(i, []))
-                )
+                results.append(_member(config, loaded, item.work, asked[i], answers.get(i, [])))
             except (SampleFailed, SampleFiltered) as error:
                 results.append(error)
         return results
 
 
+def _annotated(sample: Sample, boxes: list[records.Box]) -> list[records.Mask]:
+    """The annotated masks of a sample, each with the entity that its box has now."""
+    if not sample.has("masks.json"):
+        return []
+    known = sample.record(records.Masks).masks
+    entities = {box.id: box.entity for box in boxes}
+    return [
+        replace(mask, entity=entities[mask.box]) if mask.box in entities else mask
+        for mask in known
+        if records.sources.is_annotation(mask)
+    ]
+
+
 def _member(
     config: Config,
     loaded: Segmenter,
-    image: Image,
+    work: Work,
     prompts: list[records.Box],
     found: list[Segment],
 ) -> dict[str, bytes]:
+    """Annotated masks, and after them one of every other box."""
     from socialcli.vision import masks
 
-    made = []
+    assert work.image is not None
+    made = list(work.annotated)
+    taken = {mask.id for mask in made}
+    free = free_ids([*taken, *(box.id for box in work.boxes)])
+    source = records.sources.of(loaded.model)
     for box, segment in zip(prompts, found, strict=True):
         if segment.iou is not None and not math.isfinite(segment.iou):
             raise SampleFailed("the segmenter's output is not a number; try --dtype float32")
         if _wanted(config, segment):
+            # A mask has its box's id, the same number whatever else is dropped, unless an annotated
+            # mask of another box has it.
+            number = box.id if box.id not in taken else next(free)
             made.append(
                 records.Mask(
-                    # A mask has its box's id: the same number whatever else is dropped.
-                    id=box.id,
+                    id=number,
                     rle=masks.encode(segment.mask),
                     box=box.id,
                     entity=box.entity,
                     iou=segment.iou,
                     stability=segment.stability,
+                    source=source,
                 )
             )
     if not made and config.drop_empty:
         raise SampleFiltered("no masks left")
     filters = {n: getattr(config, n) for n in ("min_iou", "min_stability", "min_area")}
     model = replace(loaded.model, options={**loaded.model.options, **filters})
-    return {"masks.json": records.dump(records.Masks(image.width, image.height, made, model))}
+    record = records.Masks(work.image.width, work.image.height, made, model)
+    return {"masks.json": records.dump(record)}
 
 
 def _wanted(config: Config, segment: Segment) -> bool:

@@ -350,33 +350,32 @@ def test_ground_truth_is_kept_and_completed(everything):
     found = people_of(out)
     first, second, third = found.people
     assert (first.id, second.id, third.id) == (11, 5, 12)
-    assert first.gaze == Gaze([0.9, 0.9], [0.6, 0.8], True) and first.head == [
-        0.14,
-        0.1,
-        0.24,
-        0.28,
-    ]
+    assert first.gaze == Gaze((0.9, 0.9), (0.6, 0.8), True, source="annotation")
+    assert first.head == (0.14, 0.1, 0.24, 0.28)
     assert first.box == 3  # the body below the annotated head
     assert first.face.xyxy == pytest.approx(face_at(4, 3), abs=1e-5)
     assert second.gaze is not None and second.identity == "ada" and second.face is None
     assert third.face.xyxy == pytest.approx(face_at(9, 6), abs=1e-5)
-    kept = found.models["gaze"].options["kept"]
-    assert found.models["gaze"].backend == "sharingan"
-    assert kept == {"backend": "ground-truth", "people": [11]}
+    assert found.models["gaze"].backend == second.gaze.source == "sharingan"
+    assert [p.source for p in found.people] == ["annotation", "annotation", "insightface"]
+    assert first.head_source is None and first.face.source == "insightface"
     # Again, on its own output: nothing changes.
     again = {"png": image, "boxes.json": boxes, **out}
     assert run(config, loaded, again)[0] == out
 
 
-def test_replace_annotates_again_but_keeps_ids_and_names(everything):
+def test_replace_estimates_again_but_keeps_annotations_ids_and_names(everything):
     config, loaded = everything
     config = annotate_pose.Config(**{**vars(config), "replace": True})
-    [out] = run(config, loaded, {"png": scene((4, 3)), "people.json": ground_truth_people()})
+    given = ground_truth_people()
+    given.people[1].gaze = Gaze((0.1, 0.1), (0.6, -0.8), True, source="other")
+    [out] = run(config, loaded, {"png": scene((4, 3)), "people.json": given})
     found = people_of(out)
     assert [p.id for p in found.people] == [11, 5]
-    assert found.people[0].gaze.vector != [0.6, 0.8]
-    assert "kept" not in found.models["gaze"].options
-    assert found.people[1].identity == "ada" and found.people[1].head == [0.7, 0.1, 0.8, 0.3]
+    assert found.people[0].gaze == Gaze((0.9, 0.9), (0.6, 0.8), True, source="annotation")
+    assert found.people[1].gaze.source == "sharingan"
+    assert found.people[1].gaze.vector != (0.6, -0.8)
+    assert found.people[1].identity == "ada" and found.people[1].head == (0.7, 0.1, 0.8, 0.3)
     # Bytes do not depend on what was there: replaced once or twice is the same.
     again = run(config, loaded, {"png": scene((4, 3)), **out})[0]
     assert again == out
@@ -657,7 +656,7 @@ def test_irises_tell_where_people_look(seen):
     [cameraman] = people_of(seen["camera"]).people
     assert cameraman.gaze.vector[0] > 0.8  # he looks to the right, into his camera
     [astronaut] = people_of(seen["astronaut"]).people
-    assert astronaut.gaze == Gaze(inside=False)  # she looks at us
+    assert astronaut.gaze == Gaze(inside=False, source="mediapipe")  # she looks at us
     for name in ("camera", "t1"):
         ours = sorted(people_of(seen[name]).people, key=lambda p: p.face.xyxy)
         mirrored = sorted(people_of(seen[f"mirrored {name}"]).people, key=lambda p: -p.face.xyxy[2])

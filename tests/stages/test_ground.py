@@ -285,9 +285,9 @@ def test_links_labels_ids_and_provenance():
         model, sample(entity(4, "a tall man", "man"), entity(7, "the dogs", "dogs", "animal", 0))
     )
     assert [(b.id, b.entity, b.label, b.xyxy, b.score) for b in found(result)] == [
-        (1, 4, "man", [*A], 0.6),
-        (2, 7, "dogs", [*B], 0.9),
-        (3, 7, "dogs", [*A], 0.8),
+        (1, 4, "man", A, 0.6),
+        (2, 7, "dogs", B, 0.9),
+        (3, 7, "dogs", A, 0.8),
     ]
     body = json.loads(result["boxes.json"])
     assert (body["width"], body["height"]) == (80, 64)
@@ -336,12 +336,14 @@ def test_nothing_to_find_is_an_empty_member_and_never_asks_the_model():
     assert [type(r) for r in results] == [SampleFiltered, SampleFiltered]
 
 
-def test_existing_boxes_are_replaced_unless_kept():
-    truth = records.dump(records.Boxes(80, 64, [records.Box(9, A, "dog")], records.GROUND_TRUTH))
+def test_earlier_detections_are_replaced_unless_kept():
+    """Under new ids, so that links to the old ones lead nowhere rather than to others."""
+    earlier = records.Boxes(80, 64, [records.Box(9, A, "dog")], records.Model("other"))
     model = Fixed({"a dog": [(B, 0.9)]})
-    given = sample(entity(1, "a dog", "dog"), **{"boxes.json": truth})
-    assert [b.id for b in found(run(model, given)[0])] == [1]
-    assert run(model, given, keep_existing=True) == [{"boxes.json": truth}]
+    old = records.dump(earlier)
+    given = sample(entity(1, "a dog", "dog"), **{"boxes.json": old})
+    assert [(b.id, b.source) for b in found(run(model, given)[0])] == [(10, "fixed")]
+    assert run(model, given, keep_existing=True) == [{"boxes.json": old}]
     assert len(model.asked) == 1
 
 

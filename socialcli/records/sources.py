@@ -1,0 +1,85 @@
+"""Who says so: the ``source`` of every part of a member, `ANNOTATION` or the backend that made it.
+
+Annotations came with the data and are never replaced; estimates may be. A member can hold both:
+HICO-DET's boxes with those that a detector found beside them. So every box, mask, person, face,
+skeleton, gaze and interaction says its own ``source``; the member's ``model`` (of people, the
+role's in ``models``) describes that backend in full.
+
+Members of older versions lack the field. Then a part is what the member's model is: an annotation
+where that is ``ground-truth``, else an estimate of that backend. Where the member names no model,
+no command wrote it, and it counts as an annotation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from socialcli.records import Model, People, Person
+
+ANNOTATION = "annotation"
+GROUND_TRUTH_BACKEND = "ground-truth"
+_LISTS = ("boxes", "masks", "interactions")
+ROLES = {"face": "face", "keypoints": "pose", "gaze": "gaze"}  # part of a person -> role
+
+
+def of(model: Model | None) -> str:
+    """The source of what a model made: `ANNOTATION` for ground truth and where there is none."""
+    if model is None or model.backend == GROUND_TRUTH_BACKEND:
+        return ANNOTATION
+    return model.backend
+
+
+def is_annotation(part: Any) -> bool:
+    """Whether a box, mask, person, face, skeleton, gaze or interaction came with the data."""
+    return bool(part.source == ANNOTATION)
+
+
+def stated(record: Any) -> Any:
+    """A record in which every part says its source; itself where all do."""
+    if hasattr(record, "people"):
+        return _people(record)
+    name = next((name for name in _LISTS if hasattr(record, name)), None)
+    parts = getattr(record, name) if name else []
+    if name is None or all(part.source for part in parts):
+        return record
+    default = of(record.model)
+    return replace(record, **{name: [_with(part, default) for part in parts]})
+
+
+def _with(part: Any, source: str) -> Any:
+    return part if part.source else replace(part, source=source)
+
+
+def _people(record: People) -> People:
+    people = [_person(person, record.models) for person in record.people]
+    same = all(new is old for new, old in zip(people, record.people, strict=True))
+    return record if same else replace(record, people=people)
+
+
+def _person(person: Person, models: dict[str, Model]) -> Person:
+    """A person is an annotation if any part is one or the data knows who it is, else an estimate
+    of the face detector."""
+    changed: dict[str, Any] = {}
+    for part, role in ROLES.items():
+        value = getattr(person, part)
+        if value is not None and not value.source:
+            changed[part] = replace(value, source=_earlier(person.id, models.get(role)))
+    if not person.source:
+        parts = [changed.get(part) or getattr(person, part) for part in ROLES]
+        annotated = any(is_annotation(part) for part in parts if part is not None)
+        annotated = annotated or person.identity is not None
+        changed["source"] = ANNOTATION if annotated else of(models.get("face"))
+    return replace(person, **changed) if changed else person
+
+
+def _earlier(person: int, model: Model | None) -> str:
+    """The source of a part that does not say it. Earlier versions listed in the model's options
+    whose part was ``kept``, and from which backend."""
+    kept = model.options.get("kept") if model is not None else None
+    if isinstance(kept, dict) and isinstance(kept.get("people"), list):
+        backend = kept.get("backend")
+        if person in kept["people"] and isinstance(backend, str) and backend:
+            return ANNOTATION if backend == GROUND_TRUTH_BACKEND else backend
+    return of(model)

@@ -1,0 +1,139 @@
+"""Annotations and the estimates beside them: which are the same thing, and what is added.
+
+Annotations are never replaced, moved or renumbered. A detection that is the same thing as an
+annotated box is not written: its entity becomes the annotated box's link. Every other detection is
+appended under an id that no box of the sample has had. So it is with interactions.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+
+from socialcli.records import Box, Interaction, Interactions
+from socialcli.records.consistency import free_ids
+from socialcli.records.sources import ANNOTATION, is_annotation
+from socialcli.vision import boxes as geometry
+from socialcli.vision.people import kind_of
+
+SAME_THING = 0.5  # IoU from which boxes of one kind of thing (both people, or one word) are one
+OTHER_WORD = 0.75  # IoU from which things with different words are one: "bike", "motorcycle"
+DRAWN_TWICE = 0.8  # IoU from which annotated boxes of one label are one thing drawn again
+
+
+def are_one(annotated: Box, detected: Box, common: float, kinds: dict[int, str]) -> bool:
+    """Whether an annotated and a detected box that overlap by an IoU of ``common`` are one thing.
+
+    Args:
+        kinds: entity -> person, animal or object; a box without goes by its label's last word. A
+            person and a thing are never one; a box without entity and label may be either.
+    """
+    people = [_is_person(box, kinds) for box in (annotated, detected)]
+    if None not in people and people[0] != people[1]:
+        return False
+    alike = all(people) or _word(annotated.label) == _word(detected.label)
+    return common >= (SAME_THING if alike else OTHER_WORD)
+
+
+def _is_person(box: Box, kinds: dict[int, str]) -> bool | None:
+    kind = kinds.get(box.entity or 0) or (kind_of(box.label) if box.label else "")
+    return kind == "person" if kind else None
+
+
+def _word(label: str) -> str:
+    """A label's last word without a plural's s: "dining table", "tables" -> "table"."""
+    words = label.lower().replace("_", " ").split()
+    last = words[-1] if words else ""
+    return last[:-1] if last.endswith("s") and not last.endswith("ss") else last
+
+
+def joined(
+    annotated: list[Box],
+    detected: list[Box],
+    taken: list[int],
+    kinds: dict[int, str],
+    limit: Callable[[int], int | None],
+) -> list[Box]:
+    """Annotated boxes with the links that detections give them, then the other detections.
+
+    Args:
+        annotated: their links, where they have any, are believed.
+        detected: in the order of their entities, the best of each first; their ids do not matter.
+        taken: ids that the sample's boxes have or had.
+        kinds: entity -> person, animal or object.
+        limit: entity -> how many boxes it may have, None for any number. Annotated boxes that an
+            entity has from the start count.
+    """
+    had = Counter(box.entity for box in annotated if box.entity is not None)
+    full = {entity for entity, count in had.items() if count >= (limit(entity) or count + 1)}
+    pairs = _pairs(annotated, detected, kinds)
+    links: dict[int, int] = {a: box.entity for a, box in enumerate(annotated) if box.entity}
+    linked: set[int] = set()  # detections that have become a link
+    for d, a in pairs:
+        entity = detected[d].entity
+        if entity is None or entity in full or d in linked or a in links:
+            continue
+        linked.add(d)
+        links[a] = entity
+        for twin in _drawn_again(annotated, a):
+            links.setdefault(twin, entity)
+    known = {d for d, _ in pairs}
+    ids = free_ids(taken)
+    added = [
+        replace(box, id=next(ids))
+        for d, box in enumerate(detected)
+        if d not in known and box.entity not in full
+    ]
+    return [*(replace(box, entity=links.get(a)) for a, box in enumerate(annotated)), *added]
+
+
+def _pairs(
+    annotated: list[Box], detected: list[Box], kinds: dict[int, str]
+) -> list[tuple[int, int]]:
+    """Each detected box with each annotated one that is the same thing, from the greatest overlap
+    on: their places in the two lists."""
+    import numpy
+
+    if not annotated or not detected:
+        return []
+    common = geometry.iou([b.xyxy for b in detected], [b.xyxy for b in annotated])  # type: ignore[arg-type]
+    near = [(-common[d, a], int(d), int(a)) for d, a in numpy.argwhere(common >= SAME_THING)]
+    return [
+        (d, a)
+        for negative, d, a in sorted(near)
+        if are_one(annotated[a], detected[d], -negative, kinds)
+    ]
+
+
+def _drawn_again(annotated: list[Box], at: int) -> list[int]:
+    """The places of the other boxes of the thing in the box at a place."""
+    common = geometry.iou([annotated[at].xyxy], [b.xyxy for b in annotated])[0]  # type: ignore[arg-type]
+    label = annotated[at].label
+    return [n for n in (common >= DRAWN_TWICE).nonzero()[0] if annotated[n].label == label]
+
+
+def interactions(
+    known: Interactions | None, found: Interactions | None, source: str
+) -> Interactions | None:
+    """Annotated interactions, and those that were found besides, under ids that none has had.
+
+    Args:
+        known: what the sample has. found: what a backend gives for it. source: that backend's.
+    """
+    annotated = [one for one in known.interactions if is_annotation(one)] if known else []
+    if known is None or found is None or source == ANNOTATION or not annotated:
+        return found
+    acts = {act for one in annotated for act in _acts(one)}
+    ids = free_ids(one.id for one in known.interactions)
+    new = [one for one in found.interactions if not acts & _acts(one)]
+    added = [replace(one, id=next(ids), source=source) for one in new]
+    return Interactions([*annotated, *added], found.model)
+
+
+def _acts(one: Interaction) -> set[tuple[str, int, int]]:
+    """What makes interactions the same: the verb between the same two people or boxes. Ids of
+    people are negative here, so that they are not taken for those of boxes."""
+    subjects = {-(one.subject or 0), one.subject_box or 0} - {0}
+    things = {-(one.object_person or 0), one.object or 0} - {0}
+    return {(one.verb, subject, thing) for subject in subjects for thing in things}
