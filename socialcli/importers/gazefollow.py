@@ -95,7 +95,8 @@ class GazefollowImporter(Importer):
 
         ``gaze.point`` is the mean of the annotators who said the target is in the picture,
         ``gaze.points`` all of theirs where there are several. ``gaze.vector`` starts at the
-        annotated eye, and at the centre of the head box where no eye is given; the eyes are in
+        centre of the head box, as Sharingan's does and Eq. 4 of Social Context Feedback (arXiv
+        2507.16095) with it; at the annotated eye only where there is no head box. The eyes are in
         ``meta.extra``.
         A target outside the picture has no point and no vector, an invalid annotation no gaze.
 
@@ -128,7 +129,7 @@ class GazefollowImporter(Importer):
             eye = frame.normalised(*row.eye) if _inside(*row.eye) else None
             if eye is not None:
                 eyes[str(number)] = eye
-            person.gaze = _gaze(rows, eye or _centre(person.head), frame, (width, height))
+            person.gaze = _gaze(rows, _centre(person.head) or eye, frame, (width, height))
             if person.gaze is None:
                 notes.append({"person": number, "what": "gaze", "why": "marked invalid"})
             rows_of[str(number)] = [r.id for r in rows]

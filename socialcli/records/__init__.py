@@ -7,9 +7,10 @@ Conventions, said once and meant everywhere
       the picture lies in [0, 1] x [0, 1]. Boxes are ``xyxy``: (left, top, right, bottom).
     * **Keypoints** are (x, y, visibility), normalised x and y; visibility as COCO has it:
       0 not labelled, 1 labelled but hidden, 2 visible.
-    * **Gaze** is a point (normalised) and a vector of length 1 in the picture's own frame, that
-      is measured in pixels: normalise((px - hx) * width, (py - hy) * height), so that a gaze at
-      45 degrees on screen is (0.7071, 0.7071) whatever the picture's aspect ratio.
+    * **Gaze** is a point (normalised) and a vector of length 1 from the centre of the head box
+      (hx, hy) in the picture's own frame, that is measured in pixels: normalise((px - hx) * width,
+      (py - hy) * height), so that a gaze at 45 degrees on screen is (0.7071, 0.7071) whatever the
+      picture's aspect ratio.
     * **Links are ids**, never list positions. An id is an integer of at least 1, unique among its
       kind within one sample, and survives every filter: dropping box 2 leaves box 3 box 3.
     * **Provenance.** Every member a stage writes carries ``model`` objects that say which backend,

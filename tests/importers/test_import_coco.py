@@ -18,6 +18,7 @@ coco = part("importers", "coco")
 
 DATA = Path(__file__).parents[1] / "data/coco"
 KEYS = [f"{number:012d}" for number in (139, 285, 632, 724, 776)]
+ANNOTATED = {"source": "annotation"}
 TRUTH = {"backend": "ground-truth", "model": "", "role": "", "options": {}}
 
 
@@ -73,9 +74,9 @@ def test_boxes_are_normalised_xyxy_and_clipped(made):
     assert made[KEYS[0]]["boxes.json"] == {
         "schema": 1, "width": 64, "height": 48, "model": TRUTH,
         "boxes": [
-            {"id": 1, "xyxy": [0.125, 0.0, 0.375, 0.5], "label": "person"},
-            {"id": 2, "xyxy": [0.15625, 0.0, 0.21875, 1.0], "label": "person"},
-            {"id": 4, "xyxy": [0.75, 0.75, 1.0, 1.0], "label": "dog"},
+            {"id": 1, "xyxy": [0.125, 0.0, 0.375, 0.5], "label": "person"} | ANNOTATED,
+            {"id": 2, "xyxy": [0.15625, 0.0, 0.21875, 1.0], "label": "person"} | ANNOTATED,
+            {"id": 4, "xyxy": [0.75, 0.75, 1.0, 1.0], "label": "dog"} | ANNOTATED,
         ],
     }  # fmt: skip
 

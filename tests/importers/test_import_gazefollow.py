@@ -34,6 +34,12 @@ def run(source=DATA, **options):
     return made
 
 
+def direction(across: float, down: float) -> list[float]:
+    """Of length 1, with six decimals, as records have it."""
+    length = math.hypot(across, down)
+    return [round(across / length, 6), round(down / length, 6)]
+
+
 @pytest.fixture(scope="module")
 def made():
     return run()
@@ -54,15 +60,17 @@ def test_a_person_who_looks_into_the_picture(made):
     assert person["box"] == 1
     # Body x, y, w, h 0.25, 0.5, 0.5, 0.6 hangs over the lower edge.
     assert made[KEYS[0]]["boxes.json"]["boxes"][0] == {
-        "id": 1, "xyxy": [0.25, 0.5, 0.75, 1.0], "label": "person",
+        "id": 1, "xyxy": [0.25, 0.5, 0.75, 1.0], "label": "person", "source": "annotation",
     }  # fmt: skip
-    # From the eye at (16, 12) pixels to (32, 24): 16 across, 12 down, length 20.
-    assert person["gaze"] == {"point": [0.5, 0.5], "vector": [0.8, 0.6], "inside": True}
+    # From the head's centre at (12, 12) pixels to (32, 24), not from the eye at (16, 12).
+    assert person["gaze"] == {
+        "point": [0.5, 0.5], "vector": direction(20, 12), "inside": True, "source": "annotation",
+    }  # fmt: skip
 
 
 def test_targets_outside_and_invalid_rows(made):
     outside, invalid = made[KEYS[0]]["people.json"]["people"][1:]
-    assert outside["gaze"] == {"inside": False}
+    assert outside["gaze"] == {"inside": False, "source": "annotation"}
     assert "gaze" not in invalid
     assert "box" not in invalid  # its body has no width
     assert "head" not in invalid
@@ -82,9 +90,12 @@ def test_annotators_of_one_person_are_gathered(made):
     first, second = made[KEYS[2]]["people.json"]["people"]
     assert first["gaze"] == {
         "point": [0.8, 0.5], "points": [[0.7, 0.5], [0.9, 0.5], [0.8, 0.5]],
-        "vector": [1.0, 0.0], "inside": True,
+        "vector": direction(51.2 - 24, 24 - 18), "inside": True, "source": "annotation",
     }  # fmt: skip
-    assert second["gaze"] == {"point": [0.125, 0.9], "vector": [0.0, 1.0], "inside": True}
+    assert second["gaze"] == {
+        "point": [0.125, 0.9], "vector": direction(8 - 24, 43.2 - 18), "inside": True,
+        "source": "annotation",
+    }  # fmt: skip
     assert made[KEYS[2]]["meta.json"]["extra"]["rows"] == {"1": ["1", "2", "4"], "2": ["3"]}
 
 
@@ -116,6 +127,13 @@ def test_rotated_pictures_turn_with_their_gaze(tmp_path):
     assert upright["meta.json"]["extra"]["eyes"] == {"1": [0.25, 0.25]}
 
 
+def test_without_a_head_the_gaze_starts_at_the_eye(tmp_path):
+    line = "train/00000000/00000001.jpg,1,0,0,0.5,0.5,0.25,0.25,0.5,0.5,8,6,8,18,1,coco,False"
+    (person,) = run(rewritten(tmp_path, line), split="train")[KEYS[0]]["people.json"]["people"]
+    assert "head" not in person
+    assert person["gaze"]["vector"] == [0.8, 0.6]  # from (16, 12) to (32, 24)
+
+
 def test_without_an_eye_the_gaze_starts_at_the_head(tmp_path):
     line = "train/00000000/00000001.jpg,1,0,0,0.5,0.5,-1,-1,0.5,0.75,8,6,24,18,1,coco,False,"
     sample = run(rewritten(tmp_path, line), split="train")[KEYS[0]]
@@ -129,7 +147,7 @@ def test_without_an_eye_the_gaze_starts_at_the_head(tmp_path):
 def test_empty_fields_cost_the_field_not_the_run(tmp_path):
     line = "train/00000000/00000001.jpg,1,0,0,,0.5,0.25,0.25,,0.75,8,6,24,18,1,coco,False"
     (person,) = run(rewritten(tmp_path, line), split="train")[KEYS[0]]["people.json"]["people"]
-    assert person["gaze"] == {"inside": False}
+    assert person["gaze"] == {"inside": False, "source": "annotation"}
     assert "box" not in person
 
 

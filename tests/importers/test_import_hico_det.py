@@ -73,7 +73,7 @@ def test_one_hoi_of_one_pair_collapsed_to_scalars(made):
     # Class 153 counted from 1 is "race motorcycle" (152 in the JSON files).
     assert sample["interactions.json"]["interactions"] == [
         {"id": 1, "verb": "race", "subject": 1, "subject_box": 1, "object": 2,
-         "object_label": "motorcycle", "hoi": 153},
+         "object_label": "motorcycle", "hoi": 153, "source": "annotation"},
     ]  # fmt: skip
     assert sample["interactions.json"]["model"]["backend"] == "ground-truth"
 

@@ -254,7 +254,7 @@ def test_splits_share_no_person_no_subject_and_hold_out_pairs():
     for what in (0, 1):
         assert not seen["train"][what] & seen["val"][what]
         assert not seen["train"][what] & seen["test"][what]
-        assert not seen["val"][part] & seen["test"][part]
+        assert not seen["val"][what] & seen["test"][what]
     train, val, test = (seen[s][2] for s in words.SPLITS)
     assert not [p for p in train if p.tier in "vt"] and not [p for p in val if p.tier == "t"]
     assert {p for p in words.PAIRS if p.tier in "vt"} <= test
