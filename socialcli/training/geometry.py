@@ -120,7 +120,7 @@ class Frame:
             (x, y), seen = self.point((x, y)), visibility
             points.append((x, y, seen if 0 <= x <= 1 and 0 <= y <= 1 else 0.0))
         scores = None if found.scores is None else [found.scores[index] for index in order]
-        return Keypoints(points, scores, found.layout)
+        return dataclasses.replace(found, points=points, scores=scores)
 
     def face(self, face: Face) -> Face | None:
         """A face with its landmarks; None when part of it left (it would be another face)."""
@@ -134,7 +134,7 @@ class Frame:
                 landmarks = [landmarks[index] for index in FACE_MIRROR]
             if not all(_inside(p) for p in landmarks):
                 return None
-        return Face(xyxy, face.score, landmarks)
+        return dataclasses.replace(face, xyxy=xyxy, landmarks=landmarks)
 
     def gaze(self, gaze: Gaze) -> Gaze:
         """A gaze: a target that left is no longer inside, the direction stays.
@@ -151,7 +151,7 @@ class Frame:
         points = None
         if gaze.points is not None:
             points = [p for p in map(self.point, gaze.points) if _inside(p)] or None
-        return Gaze(point, vector, inside, gaze.score, points)
+        return dataclasses.replace(gaze, point=point, vector=vector, inside=inside, points=points)
 
     def person(self, person: Person) -> Person:
         """A person with the parts that stay; their gaze goes with their head."""

@@ -274,3 +274,17 @@ def test_every_reference_points_where_it_did(run_cli, tmp_path: Path) -> None:  
             if box.entity is not None and box.source == "annotation":
                 assert words[box.entity] in (box.label, box.label + "s"), (key, box)
     assert references > 30
+
+
+def test_a_source_survives_the_square_that_is_trained_on() -> None:
+    """Cropping and mirroring made faces, skeletons and gazes anew, without their sources."""
+    from scenes import all_records
+
+    from socialcli.training.geometry import Frame
+
+    record = records.load(records.People, records.dump(all_records()["people.json"]))
+    [woman, man] = [Frame(120, 120, 0, 0, 120, True).person(p) for p in record.people]
+    assert woman.face and woman.keypoints and woman.gaze and man.gaze
+    assert woman.face.source == "insightface" and woman.keypoints.source == "annotation"
+    assert woman.gaze.source == man.gaze.source == "sharingan"
+    assert (woman.source, man.source) == ("annotation", "insightface")

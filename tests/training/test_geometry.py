@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from socialcli import records
-from socialcli.errors import UsageError
+from socialcli.errors import SampleFailed, UsageError
 from socialcli.records import Box, Face, Gaze, Keypoints, Person
 from socialcli.training import geometry
 from socialcli.training.geometry import Frame
@@ -169,7 +169,7 @@ def test_mirrored_keypoints_change_their_names():
         assert found.scores[records.COCO_KEYPOINTS.index(name)] == scores[
             records.COCO_KEYPOINTS.index(twin)
         ]  # fmt: skip
-    with pytest.raises(UsageError, match="openpose18"):
+    with pytest.raises(SampleFailed, match="openpose18"):
         MIRROR.keypoints(Keypoints(points, None, "openpose18"))
     assert PLAIN.keypoints(Keypoints(points[:3], None, "openpose18")).points == points[:3]
 
