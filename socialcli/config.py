@@ -1,13 +1,17 @@
-"""Option fields: a Config is a dataclass whose fields are flags and keys of a profile's tables."""
+"""Option fields: a Config is a dataclass whose fields are flags and keys of a profile's tables.
+
+A Config with many of them may sort them for ``--help``: ``FIRST`` names those that a newcomer
+needs, ``GROUPS`` maps the first field of each group to the group's title.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import MISSING, Field, dataclass, field, fields
 from typing import Any
 
-from socialcli.errors import UsageError
+from socialcli.errors import UnknownName, UsageError
 
 
 def option(
@@ -20,6 +24,9 @@ def option(
     at_least: float | None = None,
     at_most: float | None = None,
     above: float | None = None,
+    choices: Iterable[str] | Callable[[], Iterable[str]] = (),
+    many: bool = False,
+    role: str = "",
 ) -> Any:
     """A field of a Config: its default, its help line, and whether results depend on it
     (``file``: on the content of the file it names; ``mends``: what is missing or wrong in that
@@ -27,7 +34,9 @@ def option(
 
     Options that cannot change a result (device, batch size) stay out of the fingerprint that
     decides whether a finished shard may be kept. Numbers have bounds, which `beyond` checks
-    wherever a value comes from; ``above`` is a bound that is itself too low.
+    wherever a value comes from; ``above`` is a bound that is itself too low. ``choices`` are the
+    words a value can be, or with ``many`` each of those between its commas; ``role`` says that it
+    names one of that role's backends.
     """
     metadata = {
         "help": help,
@@ -35,6 +44,9 @@ def option(
         "file": file,
         "mends": mends,
         "bounds": (at_least, at_most, above),
+        "choices": choices,
+        "many": many,
+        "role": role,
     }
     if isinstance(default, (list, dict)):
         return field(default_factory=lambda: type(default)(default), metadata=metadata)
@@ -62,16 +74,40 @@ def beyond(metadata: Mapping[str, Any], value: Any) -> str:
     return ""
 
 
+def choices(option: Field[Any]) -> list[str]:
+    """The words that an option's value can be, or be made of; empty where it is free.
+
+    What an option of a ``role`` can be, only those know who know the backends.
+    """
+    named = option.metadata.get("choices", ())
+    return list(named() if callable(named) else named)
+
+
+def no_choice(option: Field[Any], value: Any, known: list[str]) -> str:
+    """The word of an option's value that is none of those it can be; "" where all are.
+
+    None and an empty text are not judged: what they mean is the option's own business.
+    """
+    if not known or not isinstance(value, str):
+        return ""
+    words = [w.strip() for w in value.split(",")] if option.metadata.get("many") else [value]
+    return next((word for word in words if word and word not in known), "")
+
+
 def check_bounds(config_type: type, values: Mapping[str, Any]) -> None:
-    """Refuse numbers that make no sense.
+    """Refuse numbers that make no sense and words that are no choice.
 
     Args:
         config_type: a dataclass of option fields. values: field name -> value.
 
     Raises:
-        UsageError: one line that names the option, its value and its bound.
+        UsageError: one line that names the option, its value and its bound, or what it can be.
     """
     for field_ in fields(config_type):
+        named = no_choice(field_, values.get(field_.name), choices(field_))
+        if named:
+            flag = field_.name.strip("_").replace("_", "-")
+            raise UnknownName(f"--{flag}", named, choices(field_))
         wrong = beyond(field_.metadata, values.get(field_.name))
         if wrong:
             flag = field_.name.strip("_").replace("_", "-")
@@ -87,10 +123,14 @@ class ModelOptions:
     """Options of everything that runs a model."""
 
     device: str = option(
-        "auto", "Where models run: auto, cpu, cuda, cuda:N, mps.", affects_result=False
+        "auto",
+        "Where models run: auto, cpu, cuda, cuda:N, mps.",
+        affects_result=False,
     )
     dtype: str = option("auto", "Number type: auto, float32, bfloat16, float16.")
     batch_size: int = option(8, "Pictures per model call.", affects_result=False, at_least=1)
 
 
-__all__ = ["MISSING", "ModelOptions", "beyond", "check_bounds", "option"]
+__all__ = [
+    "MISSING", "ModelOptions", "beyond", "check_bounds", "choices", "no_choice", "option",
+]  # fmt: skip

@@ -80,7 +80,10 @@ def near(name: str, known: Iterable[str]) -> str:
     from difflib import get_close_matches
 
     plain = {one.lower().replace("_", "-"): one for one in known}
-    found = get_close_matches(name.lower().replace("_", "-"), plain, n=1, cutoff=0.6)
+    word = name.lower().replace("_", "-")
+    found = get_close_matches(word, plain, n=1, cutoff=0.6)
+    if not found and len(word) > 2:
+        found = [one for one in plain if one.startswith(word)][:1]
     return f"Did you mean '{plain[found[0]]}'? " if found else ""
 
 

@@ -19,7 +19,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from socialcli.errors import MissingPackage, ModelMissing, UsageError
+from socialcli.errors import MissingPackage, ModelMissing, UnknownName
 
 ROLES = ("caption", "entities", "ground", "segment", "face", "pose", "gaze", "interaction",
          "diffusion", "ssr", "clip", "dino")  # fmt: skip
@@ -102,7 +102,7 @@ def info(role: str, name: str) -> BackendInfo:
     """
     backends = available().get(role, {})
     if name not in backends:
-        raise UsageError(f"no {role} backend '{name}'. There are: {', '.join(backends) or 'none'}")
+        raise UnknownName(f"no {role} backend", name, backends)
     return backends[name]
 
 

@@ -26,7 +26,8 @@ from typer.core import TyperCommand, TyperGroup
 
 from socialcli import registry
 from socialcli.cli import environment, flags
-from socialcli.errors import SocialcliError
+from socialcli.cli.help import FIRST, Command
+from socialcli.errors import SocialcliError, UnknownName
 
 COMMANDS = Path(__file__).parent / "commands"
 # The order of `socialcli --help`: the chain as it runs, then what looks at its results. Commands
@@ -40,8 +41,34 @@ ORDER = (
 def main() -> None:
     """Entry point of the ``socialcli`` script."""
     environment.prepare()
+    guarded(_completion)(sys.argv[1:])
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     app()
+
+
+SHELLS = ("bash", "zsh", "fish", "powershell", "pwsh")
+
+
+def _completion(words: list[str]) -> None:
+    """``--show-completion zsh`` and ``--install-completion zsh``, whatever shell this runs in;
+    without a name Typer takes the shell that called."""
+    if len(words) != 2 or words[0] not in ("--show-completion", "--install-completion"):
+        return
+    from typer import completion
+
+    if words[1] not in SHELLS:
+        raise UnknownName(f"{words[0]}: no shell", words[1], SHELLS)
+    if words[0] == "--install-completion":
+        shell, path = completion.install(shell=words[1], prog_name="socialcli")
+        print(f"{shell} completion installed in {path}")
+    else:
+        variable = "_SOCIALCLI_COMPLETE"
+        print(
+            completion.get_completion_script(
+                prog_name="socialcli", complete_var=variable, shell=words[1]
+            )
+        )
+    sys.exit(0)
 
 
 def guarded(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -126,8 +153,13 @@ class LazyGroup(TyperGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         entry = self.files().get(args[0]) if args else None
         if entry is None:
+            if args and not args[0].startswith("-") and not ctx.resilient_parsing:
+                guarded(self.unknown)(args[0])
             return super().resolve_command(ctx, args)
         return args[0], guarded(self.load)(entry[0], args[0], args[1:]), args[1:]
+
+    def unknown(self, name: str) -> None:
+        raise UnknownName("no command", name, self.list_commands(None))
 
     def load(self, kind: str, name: str, args: list[str]) -> Any:
         function: Callable[..., Any]
@@ -147,7 +179,7 @@ class LazyGroup(TyperGroup):
                 function = _method_runner(name, module, args)
                 text += "\n\n" + methods_help(name)
         single = typer.Typer(add_completion=False, rich_markup_mode=None)
-        single.command(help=text)(guarded(function))
+        single.command(help=text, cls=Command)(guarded(function))
         return typer.main.get_command(single)
 
 
@@ -163,6 +195,9 @@ class ImportGroup(LazyGroup):
 
     def list_commands(self, ctx: Any) -> list[str]:
         return sorted(self.files())
+
+    def unknown(self, name: str) -> None:
+        raise UnknownName("no importer", name, self.list_commands(None))
 
 
 def methods_help(command: str) -> str:
@@ -243,7 +278,14 @@ def _method_runner(command: str, module: Any, args: list[str]) -> Callable[..., 
         flags.output(module.OUTPUT),
     ]
     there = ", ".join(registry.available(f"methods.{command}"))
-    choice = Annotated[str, typer.Option(help=f"One of: {there}. Each has options of its own.")]
+    option = typer.Option(
+        help=f"One of: {there}. Each has options of its own.",
+        rich_help_panel=FIRST,
+        autocompletion=lambda incomplete: [
+            name for name in there.split(", ") if name.startswith(incomplete)
+        ],
+    )
+    choice = Annotated[str, option]
     parameters.append(flags.parameter("method", choice, module.DEFAULT))
     parameters += flags.of(method.config_type, f"Options of {command} --method {name}")
     parameters.append(flags.profile())

@@ -10,6 +10,9 @@ from typing import Annotated, Any
 
 import typer
 
+from socialcli.backends import devices
+from socialcli.cli import help as help_
+
 SHARDS = (
     "Shards: paths, globs, folders, {000..099} ranges, URLs, - for stdin, a.tar+b.tar to join "
     "sidecars."
@@ -29,6 +32,7 @@ def flag(field: dataclasses.Field[Any], hint: Any, panel: str) -> inspect.Parame
     if default is dataclasses.MISSING:
         factory = field.default_factory
         default = factory() if factory is not dataclasses.MISSING else inspect.Parameter.empty
+    words = _completion(field)
     # A field that would be a Python keyword ends in "_"; its flag does not.
     names = [f"--{field.name.strip('_')}"] if field.name.endswith("_") else []
     option = typer.Option(
@@ -36,8 +40,26 @@ def flag(field: dataclasses.Field[Any], hint: Any, panel: str) -> inspect.Parame
         help=field.metadata.get("help", ""),
         rich_help_panel=panel,
         show_default=default not in (None, "", [], False),
+        autocompletion=words,
     )
     return parameter(field.name, Annotated[hint, option], default)
+
+
+def _completion(field: dataclasses.Field[Any]) -> Callable[[str], list[str]] | None:
+    """What a shell offers for an option's value; None where values are free."""
+    fixed = {"device": devices.DEVICES[:3], "dtype": ("auto", *devices.DTYPES)}.get(field.name)
+    if fixed is None and not (field.metadata.get("choices") or field.metadata.get("role")):
+        return None
+
+    def words(incomplete: str) -> list[str]:
+        from socialcli.cli import profiles
+
+        known = fixed if fixed is not None else profiles.words(field)
+        before = incomplete.rpartition(",")[0] if field.metadata.get("many") else ""
+        there = f"{before}," if before else ""
+        return [there + word for word in known if (there + word).startswith(incomplete)]
+
+    return words
 
 
 def inputs(help: str, required: bool = True) -> inspect.Parameter:
@@ -50,21 +72,41 @@ def inputs(help: str, required: bool = True) -> inspect.Parameter:
 
 def output(help: str = OUTPUT) -> inspect.Parameter:
     """``--output`` / ``-o``."""
-    option = typer.Option("--output", "-o", show_default=False, help=help)
+    option = typer.Option(
+        "--output", "-o", show_default=False, help=help, rich_help_panel=help_.FIRST
+    )
     return parameter("output", Annotated[str, option], inspect.Parameter.empty)
 
 
 def profile() -> inspect.Parameter:
     """``--profile``."""
     text = "Model choices: a name (see `socialcli models`) or a .toml file."
-    return parameter("profile", Annotated[str | None, typer.Option(help=text)], None)
+    option = typer.Option(help=text, rich_help_panel=help_.FIRST, autocompletion=_profiles)
+    return parameter("profile", Annotated[str | None, option], None)
 
 
-def of(config: type, panel: str, without: typing.Container[str] = ()) -> list[inspect.Parameter]:
-    """One flag per field of a dataclass, in its order."""
-    hints = typing.get_type_hints(config)
-    fields = dataclasses.fields(config)
-    return [flag(f, hints[f.name], panel) for f in fields if f.name not in without]
+def _profiles(incomplete: str) -> list[str]:
+    from socialcli.cli import profiles
+
+    return [name for name in profiles.names() if name.startswith(incomplete)]
+
+
+def of(
+    config_type: type, panel: str, without: typing.Container[str] = ()
+) -> list[inspect.Parameter]:
+    """One flag per field of a dataclass, in its order and in its groups (`socialcli.config`)."""
+    hints = typing.get_type_hints(config_type)
+    first = getattr(config_type, "FIRST", ())
+    groups: dict[str, str] = {}
+    for parent in reversed(config_type.__mro__):
+        groups |= vars(parent).get("GROUPS", {})
+    found = []
+    for field in dataclasses.fields(config_type):
+        panel = groups.get(field.name, panel)
+        if field.name not in without:
+            title = help_.FIRST if field.name in first else panel
+            found.append(flag(field, hints[field.name], title))
+    return found
 
 
 def given(ctx: typer.Context, values: dict[str, Any], config: type) -> dict[str, Any]:

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from socialcli.cli.profiles import field_of, key_of
-from socialcli.config import beyond
+from socialcli.cli.profiles import field_of, key_of, words
+from socialcli.config import beyond, no_choice
 from socialcli.errors import Mistakes, near
 
 # (command, method or importer, None where the command has none) -> the Config of its table.
@@ -97,14 +97,10 @@ def _table(name: str, table: dict[str, Any], config_type: type) -> Iterator[str]
         if field in given:
             yield f"[{name}] {key}: the same option as '{given[field]}'"
         given[field], body[field] = key, value
-    metadata = {f.name: f.metadata for f in dataclasses.fields(config_type)}
-    for field, value in body.items():
-        if field in metadata and (wrong := beyond(metadata[field], value)):
-            yield f"[{name}] {given[field]} = {value!r}: {wrong}"
+    told = set()
     try:
         _schema(config_type).model_validate(body)
     except ValidationError as errors:
-        told = set()
         order = list(given)
         for error in sorted(errors.errors(), key=lambda e: order.index(str(e["loc"][0]))):
             field = str(error["loc"][0])
@@ -118,6 +114,15 @@ def _table(name: str, table: dict[str, Any], config_type: type) -> Iterator[str]
                 yield f"[{name}] has no option '{key}'. {there}".rstrip()
             else:
                 yield f"[{name}] {key} = {body[field]!r}: expected {_said(hints[field])}"
+    options = {option.name: option for option in dataclasses.fields(config_type)}
+    for field, key in given.items():
+        option = options.get(field)
+        if option is not None and field not in told:
+            where = f"[{name}] {key} = {body[field]!r}"
+            if wrong := beyond(option.metadata, body[field]):
+                yield f"{where}: {wrong}"
+            elif word := no_choice(option, body[field], known := words(option)):
+                yield f"{where}: {near(word, known)}There are: {', '.join(known)}"
 
 
 def _schema(config_type: type) -> Any:

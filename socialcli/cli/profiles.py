@@ -25,7 +25,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from socialcli.config import check_bounds
+from socialcli.config import check_bounds, choices, no_choice
 from socialcli.errors import UnknownName, UsageError
 
 
@@ -108,10 +108,23 @@ def values(
             result[key] = float(value) if whole and _is_float(fields[key].type) else value
     result.update(flags)
     check_bounds(config_type, result)
+    for option in fields.values():
+        role = option.metadata.get("role")
+        if role and (word := no_choice(option, result[option.name], words(option))):
+            raise UnknownName(f"no {role} backend", word, words(option))
     missing = [n for n in fields if n not in result]
     if missing:
         raise UsageError(f"{command}: --{missing[0].replace('_', '-')} is required")
     return result
+
+
+def words(option: dataclasses.Field[Any]) -> list[str]:
+    """The words that an option's value can be, or be made of; empty where it is free."""
+    if option.metadata.get("role"):
+        from socialcli import backends
+
+        return list(backends.available()[option.metadata["role"]])
+    return choices(option)
 
 
 def _applied(table: dict[str, Any], config_type: type, method: str | None) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from socialcli.config import ModelOptions, check_bounds, option
 from socialcli.errors import UsageError
@@ -16,6 +16,16 @@ QUERIES = ("nouns", "phrases", "caption")
 @dataclass
 class GenerateOptions(ModelOptions):
     """What pictures are made of, by which model, and where they go."""
+
+    FIRST: ClassVar[tuple[str, ...]] = (
+        "prompt", "model", "steps", "guidance", "size", "per_prompt", "format", "grid",
+        "reference", "query", "ssr_model", "adapter_model", "embedding",
+    )  # fmt: skip
+    GROUPS: ClassVar[dict[str, str]] = {
+        "prompt": "What is drawn, and how",
+        "backend": "Model",
+        "format": "What is written",
+    }
 
     prompt: list[str] = option([], "A prompt. Repeatable.")
     prompts: list[str] = option(
@@ -31,10 +41,12 @@ class GenerateOptions(ModelOptions):
     guidance: float = option(5.0, "Scale of classifier-free guidance; 1: none.", at_least=1)
     scheduler: str = option("UniPCMultistepScheduler", "Class name in diffusers.")
     size: str | None = option(None, "Pixels, 512 or 768x512 (width x height); default: model's.")
-    backend: str = option("stable-diffusion", "Diffusion backend.")
+    backend: str = option("stable-diffusion", "Diffusion backend.", role="diffusion")
     model: str = option("", "Diffusion checkpoint: folder, hub id or .safetensors file.")
     revision: str | None = option(None, "Branch, tag or commit of a hub checkpoint.")
-    format: str = option("shards", "shards, or files: PNG and JSON side by side in a folder.")
+    format: str = option(
+        "shards", "shards, or files: PNG and JSON side by side in a folder.", choices=FORMATS
+    )
     shard_size: int = option(
         1000, "Pictures per shard, where prompts are not from shards.", at_least=1
     )
@@ -50,6 +62,8 @@ class GenerateOptions(ModelOptions):
 class ReferenceOptions(GenerateOptions):
     """Where the subjects' pictures come from; rows of a prompt file may name their own."""
 
+    GROUPS: ClassVar[dict[str, str]] = {"reference": "References"}
+
     reference: list[str] = option(
         [], "A reference picture: a file, or a key or subject of --references. Repeatable."
     )
@@ -64,6 +78,7 @@ class ReferenceOptions(GenerateOptions):
     match: str | None = option(
         None, "Of shards: whose picture is the reference. own (default), key: the same key in "
         "--references (default with it), identity: another picture of the same person.",
+        choices=MATCHES,
     )  # fmt: skip
     per_subject: bool = option(
         False, "Of shards: one reference for each subject, instead of one for all of them."
@@ -77,8 +92,6 @@ def check(config: Any) -> None:
         UsageError: one line that names the option.
     """
     check_bounds(type(config), vars(config))
-    if config.format not in FORMATS:
-        raise UsageError(f"--format {config.format}: choose {' or '.join(FORMATS)}")
     if config.grid is not None and not config.grid.lower().endswith(".png"):
         raise UsageError(f"--grid {config.grid}: the name of a .png")
     size(config)
@@ -86,8 +99,6 @@ def check(config: Any) -> None:
         raise UsageError("--prompt is empty: say what the picture shall show")
     if not isinstance(config, ReferenceOptions):
         return
-    if config.match is not None and config.match not in MATCHES:
-        raise UsageError(f"--match {config.match}: choose {', '.join(MATCHES)}")
     if config.match in ("key", "identity") and not config.references:
         raise UsageError(f"--match {config.match} looks into --references: name those shards")
     for name in ("query", "scale"):

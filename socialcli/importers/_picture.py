@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from socialcli import records
-from socialcli.errors import SampleFailed, UsageError
+from socialcli.errors import SampleFailed, UnknownName, UsageError
 from socialcli.vision import images
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ def source_folder(source: str) -> Path:
 
 def check_frame(value: str) -> None:
     if value not in FRAMES:
-        raise UsageError(f"--frame {value}: expected one of {', '.join(FRAMES)}")
+        raise UnknownName("--frame", value, FRAMES)
 
 
 def located(root: Path, name: str) -> str | None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from socialcli.config import check_bounds, option
-from socialcli.errors import UsageError
+from socialcli.errors import UnknownName
 from socialcli.importers import Entry, Importer
 
 SPLITS = ("train", "val", "test")
@@ -42,7 +42,7 @@ class WorldImporter(Importer):
         """
         check_bounds(Config, vars(config))
         if config.source not in SPLITS:
-            raise UsageError(f"no split '{config.source}' in the world: choose {', '.join(SPLITS)}")
+            raise UnknownName("the world has no split", config.source, SPLITS)
         for index in range(config.first, config.first + config.scenes):
             yield Entry(f"world-{config.seed}-{config.source}-{index:07d}", index)
 

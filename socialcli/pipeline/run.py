@@ -17,6 +17,10 @@ from socialcli.pipeline.plan import Plan, Stats, Task
 from socialcli.pipeline.report import Report
 
 
+def _engines() -> list[str]:
+    return list(registry.available("engines"))
+
+
 @dataclass
 class RunOptions:
     """Options of every command that makes shards; one flag each."""
@@ -27,11 +31,13 @@ class RunOptions:
     limit: int | None = option(None, "Stop after the first N samples of the run.", at_least=1)
     workers: int = option(1, "Worker processes, each with its own copy of the models.", at_least=1)
     threads: int = option(2, "Threads per worker that decode ahead of the model.", at_least=1)
-    engine: str = option("local", "Where tasks run: local, ray or slurm.")
+    engine: str = option("local", "Where tasks run: local, ray or slurm.", choices=_engines)
     engine_option: list[str] = option([], "KEY=VALUE for the engine (partition=gpu). Repeatable.")
     slice: str | None = option(None, "Do only every n-th shard: i/n, i from 0.")
     sidecar: bool = option(False, "Write only the new members, under the same keys.")
-    on_error: str = option("keep", "Failed samples: keep (pass through as they are) or drop.")
+    on_error: str = option(
+        "keep", "Failed samples: keep (pass through as they are) or drop.", choices=("keep", "drop")
+    )
     max_error_rate: float = option(
         0.05, "Exit with 1 when a larger share of samples failed.", at_least=0, at_most=1
     )
@@ -93,8 +99,6 @@ def planned(
     Raises:
         UsageError: the request makes no sense.
     """
-    if options.on_error not in ("keep", "drop"):
-        raise UsageError(f"--on-error {options.on_error}: choose keep or drop")
     check_bounds(RunOptions, vars(options))
     if shard_size < 1:
         raise UsageError(f"--shard-size {shard_size}: at least 1")

@@ -30,19 +30,27 @@ class Config(ModelOptions):
     with_: str = option(
         "identity,pose,gaze",
         "What to annotate, divided by commas: identity, pose, gaze, interaction.",
+        choices=PARTS,
+        many=True,
     )
-    face_backend: str = option("insightface", "Which face detector; `socialcli models` lists them.")
+    face_backend: str = option(
+        "insightface", "Which face detector; `socialcli models` lists them.", role="face"
+    )
     face_model: str = option("", "Its model: an insightface pack's name or folder.")
     identity_backend: str | None = option(
-        None, "Which identity embedder; by default the face detector's own, if it has one."
+        None,
+        "Which identity embedder; by default the face detector's own, if it has one.",
+        role="face",
     )
     identity_model: str = option("", "Its model: a backbone.pth for iresnet, a pack otherwise.")
-    pose_backend: str = option("vitpose", "Which keypoint estimator.")
+    pose_backend: str = option("vitpose", "Which keypoint estimator.", role="pose")
     pose_model: str = option("", "Its model: hub id or folder.")
     pose_revision: str | None = option(None, "Commit or tag of the keypoint model on the hub.")
-    gaze_backend: str = option("sharingan", "Which gaze estimator.")
+    gaze_backend: str = option("sharingan", "Which gaze estimator.", role="gaze")
     gaze_model: str = option("", "Its model: a checkpoint file for sharingan.")
-    interaction_backend: str = option("ground-truth", "Where interactions come from.")
+    interaction_backend: str = option(
+        "ground-truth", "Where interactions come from.", role="interaction"
+    )
     interaction_model: str = option("", "Its model, for backends that have one.")
     face_threshold: float = option(
         0.5, "Faces scored below this are not faces (0 to 1).", at_least=0, at_most=1

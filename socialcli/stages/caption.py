@@ -24,7 +24,9 @@ DEFAULT_MAX_TOKENS = 30  # for a backend from outside that does not name its own
 class Config(ModelOptions):
     """Options of `socialcli caption`."""
 
-    backend: str = option("blip2", "Captioner: blip2, blip, florence2, qwen2-vl or given.")
+    backend: str = option(
+        "blip2", "Captioner: blip2, blip, florence2, qwen2-vl or given.", role="caption"
+    )
     model: str | None = option(None, "Checkpoint: hub id or folder (default: the backend's own).")
     revision: str | None = option(None, "Branch, tag or commit of a hub checkpoint.")
     captions: str | None = option(

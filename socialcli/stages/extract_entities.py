@@ -23,7 +23,7 @@ MAX_CHARACTERS = 10_000  # the parser's memory grows with the text; captions hav
 class Config(ModelOptions):
     """Options of `socialcli extract-entities`."""
 
-    backend: str = option("spacy", "Entity extractor.")
+    backend: str = option("spacy", "Entity extractor.", role="entities")
     spacy_model: str | None = option(
         None, "spaCy model: name or folder (default: the English one that is installed)."
     )

@@ -26,7 +26,9 @@ MAX_ASPECT = 50  # a picture longer than this many times its width leaves nothin
 
 @dataclass
 class Config(ModelOptions):
-    backend: str = option("grounding-dino", "Which grounder; `socialcli models` lists them.")
+    backend: str = option(
+        "grounding-dino", "Which grounder; `socialcli models` lists them.", role="ground"
+    )
     model: str | None = option(
         None, "Checkpoint: hub id, folder or file (default: the backend's own)."
     )

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 @dataclass
 class Config(ModelOptions):
     batch_size: int = option(4, "Pictures per model call.", affects_result=False, at_least=1)
-    backend: str = option("sam", "Which segmenter; `socialcli models` lists them.")
+    backend: str = option("sam", "Which segmenter; `socialcli models` lists them.", role="segment")
     model: str | None = option(
         None, "Checkpoint: hub id, folder or .pth file (default: the backend's own)."
     )

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from socialcli.config import check_bounds, option
-from socialcli.errors import UsageError
 
 SCHEDULES = ("constant", "linear", "cosine")
 OPTIMISERS = ("adamw", "adam", "sgd")
@@ -21,6 +20,16 @@ class TrainingOptions:
     What cannot change the result (``affects_result=False``) may differ when a run is resumed.
     """
 
+    FIRST: ClassVar[tuple[str, ...]] = (
+        "steps", "batch_size", "micro_batch", "learning_rate", "seed", "device", "model",
+    )  # fmt: skip
+    GROUPS: ClassVar[dict[str, str]] = {
+        "steps": "Optimisation",
+        "seed": "Samples and randomness",
+        "device": "Machine",
+        "checkpoint_every": "Checkpoints, validation and messages",
+    }
+
     steps: int = option(1000, "Optimiser steps of the whole run.", at_least=1)
     batch_size: int = option(8, "Samples per optimiser step, over all processes.", at_least=1)
     micro_batch: int = option(
@@ -30,9 +39,11 @@ class TrainingOptions:
         at_least=1,
     )
     learning_rate: float = option(5e-5, "Peak learning rate.", above=0)
-    schedule: str = option("constant", "Learning rate after warm-up: constant, linear, cosine.")
+    schedule: str = option(
+        "constant", "Learning rate after warm-up: constant, linear, cosine.", choices=SCHEDULES
+    )
     warm_up: int = option(0, "Steps over which the learning rate grows from zero.", at_least=0)
-    optimiser: str = option("adamw", "adamw, adam or sgd.")
+    optimiser: str = option("adamw", "adamw, adam or sgd.", choices=OPTIMISERS)
     beta1: float = option(
         0.9, "Decay of Adam's first moment (momentum of sgd).", at_least=0, at_most=1
     )
@@ -50,7 +61,7 @@ class TrainingOptions:
         "auto", "Where it runs: auto, cpu, cuda, cuda:N, mps.", affects_result=False
     )
     dtype: str = option("auto", "Of frozen networks: auto, float32, bfloat16, float16.")
-    mixed_precision: str = option("auto", "Of what trains: auto, no, bf16.")
+    mixed_precision: str = option("auto", "Of what trains: auto, no, bf16.", choices=PRECISIONS)
     gradient_checkpointing: bool = option(
         False, "Compute activations again in the backward pass: less memory, more time.",
         affects_result=False,
@@ -82,7 +93,11 @@ class TrainingOptions:
         1, "Steps between lines of log.jsonl.", affects_result=False, at_least=1
     )
     log_to: str = option(
-        "", "Besides log.jsonl: tensorboard, wandb, or both with a comma.", affects_result=False
+        "",
+        "Besides log.jsonl: tensorboard, wandb, or both with a comma.",
+        affects_result=False,
+        choices=LOGS,
+        many=True,
     )
     profile_steps: int = option(
         0, "Train this many steps, print where the time goes, and save nothing.",
@@ -110,15 +125,6 @@ def check(config: TrainingOptions) -> None:
         UsageError: one line that names the option.
     """
     check_bounds(type(config), vars(config))
-    for name, allowed in (
-        ("schedule", SCHEDULES), ("optimiser", OPTIMISERS), ("mixed_precision", PRECISIONS),
-    ):  # fmt: skip
-        value = getattr(config, name)
-        if value not in allowed:
-            raise UsageError(f"--{_flag(name)} {value}: choose {', '.join(allowed)}")
-    for name in logs(config):
-        if name not in LOGS:
-            raise UsageError(f"--log-to {name}: choose {' or '.join(LOGS)}")
 
 
 def logs(config: TrainingOptions) -> list[str]:

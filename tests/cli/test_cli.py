@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -108,7 +109,7 @@ def test_unknown_things_are_usage_errors(run_cli):
         (["caption"], "INPUTS"),
         (["import", "cheese", "x", "-o", "y"], "cheese"),
         (["models", "cheese"], "caption"),
-        (["caption", "--backend", "cheese", "x.tar", "-o", "y"], "x.tar"),
+        (["caption", "x.tar", "-o", "y"], "x.tar"),
     ]:
         done = run_cli(*arguments, code=2)
         assert word.lower() in done.stderr.decode().lower(), done.stderr
@@ -140,12 +141,66 @@ def test_version_and_no_arguments(run_cli):
     assert done.returncode in (0, 2) and b"Usage" in done.stdout + done.stderr
 
 
-def test_completion_lists_the_commands():
-    """What a shell asks the installed script for while somebody presses Tab."""
+def completed(shell: str, line: str) -> str:
+    """What a shell asks the installed script for while somebody presses Tab, and its answer."""
     code = "import sys; sys.argv = ['socialcli']; from socialcli.cli.app import main; main()"
-    asked = {"_SOCIALCLI_COMPLETE": "complete_bash", "COMP_WORDS": "socialcli ann",
-             "COMP_CWORD": "1"}  # fmt: skip
+    asked = {
+        "_SOCIALCLI_COMPLETE": f"complete_{shell}", "COMP_WORDS": line,
+        "COMP_CWORD": str(len(line.split(" ")) - 1), "_TYPER_COMPLETE_ARGS": line,
+        "_TYPER_COMPLETE_FISH_ACTION": "get-args",
+    }  # fmt: skip
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, **asked}
     )
-    assert done.stdout.split() == ["annotate-pose"]
+    assert not done.stderr
+    return done.stdout
+
+
+def test_completion_of_commands_in_each_shells_own_form():
+    assert completed("bash", "socialcli ann").split() == ["annotate-pose"]
+    assert completed("zsh", "socialcli ann").startswith('_arguments \'*: :(("annotate-pose":')
+    assert completed("fish", "socialcli ann").startswith("annotate-pose\tFind people")
+
+
+@pytest.mark.parametrize(
+    "line, values",
+    [
+        ("socialcli caption --backend fl", ["florence2"]),
+        ("socialcli score --metrics clip-t,d", ["clip-t,dino"]),
+        ("socialcli train --method t", ["text-to-image"]),
+        ("socialcli train --gaze-term ", ["point", "heatmap"]),
+        ("socialcli generate --profile m", ["mini"]),
+        ("socialcli ground --device c", ["cpu", "cuda"]),
+        ("socialcli segment --on-error ", ["keep", "drop"]),
+        ("socialcli segment --model ", []),
+    ],
+)
+def test_completion_of_values(line, values):
+    assert completed("bash", line).split() == values
+
+
+def test_completion_for_a_shell_that_is_named(run_cli):
+    for shell, word in (("bash", "complete -o"), ("zsh", "#compdef"), ("fish", "--command")):
+        assert word in run_cli("--show-completion", shell).stdout.decode()
+    done = run_cli("--show-completion", "fsh", code=2)
+    assert b"no shell 'fsh'. Did you mean 'fish'?" in done.stderr
+
+
+def test_the_help_of_training_begins_with_what_matters(run_cli):
+    text = run_cli("train", "--help").stdout.decode()
+    titles = re.findall(r"^(\w.*):$", text, re.M)
+    assert titles[:3] == ["Arguments", "To begin with", "Optimisation"] and titles[-1] == "Others"
+    assert len(titles) > 8
+    sections = dict(zip(titles, re.split(r"^\w.*:$", text, flags=re.M)[1:], strict=True))
+    first = re.findall(r"^  (?:-o, )?(--[\w-]+)", sections["To begin with"], re.M)
+    assert 8 <= len(first) <= 13 and {"--output", "--steps", "--feedback", "--profile"} <= set(
+        first
+    )
+    options = text.partition("To begin with:")[2]
+    every = re.findall(r"^  (?:-\w, )?(--[\w-]+)", options, re.M)
+    assert len(every) == len(set(every)) > 70
+
+
+def test_a_short_help_has_one_list_of_options(run_cli):
+    text = run_cli("merge", "--help").stdout.decode()
+    assert re.findall(r"^(\w.*):$", text, re.M) == ["Arguments", "Options"]

@@ -505,14 +505,14 @@ def one_line(error) -> str:
 @pytest.mark.parametrize(
     ("metrics", "config", "says"),
     [
-        ("clip-x", {}, "no metric 'clip-x'. There are: clip-i"),
+        ("clip-x", {}, "--metrics 'clip-x'. Did you mean"),
         (" , ", {}, "--metrics is empty"),
-        ("clip-i", {"against": "all"}, "--against all: expected one of auto"),
-        ("clip-i", {"crops": "some"}, "--crops some: expected"),
-        ("hoi", {"hoi_ap": "12"}, "--hoi-ap 12: expected one of 11, all"),
-        ("fid", {"fid_features": "vgg"}, "--fid-features vgg: expected"),
+        ("clip-i", {"against": "all"}, "--against 'all'. There are: auto"),
+        ("clip-i", {"crops": "some"}, "--crops 'some'. There are: none"),
+        ("hoi", {"hoi_ap": "12"}, "--hoi-ap '12'. There are: 11, all"),
+        ("fid", {"fid_features": "vgg"}, "--fid-features 'vgg'. There are: clip"),
         ("face", {"face_threshold": 2.0}, "--face-threshold 2.0: expected a number from 0 to 1"),
-        ("clip-i", {"batch_size": 0}, "--batch-size must be"),
+        ("clip-i", {"batch_size": 0}, "--batch-size 0: at least 1"),
         ("hoi", {"hoi_classes": "nowhere.json"}, "--hoi-classes nowhere.json: no such file"),
     ],
 )

@@ -425,7 +425,7 @@ def test_masks_that_are_not_there_or_do_not_fit(models, tmp_path, people):
     for values, line in (
         ({"mask": ["m.png"]}, "--mask goes with --query-by mask"),
         ({"mask": ["m.png"], "query_by": "mask"}, "give one for each --reference"),
-        ({"query_by": "eye"}, "--query-by eye: choose text or mask"),
+        ({"query_by": "eye"}, "--query-by 'eye'. There are: text, mask"),
     ):
         with pytest.raises(UsageError, match=line):
             part("methods.generate", "ssr").check_options(config(**values))
@@ -692,7 +692,7 @@ def test_a_prompt_file_that_cannot_be_used(tmp_path, name, text, line):
         (("--prompt", "x", "shards/"), "not both"),
         (("--prompt", "x", "--guidance", "0.5"), "--guidance 0.5: at least 1"),
         (("--prompt", "x", "--size", "big"), "--size big: pixels as 512 or 768x512"),
-        (("--prompt", "x", "--format", "jpeg"), "--format jpeg: choose shards or files"),
+        (("--prompt", "x", "--format", "jpeg"), "--format 'jpeg'. There are: shards, files"),
         (("--prompt", "x", "--method", "magic"), "has no method 'magic'. There are: ip-adapter"),
         (("--prompt", "x", "--method", "textual-inversion"), "needs --embedding FILE"),
     ],

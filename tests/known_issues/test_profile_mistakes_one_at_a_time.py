@@ -29,6 +29,14 @@ gate-gaze = ["0-200"]
 [train.feedbak]
 steps = 3
 
+[ground]
+backend = "grounding-dyno"
+box-threshold = 1.5
+
+[score]
+metrics = "clip-t,dyno"
+against = "sources"
+
 [import.foldr]
 hidden = true
 
@@ -45,6 +53,10 @@ EXPECTED = [
     "[train] threads = 2.5: expected int",
     "[train.feedback] gate-gaze = ['0-200']: expected str",
     "[train.feedbak]: train has no 'feedbak'. Did you mean 'feedback'? There are: ",
+    "[ground] backend = 'grounding-dyno': Did you mean 'grounding-dino'? There are: ",
+    "[ground] box-threshold = 1.5: expected a number from 0 to 1",
+    "[score] metrics = 'clip-t,dyno': Did you mean 'dino'? There are: clip-i, clip-t, dino",
+    "[score] against = 'sources': Did you mean 'source'? There are: auto, source",
     "[import.foldr]: import has no 'foldr'. Did you mean 'folder'? There are: ",
     "[annotate-pose] with = ['pose']: expected str",
     "[annotate-pose] face-threshold = 'high': expected float",

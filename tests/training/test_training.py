@@ -401,9 +401,9 @@ def without_words(path: Path, count: int = 3) -> str:
         (lambda p: without_words(p / "x.tar"), {}, r"none of 3 samples can be used \(3: no words"),
         (lambda p: without_words(p / "x.tar", 0), {}, "no sample to train on"),
         (None, {"steps": 0}, "--steps 0: at least 1"),
-        (None, {"schedule": "wavy"}, "--schedule wavy: choose constant"),
+        (None, {"schedule": "wavy"}, "--schedule 'wavy'. There are: constant"),
         (None, {"learning_rate": math.nan}, "--learning-rate nan: expected a finite number"),
-        (None, {"log_to": "paper"}, "--log-to paper: choose"),
+        (None, {"log_to": "paper"}, "--log-to 'paper'. There are:"),
     ],
 )
 def test_bad_input_is_told_before_models_are_loaded(

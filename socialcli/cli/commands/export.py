@@ -59,14 +59,14 @@ def command(
     from contextlib import ExitStack
 
     from socialcli import shards
-    from socialcli.errors import SampleFailed, SocialcliError, UsageError
+    from socialcli.errors import SampleFailed, SocialcliError, UnknownName, UsageError
     from socialcli.exporters import coco
     from socialcli.pipeline.report import one_line
 
     if format != "coco":
-        raise UsageError(f"--format {format}: there is only coco")
+        raise UnknownName("--format", format, ("coco",))
     if part not in coco.PARTS:
-        raise UsageError(f"--part {part}: there are {', '.join(coco.PARTS)}")
+        raise UnknownName("--part", part, coco.PARTS)
     if shards.safe_key(name + ".json") != name or "/" in name:
         raise UsageError(f"--name {name!r}: give a plain word, as in instances_WORD.json")
     targets = _targets(output, part, name)

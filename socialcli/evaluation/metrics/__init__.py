@@ -29,7 +29,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from socialcli.errors import UsageError
+from socialcli.errors import UnknownName
 
 
 @dataclass(frozen=True)
@@ -118,5 +118,5 @@ def load(name: str) -> Any:
     """
     files = available()
     if name not in files:
-        raise UsageError(f"no metric '{name}'. There are: {', '.join(files)}")
+        raise UnknownName("no metric", name, files)
     return importlib.import_module(f"socialcli.evaluation.metrics.{files[name].stem}")

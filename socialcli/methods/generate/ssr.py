@@ -38,7 +38,8 @@ class Config(ReferenceOptions):
     )  # fmt: skip
     query_by: str = option(
         "text", "What finds the subject in a reference: text (the words of --query), or mask (that "
-        "of its masks.json or --mask; its caption is the query then, unless one is given)."
+        "of its masks.json or --mask; its caption is the query then, unless one is given).",
+        choices=QUERY_BY,
     )  # fmt: skip
     mask: list[str] = option(
         [], "For --query-by mask: a picture file, white where the subject is; one for each "
@@ -81,8 +82,6 @@ class SsrMethod(GenerateMethod):
         Raises:
             UsageError: one line that names the option.
         """
-        if config.query_by not in QUERY_BY:
-            raise UsageError(f"--query-by {config.query_by}: choose {' or '.join(QUERY_BY)}")
         if config.mask and (config.query_by != "mask" or len(config.mask) != len(config.reference)):
             raise UsageError("--mask goes with --query-by mask: give one for each --reference")
 

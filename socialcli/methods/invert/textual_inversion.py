@@ -7,7 +7,7 @@ of one or more vectors, which start as an ordinary word near to it. Only these v
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from socialcli.backends import ModelSpec
 from socialcli.config import option
@@ -32,6 +32,13 @@ if TYPE_CHECKING:
 
 @dataclass
 class Config(TrainingOptions):
+    FIRST: ClassVar[tuple[str, ...]] = (*TrainingOptions.FIRST, "concept", "initial_word", "token")
+    GROUPS: ClassVar[dict[str, str]] = {
+        "concept": "Concepts and words",
+        "backend": "Model and pictures",
+        "prompt": "Validation",
+    }
+
     steps: int = option(2000, "Optimiser steps of the whole run.", at_least=1)
     batch_size: int = option(4, "Samples per optimiser step, over all processes.", at_least=1)
     micro_batch: int = option(
@@ -63,13 +70,17 @@ class Config(TrainingOptions):
         "object", "Texts it is learnt in: object, style, captions (the samples' own, with what "
         "they call by the initial word replaced), or a file with a {} in each line."
     )  # fmt: skip
-    backend: str = option("stable-diffusion", "Diffusion backend.")
+    backend: str = option("stable-diffusion", "Diffusion backend.", role="diffusion")
     model: str = option("", "Diffusion checkpoint: folder, hub id or .safetensors file.")
     revision: str | None = option(None, "Branch, tag or commit of a hub checkpoint.")
     size: int = option(
         0, "Side of the square that is trained on, pixels; 0: the model's own.", at_least=0
     )
-    crop: str = option("centre", "Which square, once the shortest side fits: random, centre.")
+    crop: str = option(
+        "centre",
+        "Which square, once the shortest side fits: random, centre.",
+        choices=("random", "centre"),
+    )
     flip: bool = option(True, "Mirror every second version of a sample.")
     prompt: list[str] = option(
         [], "Drawn by --validate-every, with {} for each pseudo-word. Repeatable; default: the "
@@ -110,10 +121,6 @@ class TextualInversionMethod(TrainMethod):
     config_type = Config
 
     def check_options(self, config: Config) -> None:
-        from socialcli.training.geometry import CROPS
-
-        if config.crop not in CROPS:
-            raise UsageError(f"--crop {config.crop}: choose {', '.join(CROPS)}")
         for prompt in config.prompt:
             if "{}" not in prompt:
                 raise UsageError(f"--prompt '{prompt}': write {{}} where the pseudo-word goes")

@@ -6,7 +6,7 @@ The result is a folder in diffusers' layout: the model with its UNet replaced.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from socialcli.backends import ModelSpec
 from socialcli.config import option
@@ -27,14 +27,20 @@ if TYPE_CHECKING:
 
 @dataclass
 class Config(TrainingOptions):
+    GROUPS: ClassVar[dict[str, str]] = {"backend": "Model, pictures and texts"}
+
     learning_rate: float = option(1e-5, "Peak learning rate.", above=0)
-    backend: str = option("stable-diffusion", "Diffusion backend.")
+    backend: str = option("stable-diffusion", "Diffusion backend.", role="diffusion")
     model: str = option("", "Diffusion checkpoint: folder, hub id or .safetensors file.")
     revision: str | None = option(None, "Branch, tag or commit of a hub checkpoint.")
     size: int = option(
         0, "Side of the square that is trained on, pixels; 0: the model's own.", at_least=0
     )
-    crop: str = option("random", "Which square, once the shortest side fits: random, centre.")
+    crop: str = option(
+        "random",
+        "Which square, once the shortest side fits: random, centre.",
+        choices=("random", "centre"),
+    )
     flip: float = option(0.5, "Probability of mirroring.", at_least=0, at_most=1)
     caption_drop: float = option(
         0.1, "Probability that the UNet is not told the caption.", at_least=0, at_most=1
@@ -68,10 +74,6 @@ class TextToImageMethod(TrainMethod):
     config_type = Config
 
     def check_options(self, config: Config) -> None:
-        from socialcli.training.geometry import CROPS
-
-        if config.crop not in CROPS:
-            raise UsageError(f"--crop {config.crop}: choose {', '.join(CROPS)}")
         if config.validate_every and not config.prompt:
             raise UsageError("--validate-every draws the texts of --prompt; there are none")
 

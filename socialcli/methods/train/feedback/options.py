@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from socialcli.backends import ModelSpec
 from socialcli.backends.ssr.ssr_encoder import CLIP, own_tower
@@ -26,6 +26,16 @@ SSR_GET = (
 
 @dataclass
 class Config(TrainingOptions):
+    FIRST: ClassVar[tuple[str, ...]] = (*TrainingOptions.FIRST, "ssr_model", "feedback")
+    GROUPS: ClassVar[dict[str, str]] = {
+        "aligner_learning_rate": "Feedback: learning",
+        "backend": "Models",
+        "query": "Words and references",
+        "feedback": "Feedback: which, when, how much",
+        "regularisation": "Feedback: how each loss is read",
+        "validation_pictures": "Validation",
+    }
+
     # section 4.1
     steps: int = option(100, "Optimiser steps of the whole run.", at_least=1)
     batch_size: int = option(1024, "Samples per optimiser step, over all processes.", at_least=1)
@@ -39,14 +49,18 @@ class Config(TrainingOptions):
     size: int = option(
         0, "Side of the square that is trained on, pixels; 0: the model's own.", at_least=0
     )
-    crop: str = option("random", "Which square, once the shortest side fits: random, centre.")
+    crop: str = option(
+        "random",
+        "Which square, once the shortest side fits: random, centre.",
+        choices=("random", "centre"),
+    )
     flip: float = option(0.5, "Probability of mirroring.", at_least=0, at_most=1)
     likely_below: int = option(
         500, "Timesteps below this are more likely than those above.", at_least=0
     )
     likely_ratio: float = option(2.0, "How many times more likely; 1: all alike.", above=0)
     # models
-    backend: str = option("stable-diffusion", "Which diffusion backend.")
+    backend: str = option("stable-diffusion", "Which diffusion backend.", role="diffusion")
     model: str = option("", "Its model: hub id, folder in diffusers' layout, or one file.")
     revision: str | None = option(None, "Its commit or tag on the hub.")
     ssr_model: str = option("", "SSR-Encoder to start from: a folder with its two files, or new.")
@@ -54,25 +68,36 @@ class Config(TrainingOptions):
         "", "CLIP whose vision tower SSR-Encoder looks through: hub id or folder; default: "
         f"image_encoder in --ssr-model, else {CLIP}."
     )  # fmt: skip
-    identity_backend: str = option("iresnet", "Which face embedder gives feedback.")
+    identity_backend: str = option("iresnet", "Which face embedder gives feedback.", role="face")
     identity_model: str = option("", "Its model: a backbone.pth.")
-    gaze_backend: str = option("sharingan", "Which gaze estimator gives feedback.")
+    gaze_backend: str = option("sharingan", "Which gaze estimator gives feedback.", role="gaze")
     gaze_model: str = option("", "Its model: a checkpoint file for sharingan.")
-    pose_backend: str = option("vitpose", "Which keypoint estimator gives feedback.")
+    pose_backend: str = option("vitpose", "Which keypoint estimator gives feedback.", role="pose")
     pose_model: str = option("", "Its model: hub id or folder.")
-    interaction_backend: str = option("pairwise", "Which interaction recogniser gives feedback.")
+    interaction_backend: str = option(
+        "pairwise", "Which interaction recogniser gives feedback.", role="interaction"
+    )
     interaction_model: str = option("", "Its model: a folder; default: the package's own.")
     # words and references
-    query: str = option("nouns", "What names the subjects: nouns, phrases, or the whole caption.")
+    query: str = option(
+        "nouns",
+        "What names the subjects: nouns, phrases, or the whole caption.",
+        choices=scene.QUERIES,
+    )
     caption_drop: float = option(
         0.8, "Probability that the UNet is not told the caption.", at_least=0, at_most=1
     )
     reference: str = option(
-        "whole", "What CLIP sees: the whole picture, or the same square that is trained on."
+        "whole",
+        "What CLIP sees: the whole picture, or the same square that is trained on.",
+        choices=("whole", "square"),
     )
     # which feedback, when, how much
     feedback: str = option(
-        "all", "Which: boundary, identity, gaze, pose, interaction, with commas; all or none."
+        "all",
+        "Which: boundary, identity, gaze, pose, interaction, with commas; all or none.",
+        choices=(*NAMES, "all", "none"),
+        many=True,
     )
     weight_regularisation: float = option(0.01, "Weight of the regularisation.", at_least=0)
     weight_boundary: float = option(0.01, "Weight of the boundary feedback.", at_least=0)
@@ -86,7 +111,9 @@ class Config(TrainingOptions):
     gate_pose: str = option("0-700", "Timesteps of the pose feedback.")
     gate_interaction: str = option("0-500", "Timesteps of the interaction feedback.")
     weighting: str = option(
-        "gates", "gates, or inverse: no gates, weights inverse to --curves (Table 1, row 10)."
+        "gates",
+        "gates, or inverse: no gates, weights inverse to --curves (Table 1, row 10).",
+        choices=("gates", "inverse"),
     )
     curves: str = option("", "JSON file of loss curves for --weighting inverse.", file=True)
     write_curves: str = option(
@@ -94,23 +121,41 @@ class Config(TrainingOptions):
         affects_result=False,
     )  # fmt: skip
     originals: str = option(
-        "picture", "What detectors see of the original: the picture, or its reconstruction."
+        "picture",
+        "What detectors see of the original: the picture, or its reconstruction.",
+        choices=("picture", "reconstruction"),
     )
     # how each loss is read
-    regularisation: str = option("paper", "How it is read: paper or official.")
+    regularisation: str = option(
+        "paper", "How it is read: paper or official.", choices=("paper", "official")
+    )
     boundary_thickness: int = option(
         3, "Side of the morphological gradient's square, odd pixels.", at_least=3
     )
-    boundary_kernel: str = option("4", "Neighbours of the Laplacian: 4 or 8.")
-    boundary_mean: str = option("boundary", "Mean over the boundary's pixels, or the picture's.")
+    boundary_kernel: str = option("4", "Neighbours of the Laplacian: 4 or 8.", choices=("4", "8"))
+    boundary_mean: str = option(
+        "boundary",
+        "Mean over the boundary's pixels, or the picture's.",
+        choices=("boundary", "picture"),
+    )
     identity_aligned: bool = option(True, "Align faces that have landmarks; else cut out boxes.")
     identity_normalised: bool = option(True, "Compare directions of embeddings, not raw numbers.")
     least_face: float = option(
         12.0, "Faces smaller than this many pixels a side are left alone.", at_least=0
     )
-    gaze_term: str = option("point", "Target term: point (soft argmax) or heatmap.")
-    gaze_targets: str = option("shards", "Where people look: as the shards say, or the detector.")
-    pose_targets: str = option("detector", "Where keypoints are: as the detector says, or shards.")
+    gaze_term: str = option(
+        "point", "Target term: point (soft argmax) or heatmap.", choices=("point", "heatmap")
+    )
+    gaze_targets: str = option(
+        "shards",
+        "Where people look: as the shards say, or the detector.",
+        choices=("shards", "detector"),
+    )
+    pose_targets: str = option(
+        "detector",
+        "Where keypoints are: as the detector says, or shards.",
+        choices=("detector", "shards"),
+    )
     pose_least_score: float = option(
         0.3, "Keypoints of x0 scored below this are not asked for.", at_least=0, at_most=1
     )
@@ -177,31 +222,12 @@ def _counts(config: Config, name: str) -> float:
     return float(getattr(config, f"weight_{name}") > 0)
 
 
-CHOICES = {
-    "crop": ("random", "centre"),
-    "query": scene.QUERIES,
-    "reference": ("whole", "square"),
-    "weighting": ("gates", "inverse"),
-    "originals": ("picture", "reconstruction"),
-    "regularisation": ("paper", "official"),
-    "boundary_kernel": ("4", "8"),
-    "boundary_mean": ("boundary", "picture"),
-    "gaze_term": ("point", "heatmap"),
-    "gaze_targets": ("shards", "detector"),
-    "pose_targets": ("detector", "shards"),
-}
-
-
 def check_options(config: Config) -> None:
     """Refuse what makes no sense, before anything is read.
 
     Raises:
         UsageError: one line that names the option.
     """
-    for name, allowed in CHOICES.items():
-        if getattr(config, name) not in allowed:
-            flag = name.replace("_", "-")
-            raise UsageError(f"--{flag} {getattr(config, name)}: choose {', '.join(allowed)}")
     if config.boundary_thickness % 2 == 0:
         raise UsageError("--boundary-thickness must be odd and at least 3")
     if config.weighting == "inverse" and not (config.curves or config.write_curves):
