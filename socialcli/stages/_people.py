@@ -19,6 +19,7 @@ from socialcli.records.consistency import free_id
 from socialcli.records.sources import is_annotation, of
 from socialcli.stages import _annotated
 from socialcli.vision import boxes as geometry
+from socialcli.vision import close_ups
 from socialcli.vision import people as who
 
 if TYPE_CHECKING:
@@ -157,7 +158,8 @@ def add_faces(config: Config, loaded: Loaded, made: list[Scene]) -> None:
     """Detected faces go to the people they fit; those left over are people of their own."""
     made = _sound(made)
     source = of(loaded.face.model)
-    found = loaded.face.detect([s.work.image for s in made]) if made else []
+    pictures = [scene.work.image for scene in made]
+    found = close_ups.detect(loaded.face, pictures, config.face_margin) if made else []
     for scene, faces in zip(made, found, strict=True):
         had = any(p.face is not None for p in scene.people)
         bodies = [scene.body(p) for p in scene.people]
@@ -180,7 +182,9 @@ def add_faces(config: Config, loaded: Loaded, made: list[Scene]) -> None:
             if person.head is None and person.face is not None:
                 person.head = who.head_of(person.face.xyxy)
                 person.head_source = source if source != person.source else None
-        scene.credit("face", loaded.face.model, had, gained)
+        model = loaded.face.model
+        model = replace(model, options={**model.options, "margin": config.face_margin})
+        scene.credit("face", model, had, gained)
         _keep_largest(scene, config.max_people)
 
 

@@ -11,7 +11,7 @@ from socialcli.config import ModelOptions, check_bounds, option
 from socialcli.errors import SampleFailed, UsageError
 from socialcli.pipeline.stage import Item, Stage
 from socialcli.vision import boxes as geometry
-from socialcli.vision import images
+from socialcli.vision import close_ups, images
 from socialcli.vision.people import kind_of
 
 if TYPE_CHECKING:
@@ -54,6 +54,13 @@ class Config(ModelOptions):
     interaction_model: str = option("", "Its model, for backends that have one.")
     face_threshold: float = option(
         0.5, "Faces scored below this are not faces (0 to 1).", at_least=0, at_most=1
+    )
+    face_margin: float = option(
+        close_ups.MARGIN,
+        "Where no face is sure, look again with this margin about the picture (of its longer "
+        "side): finds faces that fill it. 0: do not.",
+        at_least=0,
+        at_most=4,
     )
     keypoint_threshold: float | None = option(
         None,
@@ -143,7 +150,7 @@ class AnnotatePoseStage(Stage):
         str, ...
     ] = ()  # boxes.json, entities.json, people.json, interactions.json are used where they exist
     WRITES = ("people.json", "identity.npy", "interactions.json")
-    VERSION = 2
+    VERSION = 3
     config_type = Config
 
     def models(self, config: Config) -> list[ModelSpec]:

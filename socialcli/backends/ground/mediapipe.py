@@ -19,7 +19,7 @@ from socialcli import backends
 from socialcli.backends import BackendInfo
 from socialcli.backends.roles import Detection
 from socialcli.records import Model
-from socialcli.vision import boxes
+from socialcli.vision import boxes, close_ups
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -83,7 +83,7 @@ class MediaPipePeople:
         """Boxes of the people of each picture with scores, largest face first."""
         return [
             self._people(image, [(f.xyxy, f.score or 0.0) for f in faces])
-            for image, faces in zip(images, self.faces.detect(images), strict=True)
+            for image, faces in zip(images, close_ups.detect(self.faces, images), strict=True)
         ]
 
     def _people(self, image: Image, faces: list[tuple[XYXY, float]]) -> list[tuple[XYXY, float]]:

@@ -62,7 +62,7 @@ def features(config: Config) -> dict[str, Feature]:
 
         return Feature(name, ground, run, limits, asks=True)
 
-    faces = Feature("faces", tuple(face), _faces, check=_can_see_faces)
+    faces = Feature("faces", tuple(face), _faces, check=_can_see_faces, version=2)
     hoi_objects = objects("hoi-objects", config.hoi_box_threshold)
     subjects = objects("subject-objects")
     file = config.inception_model
@@ -146,11 +146,11 @@ def _can_see_faces(models: list[Any]) -> None:
 def _faces(models: list[Any], looks: list[Look]) -> list[Value | SampleFailed]:
     import numpy
 
-    from socialcli.vision import faces
+    from socialcli.vision import close_ups, faces
 
     detector, embedder = models[0], models[-1]
     pictures = [look.image for look in looks]
-    found = detector.detect(pictures)
+    found = close_ups.detect(detector, pictures)  # type: ignore[arg-type]
     usable = []
     for picture, mine in zip(pictures, found, strict=True):
         assert picture is not None
