@@ -21,14 +21,15 @@ class FolderWriter:
 
     def __init__(self, folder: str, prefix: str, stream: BinaryIO) -> None:
         self.folder, self.prefix, self.stream = folder, prefix, stream
+        self.files = shards.ManyFiles()
         self.bytes = 0
 
     def added(self, key: str, new: dict[str, bytes]) -> None:
         """One picture's files, each whole or not there."""
         image = next(s for s in records.IMAGE_SUFFIXES if s in new)
         name = f"{self.prefix}{key}.{image}"
-        shards.write_bytes(f"{self.folder}/{name}", new[image])
-        shards.write_bytes(f"{self.folder}/{self.prefix}{key}.json", new[GENERATED])
+        self.files.write(f"{self.folder}/{name}", new[image])
+        self.files.write(f"{self.folder}/{self.prefix}{key}.json", new[GENERATED])
         body = {"file_name": name, **json.loads(new[GENERATED])}
         line = (json.dumps(body, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace")
         self.stream.write(line)

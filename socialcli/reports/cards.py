@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 SIZES = {"index": 4000, "cards": 24, "large": 24, "larger": 100_000}  # items in one file
 PREFIX = "samples-"
 MOST_WORDS = 2000  # characters of a sample that can be searched
-_UNFINISHED = ".samples.tmp"
 _LEVEL = 6  # of gzip
 
 
@@ -48,9 +47,8 @@ class Cards:
 
     def __init__(self, out: Path, thumbnails: int) -> None:
         self._out, self._thumbnails = out, thumbnails
-        self._folder = out / _UNFINISHED
-        self.discard()  # what a killed run left
-        self._folder.mkdir()
+        self._unfinished = shards.FolderPublication(out, "samples")
+        self._folder = self._unfinished.path
         self._digest = hashlib.sha256()
         self._waiting: dict[str, list[Any]] = {kind: [] for kind in SIZES}
         self._files = dict.fromkeys(SIZES, 0)
@@ -92,12 +90,12 @@ class Cards:
         if (self._out / name).is_dir():  # the same samples again
             self.discard()
         else:
-            self._folder.rename(self._out / name)
+            self._unfinished.commit(name)
         return name
 
     def discard(self) -> None:
         """Remove what was written and is not published."""
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self._unfinished.discard()
 
     def _list(self, words: str, flags: list[str], html: str) -> int:
         number, self.count = self.count, self.count + 1

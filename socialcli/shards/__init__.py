@@ -5,6 +5,15 @@ names is run.
 """
 
 from socialcli.shards.behind import Behind
+from socialcli.shards.folders import (
+    FolderPublication,
+    ManyFiles,
+    publish_folder,
+    remove_folder,
+    settle,
+    sweep,
+    sync,
+)
 from socialcli.shards.keys import distinct_keys, is_safe, safe_key, split_name
 from socialcli.shards.locations import (
     TAR_SUFFIXES,
@@ -37,9 +46,10 @@ from socialcli.shards.sample import (
 from socialcli.shards.urls import is_url, public, public_text
 
 __all__ = [
-    "STATUS", "TAR_SUFFIXES", "Behind", "Checksum", "Damage", "Sample", "Writer",
-    "discard_unfinished", "distinct_keys", "expand", "explain_full_disk", "is_safe", "is_tar",
-    "is_url", "list_files", "modified", "open_read", "parts", "public", "public_text",
-    "publish", "read", "read_all", "read_bytes", "remove", "safe_key", "scan", "size",
-    "split_name", "without_suffix", "write", "write_bytes",
+    "STATUS", "TAR_SUFFIXES", "Behind", "Checksum", "Damage", "FolderPublication", "ManyFiles",
+    "Sample", "Writer", "discard_unfinished", "distinct_keys", "expand", "explain_full_disk",
+    "is_safe", "is_tar", "is_url", "list_files", "modified", "open_read", "parts", "public",
+    "public_text", "publish", "publish_folder", "read", "read_all", "read_bytes", "remove",
+    "remove_folder", "safe_key", "scan", "settle", "size", "split_name", "sweep", "sync",
+    "without_suffix", "write", "write_bytes",
 ]  # fmt: skip

@@ -6,8 +6,10 @@ import atexit
 import contextlib
 import errno
 import glob
+import itertools
 import os
 import re
+import shutil
 import socket
 import stat
 import tempfile
@@ -253,20 +255,23 @@ def modified(location: str) -> int | None:
     return path.stat().st_mtime_ns if not is_url(location) and path.is_file() else None
 
 
-_unfinished: set[Path] = set()
+unfinished: set[Path] = set()
 
 
 @atexit.register
 def discard_unfinished() -> None:
-    """Remove this process's unfinished files: a signal may come where no ``finally`` is yet."""
-    for path in list(_unfinished):
-        path.unlink(missing_ok=True)
+    """Remove what this process left unfinished: a signal may come where no ``finally`` is yet."""
+    for path in list(unfinished):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 class Publication:
     """A file being written beside its final name; `commit` publishes it whole or not at all."""
 
-    def __init__(self, location: str) -> None:
+    def __init__(self, location: str, swept: bool = False) -> None:
         self.location = location
         if is_url(location):
             handle, name = tempfile.mkstemp(prefix="socialcli-", suffix=".tmp")
@@ -275,12 +280,12 @@ class Publication:
         else:
             target = Path(location)
             target.parent.mkdir(parents=True, exist_ok=True)
-            _sweep(target)
-            mark = f"{socket.gethostname().partition('.')[0]}-{os.getpid()}"
-            self.temporary = target.parent / f".{target.name}.tmp-{mark}"
-        _unfinished.add(self.temporary)
+            if not swept:
+                _sweep(target)
+            self.temporary = target.parent / f".{target.name}.tmp-{mark()}"
+        unfinished.add(self.temporary)
         file = open(self.temporary, "wb", buffering=0)
-        _lock(file)
+        lock(file.fileno())
         self.file = WriteBehind(cast(BinaryIO, file))
 
     def commit(self, synced: bool = True, after_others: bool = False) -> None:
@@ -294,9 +299,9 @@ class Publication:
             self.file.finish(synced)
         if not is_url(self.location):
             if after_others:
-                _sync_folder(Path(self.location).parent)
+                sync_folder(Path(self.location).parent)
             self.temporary.replace(self.location)
-            _unfinished.discard(self.temporary)
+            unfinished.discard(self.temporary)
             return
         fs, path = filesystem(self.location)
         length = self.temporary.stat().st_size
@@ -309,21 +314,35 @@ class Publication:
         if arrived != length:
             raise SocialcliError(f"{self.location}: uploaded {length} bytes but {arrived} arrived")
         self.temporary.unlink()
-        _unfinished.discard(self.temporary)
+        unfinished.discard(self.temporary)
 
     def discard(self) -> None:
         with contextlib.suppress(OSError):
             self.file.close()
         self.temporary.unlink(missing_ok=True)
-        _unfinished.discard(self.temporary)
+        unfinished.discard(self.temporary)
 
 
-def _lock(file: BinaryIO) -> bool:
-    """Take a file for this process, until it ends in whatever way; False when another has it."""
+_counter = itertools.count()
+
+
+def host() -> str:
+    """This machine's name as hidden names carry it."""
+    return socket.gethostname().partition(".")[0]
+
+
+def mark() -> str:
+    """What tells the hidden names of this machine's processes and threads apart."""
+    return f"{host()}-{os.getpid()}-{next(_counter)}"
+
+
+def lock(handle: int) -> bool:
+    """Take an open file or folder for this process, until it ends in whatever way; False when
+    another has it."""
     try:
         import fcntl
 
-        fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except (ImportError, OSError):  # not every system and file system has these locks
         return False
     return True
@@ -337,11 +356,11 @@ def _sweep(target: Path) -> None:
     """
     for old in target.parent.glob(glob.escape(f".{target.name}.tmp-") + "*"):
         with contextlib.suppress(OSError), open(old, "r+b") as file:
-            if _lock(file):
+            if lock(file.fileno()):
                 old.unlink()
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -366,9 +385,14 @@ def explain_full_disk(location: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def publish(location: str, synced: bool = True, after_others: bool = False) -> Iterator[BinaryIO]:
-    """Write a file that appears under its name whole, or not at all (see `Publication.commit`)."""
-    publication = Publication(location)
+def publish(
+    location: str, synced: bool = True, after_others: bool = False, swept: bool = False
+) -> Iterator[BinaryIO]:
+    """Write a file that appears under its name whole, or not at all (see `Publication.commit`).
+
+    ``swept``: what killed runs left in its folder is gone already.
+    """
+    publication = Publication(location, swept)
     try:
         with explain_full_disk(location):
             yield cast(BinaryIO, publication.file)

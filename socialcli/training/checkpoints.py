@@ -8,12 +8,11 @@ checkpoints/step-000100/trainable.safetensors   parameters and buffers of what t
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from socialcli import shards
 from socialcli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -53,40 +52,41 @@ def tensors(module: nn.Module) -> dict[str, Any]:
 
 def save(
     folder: Path, step: int, module: nn.Module, optimiser: Optimizer, state: dict[str, Any],
-    keep: int,
+    keep: int, every: int = 1,
 ) -> Path:  # fmt: skip
-    """Write the checkpoint of a step unless it is there, then remove all but the last ``keep``."""
+    """Write the checkpoint of a step unless it is there, then `keep_last`."""
     from socialcli.networks import weights
 
     target = folder / f"step-{step:06d}"
-    if target.exists():
-        return target
-    moments, plain = _flat(optimiser)
-    temporary = beside(target)
-    weights.write(temporary / "trainable.safetensors", tensors(module), {})
-    weights.write(temporary / "optimiser.safetensors", moments, {})
-    body = json.dumps({**state, "step": step, "moments": plain}, indent=1)
-    (temporary / "state.json").write_text(body, encoding="utf-8")
-    settle(temporary, target)
-    kept = sorted(
-        (p for p in folder.glob("step-*") if _NAME.fullmatch(p.name)),
-        key=lambda p: int(p.name[5:]),
-    )
-    for old in kept[:-keep]:
-        _discard(old)
+    if not target.exists():
+        moments, plain = _flat(optimiser)
+        with shards.publish_folder(target) as temporary:
+            weights.write(temporary / "trainable.safetensors", tensors(module), {})
+            weights.write(temporary / "optimiser.safetensors", moments, {})
+            body = json.dumps({**state, "step": step, "moments": plain}, indent=1)
+            (temporary / "state.json").write_text(body, encoding="utf-8")
+    keep_last(folder, keep, every)
     return target
 
 
-def sweep(output: Path) -> None:
-    """Remove what killed runs left half written or half removed in an output folder."""
-    for half in [
-        *output.glob("checkpoints/.*"),
-        *output.glob(".*.gone-*"),
-        *output.glob(".result.*"),
-    ]:
-        shutil.rmtree(half, ignore_errors=True)
-    for half in [*output.glob("pictures/.*"), *output.glob("cache/features/*/*/.*")]:
-        half.unlink(missing_ok=True)
+def keep_last(folder: Path, keep: int, every: int = 1) -> None:
+    """Remove all checkpoints but the last ``keep`` of those that are due ``every`` so many steps.
+
+    One in between, which a run that was asked to stop has left, stays only while it is the last: in
+    the end a run has the same checkpoints however often it was stopped.
+    """
+    found = {int(p.name[5:]): p for p in folder.glob("step-*") if _NAME.fullmatch(p.name)}
+    due = sorted(step for step in found if step % every == 0 or step == max(found))
+    for step in sorted(set(found) - set(due[-keep:])):
+        shards.remove_folder(found[step])
+
+
+def sweep(output: Path, keep: int, every: int = 1) -> None:
+    """Remove what killed runs left half written or half removed in an output folder, and the
+    checkpoints that they had no time to remove."""
+    for folder in (output, output / "checkpoints", output / "pictures", *output.glob("step-*")):
+        shards.sweep(folder)
+    keep_last(output / "checkpoints", keep, every)
 
 
 def load(checkpoint: Path, module: nn.Module, optimiser: Optimizer) -> None:
@@ -144,44 +144,3 @@ def _fill(optimiser: Optimizer, moments: dict[str, Any], plain: dict[str, Any]) 
         state.setdefault(int(number), {})[name] = value
     groups = optimiser.state_dict()["param_groups"]
     optimiser.load_state_dict({"state": state, "param_groups": groups})
-
-
-def beside(target: Path) -> Path:
-    """An empty folder to write in, which `settle` then gives the name of ``target``."""
-    temporary = target.with_name(f".{target.name}.{os.getpid()}")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    return temporary
-
-
-def settle(temporary: Path, target: Path) -> None:
-    """Give a finished folder or file its name; what had that name before goes."""
-    sync(temporary)
-    if target.is_dir():
-        _discard(target)
-    temporary.replace(target)
-    _sync_one(target.parent)
-
-
-def sync(place: Path) -> None:
-    """A file, or a folder with all that is in it, onto the disk."""
-    for inside in [*(place.rglob("*") if place.is_dir() else ()), place]:
-        _sync_one(inside)
-
-
-def _sync_one(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    except OSError:  # some network file systems refuse to sync a folder
-        if not path.is_dir():
-            raise
-    finally:
-        os.close(handle)
-
-
-def _discard(folder: Path) -> None:
-    """Remove a folder; while that goes on it has no name that anybody would read."""
-    gone = folder.with_name(f".{folder.name}.gone-{os.getpid()}")
-    folder.replace(gone)
-    shutil.rmtree(gone, ignore_errors=True)

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import threading
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
+from socialcli import shards
 from socialcli.randomness import seeded
 
 GB = 2**30
@@ -30,6 +30,8 @@ class Features:
         self._held: OrderedDict[tuple[str, int], tuple[int, dict[str, Any]]] = OrderedDict()
         self._size = 0
         self._lock = threading.Lock()
+        for part in (folder, *folder.glob("*/")):
+            shards.sweep(part)  # what killed runs left
         self._written = sum(f.stat().st_size for f in folder.glob("*/*.safetensors"))
 
     def has(self, item: str, variant: int) -> bool:
@@ -91,10 +93,8 @@ def _save(file: Path, values: dict[str, Any]) -> None:
 
     tensors = {k: v.contiguous() for k, v in values.items() if isinstance(v, torch.Tensor)}
     plain = {k: v for k, v in values.items() if k not in tensors}
-    file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_name(f".{file.name}.{os.getpid()}-{threading.get_ident()}")
-    temporary.write_bytes(save(tensors, {"plain": json.dumps(plain)}))
-    temporary.replace(file)
+    with shards.publish(str(file), synced=False, swept=True) as stream:
+        stream.write(save(tensors, {"plain": json.dumps(plain)}))
 
 
 def _load(file: Path) -> dict[str, Any] | None:

@@ -8,6 +8,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from socialcli import shards
 from socialcli.errors import MissingPackage
 
 if TYPE_CHECKING:
@@ -101,9 +102,7 @@ def _cut(path: Path, step: int) -> None:
             continue
         if body.get("step", 0) <= step:
             kept.append(line + "\n")
-    temporary = path.with_name(".log.jsonl.tmp")
-    temporary.write_text("".join(kept), encoding="utf-8")
-    temporary.replace(path)
+    shards.write_bytes(str(path), "".join(kept).encode())
 
 
 def _same_id(folder: Path) -> str:

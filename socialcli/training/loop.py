@@ -101,7 +101,7 @@ class Run:
         self.report = Report(config.log_json, config.quiet or not self.place.first)
         with sole_owner(self.output, self.place):
             if self.place.first:
-                checkpoints.sweep(self.output)
+                checkpoints.sweep(self.output, config.keep, config.checkpoint_every)
             cache = self.output / "cache" / "shards"
             index = data.usable(self.method, config, self.inputs, cache, self.place, self.report)
             self.place.index = index
@@ -254,12 +254,13 @@ class Run:
                 self._event("skipped", key=key, reason=reason)
         if self.log is not None and (last or step % config.log_every == 0):
             self.log.step(step, {**values, "skipped": len(self.told)})
-        if due:
-            self._checkpoint()
         if config.save_every and step % config.save_every == 0 and not last:
             self._save(self.output / f"step-{step:06d}")
         if config.validate_every and (last or step % config.validate_every == 0):
             self._validate()
+        # Last: a run that is killed before does this step, and all that belongs to it, again.
+        if due:
+            self._checkpoint()
 
     # --- what is written ---
 
@@ -272,20 +273,26 @@ class Run:
             checkpoints.save(
                 self.checkpoints, self.stepper.step, self.stepper.module, self.stepper.optimiser,
                 {"identity": self.identity, "facts": self.facts}, self.config.keep,
+                self.config.checkpoint_every,
             )  # fmt: skip
 
     def _save(self, folder: Path) -> None:
         """The method's result; its files get their names once all of them are on disk."""
         if not self.place.first:
             return
-        temporary = checkpoints.beside(self.output / "result")
         facts = provenance.metadata(self.record, self.stepper.step)
-        self.method.save(self.stepper.state, temporary, facts)
-        checkpoints.sync(temporary)
-        folder.mkdir(parents=True, exist_ok=True)
-        for part in sorted(temporary.iterdir()):
-            checkpoints.settle(part, folder / part.name)
-        temporary.rmdir()
+        if folder != self.output:
+            with shards.publish_folder(folder) as temporary:
+                self.method.save(self.stepper.state, temporary, facts)
+            return
+        result = shards.FolderPublication(self.output, "result")
+        try:
+            self.method.save(self.stepper.state, result.path, facts)
+            shards.sync(result.path)
+            for part in sorted(result.path.iterdir()):
+                shards.settle(part, folder / part.name)
+        finally:
+            result.discard()
 
     def _validate(self) -> None:
         if not self.place.first or not self.method.has("validate"):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import math
 from typing import TYPE_CHECKING
+
+from socialcli import shards
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,7 +45,6 @@ def grid(pictures: list[tuple[str, Image]], columns: int = 4) -> Image:
 
 def write(picture: Image, file: Path) -> None:
     """A PNG that appears whole or not at all."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_name(f".{file.name}")
-    picture.save(temporary, "PNG")
-    temporary.replace(file)
+    out = io.BytesIO()
+    picture.save(out, "PNG")
+    shards.write_bytes(str(file), out.getvalue(), synced=False)

@@ -10,7 +10,7 @@ import typer
 
 if TYPE_CHECKING:
     from socialcli.exporters.coco import Numbers
-    from socialcli.shards import Sample
+    from socialcli.shards import ManyFiles, Sample
 
 
 def command(
@@ -54,6 +54,7 @@ def command(
 ) -> None:  # fmt: skip
     """The files appear whole or not at all; a sample that cannot be exported is named on stderr."""
     import json
+    import os
     import sys
     import tempfile
     from contextlib import ExitStack
@@ -75,6 +76,7 @@ def command(
         numbers.categories = coco.known_categories(Path(categories))
     folder = Path(images) if images is not None else None
     seen = failed = turned = 0
+    files = shards.ManyFiles()
     with ExitStack() as stack:
         image_entries = stack.enter_context(tempfile.TemporaryFile())
         annotations: dict[str, IO[bytes]] = {
@@ -89,7 +91,7 @@ def command(
             try:
                 converted = coco.convert(sample, numbers)
                 if folder is not None:
-                    _extract(sample, folder, converted.image["file_name"])
+                    _extract(sample, folder, converted.image["file_name"], files)
             except SampleFailed as error:
                 failed += 1
                 print(
@@ -105,6 +107,8 @@ def command(
                 f"export: {failed} of {seen} samples failed, more than --max-error-rate "
                 f"{max_error_rate:g}; nothing was written. `socialcli validate` says what is wrong"
             )
+        if folder is not None:
+            os.sync()  # the pictures are on the disk before a file that lists them
         for wanted, target in targets.items():
             if target == "-":
                 coco.write(sys.stdout.buffer, wanted, image_entries, annotations[wanted], numbers)
@@ -172,15 +176,12 @@ def _is_turned(sample: Sample) -> bool:
         return False
 
 
-def _extract(sample: Sample, folder: Path, name: str) -> None:
+def _extract(sample: Sample, folder: Path, name: str, files: ManyFiles) -> None:
     """The picture's bytes as ``folder/name``, whole or not at all, never outside the folder.
 
     Raises:
         SampleFailed: the sample has no picture, or a link in the folder leads out of it.
     """
-    import os
-    import tempfile
-
     from socialcli.errors import SampleFailed
 
     data = sample.picture()
@@ -191,15 +192,6 @@ def _extract(sample: Sample, folder: Path, name: str) -> None:
     if not target.parent.resolve().is_relative_to(root):
         raise SampleFailed(f"{name} would be written outside {folder}")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=".", suffix=".tmp-export")
-        try:
-            with os.fdopen(handle, "wb") as stream:
-                stream.write(data)
-            os.chmod(temporary, 0o644)  # noqa: PTH101 - mkstemp makes files nobody else may read
-            os.replace(temporary, target)  # noqa: PTH105
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        files.write(str(target), data, synced=False)
     except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
         raise SampleFailed(f"{name} cannot be written ({error.strerror})") from None

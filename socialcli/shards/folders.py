@@ -1,0 +1,157 @@
+"""Folders that appear whole or not at all, and many files of one folder.
+
+The same steps as for a file (`locations.Publication`): written beside its place under a hidden
+name, synced, renamed. What a killed run leaves is swept away by the next one that writes there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from socialcli.shards import locations
+
+_HIDDEN = re.compile(r"\..+\.(?:tmp|gone)-(.+)-\d+-\d+")
+
+
+class FolderPublication:
+    """A folder being filled beside its final name; `commit` publishes it whole or not at all.
+
+    Attributes:
+        path: where to write.
+    """
+
+    def __init__(self, parent: Path, name: str) -> None:
+        """``parent`` is made where it is missing, and swept; ``name`` tells what is being made."""
+        parent.mkdir(parents=True, exist_ok=True)
+        sweep(parent)
+        self.parent = parent
+        self.path = parent / f".{name}.tmp-{locations.mark()}"
+        shutil.rmtree(self.path, ignore_errors=True)
+        self.path.mkdir()
+        locations.unfinished.add(self.path)
+        self._handle: int | None = os.open(self.path, os.O_RDONLY)
+        locations.lock(self._handle)
+
+    def commit(self, name: str) -> Path:
+        """Sync all that is in it and give it its name; what had that name before goes."""
+        with locations.explain_full_disk(str(self.parent / name)):
+            sync(self.path)
+        target = self.parent / name
+        old = _retire(target)
+        self.path.replace(target)
+        locations.sync_folder(self.parent)
+        self._close()
+        if old is not None:
+            shutil.rmtree(old, ignore_errors=True)
+        return target
+
+    def discard(self) -> None:
+        """Remove it, unless it was published."""
+        if self._handle is not None:
+            self._close()
+            shutil.rmtree(self.path, ignore_errors=True)
+
+    def _close(self) -> None:
+        locations.unfinished.discard(self.path)
+        if self._handle is not None:
+            os.close(self._handle)
+            self._handle = None
+
+
+@contextlib.contextmanager
+def publish_folder(target: Path) -> Iterator[Path]:
+    """A folder to write in, which has the name of ``target`` once all of it is on the disk."""
+    publication = FolderPublication(target.parent, target.name)
+    try:
+        yield publication.path
+        publication.commit(target.name)
+    finally:
+        publication.discard()
+
+
+def settle(part: Path, target: Path) -> None:
+    """Give a finished file or folder, which is on the same disk, its name; what had it goes."""
+    sync(part)
+    old = _retire(target) if target.is_dir() else None
+    part.replace(target)
+    locations.sync_folder(target.parent)
+    if old is not None:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder; while that goes on it has no name that anybody would read."""
+    old = _retire(folder)
+    if old is not None:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _retire(target: Path) -> Path | None:
+    if not target.exists():
+        return None
+    old = target.with_name(f".{target.name}.gone-{locations.mark()}")
+    target.replace(old)
+    return old
+
+
+def sweep(folder: Path) -> None:
+    """Remove what killed runs on this machine left half written or half removed in a folder.
+
+    Whatever a living process holds stays; so does what another machine may be writing.
+    """
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        names = [entry.name for entry in entries if entry.name.startswith(".")]
+        for name in names:
+            match = _HIDDEN.fullmatch(name)
+            if match is not None and match[1] == locations.host():
+                _remove_free(folder / name)
+
+
+def _remove_free(path: Path) -> None:
+    """Remove a file or folder that no process has locked."""
+    with contextlib.suppress(OSError):
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+        try:
+            if not locations.lock(handle):
+                return
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink()
+        finally:
+            os.close(handle)
+
+
+def sync(place: Path) -> None:
+    """A file, or a folder with all that is in it, onto the disk."""
+    for inside in [*(place.rglob("*") if place.is_dir() else ()), place]:
+        if inside.is_dir():
+            locations.sync_folder(inside)
+            continue
+        handle = os.open(inside, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+class ManyFiles:
+    """Files published one by one into a few folders, each of which is swept once."""
+
+    def __init__(self) -> None:
+        self._swept: set[Path] = set()
+
+    def write(self, location: str, data: bytes, synced: bool = True) -> None:
+        """As `locations.write_bytes`."""
+        if not locations.is_url(location):
+            folder = Path(location).parent
+            if folder not in self._swept:
+                sweep(folder)
+                self._swept.add(folder)
+        with locations.publish(location, synced, swept=True) as stream:
+            stream.write(data)
