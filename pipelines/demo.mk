@@ -31,8 +31,10 @@ $(OUT)/photographs/report/index.html:
 $(OUT)/world/agreement.json:
 	$(MAKE) -f $(HERE)world.mk OUT=$(OUT)/world PROFILE=$(PROFILE) SPLIT=val SCENES=$(SCENES)
 
+# Gazes and interactions are what the stages found: there is no annotation on these shards.
 $(OUT)/feedback/.done: $(OUT)/world/agreement.json
 	$(SOCIALCLI) train $(OUT)/world/annotated --method feedback --profile $(PROFILE) \
+	    --gaze-source any --interaction-source any \
 	    --steps $(STEPS) --batch-size $(BATCH) --micro-batch $(BATCH) -o $(OUT)/feedback
 	@touch $@
 

@@ -72,7 +72,7 @@ def config(models, **options) -> feedback.Config:
         "identity_model": str(models / "backbone.pth"), "gaze_model": str(models / "gaze.pt"),
         "pose_model": str(models / "pose"), "interaction_model": str(models / "interaction"),
         "size": SIZE, "least_face": 2.0, "pose_least_score": -9.0, "device": "cpu",
-        "dtype": "float32",
+        "dtype": "float32", "gaze_source": "any",
     }  # fmt: skip
     return feedback.Config(**{**defaults, **options})
 

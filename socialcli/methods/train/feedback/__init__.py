@@ -50,9 +50,9 @@ class FeedbackMethod(TrainMethod):
     FEATURES = (
         "backend", "model", "revision", "clip_model", "size", "crop", "flip", "query", "reference",
         "originals", "feedback", "identity_backend", "identity_model", "identity_aligned",
-        "least_face", "gaze_backend", "gaze_model", "gaze_term", "gaze_targets", "pose_backend",
-        "pose_model", "pose_targets", "pose_least_score", "interaction_backend",
-        "interaction_model",
+        "least_face", "gaze_backend", "gaze_model", "gaze_term", "gaze_targets", "gaze_source",
+        "pose_backend", "pose_model", "pose_targets", "pose_least_score", "interaction_backend",
+        "interaction_model", "interaction_source",
     )  # fmt: skip
     config_type = Config
 
@@ -136,7 +136,9 @@ class FeedbackMethod(TrainMethod):
         frame = geometry.choose(
             image.width, image.height, state.side, rng, config.crop, config.flip
         )
-        scene = scenes.read(sample, frame, config.query, state.names, config.least_face)
+        scene = scenes.read(
+            sample, frame, config.query, state.names, config.least_face, options.estimates(config)
+        )
         pixels = frame.picture(image)
         seen = image if config.reference == "whole" else Image.fromarray(pixels)
         return {
@@ -284,7 +286,9 @@ class FeedbackMethod(TrainMethod):
 
 def _look(config: Config, sample: Sample) -> scenes.Scene:
     frame = scenes.whole(sample, config.size or USUAL)
-    return scenes.read(sample, frame, config.query, wanted(config), config.least_face)
+    return scenes.read(
+        sample, frame, config.query, wanted(config), config.least_face, options.estimates(config)
+    )
 
 
 def speaks(example: dict[str, Any], name: str) -> bool:

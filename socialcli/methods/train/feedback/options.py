@@ -151,6 +151,16 @@ class Config(TrainingOptions):
         "Where people look: as the shards say, or the detector.",
         choices=("shards", "detector"),
     )
+    gaze_source: str = option(
+        "annotation",
+        "Whose gazes are learnt from: annotation, or any (a model's estimates too).",
+        choices=scene.SOURCES,
+    )
+    interaction_source: str = option(
+        "annotation",
+        "Whose interactions are learnt from: annotation, or any (estimates too).",
+        choices=scene.SOURCES,
+    )
     pose_targets: str = option(
         "detector",
         "Where keypoints are: as the detector says, or shards.",
@@ -193,6 +203,12 @@ def wanted(config: Config) -> tuple[str, ...]:
             "divided by commas, all and none"
         )
     return tuple(name for name in NAMES if name in named)
+
+
+def estimates(config: Config) -> frozenset[str]:
+    """The feedbacks whose targets may be estimates."""
+    asked = {"gaze": config.gaze_source, "interaction": config.interaction_source}
+    return frozenset(name for name, source in asked.items() if source == "any")
 
 
 def gates(config: Config) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from socialcli import records
 from socialcli.errors import SampleFailed
+from socialcli.records.sources import is_annotation
 from socialcli.training import geometry
 from socialcli.vision import images, people
 from socialcli.vision import masks as rle
@@ -33,10 +34,12 @@ MEMBERS = {
 LACKS = {
     "boundary": "no mask of a subject",
     "identity": "no face",
-    "gaze": "nobody with a head box whose gaze is known",
+    "gaze": "nobody with a head box whose gaze is annotated (--gaze-source any: or estimated)",
     "pose": "nobody with a body box",
-    "interaction": "no interaction between two boxes",
+    "interaction": "no annotated interaction (--interaction-source any: or estimated) between two "
+    "boxes",
 }
+SOURCES = ("annotation", "any")  # whose gazes and interactions are learnt from
 LEAST_FACE = 12.0  # pixels a side in the square; below, an embedding says nothing
 
 
@@ -82,12 +85,15 @@ def read(
     query: str,
     wanted: tuple[str, ...],
     least_face: float = LEAST_FACE,
+    estimates: frozenset[str] = frozenset(),
 ) -> Scene:
     """The sample's records in the frame.
 
     Args:
         query: "nouns", "phrases" or "caption": what names the subjects.
         wanted: the feedbacks that will be asked; members that only others need are not read.
+        estimates: of "gaze" and "interaction", those whose targets may be a model's estimates
+            (`socialcli.records.sources`). Everybody's head is there all the same.
 
     Raises:
         SampleFailed: no caption, no entities, or a member that cannot be read.
@@ -111,11 +117,17 @@ def read(
             scene.faces.append(person.face)
         head = person.head or (people.head_of(person.face.xyxy) if person.face else None)
         if head is not None:
-            scene.gazers.append((head, person.gaze))
+            gaze = person.gaze
+            if gaze is not None and "gaze" not in estimates and not is_annotation(gaze):
+                gaze = None
+            scene.gazers.append((head, gaze))
         if number in bodies:
             scene.bodies.append((bodies[number], person.keypoints))
     if "interaction" in wanted and sample.has("interactions.json"):
-        scene.pairs = _pairs(sample.record(records.Interactions), boxes, bodies)
+        acts = sample.record(records.Interactions).interactions
+        if "interaction" not in estimates:
+            acts = [one for one in acts if is_annotation(one)]
+        scene.pairs = _pairs(acts, boxes, bodies)
     return scene
 
 
@@ -162,10 +174,10 @@ def _body(person: records.Person, boxes: dict[int, records.Box]) -> XYXY | None:
 
 
 def _pairs(
-    found: records.Interactions, boxes: dict[int, records.Box], bodies: dict[int, XYXY]
+    acts: list[records.Interaction], boxes: dict[int, records.Box], bodies: dict[int, XYXY]
 ) -> list[Pair]:
     pairs: dict[tuple[XYXY, XYXY], Pair] = {}
-    for one in found.interactions:
+    for one in acts:
         human = bodies.get(one.subject) if one.subject is not None else None
         if human is None and one.subject_box in boxes:
             human = boxes[one.subject_box].xyxy

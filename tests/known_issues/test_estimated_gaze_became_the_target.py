@@ -1,0 +1,68 @@
+"""Training took estimated gazes and interactions for targets: of 6 annotated gazes `annotate-pose`
+made 15. Social Context Feedback (arXiv 2507.16095), section 4.1, learns from annotations alone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import scenes as given
+
+from socialcli import records
+from socialcli.errors import UsageError
+from socialcli.methods.train.feedback import FeedbackMethod, scene
+from socialcli.methods.train.feedback.options import Config
+from socialcli.shards import Sample, index, write
+
+ALL = frozenset({"gaze", "interaction"})
+
+
+def sample(gazes: tuple[str, str], acts: tuple[str, ...], key: str = "s") -> Sample:
+    """The woman's and the man's gaze and any number of interactions, from these sources."""
+    made = given.all_records((120, 120))
+    people = made["people.json"]
+    people.people = [
+        replace(person, gaze=replace(person.gaze, source=source))
+        for person, source in zip(people.people, gazes, strict=True)
+    ]
+    made["interactions.json"] = records.Interactions(
+        [
+            records.Interaction(n, f"verb {n}", 1, 1, 2, source=source)
+            for n, source in enumerate(acts, 1)
+        ]
+    )
+    members = {name: records.dump(record) for name, record in made.items()}
+    return Sample(key, {"jpg": given.picture(0, size=(120, 120)), **members})
+
+
+def read(one: Sample, estimates: frozenset[str] = frozenset()) -> scene.Scene:
+    wanted = ("gaze", "interaction")
+    return scene.read(one, scene.whole(one, 120), "nouns", wanted, 2.0, estimates)
+
+
+def test_only_annotations_are_targets_unless_estimates_are_asked_for() -> None:
+    one = sample(("annotation", "sharingan"), ("annotation", "pairwise"))
+    seen = read(one)
+    assert [gaze is not None for _, gaze in seen.gazers] == [True, False]  # both heads are shown
+    assert [pair.verbs for pair in seen.pairs] == [["verb 1"]]
+    seen = read(one, ALL)
+    assert all(gaze is not None for _, gaze in seen.gazers)
+    assert [pair.verbs for pair in seen.pairs] == [["verb 1", "verb 2"]]
+
+
+def test_estimates_alone_say_nothing() -> None:
+    seen = read(sample(("sharingan", "sharingan"), ("pairwise",)))
+    assert not seen.speaks("gaze") and not seen.speaks("interaction")
+
+
+@pytest.mark.parametrize("name", ["gaze", "interaction"])
+def test_a_feedback_without_annotations_is_refused_and_names_the_option(tmp_path, name) -> None:  # type: ignore[no-untyped-def]
+    one = sample(("sharingan", "sharingan"), ("pairwise",))
+    write(tmp_path / "a.tar", [(one.key, one.members)])
+    method = FeedbackMethod()
+    config = Config(feedback=name, ssr_model="new")
+    found = index.build([str(tmp_path / "a.tar")], tmp_path / "cache")
+    with pytest.raises(UsageError, match=f"--{name}-source any"):
+        method.select(config, found)
+    chosen = {f"{name}_source": "any"}
+    assert len(method.select(replace(config, **chosen), found)) == 1
