@@ -43,8 +43,8 @@ def section(name: str, suffix: str, data: bytes) -> str:
             raise ValueError(str(error)) from None
         coded = base64.b64encode(data).decode("ascii")
         return (
-            f'{heading}<p class="shown" tabindex="0"><img alt="{told(name)}" width="{width}" height="{height}" '
-            f'src="data:{kind};base64,{coded}"></p>\n'
+            f'{heading}<p class="shown" tabindex="0"><img alt="{told(name)}" '
+            f'width="{width}" height="{height}" src="data:{kind};base64,{coded}"></p>\n'
         )
     from markdown_it import MarkdownIt
 

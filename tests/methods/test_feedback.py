@@ -447,6 +447,7 @@ def test_a_run_in_two_parts_is_the_run_in_one(models, tmp_path):
             config(models, feedback="boundary,identity,interaction", threads=1, **options)
         )
         values |= {"mixed_precision": "no", "learning_rate": 1e-2, "gate_interaction": "all"}
+        values["pose_least_score"] = 0.0
         loop.run("train", "feedback", feedback, values, [str(tmp_path / "some.tar")], str(output))
 
     run_until(4, tmp_path / "one")
