@@ -45,7 +45,7 @@ def axe(page) -> list[str]:
 
 
 def cut(page) -> list[str]:
-    """Texts that reach out of their chart, or out of the cell or card they stand in."""
+    """Texts that reach out of their chart, cell or card, or that lie on one another."""
     return page.evaluate(
         """() => {
         const wrong = [];
@@ -55,6 +55,12 @@ def cut(page) -> list[str]:
             if (inner.left < outer.left - 0.5 || inner.right > outer.right + 0.5 ||
                 inner.top < outer.top - 0.5 || inner.bottom > outer.bottom + 0.5)
                 wrong.push(text.textContent);
+            for (const other of text.ownerSVGElement.querySelectorAll("text")) {
+                const box = other.getBoundingClientRect();
+                if (other !== text && box.left < inner.right && inner.left < box.right &&
+                    box.top < inner.bottom - 3 && inner.top < box.bottom - 3)
+                    wrong.push(`${text.textContent} on ${other.textContent}`);
+            }
         }
         for (const cell of document.querySelectorAll("th, td, .fact, h1, h2, h3")) {
             if (!cell.closest(".spoken, .figures tr:first-child, .wide") &&
