@@ -5,7 +5,6 @@ stage.py         a method seen as a stage
 requests.py      requests out of files, flags and samples
 references.py    the pictures that subjects come from
 drawing.py       the models of a run, and a batch from embeddings to pictures
-provenance.py    what a picture says of itself
 folder.py        pictures and JSON side by side instead of shards
 grid.py          the contact sheet
 """

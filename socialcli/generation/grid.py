@@ -10,6 +10,7 @@ from typing import Any
 
 from socialcli import records, shards
 from socialcli.errors import SampleFailed
+from socialcli.vision import provenance
 
 MOST = 100  # pictures on a sheet
 LEAST = 128  # small pictures are shown this wide
@@ -42,17 +43,20 @@ def _members(target: str) -> Iterator[tuple[str, dict[str, bytes]]]:
         yield name.rpartition(".")[0], {"generated.json": line, **({"png": data} if data else {})}
 
 
-def write(targets: list[str], file: str) -> int:
-    """Draw the first `MOST` pictures of the finished targets on one sheet; returns how many."""
+def write(targets: list[str], file: str, marked: bool = True) -> int:
+    """Draw the first `MOST` pictures of the finished targets on one sheet; returns how many.
+
+    ``marked``: the sheet says of itself what its pictures say of themselves.
+    """
     from itertools import islice
 
     done = [target for target in targets if shards.size(target) is not None]
     shown = list(islice(pictures(done), MOST))
     if not shown:
         return 0
-    sheet = _sheet(shown)
     out = io.BytesIO()
-    sheet.save(out, "PNG")
+    made = [(key, record) for key, _, record in shown] if marked else []
+    _sheet(shown).save(out, "PNG", pnginfo=provenance.of_sheet(made))
     Path(file).parent.mkdir(parents=True, exist_ok=True)
     shards.write_bytes(file, out.getvalue())
     return len(shown)

@@ -14,13 +14,14 @@ from typing import Any, BinaryIO
 from socialcli import backends, records, shards
 from socialcli.backends import naming
 from socialcli.errors import SampleFailed, UsageError
-from socialcli.generation import drawing, provenance, references, requests
+from socialcli.generation import drawing, references, requests
 from socialcli.generation import options as generating
 from socialcli.generation.folder import FolderWriter
 from socialcli.generation.method import GenerateMethod
 from socialcli.generation.requests import Request
 from socialcli.pipeline.stage import Item, Stage
 from socialcli.shards import Damage, Sample
+from socialcli.vision import provenance
 
 VERSION = 1  # raised when the same options give other pictures, whatever the method
 SEEDS = 53  # bits of a picture's seed: a whole number that every reader of JSON keeps exactly

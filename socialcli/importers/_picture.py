@@ -39,11 +39,11 @@ NOT_READ = {
 }  # fmt: skip
 # What a file name may end in to be taken for a picture.
 SUFFIXES = (
-    *records.IMAGE_SUFFIXES, "jfif", "jpe", "pgm", "pnm", "pbm", "heic", "heif", *NOT_READ,
+    *records.IMAGE_SUFFIXES, "jfif", "jpe", "pgm", "pnm", "pbm", *NOT_READ,
 )  # fmt: skip
 _MEMBER = {
     "JPEG": "jpg", "MPO": "jpg", "PNG": "png", "WEBP": "webp", "GIF": "gif", "BMP": "bmp",
-    "TIFF": "tif", "PPM": "ppm", "AVIF": "avif",
+    "TIFF": "tif", "PPM": "ppm", "AVIF": "avif", "HEIF": "heic",
 }  # fmt: skip
 FRAMES = ("auto", "stored", "upright")
 FRAME_HELP = (

@@ -12,7 +12,8 @@ from socialcli.config import MISSING, option
 from socialcli.errors import UsageError
 from socialcli.importers import Entry, Importer, _picture
 
-COMPANIONS = ("txt", "json")
+# Files that travel with a picture: suffix -> member. Kohya's trainers call a caption .caption.
+COMPANIONS = {"txt": "txt", "caption": "txt", "json": "json"}
 _FILE_COLUMNS = ("file", "file_name", "filename", "image", "path")
 _TEXT_COLUMNS = ("caption", "text")
 
@@ -41,8 +42,9 @@ class FolderImporter(Importer):
     def entries(self, config: Config) -> Iterator[Entry]:
         """Every picture below the folder, in natural order of its path (2 before 10).
 
-        ``KEY.txt`` and ``KEY.json`` beside a picture travel with it byte for byte; the `caption`
-        stage takes captions from there, or from a CSV file.
+        ``KEY.txt`` and ``KEY.json`` beside a picture travel with it byte for byte, and so does
+        ``KEY.caption``, as ``txt`` where there is no ``KEY.txt``; the `caption` stage takes
+        captions from there, or from a CSV file.
 
         Raises:
             UsageError: no such folder, one that cannot be listed, or no picture in it.
@@ -63,8 +65,11 @@ class FolderImporter(Importer):
         keys = shards.distinct_keys([_picture.printable(path) for path in pictures])
         for key, path in zip(keys, pictures, strict=True):
             stem = path.rpartition(".")[0]
-            found = [(s, beside[stem, s]) for s in COMPANIONS if (stem, s) in beside]
-            yield Entry(key, Work(path, tuple(found)))
+            found: dict[str, str] = {}
+            for suffix, member in COMPANIONS.items():
+                if (stem, suffix) in beside:
+                    found.setdefault(member, beside[stem, suffix])
+            yield Entry(key, Work(path, tuple(found.items())))
 
     def build(self, config: Config, entry: Entry) -> dict[str, bytes]:
         """The picture, ``meta.json``, and what lies beside it.

@@ -348,7 +348,9 @@ MEMBERS: dict[str, type] = {
     "interactions.json": Interactions,
     "generated.json": Generated,
 }
-IMAGE_SUFFIXES = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "ppm", "avif")
+IMAGE_SUFFIXES = (
+    "jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "ppm", "avif", "heic", "heif",
+)  # fmt: skip
 
 __all__ = [
     "COCO_KEYPOINTS", "COCO_LIMBS", "FACE_LANDMARKS", "GROUND_TRUTH", "IDENTITY", "IMAGE_SUFFIXES",

@@ -43,6 +43,7 @@ class View:
     masks: list[records.Mask] = field(default_factory=list)
     people: list[records.Person] = field(default_factory=list)
     interactions: list[records.Interaction] = field(default_factory=list)
+    generated: records.Generated | None = None
     problems: list[str] = field(default_factory=list)
     # ("entity" | "box" | "mask" | "person", id) -> index into PALETTE, not yet wrapped around
     colour_of: dict[tuple[str, int], int] = field(default_factory=dict)
@@ -126,6 +127,7 @@ def view(sample: Sample, shard: str, parsed: dict[str, Any], problems: list[Any]
     if sample.problem:
         made.problems.insert(0, sample.problem)
     made.caption = parsed.get("caption.json")
+    made.generated = parsed.get("generated.json")
     if "entities.json" in parsed:
         made.entities = parsed["entities.json"].entities
         made.triples = parsed["entities.json"].triples

@@ -158,7 +158,7 @@ def _has_pictures(folder: str, names: list[str]) -> bool:
 
 
 def _is_picture(name: str) -> bool:
-    return name.lower().endswith(tuple(f".{s}" for s in (*records.IMAGE_SUFFIXES, "heic", "heif")))
+    return name.lower().endswith(tuple(f".{s}" for s in records.IMAGE_SUFFIXES))
 
 
 def _import_first(folder: str) -> str:

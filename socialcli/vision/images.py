@@ -8,13 +8,15 @@ stored: an embedded colour profile is not applied, as no model in the chain was 
 
 from __future__ import annotations
 
+import contextlib
+import importlib.util
 import re
 import warnings
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
-from socialcli.errors import SampleFailed
+from socialcli.errors import SampleFailed, install
 
 if TYPE_CHECKING:
     import numpy
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 MAX_PIXELS = 100_000_000  # a 10,000 x 10,000 picture; above it decoding costs 300 MB and more
 MAX_SIDE = 20_000
 MAX_BYTES = 512 * 2**20  # of one picture file
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF")
+FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "HEIF")
 # Decoders that Pillow runs in Python, a step per byte or row: bounded harder, or they take minutes.
 _MAX_SLOW_PIXELS = 16_000_000
 _SLOW_DECODERS = ("bmp_rle", "ppm_plain", "ppm")
@@ -66,6 +68,10 @@ def _prepare_pillow() -> tuple[str, ...]:
     """Let Pillow refuse at our limit, not at its own; returns those of `FORMATS` it can read."""
     from PIL import Image, PngImagePlugin
 
+    with contextlib.suppress(ImportError):  # an extra: HEIC, as telephones write it
+        import pillow_heif
+
+        pillow_heif.register_heif_opener(thumbnails=False)
     Image.init()  # without it, naming a format whose reader is not loaded yet is a KeyError
     Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2  # Pillow's error comes at twice this number
     # Filters are process-wide: set once, since decoding runs on threads.
@@ -161,6 +167,8 @@ def _guess(data: bytes) -> str:
     if data.startswith(b"8BPS"):
         return "a Photoshop file, which cannot be read here; export it as JPEG or PNG"
     if data[4:8] == b"ftyp":
+        if importlib.util.find_spec("pillow_heif") is None:
+            return f"a HEIC or AVIF file: {install('heic')}, or convert it to JPEG"
         return "a HEIC or AVIF file that cannot be read here; convert it to JPEG"
     return f"not a picture (it starts with {data[:8]!r})"
 

@@ -67,7 +67,7 @@ def test_every_format_in_a_fresh_process(format):
     """The first picture a process sees may be of any format; no reader is loaded yet then."""
     data = encoded(gradient(), format)
     code = (
-        "import sys; from socialcli import images; d = sys.stdin.buffer.read();"
+        "import sys; from socialcli.vision import images; d = sys.stdin.buffer.read();"
         "f = images.facts(d); p = images.decode(d); print(f.format, f.width, f.height, p.mode)"
     )
     done = subprocess.run([sys.executable, "-c", code], input=data, capture_output=True, check=True)

@@ -75,13 +75,13 @@ def run(
         if config["format"] == "files" and targets and not options.dry_run:
             folder.write_metadata(targets)
         if config["grid"] and not options.dry_run:
-            _sheet(config["grid"], targets, options)
+            _sheet(config["grid"], targets, config["provenance"], options)
 
 
-def _sheet(file: str, targets: list[str], options: RunOptions) -> None:
+def _sheet(file: str, targets: list[str], marked: bool, options: RunOptions) -> None:
     from socialcli.generation import grid
     from socialcli.pipeline.report import Report
 
-    count = grid.write(targets, file)
+    count = grid.write(targets, file, marked)
     if count:
         Report(options.log_json, options.quiet).info(f"{file}: {count} pictures")

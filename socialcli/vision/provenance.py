@@ -15,6 +15,7 @@ from socialcli import __version__, records
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+    from PIL.PngImagePlugin import PngInfo
 
 SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
 XMP = "XML:com.adobe.xmp"  # the keyword PNG readers look for
@@ -39,6 +40,23 @@ def png(image: Image, record: records.Generated, marked: bool) -> bytes:
     out = io.BytesIO()
     image.save(out, "PNG", pnginfo=info)
     return out.getvalue()
+
+
+def of_sheet(shown: list[tuple[str, records.Generated]]) -> PngInfo:
+    """What a sheet of pictures says of itself: what the generated ones among them would.
+
+    Args:
+        shown: key and record of the generated pictures on it, in order; may be empty.
+    """
+    from PIL.PngImagePlugin import PngInfo
+
+    info = PngInfo()
+    info.add_text("Software", f"socialcli {__version__}")
+    if shown:
+        info.add_itxt(XMP, packet(shown[0][1]))
+        made = [{"key": key, **json.loads(records.dump(record))} for key, record in shown]
+        info.add_itxt("socialcli", json.dumps(made, ensure_ascii=False), zip=True)
+    return info
 
 
 def packet(record: records.Generated) -> str:
