@@ -1,4 +1,4 @@
-# GazeFollow as in 000_742de2d20f4a0d3a.txt, section 4.1; gaze is ground truth and is kept.
+# GazeFollow as in Social Context Feedback, section 4.1; gaze is ground truth and is kept.
 #   make -f pipelines/gazefollow.mk -j8 GAZEFOLLOW=/data/gazefollow_extended SPLIT=train
 GAZEFOLLOW ?= data/gazefollow_extended
 SPLIT ?= train

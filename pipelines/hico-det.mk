@@ -1,4 +1,4 @@
-# HICO-DET as in 000_742de2d20f4a0d3a.txt, section 4.1: BLIP-2 captions, spaCy entities,
+# HICO-DET as in Social Context Feedback, section 4.1: BLIP-2 captions, spaCy entities,
 # GroundingDINO boxes, SAM masks, ArcFace identities and keypoints; interactions are ground truth.
 #   make -f pipelines/hico-det.mk -j8 HICO=/data/hico_20160224_det SPLIT=train
 HICO ?= data/hico_20160224_det

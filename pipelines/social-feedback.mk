@@ -1,4 +1,4 @@
-# Social context feedback as in 000_742de2d20f4a0d3a.txt, section 4.1: 100 steps on HICO-DET, then
+# Social context feedback as in Social Context Feedback, section 4.1: 100 steps on HICO-DET, then
 # 200 on GazeFollow, 1024 samples a step, from the published SSR-Encoder (docs/feedback.md).
 #   make -f pipelines/social-feedback.mk HICO=shards/hico-det-train/annotated \
 #       GAZEFOLLOW=shards/gazefollow-train/annotated SSR=models/ssr_encoder \

@@ -1,4 +1,4 @@
-# Tables 1 and 2 of 000_742de2d20f4a0d3a.txt in miniature: the SSR-Encoder that comes with the
+# Tables 1 and 2 of Social Context Feedback in miniature: the SSR-Encoder that comes with the
 # package, fine-tuned on rendered scenes with denoising and regularisation alone, with each loss,
 # with all of them and with inverse weighting; pictures of unseen people; scores with intervals.
 #   make -f pipelines/table1-mini.mk -j2          an hour on two cores; goes on where it was

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-# 000_742de2d20f4a0d3a.txt, Table 1 (HICO-DET) and, for gaze, Table 2 (GazeFollow).
+# Social Context Feedback, Table 1 (HICO-DET) and, for gaze, Table 2 (GazeFollow).
 COLUMNS = ("Full", "Rare", "Non-rare", "Face", "CLIP-T", "CLIP-I", "DINO", "Gaze %")
 PAPER: dict[str, tuple[float | None, ...]] = {
     "ssr": (15.87, 14.35, 16.33, 0.6531, 0.2971, 0.7231, 0.5252, 53.81),

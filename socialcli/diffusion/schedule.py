@@ -1,4 +1,4 @@
-"""Between noise, velocity and the latents themselves: Eq. 1 of 000_742de2d20f4a0d3a.txt.
+"""Between noise, velocity and the latents themselves: Eq. 1 of Social Context Feedback.
 
 One definition for every noise schedule: ``alphas`` is the cumulative product of 1 - beta, which
 each scheduler of diffusers has as ``alphas_cumprod``. With a = alphas[t]:

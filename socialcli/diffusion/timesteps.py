@@ -1,7 +1,7 @@
 """Which timesteps are drawn, and at which of them each feedback speaks.
 
-Source: 000_742de2d20f4a0d3a.txt, section 3F (gates), section 4.1 (piece-wise uniform timesteps),
-section 4.3 and Table 1 (weights inversely proportional to the loss curves).
+Source: Social Context Feedback (arXiv 2507.16095), section 3F (gates), section 4.1 (piece-wise
+uniform timesteps), section 4.3 and Table 1 (weights inversely proportional to the loss curves).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The losses of social context feedback (000_742de2d20f4a0d3a.txt, section 3), one file each.
+"""The losses of Social Context Feedback (arXiv 2507.16095, section 3), one file each.
 
     ``denoise``          predicted against true noise
     ``regularisation``   subject tokens stay near the query's text tokens

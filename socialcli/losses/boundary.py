@@ -1,6 +1,7 @@
 """The boundary loss: around the subjects' outlines, second derivatives agree.
 
-Source: 000_742de2d20f4a0d3a.txt, section 3A and Eq. 2: the Laplacians of x0 and of its estimate,
+Source: Social Context Feedback (arXiv 2507.16095), section 3A and Eq. 2: the Laplacians of x0 and
+of its estimate,
 both multiplied with the boundary map, which is the morphological gradient (dilation minus erosion)
 of the subjects' mask. Neither the kernel, nor the thickness, nor what the squared norm is divided
 by is said; `docs/feedback.md` tells what was chosen.

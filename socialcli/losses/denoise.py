@@ -1,7 +1,7 @@
 """The denoising loss: predicted against true noise (or velocity).
 
-Source: 000_742de2d20f4a0d3a.txt, section 3: "the mean squared error between the true noise and the
-predicted noise".
+Source: Social Context Feedback (arXiv 2507.16095), section 3: "the mean squared error between the
+true noise and the predicted noise".
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """The gaze loss: everybody still looks where they looked.
 
-Source: 000_742de2d20f4a0d3a.txt, section 3C and Eq. 4: the squared distance between gaze targets
+Source: Social Context Feedback (arXiv 2507.16095), section 3C and Eq. 4: the squared distance
+between gaze targets
 plus one minus the cosine between gaze vectors, as a frozen Sharingan sees them in the estimate.
 Sharingan's target is an argmax, which has no gradient. Two terms in its place:
     * ``point``: the heat map's soft argmax, so that Eq. 4 stays as it is written;

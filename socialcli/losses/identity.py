@@ -1,6 +1,7 @@
 """The identity loss: the faces of the estimated picture are recognised as those of the original.
 
-Source: 000_742de2d20f4a0d3a.txt, section 3B and Eq. 3: the embeddings of a frozen ArcFace, read at
+Source: Social Context Feedback (arXiv 2507.16095), section 3B and Eq. 3: the embeddings of a frozen
+ArcFace, read at
 the places of the faces in x0, also from the estimate. Eq. 3 cuts out the face's box as it is;
 ArcFace was trained on faces aligned by five landmarks. Both are here: a face with landmarks is
 aligned, one without is cut out plainly.

@@ -1,6 +1,7 @@
 """The interaction loss: the recogniser sees the annotated interactions in the estimate.
 
-Source: 000_742de2d20f4a0d3a.txt, section 3E and Eq. 6: focal loss between the interaction labels of
+Source: Social Context Feedback (arXiv 2507.16095), section 3E and Eq. 6: focal loss between the
+interaction labels of
 x0 and the logits for the estimate. As in CMMP (and UPT before it), the recogniser's logits are
 joined with a prior, the detector's confidence in human and object for the verbs that the object
 allows: the score is sigmoid(logit) * prior, and classes whose prior is 0 are left out. That is why

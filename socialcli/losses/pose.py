@@ -1,6 +1,7 @@
 """The pose loss: the keypoints of each subject stay where they were.
 
-Source: 000_742de2d20f4a0d3a.txt, section 3D and Eq. 5: mean squared difference of the (normalised)
+Source: Social Context Feedback (arXiv 2507.16095), section 3D and Eq. 5: mean squared difference of
+the (normalised)
 keypoint coordinates that a frozen estimator finds in the subject's box, in x0 and in the estimate.
 The estimator here is one of heat maps (ViTPose); their argmax has no gradient, so a soft one is
 taken. Coordinates are normalised by the estimator's window around the subject, which makes a child

@@ -1,7 +1,8 @@
 """The regularisation loss: what is read from the reference stays near the query's own words.
 
 Two readings, because text and code differ.
-    * ``paper`` (000_742de2d20f4a0d3a.txt, section 3): one minus the cosine between the query's
+    * ``paper`` (Social Context Feedback, arXiv 2507.16095, section 3): one minus the cosine between
+      the query's
       text tokens c_q and the average of the aligned tokens over the scales, token by token.
     * ``official`` (the reference implementation of SSR-Encoder): one minus the cosine for each
       scale by itself, averaged over tokens and summed over scales.

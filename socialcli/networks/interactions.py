@@ -1,6 +1,6 @@
 """Who does what to whom: logits over verb-object classes for pairs of boxes, from the pixels.
 
-Own network, in the place where CMMP stands in 000_742de2d20f4a0d3a.txt (section 3E). Around each
+Own network, in the place where CMMP stands in Social Context Feedback (section 3E). Around each
 human-object pair a square window is cut out of the picture, with two more channels that say where
 the human and the object are; a small residual network and the geometry of the boxes (as UPT
 encodes it) give one logit a verb. As in CMMP a verb counts only where the object's class allows

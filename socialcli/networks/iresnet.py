@@ -8,7 +8,7 @@ layer on the flattened 7x7 map, and a batch norm on the embedding.
 
 Input: aligned faces (B, 3, 112, 112), RGB in [-1, 1] (`socialcli.vision.faces`). Output: (B, 512)
 embeddings, *not* normalised; identities are compared by cosine. Source: Deng et al., ArcFace, 2019;
-used by 000_742de2d20f4a0d3a.txt, Eq. 3.
+used by Social Context Feedback, Eq. 3.
 """
 
 from __future__ import annotations

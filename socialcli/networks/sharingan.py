@@ -1,6 +1,6 @@
 """Sharingan: where the people of a picture look, from the picture and crops of their heads.
 
-Own implementation of the network that 000_742de2d20f4a0d3a.txt uses for its gaze loss (Tafasca et
+Own implementation of the network that Social Context Feedback uses for its gaze loss (Tafasca et
 al., "Sharingan: A Transformer Architecture for Multi-Person Gaze Following", CVPR 2024), with the
 parameter names of the official checkpoints (444 tensors, 106.12 million numbers).
 

@@ -10,7 +10,7 @@ that read the caption.
     encoder.attach(unet)
     noise = unet(latents, t, **encoder.condition(prompts(["a dog on a beach"]), [subject], [0.65]))
 
-The design is 000_742de2d20f4a0d3a.txt's section 3 and the reference implementation's
+The design is Social Context Feedback's section 3 and the reference implementation's
 (Xiaojiu-z/SSR_Encoder), whose numbers these are; weights are read and written by `ssr_layouts`.
 """
 

@@ -1,6 +1,7 @@
 """A picture resized, cropped and perhaps mirrored, and all its records with it.
 
-Source: 000_742de2d20f4a0d3a.txt, section 4.1: the shortest side resized to 512, then a random crop
+Source: Social Context Feedback (arXiv 2507.16095), section 4.1: the shortest side resized to 512,
+then a random crop
 of 512 x 512 (the official code of SSR-Encoder crops the middle and mirrors half of the pictures).
 
 Records go in and come out normalised (`socialcli.records`), first to the whole upright picture,

@@ -1,7 +1,8 @@
 """GroundingDINO through transformers: the default grounder.
 
 The default checkpoint is the Swin-B one, the strongest of the two that were released; paper 000
-says "Grounding-DINO" and no more (000_742de2d20f4a0d3a.txt, section 4.1). The smaller Swin-T is
+says "Grounding-DINO" and no more (Social Context Feedback, arXiv 2507.16095, section 4.1). The
+smaller Swin-T is
 ``--model IDEA-Research/grounding-dino-tiny``.
 """
 

@@ -1,0 +1,1 @@
+"""One part of each kind, as a start for your own."""
