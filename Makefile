@@ -5,11 +5,12 @@ BIN := $(VENV)/bin
 # Two spinning OpenMP threads on a busy machine cost more than they bring (see docs/install.md).
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help setup demo test lint benchmark zoo zoo-check test-originals clean
+.PHONY: help setup demo test lint docs benchmark zoo zoo-check test-originals clean
 
 help:
 	@echo "make demo            set up, run all nine subcommands offline, write an HTML report"
 	@echo "make test            set up, lint, type-check and run the tests"
+	@echo "make docs            build the documentation site into build/docs"
 	@echo "make benchmark       measure throughput and start-up against named peers"
 	@echo "make zoo             train the miniature models from nothing (hours; goes on where it was)"
 	@echo "make zoo-check       measure the miniatures again and hold them to their cards"
@@ -34,7 +35,10 @@ lint: setup
 	$(BIN)/mypy
 
 test: lint
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadgroup
+
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict -f docs/site/mkdocs.yml
 
 benchmark: setup
 	$(BIN)/python -m socialcli.benchmarks
@@ -46,4 +50,4 @@ test-originals:
 	bash tests/originals/run.sh
 
 clean:
-	rm -rf demo .pytest_cache .mypy_cache .ruff_cache
+	rm -rf demo build/docs .pytest_cache .mypy_cache .ruff_cache
