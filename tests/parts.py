@@ -17,6 +17,9 @@ class Seen:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.part if hasattr(self.part, name) else self.module, name)
 
+    def __delattr__(self, name: str) -> None:
+        delattr(self.part if name in vars(self.part) else self.module, name)
+
     def __setattr__(self, name: str, value: Any) -> None:
         setattr(self.part if hasattr(self.part, name) else self.module, name, value)
 

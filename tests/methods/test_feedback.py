@@ -15,6 +15,7 @@ from tiny import diffusion, people
 from transformers import CLIPVisionModel
 
 from socialcli import records, shards
+from socialcli.config import check_bounds
 from socialcli.errors import ModelMissing, SampleFailed, UsageError
 from socialcli.methods.train.feedback import watch as watching
 from socialcli.miniature.zoo import interaction as zoo
@@ -474,7 +475,7 @@ def test_a_run_in_two_parts_is_the_run_in_one(models, tmp_path):
     with torch.no_grad():
         vision.embeddings.class_embedding += 0.1
     vision.save_pretrained(other / "clip")
-    with pytest.raises(UsageError, match="three holds a run with other models: vision tower was"):
+    with pytest.raises(UsageError, match="three holds a run of other options: --clip-model was"):
         run_until(4, tmp_path / "three", other)
 
 
@@ -592,7 +593,9 @@ def test_backends_without_gradients(models, monkeypatch):
 )
 def test_options_that_make_no_sense(models, options, message):
     with pytest.raises(UsageError, match=message):
-        feedback.check_options(config(models, **options))
+        values = config(models, **options)
+        check_bounds(feedback.Config, dataclasses.asdict(values))
+        feedback.check_options(values)
 
 
 def test_a_weight_of_zero_asks_nobody(models, monkeypatch):

@@ -92,7 +92,7 @@ def test_it_trains_and_diffusers_loads_the_result(tmp_path, captioned, model, ru
     with safe_open(file, "pt") as opened:
         header = opened.metadata()
     assert header["socialcli.step"] == "24"
-    assert json.loads(header["socialcli.data"])["shards"] == [captioned]
+    assert json.loads(header["socialcli.data"])["shards"] == ["a.tar"]
     assert (tmp_path / "out" / "pictures" / "step-000024.png").exists()
 
 
@@ -199,7 +199,7 @@ def test_captions_are_dropped_as_often_as_asked(captioned, model):
     ("arguments", "code", "message"),
     [
         (["--model", "/nowhere/model"], 2, "/nowhere/model"),
-        (["--caption-drop", "2"], 2, "--caption-drop and --flip are probabilities"),
+        (["--caption-drop", "2"], 2, "--caption-drop 2.0: expected a number from 0 to 1"),
         (["--validate-every", "5"], 2, "--validate-every draws the texts of --prompt"),
         (["--size", "30"], 2, "multiples of"),
         (

@@ -102,7 +102,7 @@ class SsrMethod(GenerateMethod):
         ssr = backends.load(_spec(config))
         studio = drawing.studio(config)
         ssr.encoder.compat = config.compat
-        ssr.encoder.attach(studio.diffusion.unet, ssr.model.model)
+        ssr.encoder.attach(studio.diffusion.unet, config.ssr_model)
         studio.models["ssr"] = ssr.model
         if config.query_by == "mask":
             how = {"query_by": "mask", "mask_weight": config.mask_weight}
