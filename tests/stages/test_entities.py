@@ -125,6 +125,15 @@ def test_a_passive_with_two_agents(extractor):
         ("a boy wants to eat a cake", [("boy", "eat", "cake")]),
         ("two people hugging each other", [("people", "hug", None)]),
         ("dogs and cats", []),
+        (
+            "a cat with grey fur looks at a bird",
+            [("cat", "with", "fur"), ("cat", "look at", "bird")],
+        ),
+        ("a man in glasses drinks from a cup", [("man", "drink from", "cup")]),
+        (
+            "a woman with flowers and drinks on a table",
+            [("woman", "with", "flower"), ("woman", "with", "drink")],
+        ),
     ],
 )
 def test_constructions(extractor, text, wanted):

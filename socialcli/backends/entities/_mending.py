@@ -62,6 +62,8 @@ _FRAME_WORDS = _FRAME_NOUNS | lexicon.words("""
     beautiful nice good great funny cute small large framed digital oil watercolor pencil
     arafed araffe araf arafe
 """)
+_NO_NOUNS = _DETERMINERS | _ADJECTIVES | _PREPOSITIONS | {"and", "or", ",", "-"}
+_BE = lexicon.words("is are was were be being been has have")
 _CLAUSE_STARTS = _DETERMINERS | _PREPOSITIONS | {"to", ".", ",", "together", "next", "high", "for"}
 
 
@@ -243,16 +245,31 @@ def _spell_out_verb(units: list[_Unit], i: int) -> None:
         elif _is_animal(before) and after in _CLAUSE_STARTS:
             unit.before = "that are " if _is_plural_noun(before) else "that is "
     elif ing is not None and unit.word not in lexicon.VERBS:  # "kneels"
-        joined = before.word == "and" and i > 2 and after in _CLAUSE_STARTS
-        # "a man in glasses drinks from a cup"
-        dressed = before.word in lexicon.CLOTHING and i > 2 and after in _CLAUSE_STARTS
-        joined = joined or (dressed and any(_is_somebody(u) for u in units[: i - 1]))
-        if joined or (_is_somebody(before) and not _is_plural_noun(before)):
+        joined = before.word == "and" and after in _CLAUSE_STARTS and _has_verb(units[:i])
+        if (
+            joined
+            or _is_first_verb(units, i, after)
+            or (_is_somebody(before) and not _is_plural_noun(before))
+        ):
             unit.stand_in = f"is {ing}"
     elif ing is not None and after in _CLAUSE_STARTS:  # "people ride a horse"
         several = _is_plural_noun(before) or any(u.word == "and" for u in units[max(0, i - 4) : i])
         if several and _is_somebody(before):
             unit.stand_in = f"are {ing}"
+
+
+def _is_first_verb(units: list[_Unit], i: int, after: str) -> bool:
+    """ "a man in glasses drinks from a cup", "a cat with orange fur looks at a bird"."""
+    if i < 3 or after not in _CLAUSE_STARTS or units[i - 1].word in _NO_NOUNS:
+        return False
+    return not _has_verb(units[:i]) and any(_is_somebody(unit) for unit in units[: i - 1])
+
+
+def _has_verb(units: list[_Unit]) -> bool:
+    words = {unit.word for unit in units}
+    return not words.isdisjoint(_BE) or any(
+        w in lexicon.VERB_FORMS or w in lexicon.GERUNDS for w in words
+    )
 
 
 def _is_somebody(unit: _Unit) -> bool:
