@@ -824,3 +824,19 @@ def test_half_precision_draws_nearly_the_same(models, tmp_path, method):
     half = run(models, tmp_path / "h", method=method, dtype="bfloat16", **options)["00000"]
     assert record(half).model.options["dtype"] == "bfloat16"
     assert 0 < numpy.abs(pixels(whole["png"]) - pixels(half["png"])).mean() < 20
+
+
+def test_a_mask_is_queried_with_the_caption_and_words_with_nouns(people):
+    """Where a mask says which subject is meant, the whole caption goes with it unless words do."""
+    by_text = request(people, config("ssr"), "a").references[0]
+    by_mask = request(people, config("ssr", query_by="mask"), "a").references[0]
+    asked = request(people, config("ssr", query_by="mask", query=["dog"]), "a").references[0]
+    assert by_mask.query == scenes.TEXT and by_mask.by_mask
+    assert by_text.query != scenes.TEXT and not by_text.by_mask
+    assert asked.query == "dog"
+
+
+def test_a_request_of_a_sample_carries_the_sample(people):
+    found = request(people, config("text"), "a")
+    assert found.sample.key == "a" and found.sample.has("masks.json")
+    assert requests.entries(config("text", prompt=["a dog"]))[0][1].sample is None

@@ -82,7 +82,5 @@ def test_a_contact_sheet_does_too(run_cli, make_shards, tmp_path):
     with Image.open(tmp_path / "page/sheet-000.png") as sheet:
         assert provenance.SOURCE_TYPE in sheet.text[provenance.XMP]
     run_cli("inspect", make_shards(1, 1), "--out", tmp_path / "other")
-    with Image.open(
-        tmp_path / "other/sheet-000.png"
-    ) as sheet:
+    with Image.open(tmp_path / "other/sheet-000.png") as sheet:
         assert set(sheet.text) == {"Software"}

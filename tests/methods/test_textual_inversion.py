@@ -387,3 +387,20 @@ def test_captions_can_be_the_texts(tmp_path, subjects, model):
 def test_options_that_make_no_sense_are_told(tmp_path, subjects, model, changed, message):
     with pytest.raises(UsageError, match=message):
         invert(tmp_path, subjects, changed.pop("model", model), **changed)
+
+
+def test_templates_of_captions_are_those_that_are_trained_on(tmp_path, subjects, model):
+    """Of a sample's own caption with --templates captions, of the list without."""
+    from socialcli.randomness import Draw, Variant
+
+    read = next(s for s in shards.read(subjects) if s.key == "spot/1")
+    for templates, own in (("captions", "a {} on the beach"), ("object", "")):
+        mine = state(model, subjects, tmp_path, templates=templates)
+        example = method.prepare(mine, read, Variant(0, read.key, 0))
+        assert example["texts"] == [own]
+        seen = []
+        mine.diffusion.prompts = lambda texts, seen=seen: seen.append(texts) or 1 / 0
+        with pytest.raises(ZeroDivisionError):
+            batch = {"concepts": [example["concepts"]], "texts": [example["texts"]]}
+            method.losses(mine, batch, Draw(0, 0, [0], ["spot/1"]))
+        assert ("on the beach" in seen[0][0]) == bool(own)

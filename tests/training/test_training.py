@@ -589,3 +589,58 @@ def test_sidecars_of_other_keys_are_refused_and_filtered_samples_left_out(tmp_pa
     index = indexing.build([f"{tmp_path}/a.tar+{tmp_path}/side.tar"], tmp_path / "cache")
     assert [e.key for e in index.entries] == ["00000", "00002"]
     assert index.unusable == {"00001": "too dark"}
+
+
+def test_a_group_learns_at_its_share_of_the_rate(tmp_path, data, monkeypatch):
+    """SGD without momentum moves a weight by rate x gradient: halved for a group of scale 0.5."""
+    import torch
+    from safetensors.torch import load_file
+
+    def groups(self, state):
+        first, last = state.network[0], state.network[3]
+        return [
+            {"params": list(first.parameters())},
+            {"params": list(last.parameters()), "scale": scale},
+        ]
+
+    monkeypatch.setattr(toy_method.ToyMethod, "groups", groups)
+    moved = {}
+    for scale in (1.0, 0.5, 0.0):
+        same = {"optimiser": "sgd", "beta1": 0.0, "learning_rate": 0.1, "max_grad_norm": 0.0}
+        train(tmp_path / f"from-{scale}", [data], steps=1, **same)
+        moved[scale] = load_file(tmp_path / f"from-{scale}" / "toy.safetensors")
+    assert torch.equal(moved[1.0]["0.weight"], moved[0.5]["0.weight"])
+    start = moved[0.0]["3.weight"]
+    whole, half = moved[1.0]["3.weight"] - start, moved[0.5]["3.weight"] - start
+    assert whole.abs().max() > 1e-5
+    assert torch.allclose(half, whole / 2, rtol=1e-3, atol=1e-7)
+
+
+def test_a_run_of_several_phases_ends_with_the_last(tmp_path, data, monkeypatch):
+    """Each phase is a training of its own; a later one reads what an earlier one wrote, and a run
+    that is started again does none of them twice."""
+    import dataclasses
+
+    from socialcli.training.method import Phase
+
+    def phases(self, config, output):
+        first = dataclasses.replace(config, steps=3, model="")
+        last = dataclasses.replace(config, steps=2, model=str(output / "first" / "toy.safetensors"))
+        return [Phase("first", self, first), Phase("", self, last)]
+
+    begun = []
+    original = toy_method.load
+
+    def watched(config, place):
+        begun.append((config.steps, Path(config.model).is_file() if config.model else None))
+        return original(config, place)
+
+    monkeypatch.setattr(toy_method.ToyMethod, "phases", phases)
+    monkeypatch.setattr(toy_method, "load", watched)
+    train(tmp_path / "run", [data])
+    assert begun == [(3, None), (2, True)]
+    for folder in (tmp_path / "run" / "first", tmp_path / "run"):
+        assert (folder / "toy.safetensors").is_file()
+        assert json.loads((folder / "run.json").read_text())["finished"]
+    train(tmp_path / "run", [data])
+    assert len(begun) == 2
