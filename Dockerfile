@@ -9,9 +9,9 @@ WORKDIR /app
 COPY pyproject.toml constraints.txt README.md LICENSE Makefile ./
 COPY socialcli socialcli
 COPY pipelines pipelines
-COPY tests tests
-COPY docs docs
-RUN make setup
+# To run, not to develop: neither tests nor Ray. `--build-arg EXTRAS=...` takes others.
+ARG EXTRAS=mediapipe,samples,heic,remote
+RUN make setup EXTRAS="$EXTRAS"
 ENV PATH=/app/.venv/bin:$PATH
 ENTRYPOINT ["socialcli"]
 CMD ["--help"]

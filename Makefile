@@ -2,6 +2,12 @@
 VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
+EXTRAS ?= mediapipe,samples,ray,dev
+# PyTorch of the default index brings 14 nvidia packages (2.5 GB). Where there is no card the build
+# for the CPU is taken, unless pip is told of an index of its own; TORCH_INDEX= takes the default.
+TORCH_INDEX ?= $(shell test -e /dev/nvidia0 || test -e /dev/kfd || test "$$(uname -s)" != Linux \
+    || $(PYTHON) -m pip config list 2>/dev/null | grep -q index-url \
+    || env | grep -q ^PIP_.*INDEX_URL || echo https://download.pytorch.org/whl/cpu)
 # Two spinning OpenMP threads on a busy machine cost more than they bring (see docs/install.md).
 export OMP_NUM_THREADS ?= 1
 
@@ -20,7 +26,8 @@ setup: $(VENV)/.installed
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[mediapipe,samples,ray,dev]'
+	index='$(TORCH_INDEX)'; $(BIN)/pip install --quiet --disable-pip-version-check \
+	    $${index:+--extra-index-url "$$index"} -c constraints.txt -e '.[$(EXTRAS)]'
 	@$(BIN)/python -c "import sys; sys.version_info < (3, 13) or print('setup: MediaPipe 0.10.14 has' \
 	    ' no build for Python %d.%d: the offline profile and the photographs of the demo are left' \
 	    ' out; Python 3.11 or 3.12 has them' % sys.version_info[:2])"

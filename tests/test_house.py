@@ -23,7 +23,7 @@ def commands() -> list[str]:
 
 @pytest.mark.parametrize("name", commands())
 def test_every_subcommand_has_a_page(name: str) -> None:
-    page = {"merge": "running"}.get(name, name)
+    page = {"merge": "running", "pipelines": "running"}.get(name, name)
     text = (DOCS / f"{page}.md").read_text()
     assert re.search(rf"`?(socialcli )?{name}\b", text)
     assert name in (ROOT / "README.md").read_text()
