@@ -47,7 +47,7 @@ def annotate(picture: Image, view: View, layers: tuple[str, ...] = LAYERS) -> Im
             labels.append(mark)
         else:
             _paint(canvas, mark, scale.line)
-    result.alpha_composite(over.resize(result.size, Image.Resampling.BOX))
+    result.alpha_composite(over.reduce(FINE))
     canvas = ImageDraw.Draw(result)
     for mark in labels:
         tag(canvas, mark, scale)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import heapq
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -197,7 +198,8 @@ def write(
         for number, image in enumerate(sheet.pages(found.views, columns, page_size, heading)):
             path = folder / f"sheet-{number:03}.png"
             with shards.publish(str(path)) as stream:
-                image.save(stream, "PNG", compress_level=4, pnginfo=info)  # 6 takes longer
+                # Run lengths only: less than half the time of the default, a tenth more bytes.
+                image.save(stream, "PNG", compress_type=zlib.Z_RLE, pnginfo=info)
             sheets.append((f"Sheet {number + 1}", path.name))
             yield str(path)
     if shown < total:
