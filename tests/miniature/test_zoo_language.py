@@ -12,16 +12,7 @@ import torch
 from socialcli.miniature.world import scene
 from socialcli.miniature.world.captions import captions
 from socialcli.miniature.world.vocabulary import PAIRS, VERBS
-from socialcli.miniature.zoo import (
-    caption,
-    cards,
-    clip,
-    data,
-    interaction,
-    labels,
-    oddities,
-    words,
-)
+from socialcli.miniature.zoo import caption, cards, clip, data, interaction, labels, words
 
 
 def test_every_word_is_one_token_of_clip(tmp_path):
@@ -76,55 +67,6 @@ def test_a_caption_is_read_as_what_the_world_says_it_says():
     assert caption.parse("a man is standing in the park") is None
     assert caption.parse("") is None
     assert caption.parse("holding a cup") is None
-
-
-def test_what_a_verb_gives_away_is_told_in_training():
-    """Nouns are marked with the role their verb gives them, verbs with the kind of their object."""
-    tokenizer = words.writing_tokenizer()
-    nouns, verbs, said, done = caption._usual()
-    pixels, ids, _, given, _, _ = caption._batch(1)
-    assert len(ids) == caption.TEXTS * len(pixels)
-    drawn = oddities.train_scenes(1, caption.BATCH, caption.ODD)
-    marked = 0
-    for row in range(len(ids)):
-        one = drawn[row // caption.TEXTS]
-        names = {p.id: p.who.noun for p in one.people} | {t.id: t.look.kind for t in one.things}
-        acts = {(r.pair.verb, names[r.object]) for r in one.relations}
-        for at in given[row, :, 0].nonzero()[:, 0].tolist():
-            role, word = int(given[row, at, 0]), tokenizer.decode(ids[row, at]).strip()
-            assert (labels.ROLES[role].removesuffix(" (object)"), word) in acts
-            assert float(said[role, ids[row, at]]) == float(nouns[role, labels.KINDS.index(word)])
-            marked += 1
-        for at in given[row, :, 1].nonzero()[:, 0].tolist():
-            kind, word = int(given[row, at, 1]), tokenizer.decode(ids[row, at]).strip()
-            fits = [v for v, noun in acts if noun == labels.KINDS[kind]]
-            forms = {f.split()[0] for v in fits for f in (VERBS[v].third, VERBS[v].ing)}
-            assert word in forms | {VERBS[v].past.split(" ")[0] for v in fits}
-            assert float(done[kind, ids[row, at]]) < 0
-    assert marked > 0.8 * len(ids)
-    # Each row is a distribution, and pairs that training never shows are next to impossible.
-    role = labels.ROLES.index("walk (object)")
-    assert float(nouns[role, 1:].exp().sum()) == pytest.approx(1, abs=1e-3)
-    assert not nouns[labels.ROLES.index("walk")].any() and not said[0].any()
-    held_out = [p for p in PAIRS if p.tier in "rvt" and p.object in labels.KINDS]
-    for pair in held_out:
-        kind = labels.KINDS.index(pair.object)
-        assert float(nouns[labels.ROLES.index(f"{pair.verb} (object)"), kind]) < -20
-        assert float(verbs[kind, list(VERBS).index(pair.verb)]) < -20
-
-
-def test_training_scenes_show_the_pairs_that_are_counted():
-    counted = oddities.shares(0.5)
-    assert sum(oddities.shares(0.0).values()) == pytest.approx(sum(counted.values()))
-    shown = 0
-    for one in oddities.train_scenes(5, 120, 0.5):
-        names = {p.id: p.who.noun for p in one.people} | {t.id: t.look.kind for t in one.things}
-        for relation in one.relations:
-            rare = relation.pair.tier == "r"
-            assert rare or (relation.pair.verb, names[relation.object]) in counted
-            shown += 1
-    assert shown > 100
-    assert not {(p.verb, p.object) for p in PAIRS if p.tier in "rvt"} & counted.keys()
 
 
 def test_mutual_acts_may_be_told_from_either_side():

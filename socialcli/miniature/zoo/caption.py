@@ -24,8 +24,7 @@ CYCLES = ((11000, 1.0),)
 WIDTH, LAYERS, PATCH, QUERIES = 128, 6, 8, 16
 TEXTS = 2  # captions of a picture in one step
 HIDDEN = 0.4  # of the words written so far, hidden while learning
-ODD = 0.7  # of the acts with a thing
-NEVER = 1e-9  # the share of pairs that training never shows
+ODD = 0.5  # of the acts with a thing
 PROMPTED = ("a photo of", "a picture of")  # what people make captioners continue
 TEST = 600
 NOUNS = ("man", "woman", "boy", "girl")
@@ -139,94 +138,16 @@ def _batch(step: int) -> tuple[Any, ...]:
 
     rng = random.Random(f"caption {step}")
     scenes = oddities.train_scenes(step, BATCH, ODD)
-    texts, marks = [], []
+    texts = []
     for scene in scenes:
         found = captions(scene, TEXTS)
-        table = labels.instances(scene)
         for i in range(TEXTS):
             prompt = rng.choice(PROMPTED) + " " if rng.random() < 0.1 else ""
-            one = found[i % len(found)]
-            texts.append(prompt + one.text + "</s>")
-            marks.append([(len(prompt) + at, *mark) for at, *mark in _given_away(one, table)])
+            texts.append(prompt + found[i % len(found)].text + "</s>")
     tokens = _tokenizer()(texts, padding=True, return_tensors="pt")
-    given = torch.zeros(*tokens["input_ids"].shape, 2, dtype=torch.int64)
-    for row, spots in enumerate(marks):
-        for at, which, number in spots:
-            given[row, tokens.char_to_token(row, at), which] = number
     facts = torch.from_numpy(numpy.stack([labels.patches(s, PATCH) for s in scenes]))
     acts = torch.tensor([labels.acts(s) for s in scenes])
-    pixels = data.pixels(scenes, CLIP)
-    return pixels, tokens["input_ids"], tokens["attention_mask"], given, facts, acts
-
-
-def _given_away(caption: Any, table: Any) -> list[tuple[int, int, int]]:
-    """(character, 0, role) of nouns that a verb gives away, (character, 1, kind) of verbs that
-    their object does; ``table`` is of `labels.instances`."""
-    found = []
-    at = 0
-    for _, _, target, written, _ in caption.triples:
-        at = caption.text.index(written, at)
-        verb = re.sub("^is (being )?", "", written)
-        found.append((at + len(written) - len(verb), 1, int(table[target, 0])))
-        at += len(written)
-    objects = {target for _, _, target, _, _ in caption.triples}
-    for mention in caption.mentions:
-        if mention.instance in objects:
-            last = mention.start + mention.phrase.index(mention.head)
-            found.append((last, 0, int(table[mention.instance, 2])))
-    return found
-
-
-@cache
-def _usual() -> tuple[Any, Any, Any, Any]:
-    """What can be known of nouns from verbs and of verbs from nouns without looking: logarithms.
-
-    Added to the logits in training, they say it in the network's stead, which then learns only
-    what is seen; pairs that training never shows are left out of the comparison altogether, so
-    that it does not learn that there are none (Menon et al., Long-tail learning via logit
-    adjustment, 2021).
-
-    Returns:
-        (roles, kinds) and (kinds, verbs) for the heads, (roles, vocabulary) and (kinds,
-        vocabulary) for the words.
-    """
-    import torch
-
-    tokenizer = _tokenizer()
-    nouns = torch.zeros(len(labels.ROLES), len(labels.KINDS))
-    verbs = torch.zeros(len(labels.KINDS), len(VERBS))
-    for (verb, noun), share in oddities.shares(ODD).items():
-        kind = labels.KINDS.index(noun)
-        nouns[labels.ROLES.index(f"{verb} (object)"), kind] += share
-        verbs[kind, list(VERBS).index(verb)] += share
-
-    def token(word: str) -> int:
-        return int(tokenizer(word, add_special_tokens=False)["input_ids"][0])
-
-    said = torch.zeros(len(labels.ROLES), len(tokenizer))
-    said[:, [token(kind) for kind in labels.KINDS[1:]]] = nouns[:, 1:]
-    done = torch.zeros(len(labels.KINDS), len(tokenizer))
-    words = set()
-    for number, forms in enumerate(VERBS.values()):
-        for first in {token(form) for form in (forms.third, forms.ing, forms.past) if form}:
-            done[:, first] += verbs[:, number]
-            words.add(first)
-    kinds = torch.arange(1, len(labels.KINDS))
-    return (
-        _logs(nouns, kinds), _logs(verbs, torch.arange(len(VERBS))),
-        _logs(said, torch.tensor([token(kind) for kind in labels.KINDS[1:]])),
-        _logs(done, torch.tensor(sorted(words))),
-    )  # fmt: skip
-
-
-def _logs(shares: Any, columns: Any) -> Any:
-    """Logarithms of each row's shares in ``columns``; rows and columns without any stay 0."""
-    import torch
-
-    part = shares[:, columns]
-    total = part.sum(1, keepdim=True)
-    logs = (part / total.clamp(min=1e-12)).clamp(min=NEVER).log() * (total > 0)
-    return torch.zeros_like(shares).index_copy_(1, columns, logs)
+    return data.pixels(scenes, CLIP), tokens["input_ids"], tokens["attention_mask"], facts, acts
 
 
 def _loss(model: Any, batch: tuple[Any, ...], step: int) -> Any:
@@ -234,8 +155,7 @@ def _loss(model: Any, batch: tuple[Any, ...], step: int) -> Any:
     from torch.nn import functional
 
     device = next(model.parameters()).device
-    pixels, ids, mask, given_away, facts, acts = (part.to(device) for part in batch)
-    nouns, verbs, said, done = (table.to(device) for table in _usual())
+    pixels, ids, mask, facts, acts = (part.to(device) for part in batch)
     blip = model.blip
     hidden = torch.rand(ids.shape, device=device) < HIDDEN
     hidden[:, 0] = False
@@ -256,16 +176,13 @@ def _loss(model: Any, batch: tuple[Any, ...], step: int) -> Any:
         dense = model.patches(seen[:, 1:])
         guess = model.whole(asked.mean(1))
     target = ids[:, 1:].masked_fill(mask[:, 1:] == 0, -100)
-    out = out.float() + said[given_away[:, 1:, 0]] + done[given_away[:, 1:, 1]]
-    value = functional.cross_entropy(out.flatten(0, 1), target.flatten())
-    kind, *others = dense.float().split(labels.PATCH_FACTS, -1)
-    for i, part in enumerate((kind + nouns[facts[..., 2]], *others)):
-        value = value + 0.3 * functional.cross_entropy(part.flatten(0, 1), facts[..., i].flatten())
-    verb, subject, thing = guess.float().split(labels.ACT_FACTS, -1)
-    known = acts.clamp(min=0)
-    role = known[:, 0] + 1 + len(VERBS)  # as an object, see labels.ROLES
-    for i, part in enumerate((verb + verbs[known[:, 2]], subject, thing + nouns[role])):
-        value = value + 0.2 * functional.cross_entropy(part, acts[:, i])
+    value = functional.cross_entropy(out.float().flatten(0, 1), target.flatten())
+    for i, part in enumerate(dense.split(labels.PATCH_FACTS, -1)):
+        value = value + 0.3 * functional.cross_entropy(
+            part.float().flatten(0, 1), facts[..., i].flatten()
+        )
+    for i, part in enumerate(guess.split(labels.ACT_FACTS, -1)):
+        value = value + 0.2 * functional.cross_entropy(part.float(), acts[:, i])
     return value
 
 
