@@ -40,6 +40,8 @@ KINDS = {
     "stages": Kind("stages", "socialcli.pipeline.stage:Stage", "no stage"),
     "importers": Kind("importers", "socialcli.importers:Importer", "no importer"),
     "engines": Kind("pipeline/engines", "socialcli.pipeline.engines:Engine", "no engine"),
+    "metrics": Kind("evaluation/metrics", "socialcli.evaluation.metrics:Metric", "no metric"),
+    "features": Kind("evaluation/features", "socialcli.evaluation.features:Feature", "no feature"),
     "methods.train": Kind(
         "methods/train", "socialcli.training.method:TrainMethod", "train has no method"
     ),

@@ -53,7 +53,7 @@ def test_shipped_profiles_fit_the_stages(name: str) -> None:
     places = {"device": "cpu", "dtype": "float32"}
     for command, table in tables.items():
         if command == "score":
-            profiles.values(name, command, settings.Config, {})
+            profiles.values(name, command, settings.config_type(), {})
         elif (ROOT / "socialcli" / "methods" / command).is_dir():
             known: set[str] = set()
             for method in registry.available(f"methods.{command}"):

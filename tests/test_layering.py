@@ -40,7 +40,8 @@ MAY: dict[str, str] = {
     "stages": "backends config errors pipeline records shards vision",
     "importers": "config errors miniature pipeline records registry shards vision",
     "exporters": "errors records shards validation vision",
-    "evaluation": "backends config errors miniature pipeline records reports shards vision",
+    "evaluation": "backends config errors miniature pipeline records registry reports shards "
+    "vision",
     "methods": "backends config diffusion errors generation losses networks randomness records "
     "shards training vision",
     "cli": "backends config errors evaluation exporters generation methods pipeline records "

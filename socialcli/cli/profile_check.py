@@ -45,7 +45,7 @@ def config_types() -> Types:
     for kind, command in kinds.items():
         for name in registry.available(kind):
             found[command, name] = registry.load(kind, name).config_type
-    return found | {("score", None): settings.Config}
+    return found | {("score", None): settings.config_type()}
 
 
 def _mistakes(tables: dict[str, Any], known: Types) -> Iterator[str]:

@@ -54,9 +54,9 @@ def compare(
     columns: dict[str, Any] = {}
     cells: dict[str, dict[str, Any]] = {name: {} for name in methods}
     shared = 0
-    for metric in common:
-        module = metrics.load(metric)
-        all_rows = [writing.rows(place, metric) for place, _ in loaded]
+    for name in common:
+        metric = metrics.load(name)
+        all_rows = [writing.rows(place, name) for place, _ in loaded]
         units = _units(all_rows)
         if not units:
             raise UsageError(
@@ -64,19 +64,18 @@ def compare(
                 "generated from the same keys"
             )
         shared = len(units)
-        count = min(resamples, getattr(module, "RESAMPLES", resamples)) if shared > 1 else 0
-        kind = getattr(module, "INTERVAL", "percentile")
+        count = run.at_most(resamples, metric) if shared > 1 else 0
         values, drawn = [], []
         for rows in all_rows:
             members = numpy.array([units.get(str(unit), -1) for unit in rows["unit"]])
-            estimate = functools.partial(module.estimate, rows)
+            estimate = functools.partial(metric.estimate, rows)
             ones = numpy.where(members >= 0, 1.0, 0.0)[None]
             values.append({k: float(v[0]) for k, v in estimate(ones).items()})
             drawn.append(bootstrap.resampled(estimate, members, len(units), count, seed))
-        for column in module.COLUMNS:
-            columns[column.name] = {"metric": metric, **run._plain(column)}
+        for column in metric.COLUMNS:
+            columns[column.name] = {"metric": name, **run._plain(column)}
             for number, method in enumerate(methods):
-                cells[method][column.name] = _cell(column, number, values, drawn, kind)
+                cells[method][column.name] = _cell(column, number, values, drawn, metric.INTERVAL)
     result = {
         "baseline": methods[0],
         "folders": folders,
@@ -102,7 +101,7 @@ def _check_models(folders: list[str], scores: list[dict[str, Any]], common: list
                     f"{folders[0]} and {folder} were scored with different models ({feature}); "
                     "score both with the same profile"
                 )
-        for name in (n for m in common for n in getattr(metrics.load(m), "OPTIONS", ())):
+        for name in (n for m in common for n in metrics.load(m).OPTIONS):
             if first["config"].get(name) != other["config"].get(name):
                 raise UsageError(
                     f"{folders[0]} and {folder} were scored with different "

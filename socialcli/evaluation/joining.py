@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 from socialcli import records, shards
 from socialcli.errors import UsageError
-from socialcli.evaluation.metrics import Needs, Picture
+from socialcli.evaluation.cases import Picture
+from socialcli.evaluation.metrics import Needs
 from socialcli.evaluation.samples import Known, Lost
 
 # Records that help where they are there, whatever the metrics ask for.
@@ -23,6 +23,13 @@ class Joined:
     source: Known | None = None
     subjects: list[list[tuple[Known, Boxes]]] = field(default_factory=list)
     queries: list[str] = field(default_factory=list)  # names of its subjects
+
+    @property
+    def real(self) -> Picture | None:
+        """The picture it was generated from, with its records."""
+        if self.source is None:
+            return None
+        return Picture(self.source.key, records=self.source.records)
 
     @property
     def unit(self) -> str:
@@ -150,23 +157,8 @@ def _check_members(joined: list[Joined], needs: dict[str, Needs], where: str) ->
                 f"{name} compares with; annotate the reference shards first"
             )
         if need.speaks is not None and not any(
-            need.speaks(Picture(j.source.key, records=j.source.records))
+            need.speaks(j.real)
             for j in joined
-            if j.source is not None and all(m in j.source.records for m in need.members)
+            if j.real is not None and all(m in j.real.records for m in need.members)
         ):
             raise UsageError(f"{name}: nothing in {where} to compare with: {need.lacks}")
-
-
-def job_extra(feature: str, joined: Joined, classes: Any) -> Any:
-    """What a feature of the generated picture looks for."""
-    if feature == "gaze-objects":
-        from socialcli.evaluation.metrics import gaze
-
-        if joined.source is None:
-            return []
-        return list(gaze.labels(Picture(joined.source.key, records=joined.source.records)))
-    if feature in ("hoi-objects", "interactions"):
-        return [*dict.fromkeys([*classes.objects, "person"])] if classes else []
-    if feature in ("subject-objects", "clip-found", "dino-found"):
-        return joined.queries
-    return None

@@ -97,7 +97,7 @@ def shown(made: Score) -> tuple[list[Shown], dict[str, bytes]]:
 
     found: list[Shown] = []
     wanted: dict[int, list[Shot]] = {}
-    for name in (module.COLUMNS[0].name for module in made.modules.values()):
+    for name in (metric.COLUMNS[0].name for metric in made.metrics.values()):
         values, column = made.pictures.get(name, numpy.zeros(0)), made.columns[name]
         there = [int(i) for i in numpy.flatnonzero(numpy.isfinite(values))]
         if not there:

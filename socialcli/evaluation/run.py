@@ -15,11 +15,11 @@ from socialcli import __version__, shards
 from socialcli.config import check_bounds, option
 from socialcli.errors import SocialcliError, UsageError
 from socialcli.evaluation import bootstrap, joining, samples, settings
-from socialcli.evaluation.features import compute as features
-from socialcli.evaluation.features import models as seeing
-from socialcli.evaluation.features.compute import Seen, Want
+from socialcli.evaluation.cases import Case, Context, Picture
+from socialcli.evaluation.features import Subject, _compute
+from socialcli.evaluation.features._compute import Seen, Want
 from socialcli.evaluation.joining import Joined
-from socialcli.evaluation.metrics import Case, Column, Context, Needs, Picture
+from socialcli.evaluation.metrics import Column, Metric, Needs
 from socialcli.evaluation.samples import Known, Lost
 from socialcli.pipeline.plan import public, shown
 from socialcli.pipeline.report import Report
@@ -60,9 +60,10 @@ class Score:
     inputs: list[str]
     reference: list[str]
     config: dict[str, Any]
-    modules: dict[str, Any]
+    metrics: dict[str, Metric]
     cases: list[Case]
     joined: list[Joined]
+    contexts: dict[str, Context]
     rows: dict[str, dict[str, numpy.ndarray]]
     columns: dict[str, dict[str, Any]] = field(default_factory=dict)
     pictures: dict[str, numpy.ndarray] = field(default_factory=dict)
@@ -72,7 +73,7 @@ class Score:
     options: Options = field(default_factory=Options)
 
 
-def score(inputs: list[str], output: str, config: settings.Config, options: Options) -> Score:
+def score(inputs: list[str], output: str, config: Any, options: Options) -> Score:
     """Score generated pictures and write everything into a folder.
 
     Args:
@@ -84,8 +85,8 @@ def score(inputs: list[str], output: str, config: settings.Config, options: Opti
             pictures failed than ``max_error_rate`` allows; the outputs are written all the same.
     """
     report = Report(quiet=options.quiet)
-    modules = settings.chosen(config)
-    needs = {name: module.needs(config) for name, module in modules.items()}
+    metrics = settings.chosen(config)
+    needs = {name: metric.needs(config) for name, metric in metrics.items()}
     check_bounds(Options, vars(options))
     seen = _seen(needs, config, Path(options.features or Path(output) / "features"))
     generated = samples.locations(inputs)
@@ -96,23 +97,28 @@ def score(inputs: list[str], output: str, config: settings.Config, options: Opti
     theirs, unread = samples.reference(reference, joining.wanted(mine), members)
     where = (", ".join(public(inputs)), ", ".join(public(asked)))
     joined, unjoined = joining.join(mine, theirs, needs, config.against, where)
-    if any(need.text for need in needs.values()) and not any(j.generated.prompt for j in joined):
-        raise UsageError(f"{where[0]}: no sample has a prompt, which clip-t compares with")
-    classes = _classes(modules, joined, config)
+    reading = [name for name, need in needs.items() if need.text]
+    if reading and not any(j.generated.prompt for j in joined):
+        raise UsageError(
+            f"{where[0]}: no sample has a prompt, which {', '.join(reading)} compares with"
+        )
+    sources = [one.real for one in joined if one.real is not None]
+    targets = Targets(seen, sources)
+    classes = {name: metric.classes(config, sources) for name, metric in metrics.items()}
     everything = {name for need in needs.values() for name in need.everything}
-    unseen = features.compute(
-        seen, _wants(joined, theirs, needs, classes), config.batch_size, report
+    unseen = _compute.compute(
+        seen, _wants(joined, theirs, needs, targets), config.batch_size, report
     )
-    cases = [_case(one, needs, seen, classes) for one in joined]
+    cases = [_case(one, needs, seen, targets) for one in joined]
     every = [
         Picture(one.key, {name: seen.value(name, one.digest) or {} for name in everything})
         for one in (theirs.values() if everything else ())
     ]
-    context = Context(config, every, classes)
-    rows = {name: module.rows(cases, context) for name, module in modules.items()}
+    contexts = {name: Context(config, every, classes[name]) for name in metrics}
+    rows = {name: metric.rows(cases, contexts[name]) for name, metric in metrics.items()}
     made = Score(
         options.title or shards.public(shards.parts(inputs[0])[0]).rstrip("/").rpartition("/")[2],
-        inputs, asked, dataclasses.asdict(config), modules, cases, joined, rows,
+        inputs, asked, dataclasses.asdict(config), metrics, cases, joined, contexts, rows,
         models={name: store.models for name, store in seen.stores.items()},
         lost=_distinct([*lost, *unread, *unjoined, *unseen]), options=options,
     )  # fmt: skip
@@ -125,13 +131,26 @@ def score(inputs: list[str], output: str, config: settings.Config, options: Opti
     return made
 
 
-def _classes(modules: dict[str, Any], joined: list[Joined], config: settings.Config) -> Any:
-    """The interaction classes, where a metric has any."""
-    if "hoi" not in modules:
-        return None
-    known = [j.source.records.get("interactions.json") for j in joined if j.source]
-    found = [record.interactions for record in known if record is not None]
-    return modules["hoi"].classes(config.hoi_classes, found)
+class Targets:
+    """What features look for in each picture."""
+
+    def __init__(self, seen: Seen, sources: list[Picture]) -> None:
+        self.seen = seen
+        self.shared = {
+            name: feature.prepare(seen.config, sources) for name, feature in seen.features.items()
+        }
+
+    def generated(self, name: str, one: Joined) -> Any:
+        """In a generated picture; None where a feature looks at the picture alone."""
+        return self._of(name, Subject(one.real, tuple(one.queries)))
+
+    def reference(self, name: str, boxes: joining.Boxes) -> Any:
+        """In a reference picture of a thing that has these boxes in it."""
+        return self._of(name, Subject(boxes=tuple(boxes)))
+
+    def _of(self, name: str, subject: Subject) -> Any:
+        subject = dataclasses.replace(subject, shared=self.shared[name])
+        return self.seen.features[name].target(self.seen.config, subject)
 
 
 def _distinct(lost: list[Lost]) -> list[Lost]:
@@ -139,19 +158,18 @@ def _distinct(lost: list[Lost]) -> list[Lost]:
     return list({(one.key, one.location, one.reason): one for one in lost}.values())
 
 
-def _seen(needs: dict[str, Needs], config: settings.Config, root: Path) -> Seen:
+def _seen(needs: dict[str, Needs], config: Any, root: Path) -> Seen:
     """The features that some metric asks for, with what is known of them."""
     names: set[str] = set()
     for need in needs.values():
         names |= {*need.generated, *need.references, *need.text, *need.everything}
-    known = seeing.features(config)
-    seen = Seen(root, [known[name] for name in sorted(names)])
+    seen = Seen(root, sorted(names), config)
     seen.check()
     return seen
 
 
 def _wants(
-    joined: list[Joined], references: dict[str, Known], needs: dict[str, Needs], classes: Any
+    joined: list[Joined], references: dict[str, Known], needs: dict[str, Needs], targets: Targets
 ) -> list[Want]:
     """Every picture and text with the features that some metric asks of it."""
     mine = sorted({name for need in needs.values() for name in need.generated})
@@ -161,13 +179,13 @@ def _wants(
     wants: list[Want] = []
     for one in joined:
         made = one.generated
-        jobs = [(name, joining.job_extra(name, one, classes)) for name in mine]
+        jobs = [(name, targets.generated(name, one)) for name in mine]
         wants.append(Want(made.key, made.digest, jobs, made.location))
         if made.prompt and texts:
             jobs = [(name, None) for name in texts]
             wants.append(Want(made.key, _text_digest(made), jobs, made.location, made.prompt))
         for sample, boxes in _references(one):
-            jobs = [(n, boxes if n.endswith("-subjects") else None) for n in theirs]
+            jobs = [(name, targets.reference(name, boxes)) for name in theirs]
             wants.append(Want(sample.key, sample.digest, jobs, sample.location))
     for sample in references.values() if every else ():
         jobs = [(name, None) for name in every]
@@ -184,7 +202,7 @@ def _text_digest(sample: Known) -> str:
     return samples.digest(sample.prompt.encode("utf-8", "surrogatepass"))
 
 
-def _case(one: Joined, needs: dict[str, Needs], seen: Seen, classes: Any) -> Case:
+def _case(one: Joined, needs: dict[str, Needs], seen: Seen, targets: Targets) -> Case:
     """A joined sample with everything that was seen of it."""
 
     def picture(sample: Known, names: set[str], extra: Any) -> Picture:
@@ -192,25 +210,21 @@ def _case(one: Joined, needs: dict[str, Needs], seen: Seen, classes: Any) -> Cas
         there = {name: value for name, value in values.items() if value is not None}
         return Picture(sample.key, there, sample.records)
 
-    def asked(name: str) -> Any:
-        extra = joining.job_extra(name, one, classes)
-        return extra if seen.features[name].asks else None
-
     mine = {name for need in needs.values() for name in need.generated}
     theirs = {name for need in needs.values() for name in need.references}
     texts = {name for need in needs.values() for name in need.text}
     said = {name: seen.value(name, _text_digest(one.generated)) for name in texts}
-    plain = {name for name in theirs if not seen.features[name].asks}
+    plain = {name for name in theirs if not seen.features[name].has("target")}
     return Case(
         one.generated.key,
         one.unit,
         one.generated.prompt,
-        picture(one.generated, mine, asked),
+        picture(one.generated, mine, lambda name: targets.generated(name, one)),
         {name: value for name, value in said.items() if value is not None},
         picture(one.source, plain, lambda name: None) if one.source is not None else None,
         [
             [
-                picture(s, theirs, lambda n, b=boxes: b if seen.features[n].asks else None)
+                picture(s, theirs, lambda name, b=boxes: targets.reference(name, b))
                 for s, boxes in subject
             ]
             for subject in one.subjects
@@ -225,42 +239,47 @@ def _measure(made: Score, report: Report) -> None:
     units = {unit: n for n, unit in enumerate(dict.fromkeys(case.unit for case in made.cases))}
     members = numpy.array([units[case.unit] for case in made.cases])
     ones = numpy.ones((1, len(made.cases)))
-    for name, module in made.modules.items():
+    for name, metric in made.metrics.items():
         rows = made.rows[name]
-        plain = {k: float(v[0]) for k, v in module.estimate(rows, ones).items()}
-        count = min(made.options.resamples, getattr(module, "RESAMPLES", made.options.resamples))
+        plain = {k: float(v[0]) for k, v in metric.estimate(rows, ones).items()}
+        count = at_most(made.options.resamples, metric)
         count = count if len(units) > 1 else 0  # one source says nothing about others
         if count and any(numpy.isfinite(v) for v in plain.values()):
             report.info(f"{name}: {count:,} resamples of {len(units):,} sources")
-        estimate = functools.partial(module.estimate, rows)
+        estimate = functools.partial(metric.estimate, rows)
         drawn = bootstrap.resampled(estimate, members, len(units), count, made.options.seed)
-        own = module.pictures(rows)
-        for column in module.COLUMNS:
-            kind = getattr(module, "INTERVAL", "percentile")
+        own = metric.pictures(rows)
+        for column in metric.COLUMNS:
             value = plain[column.name]
             values = drawn.get(column.name, numpy.zeros(0))
-            span = bootstrap.interval(values, value, kind).within(column.low, column.high)
+            span = bootstrap.interval(values, value, metric.INTERVAL)
+            span = span.within(column.low, column.high)
             made.columns[column.name] = {
                 "value": value if numpy.isfinite(value) else None,
                 "low": span.low,
                 "high": span.high,
-                "n": _count(module, rows, own.get(column.name)),
+                "n": _count(metric, rows, own.get(column.name)),
                 "resamples": span.resamples,
-                "interval": kind,
+                "interval": metric.INTERVAL,
                 "metric": name,
                 **_plain(column),
             }
         made.pictures.update(own)
-        if hasattr(module, "notes"):
-            made.notes += module.notes(rows)
+        made.notes += metric.notes(rows)
 
 
-def _count(module: Any, rows: dict[str, numpy.ndarray], own: numpy.ndarray | None) -> int:
+def at_most(resamples: int, metric: Metric) -> int:
+    """As many resamples as were asked for, or as the metric can afford."""
+    return resamples if metric.RESAMPLES is None else min(resamples, metric.RESAMPLES)
+
+
+def _count(metric: Metric, rows: dict[str, numpy.ndarray], own: numpy.ndarray | None) -> int:
     """How many pictures a figure is of."""
     import numpy
 
-    if hasattr(module, "count"):
-        return int(module.count(rows))
+    count = metric.count(rows)
+    if count is not None:
+        return count
     return int(numpy.isfinite(own).sum()) if own is not None else 0
 
 
@@ -302,7 +321,7 @@ def as_json(made: Score) -> dict[str, Any]:
         "config": shown(
             {k: v for k, v in made.config.items() if k not in ("device", "batch_size")}
         ),
-        "metrics": {name: module.SOURCE for name, module in made.modules.items()},
+        "metrics": {name: metric.SOURCE for name, metric in made.metrics.items()},
         "socialcli": __version__,
         "versions": versions,
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),

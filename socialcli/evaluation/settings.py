@@ -1,29 +1,48 @@
-"""What can be chosen about a score: the fields are flags and keys of a profile's [score] table."""
+"""What can be chosen about a score: the fields are flags and keys of a profile's [score] table.
+
+The options of metrics and features stand in their own files; `config_type` joins them.
+"""
 
 from __future__ import annotations
 
+import dataclasses
+import functools
+import typing
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from socialcli import registry
 from socialcli.config import ModelOptions, check_bounds, option
-from socialcli.errors import UsageError
-from socialcli.evaluation.metrics import available as metrics_there
-from socialcli.evaluation.metrics import load as metric
+from socialcli.errors import SocialcliError, UsageError
+
+if TYPE_CHECKING:
+    from socialcli.evaluation.metrics import Metric
 
 AGAINST = ("auto", "source", "references", "subject")
-CROPS = ("none", "references", "both")
-FID_FEATURES = ("clip", "dino", "inception")
+# The order of options in --help and score.json. Those of other parts come after, by name.
+ORDER = (
+    ("metrics", "clip-i"), ("features", "clip"), ("features", "dino"), ("features", "faces"),
+    ("features", "gaze"), ("features", "gaze-objects"), ("features", "interactions"),
+    ("features", "hoi-objects"), ("metrics", "hoi"), ("metrics", "fid"), ("features", "inception"),
+)  # fmt: skip
 
 
 @dataclass
-class Config(ModelOptions):
+class NoOptions:
+    """Of a part that has none."""
+
+
+@dataclass
+class Settings(ModelOptions):
+    """The options of every score; a Config has those of all metrics and features besides."""
+
     FIRST: ClassVar[tuple[str, ...]] = ("metrics", "against", "device")
     GROUPS: ClassVar[dict[str, str]] = {"metrics": "Metrics", "clip_backend": "Models"}
 
     metrics: str = option(
         "clip-t,clip-i,dino,face",
-        f"What to measure, divided by commas: {', '.join(metrics_there())}.",
-        choices=metrics_there,
+        "What to measure, divided by commas: {}.",
+        choices=lambda: registry.available("metrics"),
         many=True,
     )
     against: str = option(
@@ -32,71 +51,69 @@ class Config(ModelOptions):
         "references (those it was given), subject (all of their subject), auto (source if any).",
         choices=AGAINST,
     )
-    crops: str = option(
-        "none",
-        "Compare subjects instead of whole pictures in clip-i and dino: none, references "
-        "(crop those), both (find the subjects in the generated picture too).",
-        choices=CROPS,
-    )
-    clip_backend: str = option("clip", "Which picture and text embedder.", role="clip")
-    clip_model: str = option("", "Its model: hub id or folder.")
-    dino_backend: str = option("vit", "Which DINO.", role="dino")
-    dino_model: str = option("", "Its model: hub id or folder.")
-    face_backend: str = option("insightface", "Which face detector.", role="face")
-    face_model: str = option("", "Its model: an insightface pack's name or folder.")
-    face_threshold: float = option(
-        0.5, "Faces scored below this are not faces (0 to 1).", at_least=0, at_most=1
-    )
-    identity_backend: str | None = option(
-        None,
-        "Which identity embedder; by default the face detector's own, if it has one.",
-        role="face",
-    )
-    identity_model: str = option("", "Its model: a backbone.pth for iresnet, a pack otherwise.")
-    gaze_backend: str = option("sharingan", "Which gaze estimator.", role="gaze")
-    gaze_model: str = option("", "Its model: a checkpoint file for sharingan.")
-    ground_backend: str = option(
-        "grounding-dino", "Which detector finds objects by their name.", role="ground"
-    )
-    ground_model: str = option("", "Its model: hub id or folder.")
-    box_threshold: float = option(
-        0.35, "An object's box scores at least this (0 to 1).", at_least=0, at_most=1
-    )
-    text_threshold: float = option(
-        0.25, "It belongs to the labels that score above this.", at_least=0, at_most=1
-    )
-    interaction_backend: str = option(
-        "pairwise", "Which interaction recogniser.", role="interaction"
-    )
-    interaction_model: str = option("", "Its model.")
-    hoi_classes: str = option(
-        "auto", "Classes of hoi: hico-det, world, a JSON file, or auto (from the references)."
-    )
-    hoi_box_threshold: float = option(
-        0.2,
-        "Objects of hoi score at least this: low, since precision ranks them (CMMP's: 0.2).",
-        at_least=0,
-        at_most=1,
-    )
-    hoi_ap: str = option(
-        "11", "Recalls at which precision is taken: 11, or all.", choices=("11", "all")
-    )
-    fid_features: str = option(
-        "clip", "Features of fid and kid: clip, dino or inception.", choices=FID_FEATURES
-    )
-    inception_model: str = option(
-        "", "TorchScript file of Inception, for --fid-features inception."
+
+
+def parts() -> list[Any]:
+    """Every metric and feature, in the order of their options."""
+    there = [(kind, name) for kind in ("features", "metrics") for name in registry.available(kind)]
+    first = [one for one in ORDER if one in there]
+    return [registry.load(*one) for one in [*first, *(one for one in there if one not in first)]]
+
+
+@functools.cache
+def config_type() -> type[Settings]:
+    """The Config: one dataclass with the options of all metrics and features.
+
+    Raises:
+        SocialcliError: two parts have an option of one name that is not the same option.
+    """
+    fields = {field.name: field for field in dataclasses.fields(Settings)}
+    types = typing.get_type_hints(Settings)
+    owners: dict[str, str] = {}
+    for part in parts():
+        hints = typing.get_type_hints(part.config_type)
+        for field in dataclasses.fields(part.config_type):
+            owner = f"{part.kind} {part.name}"
+            other = fields.setdefault(field.name, field)
+            owners.setdefault(field.name, owner)
+            if _facts(other) != _facts(field):
+                raise SocialcliError(
+                    f"{owners[field.name]} and {owner} both have an option '{field.name}', with "
+                    "another default or help line; name one of them differently"
+                )
+            types[field.name] = hints[field.name]
+    there = ", ".join(registry.available("metrics"))
+    made = [(name, types[name], _again(field, there)) for name, field in fields.items()]
+    return dataclasses.make_dataclass(
+        "Config", made, bases=(Settings,), namespace={"__module__": __name__}
     )
 
 
-def chosen(config: Config) -> dict[str, Any]:
-    """Metric name -> module, as ``--metrics`` asks, in its order; every option checked.
+def _facts(field: dataclasses.Field[Any]) -> tuple[Any, ...]:
+    return field.default, field.metadata
+
+
+def _again(field: dataclasses.Field[Any], metrics: str) -> Any:
+    """A field as `dataclasses.field` makes it, for another dataclass."""
+    metadata = dict(field.metadata)
+    if field.name == "metrics":
+        metadata["help"] = metadata["help"].format(metrics)
+    if field.default_factory is not dataclasses.MISSING:
+        return dataclasses.field(default_factory=field.default_factory, metadata=metadata)
+    return dataclasses.field(default=field.default, metadata=metadata)
+
+
+def chosen(config: Any) -> dict[str, Metric]:
+    """Metric name -> metric, as ``--metrics`` asks, in its order; every option checked.
 
     Raises:
         UsageError: no such metric, or an option with a value it cannot have.
     """
     names = [name.strip() for name in config.metrics.split(",") if name.strip()]
     if not names:
-        raise UsageError(f"--metrics is empty. There are: {', '.join(metrics_there())}")
-    check_bounds(Config, vars(config))
-    return {name: metric(name) for name in dict.fromkeys(names)}
+        there = ", ".join(registry.available("metrics"))
+        raise UsageError(f"--metrics is empty. There are: {there}")
+    for part in parts():
+        part.check_options(config)
+    check_bounds(config_type(), vars(config))
+    return {name: registry.load("metrics", name) for name in dict.fromkeys(names)}

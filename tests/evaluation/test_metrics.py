@@ -8,15 +8,23 @@ from types import SimpleNamespace
 
 import numpy
 import pytest
+from parts import part
+from standins import Drawn, write_random
 
-from socialcli import records
+from socialcli import backends, records, registry
 from socialcli.errors import UsageError
-from socialcli.evaluation import bootstrap, metrics
+from socialcli.evaluation import bootstrap, gaze_targets, hoi_classes, metrics, run, settings
 from socialcli.evaluation.metrics import Case, Context, Picture
-from socialcli.evaluation.settings import Config
 
+Config = settings.config_type()
 CONFIG = Config()
 ONES = numpy.ones
+METRICS = sorted(registry.available("metrics"))
+
+clip_t, clip_i, dino, face, gaze, hoi, fid, kid = (
+    part("metrics", name)
+    for name in ("clip-t", "clip-i", "dino", "face", "gaze", "hoi", "fid", "kid")
+)
 
 
 def case(name, generated, source=None, subjects=None, text=None, records_=None, prompt="a man"):
@@ -32,107 +40,101 @@ def vector(*values):
 # ---- all metrics --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", sorted(metrics.available()))
+@pytest.mark.parametrize("name", METRICS)
 def test_every_metric_says_what_it_is(name: str) -> None:
-    module = metrics.load(name)
-    assert module.__doc__ and module.SOURCE
-    names = [column.name for column in module.COLUMNS]
+    metric = metrics.load(name)
+    assert registry.module_of(metric).__doc__ and metric.SOURCE
+    names = [column.name for column in metric.COLUMNS]
     assert len(set(names)) == len(names)
-    for column in module.COLUMNS:
+    for column in metric.COLUMNS:
         assert column.low < column.high and column.better in ("higher", "lower", "")
         assert column.about and column.title and column.unit
-    needs = module.needs(CONFIG)
-    from socialcli.evaluation.features import models
-
-    known = models.features(CONFIG)
+    assert set(metric.OPTIONS) <= set(vars(CONFIG))
+    needs = metric.needs(CONFIG)
     asked = (*needs.generated, *needs.references, *needs.everything, *needs.text)
-    assert asked and set(asked) <= set(known)
+    assert asked and set(asked) <= set(registry.available("features"))
+
+
+@pytest.mark.parametrize("name", sorted(registry.available("features")))
+def test_every_feature_says_what_it_is(name: str) -> None:
+    feature = registry.load("features", name)
+    assert registry.available("features")[name].summary
+    assert set(feature.AFTER) <= set(registry.available("features"))
+    assert feature.models(CONFIG) or feature.has("load")
 
 
 def test_an_unknown_metric_is_named() -> None:
-    with pytest.raises(UsageError, match=r"no metric 'clip'. There are: clip-i, clip-t, dino"):
+    with pytest.raises(UsageError) as error:
         metrics.load("clip")
+    assert str(error.value).startswith("no metric 'clip'. ")
+    assert str(error.value).endswith(f"There are: {', '.join(METRICS)}")
 
 
 def test_columns_are_distinct_over_all_metrics() -> None:
-    names = [c.name for name in metrics.available() for c in metrics.load(name).COLUMNS]
+    names = [c.name for name in METRICS for c in metrics.load(name).COLUMNS]
     assert len(set(names)) == len(names)
 
 
-def random_rows(name: str, rng) -> tuple[dict[str, numpy.ndarray], int]:
-    """Rows of twelve pictures, of which one cannot be judged."""
-    n = 12
-    if name in ("clip-t", "clip-i", "dino"):
-        values = rng.uniform(-0.2, 1, n)
-        values[3] = numpy.nan
-        return {"cosine": values}, n
-    if name == "face":
-        pairs = rng.integers(0, 4, n).astype(float)
-        rows = {"total": rng.uniform(0, 1, n) * pairs, "pairs": pairs, "real": pairs + 1}
-        rows["drawn"] = pairs + rng.integers(0, 2, n)
-        for values in rows.values():
-            values[3] = numpy.nan
-        return rows, n
-    if name == "gaze":
-        heads, targets = rng.integers(1, 4, n), rng.integers(1, 3, n)
-        return {
-            "heads": heads * 1.0, "right": numpy.minimum(heads, 1.0), "targets": targets * 1.0,
-            "served": numpy.minimum(heads, targets) * 0.5, "able": numpy.minimum(heads, targets),
-            "excluded": numpy.zeros(n),
-        }, n  # fmt: skip
-    if name == "hoi":
-        return hoi_rows(rng, n, 5), n
-    rows = {"generated": rng.normal(size=(n, 6)), "reference": rng.normal(size=(30, 6)) + 0.3}
-    rows = {k: v.astype(numpy.float32) for k, v in rows.items()}
-    rows["generated"][3] = numpy.nan
-    return rows, n
+@pytest.fixture
+def scored(tmp_path, monkeypatch):
+    """A metric's name -> the score of twelve random pictures, of which one cannot be judged."""
+    monkeypatch.setattr(backends, "load", lambda spec: Drawn(spec.role))
+    monkeypatch.setattr(
+        backends, "info", lambda role, name: backends.BackendInfo("stand-in", "none")
+    )
+    generated, reference = write_random(tmp_path, 12, seed=5)
+
+    def score(name: str) -> run.Score:
+        config = Config(metrics=name, device="cpu", dtype="float32")
+        options = run.Options([str(reference)], resamples=0, quiet=True, max_error_rate=1)
+        return run.score([str(generated)], str(tmp_path / "out"), config, options)
+
+    return score
 
 
-def repeated(name: str, rows: dict[str, numpy.ndarray], counts: numpy.ndarray):
-    """The rows of a set of pictures in which picture i really is there ``counts[i]`` times."""
-    index = numpy.repeat(numpy.arange(len(counts)), counts)
-    if name != "hoi":
-        return {k: v if k == "reference" else v[index] for k, v in rows.items()}
-    made = {**rows, "judged": rows["judged"][index]}
-    for kind, fields in (("found", ("class", "score")), ("true", ("class",))):
-        picture = rows[f"{kind}_picture"]
-        parts = [(new, numpy.flatnonzero(picture == old)) for new, old in enumerate(index)]
-        made[f"{kind}_picture"] = numpy.concatenate([numpy.full(len(w), new) for new, w in parts])
-        chosen = numpy.concatenate([w for _, w in parts])
-        for field in fields:
-            made[f"{kind}_{field}"] = rows[f"{kind}_{field}"][chosen]
-    return made
+@pytest.mark.parametrize("name", [n for n in METRICS if n != "kid"])
+def test_counting_a_picture_twice_is_having_it_twice(name: str, scored) -> None:
+    """What a bootstrap rests on: resampling by counts is resampling the pictures themselves.
 
-
-@pytest.mark.parametrize("name", [n for n in sorted(metrics.available()) if n != "kid"])
-def test_counting_a_picture_twice_is_having_it_twice(name: str) -> None:
-    """What a bootstrap rests on: resampling by counts is resampling the pictures themselves."""
+    KID is no such figure: it never compares a picture with itself, even when it was drawn twice.
+    """
+    metric, score = metrics.load(name), scored(name)
+    n = len(score.cases)
     rng = numpy.random.default_rng(5)
-    module = metrics.load(name)
-    rows, n = random_rows(name, rng)
     counts = numpy.array([rng.multinomial(n, ONES(n) / n) for _ in range(4)])
-    found = module.estimate(rows, counts.astype(float))
-    assert set(found) == {column.name for column in module.COLUMNS}
+    counted = metric.estimate(score.rows[name], counts.astype(float))
+    assert set(counted) == {column.name for column in metric.COLUMNS}
+    numbers = [value for values in counted.values() for value in values]
+    assert any(numpy.isfinite(numbers)) and len(set(numbers)) > 1
     for number, row in enumerate(counts):
-        plain = module.estimate(repeated(name, rows, row), ONES((1, n)))
-        for column, values in found.items():
+        repeated = [score.cases[i] for i in numpy.repeat(numpy.arange(n), row)]
+        rows = metric.rows(repeated, score.contexts[name])
+        plain = metric.estimate(rows, ONES((1, n)))
+        for column, values in counted.items():
             assert values.shape == (4,)
             assert values[number] == pytest.approx(plain[column][0], rel=1e-4, nan_ok=True), column
 
 
-@pytest.mark.parametrize("name", sorted(metrics.available()))
-def test_nothing_counted_is_no_number(name: str) -> None:
-    rows, n = random_rows(name, numpy.random.default_rng(0))
-    for values in metrics.load(name).estimate(rows, numpy.zeros((1, n))).values():
+@pytest.mark.parametrize("name", METRICS)
+def test_nothing_counted_is_no_number(name: str, scored) -> None:
+    score = scored(name)
+    nothing = numpy.zeros((1, len(score.cases)))
+    for values in metrics.load(name).estimate(score.rows[name], nothing).values():
         assert numpy.isnan(values).all()
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_a_picture_that_no_model_could_see_is_left_out(name: str, scored) -> None:
+    score = scored(name)
+    assert {one.key for one in score.lost} == {"s3"}
+    for column in metrics.load(name).COLUMNS:
+        assert score.columns[column.name]["n"] <= 11
 
 
 # ---- CLIP-T, CLIP-I, DINO -----------------------------------------------------------------------
 
 
 def test_clip_t_by_hand() -> None:
-    from socialcli.evaluation.metrics import clip_t
-
     half = vector(1, numpy.sqrt(3))  # at 60 degrees of (1, 0), not of length 1
     cases = [
         case("a", {"clip": vector(2, 0)}, text={"clip-text": half}),
@@ -148,8 +150,6 @@ def test_clip_t_by_hand() -> None:
 
 
 def test_likeness_is_over_pairs_then_subjects() -> None:
-    from socialcli.evaluation.metrics import clip_i
-
     subjects = [
         [Picture("1", {"clip": vector(1, 0)}), Picture("2", {"clip": vector(0, 1)})],
         [Picture("3", {"clip": vector(-1, 0)}), Picture("4", {})],
@@ -160,8 +160,6 @@ def test_likeness_is_over_pairs_then_subjects() -> None:
 
 
 def test_crops_ask_for_other_features() -> None:
-    from socialcli.evaluation.metrics import dino
-
     config = Config(crops="both")
     assert dino.needs(config).generated == ("dino-found",)
     assert dino.needs(config).references == ("dino-subjects",)
@@ -173,8 +171,6 @@ def test_crops_ask_for_other_features() -> None:
 
 def test_clip_score_is_torchmetrics_definition() -> None:
     """torchmetrics' CLIPScore is 100 * max(cosine, 0): the same but for the factor."""
-    from socialcli.evaluation.metrics import clip_t
-
     rng = numpy.random.default_rng(0)
     pictures, texts = rng.normal(size=(2, 50, 16)).astype(numpy.float32)
     cases = [
@@ -195,8 +191,6 @@ def test_clip_score_is_torchmetrics_definition() -> None:
 
 
 def test_greedy_matching_takes_the_best_pair_first() -> None:
-    from socialcli.evaluation.metrics import face
-
     # The best assignment in sum would be 0.8 + 0.7; greedy takes 0.9 first, and 0.1 is left.
     assert face.match(numpy.array([[0.9, 0.8], [0.7, 0.1]])) == [(0, 0), (1, 1)]
     assert face.match(numpy.array([[0.1], [0.5], [0.2]])) == [(1, 0)]
@@ -204,8 +198,6 @@ def test_greedy_matching_takes_the_best_pair_first() -> None:
 
 
 def test_greedy_matching_agrees_with_the_slow_way() -> None:
-    from socialcli.evaluation.metrics import face
-
     rng = numpy.random.default_rng(1)
     for _ in range(50):
         table = rng.normal(size=rng.integers(1, 6, 2))
@@ -222,8 +214,6 @@ def faces(*rows):
 
 
 def test_faces_by_hand() -> None:
-    from socialcli.evaluation.metrics import face
-
     cases = [
         case("a", faces((1, 0), (0, 2)), faces((5, 0), (3, 4))),  # 1 and 0.8
         case("b", faces(), faces((1, 0))),  # nobody was drawn
@@ -266,37 +256,29 @@ WHOLE, LEFT, RIGHT = (0.0, 0.0, 1.0, 1.0), (0.0, 0.0, 0.5, 1.0), (0.5, 0.0, 1.0,
 
 
 def test_a_gaze_target_is_the_smallest_box_around_it() -> None:
-    from socialcli.evaluation.metrics import gaze
-
     one = scene([(0.2, 0.5)], [("Table", WHOLE), ("cup", LEFT), ("dog", RIGHT)])
-    assert gaze.targets(one["people.json"], one["boxes.json"]) == ["cup"]
+    assert gaze_targets.targets(one["people.json"], one["boxes.json"]) == ["cup"]
     beside = scene([(0.7, 0.5)], [("Table", WHOLE)])
-    assert gaze.targets(beside["people.json"], beside["boxes.json"]) == ["table"]
+    assert gaze_targets.targets(beside["people.json"], beside["boxes.json"]) == ["table"]
     own = scene([(0.2, 0.5)], [("man", LEFT)], own=1)  # inside the looker's own body only
-    assert gaze.targets(own["people.json"], own["boxes.json"]) == []
+    assert gaze_targets.targets(own["people.json"], own["boxes.json"]) == []
 
 
 def test_a_target_outside_the_picture_is_left_out() -> None:
-    from socialcli.evaluation.metrics import gaze
-
     one = scene([(0.2, 0.5)], [("cup", LEFT)])
     one["people.json"].people[0].gaze.inside = False
-    assert gaze.targets(one["people.json"], one["boxes.json"]) == []
+    assert gaze_targets.targets(one["people.json"], one["boxes.json"]) == []
 
 
 def test_an_unlabelled_box_goes_by_its_entity() -> None:
-    from socialcli.evaluation.metrics import gaze
-
     one = scene([(0.2, 0.5)], [("", LEFT)])
-    assert gaze.targets(one["people.json"], one["boxes.json"]) == []
+    assert gaze_targets.targets(one["people.json"], one["boxes.json"]) == []
     one["boxes.json"].boxes[0].entity = 4
     entities = records.Entities([records.Entity(4, "two Cups", "Cups", "cup", 0, 8, "object")])
-    assert gaze.targets(one["people.json"], one["boxes.json"], entities) == ["cup"]
+    assert gaze_targets.targets(one["people.json"], one["boxes.json"], entities) == ["cup"]
 
 
 def test_gaze_by_hand() -> None:
-    from socialcli.evaluation.metrics import gaze
-
     cup = scene([(0.2, 0.5)], [("cup", LEFT), ("dog", RIGHT)])
     both = scene([(0.2, 0.5), (0.9, 0.5)], [("cup", LEFT), ("dog", RIGHT)])
     none = scene([(0.2, 0.5)], [("cup", RIGHT)])
@@ -319,8 +301,6 @@ def test_gaze_by_hand() -> None:
 
 
 def test_each_head_serves_one_target() -> None:
-    from socialcli.evaluation.metrics import gaze
-
     # Greedy would give the first head to "cup" and leave "dog" without one.
     assert gaze.served([{"cup", "dog"}, {"cup"}], ["cup", "dog"]) == 2
     assert gaze.served([{"cup"}], ["cup", "cup"]) == 1
@@ -358,8 +338,6 @@ def hoi_rows(rng, pictures: int, classes: int, points: int = 11) -> dict[str, nu
 
 
 def test_eleven_point_ap_by_hand() -> None:
-    from socialcli.evaluation.metrics import hoi
-
     # Ranked: right, wrong, right, wrong; three are to be found.
     # Recalls 1/3, 1/3, 2/3, 2/3 at precisions 1, 1/2, 2/3, 1/2.
     # Recalls 0, .1, .2, .3 -> 1; .4, .5, .6 -> 2/3; .7 ... 1 -> 0.
@@ -372,15 +350,11 @@ def test_eleven_point_ap_by_hand() -> None:
 
 def test_a_recall_that_is_just_reached_counts() -> None:
     """3 of 10 found is a recall of 0.3, although 3/10 is smaller than 0.1 * 3 in floats."""
-    from socialcli.evaluation.metrics import hoi
-
     found = hoi.average_precision(numpy.ones(1), ONES(1, bool), 3 * ONES((1, 1)), numpy.array([10]))
     assert found[0] == pytest.approx(4 / 11)
 
 
 def test_order_of_equal_scores_decides_nothing() -> None:
-    from socialcli.evaluation.metrics import hoi
-
     right = numpy.array([True, False, False, True])
     values = {
         float(hoi.average_precision(numpy.ones(4), r, ONES((1, 4)), numpy.array([2.0]))[0])
@@ -391,8 +365,6 @@ def test_order_of_equal_scores_decides_nothing() -> None:
 
 def test_ap_agrees_with_scikit_learn() -> None:
     sklearn = pytest.importorskip("sklearn.metrics")
-    from socialcli.evaluation.metrics import hoi
-
     rng = numpy.random.default_rng(3)
     for _ in range(30):
         n = int(rng.integers(5, 60))
@@ -449,8 +421,6 @@ def coco_ap(found, true, pictures: int, classes: int) -> numpy.ndarray:
 
 @pytest.mark.parametrize("seed", range(6))
 def test_hoi_agrees_with_pycocotools(seed: int) -> None:
-    from socialcli.evaluation.metrics import hoi
-
     rng = numpy.random.default_rng(seed)
     n, classes = 12, 5
     rows = hoi_rows(rng, n, classes)
@@ -481,8 +451,6 @@ def interactions(*named, numbers=None):
 
 
 def test_hoi_rows_from_records() -> None:
-    from socialcli.evaluation.metrics import hoi
-
     seen = {"interactions": {"pairs": [["ride", "horse", None, 0.9], ["eat", "car", None, 0.8]]}}
     ride = interactions(("ride", "horse"), ("ride", "horse"), ("fly", "pig"))
     cases = [
@@ -490,7 +458,7 @@ def test_hoi_rows_from_records() -> None:
         case("b", seen, {}, records_=interactions()),  # nothing annotated: left out
         case("c", {}, {}, records_=ride),  # the recogniser failed: left out
     ]
-    table = hoi.Classes([("ride", "horse"), ("eat", "apple")], {1}, "file")
+    table = hoi_classes.Classes([("ride", "horse"), ("eat", "apple")], {1}, "file")
     context = Context(SimpleNamespace(hoi_ap="11"), classes=table)
     rows = hoi.rows(cases, context)
     assert rows["judged"].tolist() == [True, False, False]
@@ -508,35 +476,32 @@ def test_hoi_rows_from_records() -> None:
 
 
 def test_hoi_classes_are_recognised() -> None:
-    from socialcli.evaluation.metrics import hoi
     from socialcli.miniature.world.vocabulary import PAIRS
     from socialcli.records import hico
 
     ride = next(c for c in hico.classes() if (c.verb, c.object) == ("ride", "horse"))
     known = interactions(("ride", "horse"), numbers=[ride.number])["interactions.json"]
-    found = hoi.classes("auto", [known.interactions])
+    found = hoi_classes.classes("auto", [known.interactions])
     assert found.known == "hico-det" and len(found.names) == 600 and len(found.rare) == 138
     pair = next(p for p in PAIRS if p.verb == "kick")
     known = interactions(("kick", pair.object), numbers=[pair.hoi])["interactions.json"]
-    assert hoi.classes("auto", [known.interactions]).known == "world"
+    assert hoi_classes.classes("auto", [known.interactions]).known == "world"
     other = interactions(("ride_on", "Dragon"))["interactions.json"]
-    found = hoi.classes("auto", [other.interactions])
+    found = hoi_classes.classes("auto", [other.interactions])
     assert found.names == [("ride on", "dragon")] and not found.has_rare
     with pytest.raises(UsageError, match="no such file"):
-        hoi.classes("coco", [])
+        hoi_classes.classes("coco", [])
 
 
 def test_hoi_classes_from_a_file(tmp_path) -> None:
-    from socialcli.evaluation.metrics import hoi
-
     file = tmp_path / "classes.json"
     file.write_text('{"classes": [["ride", "horse"], ["eat", "apple"]], "rare": [2]}')
-    found = hoi.classes(str(file), [])
+    found = hoi_classes.classes(str(file), [])
     assert found.rare == {1} and found.of("eat", "apple", None) == 1
     assert found.of("devour", "apple", 2) == 1  # other words, the same number
     file.write_text('{"classes": 3}')
     with pytest.raises(UsageError, match="expected"):
-        hoi.classes(str(file), [])
+        hoi_classes.classes(str(file), [])
 
 
 # ---- FID and KID --------------------------------------------------------------------------------
@@ -552,8 +517,6 @@ def clouds(n=60, m=80, width=12, seed=0):
 @pytest.mark.parametrize("n", [60, 8])  # more and fewer pictures than features
 def test_fid_agrees_with_the_definition(n: int) -> None:
     scipy_linalg = pytest.importorskip("scipy.linalg")
-    from socialcli.evaluation.metrics import fid
-
     mine, theirs = clouds(n)
     a, b = (numpy.cov(x.astype(float), rowvar=False) for x in (mine, theirs))
     root = scipy_linalg.sqrtm(a @ b).real
@@ -564,8 +527,6 @@ def test_fid_agrees_with_the_definition(n: int) -> None:
 
 def test_fid_agrees_with_torchmetrics() -> None:
     pytest.importorskip("torchmetrics")
-    from socialcli.evaluation.metrics import fid
-
     mine, theirs = clouds()
     got = fid.by_library(mine, theirs, ONES(len(mine)))
     assert fid.weighted(mine, theirs, ONES(len(mine))) == pytest.approx(got, rel=1e-4)
@@ -576,8 +537,6 @@ def test_fid_agrees_with_torchmetrics() -> None:
 @pytest.mark.parametrize("sizes", [(50, 50), (40, 70)])
 def test_kid_agrees_with_torchmetrics(sizes) -> None:
     pytest.importorskip("torchmetrics")
-    from socialcli.evaluation.metrics import kid
-
     mine, theirs = clouds(*sizes)
     got = kid.by_library(mine, theirs)
     again = kid.by_library(mine, theirs)
@@ -588,8 +547,6 @@ def test_kid_agrees_with_torchmetrics(sizes) -> None:
 
 def test_kid_is_unbiased_under_resampling() -> None:
     """The mean over bootstrap resamples stays at the estimate, where FID's rises."""
-    from socialcli.evaluation.metrics import fid, kid
-
     mine, theirs = clouds(40, 200, 4)
     rows = {"generated": mine, "reference": theirs}
     counts = numpy.random.default_rng(0).multinomial(40, ONES(40) / 40, 400).astype(float)
@@ -601,17 +558,13 @@ def test_kid_is_unbiased_under_resampling() -> None:
 
 
 def test_fid_of_too_few_pictures_is_none() -> None:
-    from socialcli.evaluation.metrics import fid, kid
-
     mine, theirs = clouds(1, 5)
-    for module, name in ((fid, "fid"), (kid, "kid")):
+    for metric, name in ((fid, "fid"), (kid, "kid")):
         rows = {"generated": mine, "reference": theirs}
-        assert numpy.isnan(module.estimate(rows, ONES((2, 1)))[name]).all()
+        assert numpy.isnan(metric.estimate(rows, ONES((2, 1)))[name]).all()
 
 
 def test_fid_says_when_pictures_are_few() -> None:
-    from socialcli.evaluation.metrics import fid
-
     mine, theirs = clouds(8, 80)
     assert "far too high" in fid.notes({"generated": mine, "reference": theirs})[1]
 

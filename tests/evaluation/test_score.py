@@ -11,29 +11,23 @@ from types import SimpleNamespace
 
 import numpy
 import pytest
+from standins import colour_of, png
 
 from socialcli import backends, records, shards
 from socialcli.backends.roles import Detection
 from socialcli.errors import ModelMissing, SocialcliError, UsageError
 from socialcli.evaluation import compare, run
 from socialcli.evaluation.run import Options
-from socialcli.evaluation.settings import Config
+from socialcli.evaluation.settings import config_type
 from socialcli.records import Face, Gaze, Interaction, Interactions, Model
 
+Config = config_type()
 EVERY = "clip-t,clip-i,dino,face,gaze,hoi,fid,kid"
 RED, GREEN, BLUE, GREY = (200, 0, 0), (0, 200, 0), (0, 0, 200), (90, 90, 90)
 WORDS = {"red": RED, "green": GREEN, "blue": BLUE}
 
 
 # ---- pictures, and models that see their colour -------------------------------------------------
-
-
-def png(colour, size=(16, 12)) -> bytes:
-    from PIL import Image
-
-    out = io.BytesIO()
-    Image.new("RGB", size, colour).save(out, "PNG")
-    return out.getvalue()
 
 
 def source(colour, look_at="cup", verb="hold") -> dict[str, bytes]:
@@ -68,10 +62,6 @@ def data(tmp_path: Path) -> tuple[Path, Path]:
     shards.write(tmp_path / "gen" / "000.tar", made[:3])
     shards.write(tmp_path / "gen" / "001.tar", made[3:])
     return tmp_path / "gen", tmp_path / "ref"
-
-
-def colour_of(image) -> numpy.ndarray:
-    return numpy.asarray(image, numpy.float32).mean((0, 1))
 
 
 class Stand:

@@ -18,7 +18,7 @@ import typer
 
 from socialcli.cli import flags
 from socialcli.evaluation.run import Options
-from socialcli.evaluation.settings import Config
+from socialcli.evaluation.settings import config_type
 
 INPUTS = (
     "Shards of generated pictures (or folders of pictures with their JSON); with --compare, "
@@ -46,6 +46,7 @@ def run(ctx: typer.Context, **values: Any) -> None:
         return
     if not output:
         raise UsageError("score needs -o FOLDER, where the figures and the page go")
+    Config = config_type()
     config = profiles.values(values["profile"], "score", Config, flags.given(ctx, values, Config))
     made = running.score(inputs, output, Config(**resolved(config)), options)
     sys.stdout.write(tables.markdown(running.as_json(made)))
@@ -68,7 +69,7 @@ command = flags.signed(
         flags.parameter("compare", _compare, False),
         flags.parameter("names", _names, None),
         *flags.of(Options, "Scoring"),
-        *flags.of(Config, "Metrics and models"),
+        *flags.of(config_type(), "Metrics and models"),
         flags.profile(),
     ],
 )

@@ -2,34 +2,25 @@
 
 A metric works on *rows*: a few numpy arrays that say what was seen in each picture, computed once.
 Every figure is then a function of the rows and of how often each picture counts, so that the
-score, its bootstrap interval and the paired comparison of two methods are one and the same code. A
-module has
-
-    ``__doc__``                 first line is the help text, the rest the definition
-    ``SOURCE``                  where the definition is from
-    ``COLUMNS``                 the figures it yields, see `Column`
-    ``needs(config)``           `Needs`: features, members and text it looks at
-    ``rows(cases, context)``    rows: arrays whose first axis is the cases, unless named otherwise
-    ``estimate(rows, counts)``  {column: (R,) float64} for R resamples; ``counts`` is (R, N), how
-                                often each of the N cases counts (all ones: the score itself);
-                                NaN where a resample leaves nothing to judge
-    ``pictures(rows)``          {column: (N,)}, each picture's own figure, NaN where it has none
-
-and may have ``RESAMPLES`` (at most so many, where one costs seconds), ``INTERVAL`` ("percentile",
-or "centred" for a statistic that resampling biases), ``OPTIONS`` (fields of the configuration that
-change what it measures), ``count(rows)`` (pictures it is of, where `pictures` does not tell) and
-``notes(rows)``: lines worth knowing.
+score, its bootstrap interval and the paired comparison of two methods are one and the same code.
 """
 
 from __future__ import annotations
 
-import importlib
+import abc
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from socialcli.errors import UnknownName
+from socialcli import registry
+from socialcli.evaluation.cases import Case, Context, Picture
+from socialcli.evaluation.settings import NoOptions
+from socialcli.registry import Part
+
+if TYPE_CHECKING:
+    import numpy
+
+    Rows = dict[str, numpy.ndarray]
 
 
 @dataclass(frozen=True)
@@ -48,7 +39,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Needs:
-    """What a metric looks at; features are named in `socialcli.evaluation.features.models`."""
+    """What a metric looks at; features are the files of `socialcli.evaluation.features`."""
 
     generated: tuple[str, ...] = ()  # features of the generated picture
     references: tuple[str, ...] = ()  # features of its reference pictures
@@ -61,62 +52,79 @@ class Needs:
     lacks: str = ""
 
 
-@dataclass
-class Picture:
-    """One picture as metrics see it. ``records`` maps a member's suffix to its record."""
+class Metric(Part, base=True):
+    """One file ``socialcli/evaluation/metrics/NAME.py``; the first line of its docstring says what
+    the metric is, the rest defines it. Nothing heavy is imported at its top.
 
-    key: str
-    features: dict[str, dict[str, Any]] = field(default_factory=dict)
-    records: dict[str, Any] = field(default_factory=dict)
+    Every ``config`` is that of `socialcli.evaluation.settings`: it holds the common options, the
+    metric's own and those of all features.
 
-    def get(self, feature: str, value: str = "vector") -> Any:
-        """One value of a feature, None where it could not be computed."""
-        return self.features.get(feature, {}).get(value)
-
-
-@dataclass
-class Case:
-    """A generated picture and what it is compared with.
-
-    ``subjects`` holds the reference pictures subject by subject; where the whole source picture is
-    the reference, it is the only picture of the only subject.
+    Attributes:
+        SOURCE: where the definition is from.
+        COLUMNS: the figures it yields; the page shows best and worst pictures by the first.
+        RESAMPLES: bootstrap resamples at most, where one costs seconds; None for no limit.
+        INTERVAL: "percentile", or "centred" for a statistic that resampling biases.
+        OPTIONS: fields of the configuration that change what it measures: scores that differ in
+            one do not compare.
+        config_type: a dataclass of options (`socialcli.config`), flags and profile keys of
+            `score`.
     """
 
-    key: str
-    unit: str  # resampled together and paired between methods: source, else prompt, else key
-    prompt: str
-    generated: Picture
-    text: dict[str, dict[str, Any]] = field(default_factory=dict)  # features of the prompt
-    source: Picture | None = None
-    subjects: list[list[Picture]] = field(default_factory=list)
+    SOURCE: str
+    COLUMNS: tuple[Column, ...]
+    RESAMPLES: ClassVar[int | None] = None
+    INTERVAL: str = "percentile"
+    OPTIONS: ClassVar[tuple[str, ...]] = ()
+    config_type: type = NoOptions
 
-    def has(self, *members: str) -> bool:
-        """Whether there is a source picture with these records."""
-        return self.source is not None and all(m in self.source.records for m in members)
+    @abc.abstractmethod
+    def needs(self, config: Any) -> Needs:
+        """Features, members and text it looks at."""
+
+    @abc.abstractmethod
+    def rows(self, cases: list[Case], context: Context) -> Rows:
+        """Arrays whose first axis is the cases, unless named otherwise."""
+
+    @abc.abstractmethod
+    def estimate(self, rows: Rows, counts: numpy.ndarray) -> Rows:
+        """Every column's figure.
+
+        Args:
+            counts: (R, N), how often each of the N cases counts in each of R resamples; all ones
+                give the score itself.
+
+        Returns:
+            {column: (R,) float64}; NaN where a resample leaves nothing to judge.
+        """
+
+    # --- what a metric may have ---
+
+    def pictures(self, rows: Rows) -> Rows:
+        """{column: (N,)}, each picture's own figure, NaN where it has none; no entry for a column
+        that one picture has no figure of."""
+        return {}
+
+    def count(self, rows: Rows) -> int | None:
+        """How many pictures its figures are of; None: those with a figure of their own."""
+        return None
+
+    def notes(self, rows: Rows) -> list[str]:
+        """Lines worth knowing beside the figures."""
+        return []
+
+    def classes(self, config: Any, sources: list[Picture]) -> Any:
+        """What `rows` finds in ``context.classes``: what is scored, from all source pictures."""
+        return None
+
+    def check_options(self, config: Any) -> None:
+        """Refuse options that make no sense, before anything is read (UsageError)."""
 
 
-@dataclass
-class Context:
-    """What is the same for all cases: the configuration, and every reference picture."""
-
-    config: Any
-    references: list[Picture] = field(default_factory=list)
-    classes: Any = None  # `socialcli.evaluation.metrics.hoi.Classes`, where interactions are scored
-
-
-def available() -> dict[str, Path]:
-    """Metric name -> its file."""
-    files = sorted(Path(__file__).parent.glob("[a-z]*.py"))
-    return {file.stem.replace("_", "-"): file for file in files}
-
-
-def load(name: str) -> Any:
-    """The module of a metric.
+def load(name: str) -> Metric:
+    """The metric of this name.
 
     Raises:
-        UsageError: there is no such metric; the message lists those there are.
+        UnknownName: there is none; the message lists those there are.
     """
-    files = available()
-    if name not in files:
-        raise UnknownName("no metric", name, files)
-    return importlib.import_module(f"socialcli.evaluation.metrics.{files[name].stem}")
+    metric: Metric = registry.load("metrics", name)
+    return metric

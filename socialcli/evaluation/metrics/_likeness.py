@@ -1,23 +1,64 @@
-"""Mean cosine of a generated picture with its reference pictures, in any feature."""
+"""Likeness: mean cosine of a generated picture with its reference pictures, in any feature."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from socialcli.evaluation.metrics import Case, _means
+from socialcli.config import option
+from socialcli.evaluation.cases import Case, Context
+from socialcli.evaluation.metrics import Metric, Needs, _means
 
 if TYPE_CHECKING:
     import numpy
 
-
-def names(feature: str, config: Any) -> tuple[str, str]:
-    """Which feature of the generated and of the reference pictures `--crops` asks for."""
-    crops = getattr(config, "crops", "none")
-    generated = f"{feature}-found" if crops == "both" else feature
-    return generated, feature if crops == "none" else f"{feature}-subjects"
+CROPS = ("none", "references", "both")
 
 
-def cosines(cases: list[Case], feature: str, config: Any) -> numpy.ndarray:
+@dataclass
+class Options:
+    crops: str = option(
+        "none",
+        "Compare subjects instead of whole pictures in clip-i and dino: none, references "
+        "(crop those), both (find the subjects in the generated picture too).",
+        choices=CROPS,
+    )
+
+
+class Likeness(Metric, base=True):
+    """The mean over a picture's subjects of the mean over a subject's reference pictures.
+
+    Attributes:
+        FEATURE: of whole pictures; ``FEATURE-subjects`` and ``FEATURE-found`` are of crops.
+    """
+
+    FEATURE: str
+    OPTIONS = ("against", "crops")
+    config_type = Options
+
+    def _features(self, config: Any) -> tuple[str, str]:
+        """Which feature of the generated and of the reference pictures `--crops` asks for."""
+        generated = f"{self.FEATURE}-found" if config.crops == "both" else self.FEATURE
+        return generated, self.FEATURE if config.crops == "none" else f"{self.FEATURE}-subjects"
+
+    def needs(self, config: Any) -> Needs:
+        mine, theirs = self._features(config)
+        return Needs(generated=(mine,), references=(theirs,), paired=True)
+
+    def rows(self, cases: list[Case], context: Context) -> dict[str, numpy.ndarray]:
+        """``cosine`` (N,): of each picture with its references."""
+        return {"cosine": cosines(cases, *self._features(context.config))}
+
+    def estimate(
+        self, rows: dict[str, numpy.ndarray], counts: numpy.ndarray
+    ) -> dict[str, numpy.ndarray]:
+        return {self.COLUMNS[0].name: _means.mean(rows["cosine"], counts)}
+
+    def pictures(self, rows: dict[str, numpy.ndarray]) -> dict[str, numpy.ndarray]:
+        return {self.COLUMNS[0].name: rows["cosine"]}
+
+
+def cosines(cases: list[Case], generated: str, reference: str) -> numpy.ndarray:
     """(N,): for each case the mean over its subjects of the mean over a subject's pictures.
 
     A subject's feature may be a vector (the whole picture) or one vector for each of its boxes in
@@ -25,20 +66,19 @@ def cosines(cases: list[Case], feature: str, config: Any) -> numpy.ndarray:
     """
     import numpy
 
-    mine, theirs = names(feature, config)
-    found = numpy.full(len(cases), numpy.nan)
+    result = numpy.full(len(cases), numpy.nan)
     for number, case in enumerate(cases):
-        picture = case.generated.get(mine)
+        picture = case.generated.get(generated)
         if picture is None:
             continue
         subjects = []
         for pictures in case.subjects:
-            seen = [p.get(theirs) for p in pictures if p.get(theirs) is not None]
+            seen = [p.get(reference) for p in pictures if p.get(reference) is not None]
             if seen:
                 rows = numpy.concatenate([numpy.atleast_2d(vector) for vector in seen])
                 pairs = _means.cosine(picture, rows)
                 # Of several crops of the generated picture, the one that is this subject.
                 subjects.append(pairs.max(axis=0).mean())
         if subjects:
-            found[number] = numpy.mean(subjects)
-    return found
+            result[number] = numpy.mean(subjects)
+    return result

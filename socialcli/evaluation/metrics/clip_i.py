@@ -9,35 +9,16 @@ subjects' boxes instead of whole pictures.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-from socialcli.evaluation.metrics import Case, Column, Context, Needs, _likeness, _means
-
-if TYPE_CHECKING:
-    import numpy
-
-SOURCE = "000_742de2d20f4a0d3a.txt, section 4.2; Custom Diffusion's evaluation (ViT-B/32)"
-OPTIONS = ("against", "crops")
-COLUMNS = (
-    Column("clip_i", "CLIP-I", "higher", -1, 1, "cosine",
-           "cosine of generated and reference pictures in CLIP, mean over pictures"),
-)  # fmt: skip
-FEATURE = "clip"
+from socialcli.evaluation.metrics import Column
+from socialcli.evaluation.metrics._likeness import Likeness
 
 
-def needs(config: Any) -> Needs:
-    mine, theirs = _likeness.names(FEATURE, config)
-    return Needs(generated=(mine,), references=(theirs,), paired=True)
+class ClipI(Likeness):
+    """See `Metric`."""
 
-
-def rows(cases: list[Case], context: Context) -> dict[str, numpy.ndarray]:
-    """``cosine`` (N,): of each picture with its references."""
-    return {"cosine": _likeness.cosines(cases, FEATURE, context.config)}
-
-
-def pictures(rows: dict[str, numpy.ndarray]) -> dict[str, numpy.ndarray]:
-    return {COLUMNS[0].name: rows["cosine"]}
-
-
-def estimate(rows: dict[str, numpy.ndarray], counts: numpy.ndarray) -> dict[str, numpy.ndarray]:
-    return {COLUMNS[0].name: _means.mean(rows["cosine"], counts)}
+    SOURCE = "000_742de2d20f4a0d3a.txt, section 4.2; Custom Diffusion's evaluation (ViT-B/32)"
+    COLUMNS = (
+        Column("clip_i", "CLIP-I", "higher", -1, 1, "cosine",
+               "cosine of generated and reference pictures in CLIP, mean over pictures"),
+    )  # fmt: skip
+    FEATURE = "clip"

@@ -12,43 +12,47 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from socialcli.evaluation.metrics import Case, Column, Context, Needs, _means
+from socialcli.evaluation.cases import Case, Context
+from socialcli.evaluation.metrics import Column, Metric, Needs, _means
 
 if TYPE_CHECKING:
     import numpy
 
-SOURCE = "000_742de2d20f4a0d3a.txt, section 4.2; Hessel et al., CLIPScore, 2021"
-COLUMNS = (
-    Column("clip_t", "CLIP-T", "higher", -1, 1, "cosine",
-           "cosine of picture and prompt in CLIP, mean over pictures"),
-    Column("clip_t_score", "CLIP-T ×2.5", "higher", 0, 2.5, "score",
-           "CLIPScore: 2.5 * max(cosine, 0), mean over pictures"),
-)  # fmt: skip
 WEIGHT = 2.5
 
 
-def needs(config: Any) -> Needs:
-    return Needs(generated=("clip",), text=("clip-text",))
+class ClipT(Metric):
+    """See `Metric`."""
 
+    SOURCE = "000_742de2d20f4a0d3a.txt, section 4.2; Hessel et al., CLIPScore, 2021"
+    COLUMNS = (
+        Column("clip_t", "CLIP-T", "higher", -1, 1, "cosine",
+               "cosine of picture and prompt in CLIP, mean over pictures"),
+        Column("clip_t_score", "CLIP-T ×2.5", "higher", 0, 2.5, "score",
+               "CLIPScore: 2.5 * max(cosine, 0), mean over pictures"),
+    )  # fmt: skip
 
-def rows(cases: list[Case], context: Context) -> dict[str, numpy.ndarray]:
-    """``cosine`` (N,): of each picture with its prompt."""
-    import numpy
+    def needs(self, config: Any) -> Needs:
+        return Needs(generated=("clip",), text=("clip-text",))
 
-    found = numpy.full(len(cases), numpy.nan)
-    for number, case in enumerate(cases):
-        picture, text = case.generated.get("clip"), case.text.get("clip-text", {}).get("vector")
-        if picture is not None and text is not None:
-            found[number] = _means.cosine(picture, text)[0, 0]
-    return {"cosine": found}
+    def rows(self, cases: list[Case], context: Context) -> dict[str, numpy.ndarray]:
+        """``cosine`` (N,): of each picture with its prompt."""
+        import numpy
 
+        found = numpy.full(len(cases), numpy.nan)
+        for number, case in enumerate(cases):
+            picture, text = case.generated.get("clip"), case.text.get("clip-text", {}).get("vector")
+            if picture is not None and text is not None:
+                found[number] = _means.cosine(picture, text)[0, 0]
+        return {"cosine": found}
 
-def pictures(rows: dict[str, numpy.ndarray]) -> dict[str, numpy.ndarray]:
-    import numpy
+    def estimate(
+        self, rows: dict[str, numpy.ndarray], counts: numpy.ndarray
+    ) -> dict[str, numpy.ndarray]:
+        return {name: _means.mean(values, counts) for name, values in self.pictures(rows).items()}
 
-    cosine = rows["cosine"]
-    return {"clip_t": cosine, "clip_t_score": WEIGHT * numpy.maximum(cosine, 0)}
+    def pictures(self, rows: dict[str, numpy.ndarray]) -> dict[str, numpy.ndarray]:
+        import numpy
 
-
-def estimate(rows: dict[str, numpy.ndarray], counts: numpy.ndarray) -> dict[str, numpy.ndarray]:
-    return {name: _means.mean(values, counts) for name, values in pictures(rows).items()}
+        cosine = rows["cosine"]
+        return {"clip_t": cosine, "clip_t_score": WEIGHT * numpy.maximum(cosine, 0)}

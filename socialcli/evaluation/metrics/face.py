@@ -14,24 +14,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from socialcli.evaluation.metrics import Case, Column, Context, Needs, _means
+from socialcli.evaluation.cases import Case, Context
+from socialcli.evaluation.metrics import Column, Metric, Needs, _means
 
 if TYPE_CHECKING:
     import numpy
-
-SOURCE = "000_742de2d20f4a0d3a.txt, section 4.2"
-COLUMNS = (
-    Column("face", "Face sim.", "higher", -1, 1, "cosine",
-           "cosine of face embeddings, mean over greedily matched pairs of faces"),
-    Column("face_all", "Face sim. (all)", "higher", -1, 1, "cosine",
-           "the same, where a real face without a partner counts as 0"),
-    Column("face_found", "Faces found", "higher", 0, 1, "share",
-           "real faces that have a partner in the generated picture"),
-)  # fmt: skip
-
-
-def needs(config: Any) -> Needs:
-    return Needs(generated=("faces",), references=("faces",), paired=True)
 
 
 def match(similarity: numpy.ndarray) -> list[tuple[int, int]]:
@@ -61,29 +48,6 @@ def match(similarity: numpy.ndarray) -> list[tuple[int, int]]:
     return pairs
 
 
-def rows(cases: list[Case], context: Context) -> dict[str, numpy.ndarray]:
-    """``total`` (N,): sum of the matched cosines; ``pairs``, ``real``, ``drawn`` (N,): how many
-    pairs, real and generated faces with an embedding; all NaN where a picture was not readable."""
-    import numpy
-
-    total, pairs, real, drawn = (numpy.full(len(cases), numpy.nan) for _ in range(4))
-    for number, case in enumerate(cases):
-        mine = case.generated.get("faces", "embeddings")
-        references = [case.source] if case.source else [p for s in case.subjects for p in s]
-        theirs = [p.get("faces", "embeddings") for p in references]
-        if mine is None or not theirs or any(rows is None for rows in theirs):
-            continue
-        known = [rows for rows in theirs if len(rows)]
-        real[number], drawn[number] = sum(map(len, known)), len(mine)
-        total[number] = pairs[number] = 0
-        if known and len(mine):
-            similarity = _means.cosine(mine, numpy.concatenate(known))
-            chosen = match(similarity)
-            pairs[number] = len(chosen)
-            total[number] = sum(similarity[pair] for pair in chosen)
-    return {"total": total, "pairs": pairs, "real": real, "drawn": drawn}
-
-
 def _parts(rows: dict[str, numpy.ndarray]) -> dict[str, tuple[numpy.ndarray, numpy.ndarray]]:
     import numpy
 
@@ -91,20 +55,59 @@ def _parts(rows: dict[str, numpy.ndarray]) -> dict[str, tuple[numpy.ndarray, num
     return {"face": (total, pairs), "face_all": (total, real), "face_found": (pairs, real)}
 
 
-def pictures(rows: dict[str, numpy.ndarray]) -> dict[str, numpy.ndarray]:
-    return {name: _means.each(*parts) for name, parts in _parts(rows).items()}
+class Face(Metric):
+    """See `Metric`."""
 
+    SOURCE = "000_742de2d20f4a0d3a.txt, section 4.2"
+    COLUMNS = (
+        Column("face", "Face sim.", "higher", -1, 1, "cosine",
+               "cosine of face embeddings, mean over greedily matched pairs of faces"),
+        Column("face_all", "Face sim. (all)", "higher", -1, 1, "cosine",
+               "the same, where a real face without a partner counts as 0"),
+        Column("face_found", "Faces found", "higher", 0, 1, "share",
+               "real faces that have a partner in the generated picture"),
+    )  # fmt: skip
 
-def estimate(rows: dict[str, numpy.ndarray], counts: numpy.ndarray) -> dict[str, numpy.ndarray]:
-    return {name: _means.ratio(*parts, counts) for name, parts in _parts(rows).items()}
+    def needs(self, config: Any) -> Needs:
+        return Needs(generated=("faces",), references=("faces",), paired=True)
 
+    def rows(self, cases: list[Case], context: Context) -> dict[str, numpy.ndarray]:
+        """``total`` (N,): sum of the matched cosines; ``pairs``, ``real``, ``drawn`` (N,): how many
+        pairs, real and generated faces with an embedding; all NaN where a picture was not
+        readable."""
+        import numpy
 
-def notes(rows: dict[str, numpy.ndarray]) -> list[str]:
-    import numpy
+        total, pairs, real, drawn = (numpy.full(len(cases), numpy.nan) for _ in range(4))
+        for number, case in enumerate(cases):
+            mine = case.generated.get("faces", "embeddings")
+            references = [case.source] if case.source else [p for s in case.subjects for p in s]
+            theirs = [p.get("faces", "embeddings") for p in references]
+            if mine is None or not theirs or any(rows is None for rows in theirs):
+                continue
+            known = [rows for rows in theirs if len(rows)]
+            real[number], drawn[number] = sum(map(len, known)), len(mine)
+            total[number] = pairs[number] = 0
+            if known and len(mine):
+                similarity = _means.cosine(mine, numpy.concatenate(known))
+                chosen = match(similarity)
+                pairs[number] = len(chosen)
+                total[number] = sum(similarity[pair] for pair in chosen)
+        return {"total": total, "pairs": pairs, "real": real, "drawn": drawn}
 
-    real, drawn, pairs = (numpy.nansum(rows[name]) for name in ("real", "drawn", "pairs"))
-    without = int(((rows["real"] > 0) & (rows["drawn"] == 0)).sum())
-    return [
-        f"face: {int(pairs):,} pairs of {int(real):,} real and {int(drawn):,} generated faces; in "
-        f"{without:,} pictures that should show a face none was found"
-    ]
+    def estimate(
+        self, rows: dict[str, numpy.ndarray], counts: numpy.ndarray
+    ) -> dict[str, numpy.ndarray]:
+        return {name: _means.ratio(*parts, counts) for name, parts in _parts(rows).items()}
+
+    def pictures(self, rows: dict[str, numpy.ndarray]) -> dict[str, numpy.ndarray]:
+        return {name: _means.each(*parts) for name, parts in _parts(rows).items()}
+
+    def notes(self, rows: dict[str, numpy.ndarray]) -> list[str]:
+        import numpy
+
+        real, drawn, pairs = (numpy.nansum(rows[name]) for name in ("real", "drawn", "pairs"))
+        without = int(((rows["real"] > 0) & (rows["drawn"] == 0)).sum())
+        return [
+            f"face: {int(pairs):,} pairs of {int(real):,} real and {int(drawn):,} generated faces; "
+            f"in {without:,} pictures that should show a face none was found"
+        ]

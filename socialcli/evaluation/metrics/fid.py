@@ -14,77 +14,13 @@ such bias.
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from socialcli.evaluation.metrics import Case, Column, Context, Needs
+from socialcli.evaluation.metrics import Column
+from socialcli.evaluation.metrics._clouds import LEAST, Clouds, library, passed, usable
 
 if TYPE_CHECKING:
     import numpy
-
-SOURCE = "Heusel et al., GANs trained by a two time-scale update rule, 2017; torchmetrics"
-OPTIONS = ("fid_features",)
-COLUMNS = (
-    Column("fid", "FID", "lower", 0, float("inf"), "distance",
-           "Fréchet distance of generated and reference features", digits=4),
-)  # fmt: skip
-RESAMPLES = 200
-INTERVAL = "centred"
-LEAST = 2  # pictures on either side, for there to be a covariance
-
-
-def needs(config: Any) -> Needs:
-    return Needs(generated=(config.fid_features,), everything=(config.fid_features,))
-
-
-def rows(cases: list[Case], context: Context) -> dict[str, numpy.ndarray]:
-    """``generated`` (N, D), NaN where a picture has no feature; ``reference`` (M, D)."""
-    return features(cases, context)
-
-
-def features(cases: list[Case], context: Context) -> dict[str, numpy.ndarray]:
-    """The rows that FID and KID share."""
-    import numpy
-
-    name = context.config.fid_features
-    mine = [case.generated.get(name) for case in cases]
-    theirs = [p.get(name) for p in context.references if p.get(name) is not None]
-    width = next((len(v) for v in [*mine, *theirs] if v is not None), 0)
-    generated = numpy.full((len(cases), width), numpy.nan, numpy.float32)
-    for number, vector in enumerate(mine):
-        if vector is not None:
-            generated[number] = vector
-    reference = numpy.array(theirs, numpy.float32).reshape(len(theirs), width)
-    return {"generated": generated, "reference": reference}
-
-
-def usable(
-    rows: dict[str, numpy.ndarray], counts: numpy.ndarray
-) -> tuple[numpy.ndarray, numpy.ndarray, numpy.ndarray]:
-    """Generated features that are there (n, D) with their counts (R, n), and the references'."""
-    import numpy
-
-    there = numpy.isfinite(rows["generated"]).all(1)
-    return rows["generated"][there], counts[:, there], rows["reference"]
-
-
-def pictures(rows: dict[str, numpy.ndarray]) -> dict[str, numpy.ndarray]:
-    """One picture has no distance between clouds."""
-    return {}
-
-
-def estimate(rows: dict[str, numpy.ndarray], counts: numpy.ndarray) -> dict[str, numpy.ndarray]:
-    import numpy
-
-    mine, counts, theirs = usable(rows, counts)
-    result = numpy.full(len(counts), numpy.nan)
-    if len(theirs) < LEAST:
-        return {"fid": result}
-    for number, row in enumerate(counts):
-        if row.sum() < LEAST:
-            continue
-        plain = len(counts) == 1 and bool((row == 1).all())
-        result[number] = (by_library if plain else weighted)(mine, theirs, row)
-    return {"fid": result}
 
 
 def by_library(mine: numpy.ndarray, theirs: numpy.ndarray, counts: numpy.ndarray) -> float:
@@ -99,32 +35,6 @@ def by_library(mine: numpy.ndarray, theirs: numpy.ndarray, counts: numpy.ndarray
     metric.update(torch.from_numpy(theirs), real=True)
     metric.update(torch.from_numpy(mine), real=False)
     return max(float(metric.compute()), 0.0)  # equal clouds come out a little below
-
-
-def library(module: str, name: str) -> Any:
-    """A class of torchmetrics.image.
-
-    Raises:
-        MissingPackage: torchmetrics is not installed.
-    """
-    import importlib
-
-    from socialcli.errors import MissingPackage
-
-    try:
-        return getattr(importlib.import_module(f"torchmetrics.image.{module}"), name)
-    except ModuleNotFoundError:
-        raise MissingPackage("torchmetrics (for fid and kid)", "score") from None
-
-
-def passed(width: int) -> Any:
-    """A network that gives back the features it is given, for torchmetrics."""
-    import torch
-
-    class Passed(torch.nn.Identity):
-        num_features = width
-
-    return Passed()
 
 
 def weighted(mine: numpy.ndarray, theirs: numpy.ndarray, counts: numpy.ndarray) -> float:
@@ -160,22 +70,44 @@ def _root(data: bytes, shape: tuple[int, int]) -> tuple[numpy.ndarray, numpy.nda
     return root, rows.mean(0), float(numpy.trace(covariance))
 
 
-def notes(rows: dict[str, numpy.ndarray]) -> list[str]:
-    import numpy
+class Fid(Clouds):
+    """See `Metric`."""
 
-    there = int(numpy.isfinite(rows["generated"]).all(1).sum())
-    count, width = rows["reference"].shape
-    told = [f"fid: {there:,} generated and {count:,} reference pictures, {width:,} features each"]
-    if min(there, count) <= width:
-        told.append(
-            f"fid: fewer pictures than features ({min(there, count):,} and {width:,}): this FID is "
-            "far too high and only compares with one of as many pictures; see kid"
-        )
-    return told
+    SOURCE = "Heusel et al., GANs trained by a two time-scale update rule, 2017; torchmetrics"
+    COLUMNS = (
+        Column("fid", "FID", "lower", 0, float("inf"), "distance",
+               "Fréchet distance of generated and reference features", digits=4),
+    )  # fmt: skip
+    RESAMPLES = 200
+    INTERVAL = "centred"
 
+    def estimate(
+        self, rows: dict[str, numpy.ndarray], counts: numpy.ndarray
+    ) -> dict[str, numpy.ndarray]:
+        import numpy
 
-def count(rows: dict[str, numpy.ndarray]) -> int:
-    """Generated pictures that have features."""
-    import numpy
+        mine, counts, theirs = usable(rows, counts)
+        result = numpy.full(len(counts), numpy.nan)
+        if len(theirs) < LEAST:
+            return {"fid": result}
+        for number, row in enumerate(counts):
+            if row.sum() < LEAST:
+                continue
+            plain = len(counts) == 1 and bool((row == 1).all())
+            result[number] = (by_library if plain else weighted)(mine, theirs, row)
+        return {"fid": result}
 
-    return int(numpy.isfinite(rows["generated"]).all(1).sum())
+    def notes(self, rows: dict[str, numpy.ndarray]) -> list[str]:
+        import numpy
+
+        there = int(numpy.isfinite(rows["generated"]).all(1).sum())
+        count, width = rows["reference"].shape
+        told = [
+            f"fid: {there:,} generated and {count:,} reference pictures, {width:,} features each"
+        ]
+        if min(there, count) <= width:
+            told.append(
+                f"fid: fewer pictures than features ({min(there, count):,} and {width:,}): this "
+                "FID is far too high and only compares with one of as many pictures; see kid"
+            )
+        return told

@@ -22,73 +22,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from socialcli.evaluation.metrics import Case, Column, Context, Needs, Picture, _means
-from socialcli.vision import boxes as geometry
+from socialcli.evaluation import gaze_targets
+from socialcli.evaluation.cases import Case, Context
+from socialcli.evaluation.gaze_targets import MEMBERS, inside
+from socialcli.evaluation.metrics import Column, Metric, Needs, _means
 
 if TYPE_CHECKING:
     import numpy
-
-    from socialcli.records import XYXY, Boxes, Entities, People, Point
-
-SOURCE = "000_742de2d20f4a0d3a.txt, section 4.2"
-COLUMNS = (
-    Column("gaze", "Gaze acc.", "higher", 0, 100, "%",
-           "generated heads that look at a thing with the label of a reference gaze target",
-           digits=2),
-    Column("gaze_targets", "Gaze acc. (targets)", "higher", 0, 100, "%",
-           "reference gaze targets that a generated head of their own looks at", digits=2),
-    Column("gaze_heads", "Heads found", "higher", 0, 100, "%",
-           "reference gaze targets for which the generated picture has a head", digits=2),
-)  # fmt: skip
-MEMBERS = ("people.json", "boxes.json")
-
-
-def needs(config: Any) -> Needs:
-    return Needs(
-        generated=("gaze", "gaze-objects"), members=MEMBERS, paired=True,
-        speaks=lambda source: bool(labels(source)),
-        lacks="nobody in them looks at a point in a labelled box",
-    )  # fmt: skip
-
-
-def inside(point: Point, box: XYXY) -> bool:
-    """Whether a point lies in a box, edges included."""
-    return box[0] <= point[0] <= box[2] and box[1] <= point[1] <= box[3]
-
-
-def targets(people: People, boxes: Boxes, entities: Entities | None = None) -> list[str]:
-    """The label of each gaze target that lies in somebody's or something's box, in lower case.
-
-    A box without a label goes by its entity's head noun; without either it is no target.
-    """
-    nouns = {e.id: e.lemma or e.head for e in entities.entities} if entities else {}
-    found = []
-    for person in people.people:
-        gaze = person.gaze
-        if gaze is None or gaze.point is None or gaze.inside is False:
-            continue
-        around = [
-            (geometry.area(box.xyxy), label.lower())
-            for box in boxes.boxes
-            if box.id != person.box
-            and (label := box.label or nouns.get(box.entity or 0, ""))
-            and inside(gaze.point, box.xyxy)
-        ]
-        if around:
-            found.append(min(around)[1])
-    return found
-
-
-def labels(source: Picture) -> tuple[str, ...]:
-    """What to look for in the generated picture: the distinct target labels of its source."""
-    if not all(member in source.records for member in MEMBERS):
-        return ()
-    return tuple(sorted(set(_targets(source))))
-
-
-def _targets(source: Picture) -> list[str]:
-    records = source.records
-    return targets(records["people.json"], records["boxes.json"], records.get("entities.json"))
 
 
 def served(looks: list[set[str]], wanted: list[str]) -> int:
@@ -112,36 +52,6 @@ def served(looks: list[set[str]], wanted: list[str]) -> int:
     return sum(serve(label, set()) for label in range(len(wanted)))
 
 
-def rows(cases: list[Case], context: Context) -> dict[str, numpy.ndarray]:
-    """(N,) counts, 0 where a picture is left out: ``heads``, ``right`` (heads), ``targets``,
-    ``served`` (targets), ``able`` (targets for which there is a head)."""
-    import numpy
-
-    names = ("heads", "right", "targets", "served", "able", "excluded")
-    found = {name: numpy.zeros(len(cases)) for name in names}
-    for number, case in enumerate(cases):
-        points = case.generated.get("gaze", "points")
-        objects = case.generated.get("gaze-objects", "boxes")
-        if not case.has(*MEMBERS) or case.source is None or points is None or objects is None:
-            continue
-        wanted = _targets(case.source)
-        people = case.source.records["people.json"].people
-        looking = [p for p in people if p.gaze is not None and p.gaze.point is not None]
-        found["excluded"][number] = len(looking) - len(wanted)
-        if not wanted:
-            continue
-        looks = [
-            {label for label, box in objects if point is not None and inside(point, box)}
-            for point in points
-        ]
-        found["heads"][number] = len(looks)
-        found["right"][number] = sum(bool(seen & set(wanted)) for seen in looks)
-        found["targets"][number] = len(wanted)
-        found["served"][number] = served(looks, wanted)
-        found["able"][number] = min(len(looks), len(wanted))
-    return found
-
-
 _PARTS = {
     "gaze": ("right", "heads"),
     "gaze_targets": ("served", "targets"),
@@ -149,22 +59,74 @@ _PARTS = {
 }
 
 
-def pictures(rows: dict[str, numpy.ndarray]) -> dict[str, numpy.ndarray]:
-    return {
-        name: 100 * _means.each(rows[above], rows[below]) for name, (above, below) in _PARTS.items()
-    }
+class Gaze(Metric):
+    """See `Metric`."""
 
+    SOURCE = "000_742de2d20f4a0d3a.txt, section 4.2"
+    COLUMNS = (
+        Column("gaze", "Gaze acc.", "higher", 0, 100, "%",
+               "generated heads that look at a thing with the label of a reference gaze target",
+               digits=2),
+        Column("gaze_targets", "Gaze acc. (targets)", "higher", 0, 100, "%",
+               "reference gaze targets that a generated head of their own looks at", digits=2),
+        Column("gaze_heads", "Heads found", "higher", 0, 100, "%",
+               "reference gaze targets for which the generated picture has a head", digits=2),
+    )  # fmt: skip
 
-def estimate(rows: dict[str, numpy.ndarray], counts: numpy.ndarray) -> dict[str, numpy.ndarray]:
-    return {
-        name: 100 * _means.ratio(rows[above], rows[below], counts)
-        for name, (above, below) in _PARTS.items()
-    }
+    def needs(self, config: Any) -> Needs:
+        return Needs(
+            generated=("gaze", "gaze-objects"), members=MEMBERS, paired=True,
+            speaks=lambda source: bool(gaze_targets.labels(source)),
+            lacks="nobody in them looks at a point in a labelled box",
+        )  # fmt: skip
 
+    def rows(self, cases: list[Case], context: Context) -> dict[str, numpy.ndarray]:
+        """(N,) counts, 0 where a picture is left out: ``heads``, ``right`` (heads), ``targets``,
+        ``served`` (targets), ``able`` (targets for which there is a head)."""
+        import numpy
 
-def notes(rows: dict[str, numpy.ndarray]) -> list[str]:
-    total = {name: int(values.sum()) for name, values in rows.items()}
-    return [
-        f"gaze: {total['heads']:,} generated heads judged against {total['targets']:,} reference "
-        f"targets; {total['excluded']:,} targets lie in no labelled box and are left out"
-    ]
+        names = ("heads", "right", "targets", "served", "able", "excluded")
+        found = {name: numpy.zeros(len(cases)) for name in names}
+        for number, case in enumerate(cases):
+            points = case.generated.get("gaze", "points")
+            objects = case.generated.get("gaze-objects", "boxes")
+            if not case.has(*MEMBERS) or case.source is None or points is None or objects is None:
+                continue
+            wanted = gaze_targets.of_source(case.source)
+            people = case.source.records["people.json"].people
+            looking = [p for p in people if p.gaze is not None and p.gaze.point is not None]
+            found["excluded"][number] = len(looking) - len(wanted)
+            if not wanted:
+                continue
+            looks = [
+                {label for label, box in objects if point is not None and inside(point, box)}
+                for point in points
+            ]
+            found["heads"][number] = len(looks)
+            found["right"][number] = sum(bool(seen & set(wanted)) for seen in looks)
+            found["targets"][number] = len(wanted)
+            found["served"][number] = served(looks, wanted)
+            found["able"][number] = min(len(looks), len(wanted))
+        return found
+
+    def estimate(
+        self, rows: dict[str, numpy.ndarray], counts: numpy.ndarray
+    ) -> dict[str, numpy.ndarray]:
+        return {
+            name: 100 * _means.ratio(rows[above], rows[below], counts)
+            for name, (above, below) in _PARTS.items()
+        }
+
+    def pictures(self, rows: dict[str, numpy.ndarray]) -> dict[str, numpy.ndarray]:
+        return {
+            name: 100 * _means.each(rows[above], rows[below])
+            for name, (above, below) in _PARTS.items()
+        }
+
+    def notes(self, rows: dict[str, numpy.ndarray]) -> list[str]:
+        total = {name: int(values.sum()) for name, values in rows.items()}
+        return [
+            f"gaze: {total['heads']:,} generated heads judged against {total['targets']:,} "
+            f"reference targets; {total['excluded']:,} targets lie in no labelled box and are left "
+            "out"
+        ]

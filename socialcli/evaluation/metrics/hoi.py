@@ -1,6 +1,9 @@
 """HOI mAP without IoU: whether the interactions of the reference are recognised in the picture.
 
 A recogniser looks at each generated picture; the average precision of its scores is taken class by
+
+
+
 class (a class is a verb with an object) and averaged over the classes that the reference pictures
 show. As 000_742de2d20f4a0d3a.txt section 4.2 asks, boxes need not lie anywhere: layouts are free.
 The paper does not say whether a true pair may be found more than once, so both readings are here:
@@ -19,172 +22,27 @@ pictures decides nothing.
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from socialcli.errors import UsageError
-from socialcli.evaluation.metrics import Case, Column, Context, Needs
+from socialcli.config import option
+from socialcli.evaluation import hoi_classes
+from socialcli.evaluation.cases import Case, Context, Picture
+from socialcli.evaluation.hoi_classes import Classes
+from socialcli.evaluation.metrics import Column, Metric, Needs
 
 if TYPE_CHECKING:
     import numpy
 
-    from socialcli.records import Interaction
-
-SOURCE = "000_742de2d20f4a0d3a.txt, section 4.2; HICO-DET's evaluation as in UPT and CMMP"
-OPTIONS = ("hoi_ap", "hoi_classes")
 _KINDS = {"": "all classes", "_rare": "rare classes", "_nonrare": "classes that are not rare"}
-COLUMNS = tuple(
-    Column(f"{name}{part}", f"{title}{word}", "higher", 0, 100, "%", f"{about}; {classes}", 2)
-    for name, title, about in (
-        ("hoi", "HOI mAP", "mean average precision over classes, picture by picture"),
-        ("hoi_pairs", "HOI mAP (pairs)", "mean average precision over classes, pair by pair"),
-    )
-    for (part, classes), word in zip(_KINDS.items(), ("", " rare", " non-rare"), strict=True)
-)
 INTERPOLATIONS = ("11", "all")
-# A resample has fewer different pictures to rank and so a higher average precision: of simulated
-# sets of 200 to 3,000 pictures the percentile interval held the true value in 23 of 45, this in 44.
-INTERVAL = "centred"
-
-
-def needs(config: Any) -> Needs:
-    return Needs(
-        generated=("interactions",), members=("interactions.json",), paired=True,
-        speaks=lambda source: bool(source.records["interactions.json"].interactions),
-        lacks="there is no interaction in them",
-    )  # fmt: skip
 
 
 @dataclass
-class Classes:
-    """The classes that are scored: (verb, object) -> number from 0, and which are rare."""
-
-    names: list[tuple[str, str]]
-    rare: set[int] = field(default_factory=set)
-    known: str = ""  # hico-det, world, a file, or "" when collected from the reference
-    numbers: dict[tuple[str, str], int] = field(default_factory=dict)
-    has_rare: bool = True
-
-    def __post_init__(self) -> None:
-        self.numbers = {name: number for number, name in enumerate(self.names)}
-
-    @property
-    def objects(self) -> tuple[str, ...]:
-        """The object labels, each once, sorted."""
-        return tuple(sorted({thing for _, thing in self.names}))
-
-    def of(self, verb: str, thing: str, hoi: int | None) -> int | None:
-        """The class of an interaction: by its words, else by the data set's own number."""
-        number = self.numbers.get((_plain(verb), _plain(thing)))
-        if number is None and self.known and hoi is not None:
-            return hoi - 1 if 1 <= hoi <= len(self.names) else None
-        return number
-
-
-def _plain(word: str) -> str:
-    return " ".join(word.lower().replace("_", " ").split())
-
-
-def classes(name: str, references: list[list[Interaction]]) -> Classes:
-    """The classes ``--hoi-classes`` names: hico-det, world, a JSON file, or auto.
-
-    A file is ``{"classes": [["ride", "horse"], ...], "rare": [numbers from 1]}``. ``auto`` takes
-    HICO-DET's or the world's when every interaction of the references is one of them with its
-    number, else the classes that occur, of which none is called rare.
-
-    Raises:
-        UsageError: no such file, or it is not of that form.
-    """
-    if name in ("hico-det", "world"):
-        return _known(name)
-    if name != "auto":
-        return _from_file(name)
-    for known in ("hico-det", "world"):
-        table = _known(known)
-        if all(
-            one.hoi is not None
-            and table.numbers.get((_plain(one.verb), _plain(one.object_label))) == one.hoi - 1
-            for found in references
-            for one in found
-        ):
-            return table
-    seen = {(_plain(i.verb), _plain(i.object_label)) for found in references for i in found}
-    return Classes(sorted(seen), has_rare=False)
-
-
-def _known(name: str) -> Classes:
-    if name == "hico-det":
-        from socialcli.records import hico
-
-        table = hico.classes()
-        names = [(_plain(c.verb), _plain(c.object)) for c in table]
-        return Classes(names, {n for n, c in enumerate(table) if c.rare}, name)
-    from socialcli.miniature.world.vocabulary import PAIRS
-
-    # Held-out pairs have no training scene at all, rare ones fewer than ten.
-    rare = {n for n, pair in enumerate(PAIRS) if pair.tier in "rvt"}
-    return Classes([(pair.verb, pair.object) for pair in PAIRS], rare, name)
-
-
-def _from_file(name: str) -> Classes:
-    if not Path(name).is_file():
-        raise UsageError(f"--hoi-classes {name}: no such file; or give hico-det, world or auto")
-    try:
-        body = json.loads(Path(name).read_bytes())
-        names = [(_plain(verb), _plain(thing)) for verb, thing in body["classes"]]
-        rare = {int(number) - 1 for number in body.get("rare", [])}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UsageError(
-            f'{name}: expected {{"classes": [[verb, object], ...], "rare": [numbers]}} ({error})'
-        ) from None
-    return Classes(names, rare, name, has_rare="rare" in body)
-
-
-def rows(cases: list[Case], context: Context) -> dict[str, numpy.ndarray]:
-    """What was predicted and what is true, as lists over all pictures.
-
-    ``found_picture``, ``found_class``, ``found_score`` (P,): one entry per predicted pair;
-    ``true_picture``, ``true_class`` (T,): one per annotated pair; ``rare`` (C,) bool; ``judged``
-    (N,) bool: pictures that take part; ``points``: 11, or 0 for every recall.
-    """
-    import numpy
-
-    table: Classes = context.classes
-    found: list[tuple[int, int, float]] = []
-    true: list[tuple[int, int]] = []
-    judged = numpy.zeros(len(cases), bool)
-    unknown = 0
-    for number, case in enumerate(cases):
-        pairs = case.generated.get("interactions", "pairs")
-        if not case.has("interactions.json") or case.source is None or pairs is None:
-            continue
-        annotated = case.source.records["interactions.json"].interactions
-        classes = [table.of(i.verb, i.object_label, i.hoi) for i in annotated]
-        given = [c for c in classes if c is not None]
-        unknown += len(classes) - len(given)
-        judged[number] = bool(given)
-        if given:
-            true += [(number, c) for c in given]
-            for verb, thing, hoi, score in pairs:
-                c = table.of(verb, thing, hoi)
-                if c is not None:
-                    found.append((number, c, score))
-    rare = numpy.zeros(len(table.names), bool)
-    rare[sorted(table.rare)] = True
-    return {
-        "found_picture": numpy.array([f[0] for f in found], numpy.int64),
-        "found_class": numpy.array([f[1] for f in found], numpy.int64),
-        "found_score": numpy.array([f[2] for f in found], numpy.float64),
-        "true_picture": numpy.array([t[0] for t in true], numpy.int64),
-        "true_class": numpy.array([t[1] for t in true], numpy.int64),
-        "rare": rare,
-        "has_rare": numpy.array(table.has_rare),
-        "judged": judged,
-        "unknown": numpy.array(unknown),
-        "points": numpy.array(11 if context.config.hoi_ap == "11" else 0),
-    }
+class Options:
+    hoi_ap: str = option(
+        "11", "Recalls at which precision is taken: 11, or all.", choices=INTERPOLATIONS
+    )
 
 
 def average_precision(
@@ -293,56 +151,128 @@ def per_class(rows: dict[str, numpy.ndarray], counts: numpy.ndarray, reading: st
     return result
 
 
-def estimate(rows: dict[str, numpy.ndarray], counts: numpy.ndarray) -> dict[str, numpy.ndarray]:
-    import numpy
+class Hoi(Metric):
+    """See `Metric`."""
 
-    rare = rows["rare"]
-    parts = {"": numpy.ones_like(rare), "_rare": rare, "_nonrare": ~rare}
-    found = {}
-    for name, reading in (("hoi", "picture"), ("hoi_pairs", "pair")):
-        table = per_class(rows, counts, reading)
-        for part, chosen in parts.items():
-            values = table[:, chosen]
-            if part and not rows["has_rare"]:
-                values = values[:, :0]
-            there = numpy.isfinite(values).sum(1)
-            total = numpy.nansum(values, axis=1)
-            found[name + part] = 100 * numpy.divide(
-                total, there, out=numpy.full(len(total), numpy.nan), where=there > 0
-            )
-    return found
-
-
-def pictures(rows: dict[str, numpy.ndarray]) -> dict[str, numpy.ndarray]:
-    """A picture has no average precision of its own; what it shows is the mean score that the
-    recogniser gave to its true classes, in per cent."""
-    import numpy
-
-    found = numpy.full(len(rows["judged"]), numpy.nan)
-    picture, klass, score, right, true_picture, true_class = _by_picture(rows)
-    best = {(p, c): s for p, c, s, ok in zip(picture, klass, score, right, strict=True) if ok}
-    for number in numpy.unique(true_picture):
-        mine = true_class[true_picture == number]
-        found[number] = 100 * numpy.mean([best.get((number, c), 0.0) for c in mine])
-    return {"hoi": found}
-
-
-def notes(rows: dict[str, numpy.ndarray]) -> list[str]:
-    import numpy
-
-    shown = numpy.unique(rows["true_class"])
-    told = (
-        f"hoi: {int(rows['judged'].sum()):,} pictures, {len(rows['true_class']):,} annotated and "
-        f"{len(rows['found_class']):,} predicted pairs; {len(shown):,} of {len(rows['rare']):,} "
-        f"classes occur, {int(rows['rare'][shown].sum()):,} of them rare; "
-        + ("11-point" if rows["points"] else "all-point")
-        + " interpolation"
+    SOURCE = "000_742de2d20f4a0d3a.txt, section 4.2; HICO-DET's evaluation as in UPT and CMMP"
+    OPTIONS = ("hoi_ap", "hoi_classes")
+    COLUMNS = tuple(
+        Column(f"{name}{part}", f"{title}{word}", "higher", 0, 100, "%", f"{about}; {classes}", 2)
+        for name, title, about in (
+            ("hoi", "HOI mAP", "mean average precision over classes, picture by picture"),
+            ("hoi_pairs", "HOI mAP (pairs)", "mean average precision over classes, pair by pair"),
+        )
+        for (part, classes), word in zip(_KINDS.items(), ("", " rare", " non-rare"), strict=True)
     )
-    unknown = int(rows["unknown"])
-    more = [f"hoi: {unknown:,} annotated pairs belong to no class and are left out"]
-    return [told, *(more if unknown else [])]
+    # A resample has fewer different pictures to rank and so a higher average precision: of
+    # simulated sets of 200 to 3,000 pictures the percentile interval held the true value in 23 of
+    # 45, this in 44.
+    INTERVAL = "centred"
+    config_type = Options
 
+    def needs(self, config: Any) -> Needs:
+        return Needs(
+            generated=("interactions",), members=("interactions.json",), paired=True,
+            speaks=lambda source: bool(source.records["interactions.json"].interactions),
+            lacks="there is no interaction in them",
+        )  # fmt: skip
 
-def count(rows: dict[str, numpy.ndarray]) -> int:
-    """Pictures that take part."""
-    return int(rows["judged"].sum())
+    def classes(self, config: Any, sources: list[Picture]) -> Classes:
+        """The interaction classes that are scored."""
+        return hoi_classes.of_pictures(config.hoi_classes, sources)
+
+    def rows(self, cases: list[Case], context: Context) -> dict[str, numpy.ndarray]:
+        """What was predicted and what is true, as lists over all pictures.
+
+        ``found_picture``, ``found_class``, ``found_score`` (P,): one entry per predicted pair;
+        ``true_picture``, ``true_class`` (T,): one per annotated pair; ``rare`` (C,) bool;
+        ``judged`` (N,) bool: pictures that take part; ``points``: 11, or 0 for every recall.
+        """
+        import numpy
+
+        table: Classes = context.classes
+        found: list[tuple[int, int, float]] = []
+        true: list[tuple[int, int]] = []
+        judged = numpy.zeros(len(cases), bool)
+        unknown = 0
+        for number, case in enumerate(cases):
+            pairs = case.generated.get("interactions", "pairs")
+            if not case.has("interactions.json") or case.source is None or pairs is None:
+                continue
+            annotated = case.source.records["interactions.json"].interactions
+            classes = [table.of(i.verb, i.object_label, i.hoi) for i in annotated]
+            given = [c for c in classes if c is not None]
+            unknown += len(classes) - len(given)
+            judged[number] = bool(given)
+            if given:
+                true += [(number, c) for c in given]
+                for verb, thing, hoi, score in pairs:
+                    c = table.of(verb, thing, hoi)
+                    if c is not None:
+                        found.append((number, c, score))
+        rare = numpy.zeros(len(table.names), bool)
+        rare[sorted(table.rare)] = True
+        return {
+            "found_picture": numpy.array([f[0] for f in found], numpy.int64),
+            "found_class": numpy.array([f[1] for f in found], numpy.int64),
+            "found_score": numpy.array([f[2] for f in found], numpy.float64),
+            "true_picture": numpy.array([t[0] for t in true], numpy.int64),
+            "true_class": numpy.array([t[1] for t in true], numpy.int64),
+            "rare": rare,
+            "has_rare": numpy.array(table.has_rare),
+            "judged": judged,
+            "unknown": numpy.array(unknown),
+            "points": numpy.array(11 if context.config.hoi_ap == "11" else 0),
+        }
+
+    def estimate(
+        self, rows: dict[str, numpy.ndarray], counts: numpy.ndarray
+    ) -> dict[str, numpy.ndarray]:
+        import numpy
+
+        rare = rows["rare"]
+        parts = {"": numpy.ones_like(rare), "_rare": rare, "_nonrare": ~rare}
+        found = {}
+        for name, reading in (("hoi", "picture"), ("hoi_pairs", "pair")):
+            table = per_class(rows, counts, reading)
+            for part, chosen in parts.items():
+                values = table[:, chosen]
+                if part and not rows["has_rare"]:
+                    values = values[:, :0]
+                there = numpy.isfinite(values).sum(1)
+                total = numpy.nansum(values, axis=1)
+                found[name + part] = 100 * numpy.divide(
+                    total, there, out=numpy.full(len(total), numpy.nan), where=there > 0
+                )
+        return found
+
+    def pictures(self, rows: dict[str, numpy.ndarray]) -> dict[str, numpy.ndarray]:
+        """A picture has no average precision of its own; what it shows is the mean score that the
+        recogniser gave to its true classes, in per cent."""
+        import numpy
+
+        found = numpy.full(len(rows["judged"]), numpy.nan)
+        picture, klass, score, right, true_picture, true_class = _by_picture(rows)
+        best = {(p, c): s for p, c, s, ok in zip(picture, klass, score, right, strict=True) if ok}
+        for number in numpy.unique(true_picture):
+            mine = true_class[true_picture == number]
+            found[number] = 100 * numpy.mean([best.get((number, c), 0.0) for c in mine])
+        return {"hoi": found}
+
+    def count(self, rows: dict[str, numpy.ndarray]) -> int:
+        """Pictures that take part."""
+        return int(rows["judged"].sum())
+
+    def notes(self, rows: dict[str, numpy.ndarray]) -> list[str]:
+        import numpy
+
+        shown = numpy.unique(rows["true_class"])
+        told = (
+            f"hoi: {int(rows['judged'].sum()):,} pictures, {len(rows['true_class']):,} annotated "
+            f"and {len(rows['found_class']):,} predicted pairs; {len(shown):,} of "
+            f"{len(rows['rare']):,} classes occur, {int(rows['rare'][shown].sum()):,} of them "
+            "rare; " + ("11-point" if rows["points"] else "all-point") + " interpolation"
+        )
+        unknown = int(rows["unknown"])
+        more = [f"hoi: {unknown:,} annotated pairs belong to no class and are left out"]
+        return [told, *(more if unknown else [])]

@@ -8,45 +8,16 @@ zero. The interval resamples the generated pictures; a picture is never compared
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from socialcli.evaluation.metrics import Case, Column, Context, Needs, fid
+from socialcli.evaluation.metrics import Column
+from socialcli.evaluation.metrics._clouds import LEAST, Clouds, library, passed, usable
 
 if TYPE_CHECKING:
     import numpy
 
-SOURCE = "Binkowski et al., Demystifying MMD GANs, 2018; torchmetrics"
-OPTIONS = ("fid_features",)
-COLUMNS = (
-    Column("kid", "KID", "lower", float("-inf"), float("inf"), "distance",
-           "squared kernel distance of generated and reference features", digits=5),
-)  # fmt: skip
 SUBSET, SUBSETS = 1000, 100
 BLOCK = 1024  # rows of the kernel matrix held at once
-
-
-def needs(config: Any) -> Needs:
-    return fid.needs(config)
-
-
-def rows(cases: list[Case], context: Context) -> dict[str, numpy.ndarray]:
-    """``generated`` (N, D), NaN where a picture has no feature; ``reference`` (M, D)."""
-    return fid.features(cases, context)
-
-
-def pictures(rows: dict[str, numpy.ndarray]) -> dict[str, numpy.ndarray]:
-    return {}
-
-
-def estimate(rows: dict[str, numpy.ndarray], counts: numpy.ndarray) -> dict[str, numpy.ndarray]:
-    import numpy
-
-    mine, counts, theirs = fid.usable(rows, counts)
-    if min(len(mine), len(theirs)) < fid.LEAST:
-        return {"kid": numpy.full(len(counts), numpy.nan)}
-    if len(counts) == 1 and (counts == 1).all():
-        return {"kid": numpy.array([by_library(mine, theirs)])}
-    return {"kid": weighted(mine, theirs, counts)}
 
 
 def by_library(mine: numpy.ndarray, theirs: numpy.ndarray) -> float:
@@ -64,8 +35,8 @@ def by_library(mine: numpy.ndarray, theirs: numpy.ndarray) -> float:
     with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
         warnings.simplefilter("ignore")  # that it keeps the features
         torch.manual_seed(0)
-        metric = fid.library("kid", "KernelInceptionDistance")(
-            feature=fid.passed(mine.shape[1]), subsets=1 if whole else SUBSETS, subset_size=size
+        metric = library("kid", "KernelInceptionDistance")(
+            feature=passed(mine.shape[1]), subsets=1 if whole else SUBSETS, subset_size=size
         )
         metric.update(torch.from_numpy(theirs).double(), real=True)
         metric.update(torch.from_numpy(mine).double(), real=False)
@@ -107,6 +78,23 @@ def weighted(mine: numpy.ndarray, theirs: numpy.ndarray, counts: numpy.ndarray) 
     return numpy.where(there, result, numpy.nan)
 
 
-def count(rows: dict[str, numpy.ndarray]) -> int:
-    """Generated pictures that have features."""
-    return fid.count(rows)
+class Kid(Clouds):
+    """See `Metric`."""
+
+    SOURCE = "Binkowski et al., Demystifying MMD GANs, 2018; torchmetrics"
+    COLUMNS = (
+        Column("kid", "KID", "lower", float("-inf"), float("inf"), "distance",
+               "squared kernel distance of generated and reference features", digits=5),
+    )  # fmt: skip
+
+    def estimate(
+        self, rows: dict[str, numpy.ndarray], counts: numpy.ndarray
+    ) -> dict[str, numpy.ndarray]:
+        import numpy
+
+        mine, counts, theirs = usable(rows, counts)
+        if min(len(mine), len(theirs)) < LEAST:
+            return {"kid": numpy.full(len(counts), numpy.nan)}
+        if len(counts) == 1 and (counts == 1).all():
+            return {"kid": numpy.array([by_library(mine, theirs)])}
+        return {"kid": weighted(mine, theirs, counts)}

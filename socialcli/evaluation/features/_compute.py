@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from socialcli import backends, shards
 from socialcli.errors import SampleFailed, SocialcliError
 from socialcli.evaluation import samples
-from socialcli.evaluation.features.store import Feature, Look, Store, Value, entry
+from socialcli.evaluation.features import Feature, Look, Value, before, load
+from socialcli.evaluation.features._store import Store, entry
 from socialcli.evaluation.samples import Lost
 from socialcli.pipeline import batches
 from socialcli.vision import images
@@ -45,9 +46,12 @@ class Job:
 class Seen:
     """All stores of a run, and the models that fill them."""
 
-    def __init__(self, root: Path, features: Iterable[Feature]) -> None:
-        self.features = {feature.name: feature for feature in _ordered(features)}
-        self.stores = {name: Store(root, feature) for name, feature in self.features.items()}
+    def __init__(self, root: Path, names: Iterable[str], config: Any) -> None:
+        self.config = config
+        self.features = {feature.name: feature for feature in _ordered(map(load, names))}
+        self.stores = {
+            name: Store(root, feature, config) for name, feature in self.features.items()
+        }
         self.objects: dict[str, Any] = {}
 
     def value(self, name: str, digest: str, extra: Any = None) -> Value | None:
@@ -58,10 +62,10 @@ class Seen:
         wanted: dict[tuple[str, str], Job] = {}
 
         def add(feature: Feature, extra: Any) -> None:
-            extra = extra if feature.asks else None
+            extra = extra if feature.has("target") else None
             job = Job(feature.name, extra, entry(want.digest, extra))
             if job.entry not in self.stores[job.name].values:
-                for earlier in feature.after:
+                for earlier in before(feature):
                     add(earlier, extra)
                 wanted[job.name, job.entry] = job
 
@@ -78,7 +82,7 @@ class Seen:
             ModelMissing: nothing lies where a model is said to be.
         """
         for feature in self.features.values():
-            backends.require(feature.specs)
+            backends.require(feature.models(self.config))
 
     def load(self, names: Iterable[str]) -> None:
         """Load the models of these features, each model once.
@@ -88,24 +92,24 @@ class Seen:
         """
         for name in names:
             feature = self.features[name]
-            for spec in feature.specs:
+            for spec in feature.models(self.config):
                 if repr(spec) not in self.objects:
                     self.objects[repr(spec)] = backends.load(spec)
-            if feature.load is not None:
-                self.objects[name] = feature.load()
+            if feature.has("load"):
+                self.objects[name] = feature.load(self.config)
             models = self.models(feature)
-            feature.check(models)
+            feature.check_models(models)
             self.stores[name].credit([loaded.model for loaded in models])
 
     def models(self, feature: Feature) -> list[Any]:
-        own = [] if feature.load is None else [self.objects[feature.name]]
-        return [self.objects[repr(spec)] for spec in feature.specs] + own
+        own = [self.objects[feature.name]] if feature.has("load") else []
+        return [self.objects[repr(spec)] for spec in feature.models(self.config)] + own
 
     def run(self, name: str, looks: list[Look], entries: list[str]) -> None:
         """Compute one feature for several pictures; one that fails does not stop the others."""
         feature, store = self.features[name], self.stores[name]
         try:
-            found = feature.run(self.models(feature), looks)
+            found = feature.run(self.config, self.models(feature), looks)
         except (SocialcliError, MemoryError):
             raise
         except Exception as error:
@@ -141,7 +145,7 @@ def _ordered(features: Iterable[Feature]) -> list[Feature]:
     found: dict[str, Feature] = {}
 
     def add(feature: Feature) -> None:
-        for earlier in feature.after:
+        for earlier in before(feature):
             add(earlier)
         found.setdefault(feature.name, feature)
 
@@ -209,7 +213,7 @@ class _Looking:
     runs out and samples that fail alone are the stages' own."""
 
     __name__ = "score"
-    WRITES: tuple[str, ...] = ()
+    WRITES: tuple[str, ...] = (samples.RECORD,)  # `samples` takes other people's too
 
     def __init__(self, seen: Seen, wants: dict[str, Want]) -> None:
         self.seen, self.wants = seen, wants
@@ -234,12 +238,14 @@ class _Looking:
                 for job in seen.missing(want):
                     if job.name != name or job.entry in seen.stores[name].failed:
                         continue
-                    before = {
-                        e.name: seen.value(e.name, want.digest, job.extra if e.asks else None)
-                        for e in feature.after
+                    values = {
+                        e.name: seen.value(
+                            e.name, want.digest, job.extra if e.has("target") else None
+                        )
+                        for e in before(feature)
                     }
-                    if all(value is not None for value in before.values()):
-                        looks.append(Look(image, extra=job.extra, before=before))  # type: ignore[arg-type]
+                    if all(value is not None for value in values.values()):
+                        looks.append(Look(image, extra=job.extra, before=values))  # type: ignore[arg-type]
                         entries.append(job.entry)
             if looks:
                 seen.run(name, looks, entries)

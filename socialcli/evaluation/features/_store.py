@@ -13,65 +13,34 @@ import dataclasses
 import hashlib
 import json
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from socialcli import backends, records, shards
 from socialcli.backends import ModelSpec, naming
-from socialcli.errors import SampleFailed, SocialcliError
+from socialcli.errors import SocialcliError
 from socialcli.evaluation import samples
+from socialcli.evaluation.features import Feature, Value, before
 
-if TYPE_CHECKING:
-    from PIL.Image import Image
-
-Value = dict[str, Any]  # names to numpy arrays or plain JSON values
 KEEP_EVERY = 256  # new values, and seconds, after which they are written to disk
 KEEP_SECONDS = 60.0
 
 
-@dataclass
-class Look:
-    """One picture (or text) for a feature to look at."""
+def identity(feature: Feature, config: Any) -> dict[str, Any]:
+    """Everything a feature's values depend on besides the picture."""
+    return {
+        "name": feature.name,
+        "version": feature.VERSION,
+        "models": [_spec_identity(spec) for spec in feature.models(config)],
+        "options": feature.options(config),
+        "after": [identity(earlier, config) for earlier in before(feature)],
+    }
 
-    image: Image | None = None
-    text: str = ""
-    extra: Any = None  # what is to be looked for in it
-    before: dict[str, Value] = field(default_factory=dict)  # features this one builds on
 
-
-@dataclass(frozen=True)
-class Feature:
-    """One thing models can say.
-
-    ``run(models, looks)`` gives a value or a `SampleFailed` for each look; ``models`` are the
-    loaded objects of ``specs``, in order, and of ``load`` where no backend loads it.
-    """
-
-    name: str
-    specs: tuple[ModelSpec, ...]
-    run: Callable[[list[Any], list[Look]], list[Value | SampleFailed]]
-    options: dict[str, Any] = field(default_factory=dict)
-    after: tuple[Feature, ...] = ()
-    asks: bool = False  # whether it looks for something: then a look has an ``extra``
-    load: Callable[[], Any] | None = None
-    check: Callable[[list[Any]], None] = lambda models: None  # UsageError: they cannot do it
-    version: int = 1
-
-    def identity(self) -> dict[str, Any]:
-        """Everything its values depend on besides the picture."""
-        return {
-            "name": self.name,
-            "version": self.version,
-            "models": [_spec_identity(spec) for spec in self.specs],
-            "options": self.options,
-            "after": [feature.identity() for feature in self.after],
-        }
-
-    def place(self, root: Path) -> Path:
-        text = json.dumps(self.identity(), sort_keys=True, default=str)
-        return root / f"{self.name}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+def place(root: Path, feature: Feature, config: Any) -> Path:
+    """The folder of a feature's values."""
+    text = json.dumps(identity(feature, config), sort_keys=True, default=str)
+    return root / f"{feature.name}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
 
 def _spec_identity(spec: ModelSpec) -> dict[str, Any]:
@@ -99,8 +68,8 @@ def entry(digest: str, extra: Any) -> str:
 class Store:
     """The values of one feature that are known, on disk and in memory."""
 
-    def __init__(self, root: Path, feature: Feature) -> None:
-        self.folder = feature.place(root)
+    def __init__(self, root: Path, feature: Feature, config: Any) -> None:
+        self.folder = place(root, feature, config)
         self.values: dict[str, Value] = {}
         self.failed: dict[str, str] = {}
         self.fresh: list[tuple[str, dict[str, bytes]]] = []

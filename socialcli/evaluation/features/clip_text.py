@@ -1,0 +1,23 @@
+"""A text's embedding in CLIP, in the space of ``clip``: ``vector`` (D,)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from socialcli.evaluation.features import Feature, Look, Value, _vectors, clip
+
+if TYPE_CHECKING:
+    from socialcli.backends import ModelSpec
+    from socialcli.errors import SampleFailed
+
+
+class ClipText(Feature):
+    """See `Feature`."""
+
+    config_type = clip.Options
+
+    def models(self, config: Any) -> tuple[ModelSpec, ...]:
+        return clip.models(config)
+
+    def run(self, config: Any, models: list[Any], looks: list[Look]) -> list[Value | SampleFailed]:
+        return _vectors.of_texts(models[0], looks)

@@ -1,0 +1,90 @@
+"""Generated and reference pictures as two clouds of features, which FID and KID compare."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from socialcli.config import option
+from socialcli.evaluation.cases import Case, Context
+from socialcli.evaluation.metrics import Metric, Needs
+
+if TYPE_CHECKING:
+    import numpy
+
+LEAST = 2  # pictures on either side, for there to be a covariance
+FEATURES = ("clip", "dino", "inception")
+
+
+@dataclass
+class Options:
+    fid_features: str = option(
+        "clip", "Features of fid and kid: clip, dino or inception.", choices=FEATURES
+    )
+
+
+class Clouds(Metric, base=True):
+    """A metric of all pictures together; one picture has no distance between clouds."""
+
+    OPTIONS = ("fid_features",)
+    config_type = Options
+
+    def needs(self, config: Any) -> Needs:
+        return Needs(generated=(config.fid_features,), everything=(config.fid_features,))
+
+    def rows(self, cases: list[Case], context: Context) -> dict[str, numpy.ndarray]:
+        """``generated`` (N, D), NaN where a picture has no feature; ``reference`` (M, D)."""
+        import numpy
+
+        name = context.config.fid_features
+        mine = [case.generated.get(name) for case in cases]
+        theirs = [p.get(name) for p in context.references if p.get(name) is not None]
+        width = next((len(v) for v in [*mine, *theirs] if v is not None), 0)
+        generated = numpy.full((len(cases), width), numpy.nan, numpy.float32)
+        for number, vector in enumerate(mine):
+            if vector is not None:
+                generated[number] = vector
+        reference = numpy.array(theirs, numpy.float32).reshape(len(theirs), width)
+        return {"generated": generated, "reference": reference}
+
+    def count(self, rows: dict[str, numpy.ndarray]) -> int:
+        """Generated pictures that have features."""
+        import numpy
+
+        return int(numpy.isfinite(rows["generated"]).all(1).sum())
+
+
+def usable(
+    rows: dict[str, numpy.ndarray], counts: numpy.ndarray
+) -> tuple[numpy.ndarray, numpy.ndarray, numpy.ndarray]:
+    """Generated features that are there (n, D) with their counts (R, n), and the references'."""
+    import numpy
+
+    there = numpy.isfinite(rows["generated"]).all(1)
+    return rows["generated"][there], counts[:, there], rows["reference"]
+
+
+def library(module: str, name: str) -> Any:
+    """A class of torchmetrics.image.
+
+    Raises:
+        MissingPackage: torchmetrics is not installed.
+    """
+    import importlib
+
+    from socialcli.errors import MissingPackage
+
+    try:
+        return getattr(importlib.import_module(f"torchmetrics.image.{module}"), name)
+    except ModuleNotFoundError:
+        raise MissingPackage("torchmetrics (for fid and kid)", "score") from None
+
+
+def passed(width: int) -> Any:
+    """A network that gives back the features it is given, for torchmetrics."""
+    import torch
+
+    class Passed(torch.nn.Identity):
+        num_features = width
+
+    return Passed()
