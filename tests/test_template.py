@@ -81,3 +81,12 @@ def test_a_method_of_generate(run, tmp_path: Path) -> None:
         next((tmp_path / n).rglob("*.png")).read_bytes() for n in ("text", "same", "other")
     )
     assert text == same != other
+
+
+def test_a_metric_and_its_feature(run, captioned: Path) -> None:
+    told = " ".join(run("score", "--help").split())
+    assert "bright, clip-i" in told and "--brightest" in told
+    images = captioned / "images"
+    table = run("score", images, "--real", "--metrics", "bright", "-o", captioned / "score",
+                "--resamples", 10)  # fmt: skip
+    assert "| Brightness | ↑ | 0.3333 |" in table
