@@ -18,10 +18,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from socialcli.losses import per_sample
+from socialcli.networks.heatmaps import soft_argmax
 
 MARGIN = 1.25  # the window is this much larger than the box, as in ViTPose's preprocessing
-SHARPNESS = 20.0
-LOWEST_PEAK = 0.1  # a lower one is noise, which must not be sharpened to a peak
 
 
 class Estimator(NamedTuple):
@@ -74,7 +73,7 @@ def keypoints(estimator: Estimator, pictures: Tensor, owners: Tensor, boxes: Ten
     """What the estimator finds in N boxes, differentiable in the pixels; arguments as in `loss`."""
     maps = estimator.maps(cut((pictures + 1) / 2, owners, boxes, estimator.size))
     maps = maps.float() if maps.itemsize < 4 else maps
-    return Pose(soft_argmax(maps), maps.flatten(-2).amax(-1))
+    return Pose(points_of(maps), maps.flatten(-2).amax(-1))
 
 
 def windows(boxes: Tensor, width: int, height: int, size: tuple[int, int]) -> Tensor:
@@ -122,18 +121,12 @@ def to_window(points: Tensor, boxes: Tensor, width: int, height: int, size: tupl
     return (pixels - at[..., :2]) / at[..., 2:] + 0.5
 
 
-def soft_argmax(maps: Tensor, sharpness: float = SHARPNESS) -> Tensor:
-    """Heat maps (..., h, w) -> points (..., 2), x and y in [0, 1] between first and last cell.
-
-    The mean cell under softmax(sharpness * map / its peak). Dividing by the peak keeps the mean
-    where the peak is however sure the estimator was; the peak itself gets no gradient.
-    """
+def points_of(maps: Tensor) -> Tensor:
+    """Heat maps (..., h, w) -> points (..., 2), x and y in [0, 1] between first and last cell."""
     height, width = maps.shape[-2:]
-    peak = maps.detach().flatten(-2).amax(-1).clamp(min=LOWEST_PEAK)[..., None]
-    weight = (maps.flatten(-2) * (sharpness / peak)).softmax(-1).unflatten(-1, (height, width))
-    x = torch.linspace(0, 1, width).to(maps)
-    y = torch.linspace(0, 1, height).to(maps)
-    return torch.stack([(weight.sum(-2) * x).sum(-1), (weight.sum(-1) * y).sum(-1)], -1)
+    return soft_argmax(
+        maps, torch.linspace(0, 1, width).to(maps), torch.linspace(0, 1, height).to(maps)
+    )
 
 
 def vitpose(network: Any, processor: Any) -> Estimator:

@@ -16,6 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from socialcli.networks.heatmaps import soft_argmax
+
 MEAN = (0.44232, 0.40506, 0.36457)
 STD = (0.28674, 0.27776, 0.27995)
 
@@ -60,15 +62,9 @@ def argmax_point(heatmap: Tensor) -> Tensor:
     return torch.stack([x / columns, y / rows], dim=-1)
 
 
-def soft_argmax_point(heatmap: Tensor, sharpness: float = 20.0) -> Tensor:
-    """Heat maps (..., 64, 64) -> normalised points (..., 2), differentiable.
-
-    The mean cell under softmax(sharpness x heat map). Peaks are about 1 high above a floor of 0, so
-    that 20 puts e^20 between peak and floor against 4096 cells: the mean stays with the peak, and
-    the gradient still flows over the whole blob.
-    """
+def soft_argmax_point(heatmap: Tensor) -> Tensor:
+    """Heat maps (..., 64, 64) -> normalised points (..., 2), differentiable."""
     rows, columns = heatmap.shape[-2:]
-    weights = (heatmap * sharpness).flatten(-2).softmax(-1).unflatten(-1, (rows, columns))
     x = torch.arange(columns, device=heatmap.device, dtype=heatmap.dtype) / columns
     y = torch.arange(rows, device=heatmap.device, dtype=heatmap.dtype) / rows
-    return torch.stack([(weights.sum(-2) * x).sum(-1), (weights.sum(-1) * y).sum(-1)], dim=-1)
+    return soft_argmax(heatmap, x, y)

@@ -587,9 +587,9 @@ def test_soft_argmax_finds_peaks_however_high():
     for x, y, height in ((10, 20, 1.0), (40, 50, 0.3), (24.5, 31.5, 0.7)):
         maps.append(height * torch.exp(-((columns - x) ** 2 + (rows - y) ** 2) / 8))
         expected.append((x / 47, y / 63))
-    found = pose.soft_argmax(torch.stack(maps))
+    found = pose.points_of(torch.stack(maps))
     assert numpy.allclose(found, expected, atol=2e-3)
-    noise_only = pose.soft_argmax(torch.zeros(1, 64, 48))
+    noise_only = pose.points_of(torch.zeros(1, 64, 48))
     assert torch.allclose(noise_only, torch.full((1, 2), 0.5))
 
 
