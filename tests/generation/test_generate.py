@@ -354,7 +354,9 @@ def test_a_mask_finds_the_subject(models, tmp_path, people):
     processor = CLIPImageProcessorPil.from_pretrained(models / "vision")
 
     def expected(words, image, mask, weight=5.0):
-        pixels = processor(images=[image], return_tensors="pt").pixel_values
+        pixels = torch.zeros(1, 3, 32, 32)
+        if image is not None:
+            pixels = processor(images=[image], return_tensors="pt").pixel_values
         # By hand: 120x80 to 48x32, of which the middle 32 columns are seen.
         seen = Image.fromarray(mask).convert("L").resize((48, 32), Image.Resampling.BICUBIC)
         seen = torch.from_numpy(numpy.asarray(seen)[:, 8:40] / 255.0)[None]
@@ -364,14 +366,23 @@ def test_a_mask_finds_the_subject(models, tmp_path, people):
             return encoder.subject_tokens(features, query, seen, weight)[0]
 
     def tokens(made, one):
-        return method.embed(made, state, one)[2]
+        return [of for _, of in method.embed(made, state, one)[2]]
 
     both = scenes.mask(scenes.WOMAN) | scenes.mask(scenes.DOG)
     made, [one] = ready("a", query_by="mask")
     assert one.references[0].query == scenes.TEXT
     truth = expected(scenes.TEXT, one.references[0].image, both)
     assert torch.allclose(tokens(made, one)[0], truth, atol=1e-5)
+    # The official code masks the unconditional branch too: no picture and no words, masked.
+    pairs = method.embed(made, state, one)[2]
+    black = expected("", None, both)
+    assert torch.allclose(pairs[0][0], black, atol=1e-5)
+    assert not torch.allclose(state.nothing, black, atol=1e-3)
+    drawn = method.condition(made, state, [method.embed(made, state, one)])
+    rows = drawn.arguments["encoder_hidden_states"][:, -len(black) :]
+    assert torch.allclose(rows, torch.stack([black, truth]), atol=1e-4)
     _, [other] = ready("a", query=["caption"])
+    assert method.embed(made, state, other)[2][0][0] is state.nothing
     assert not torch.allclose(tokens(made, other)[0], truth, atol=1e-3)
 
     with pytest.raises(SampleFailed, match=r"masks.json: no mask of the subject"):

@@ -62,6 +62,8 @@ class State:
     studio: Studio
     ssr: Any
     features: OrderedDict[str, Tensor] = field(default_factory=OrderedDict)
+    unseen: Any = None  # features of no picture, (1, scales * N, D)
+    unsaid: Any = None  # states of no words, (1, L, D)
     nothing: Any = None  # (scales * L, D): the tokens of no picture and no words
 
     def __getattr__(self, name: str) -> Any:
@@ -71,7 +73,7 @@ class State:
 class SsrMethod(GenerateMethod):
     """See `GenerateMethod`."""
 
-    VERSION = 1
+    VERSION = 2  # the unconditional branch of --query-by mask is masked
     REFERENCES = True
     SCALE = 0.65  # what the reference implementation recommends (0.5 to 0.8)
     config_type = Config
@@ -109,12 +111,15 @@ class SsrMethod(GenerateMethod):
             studio.models["ssr"] = replace(ssr.model, options={**ssr.model.options, **how})
         state = State(studio, ssr)
         with torch.inference_mode():
-            empty = studio.text("")[None]
-            state.nothing = ssr.encoder.subject_tokens(ssr.nothing(1).to(empty), empty)[0]
+            state.unsaid = studio.text("")[None]
+            state.unseen = ssr.nothing(1).to(state.unsaid)
+            state.nothing = ssr.encoder.subject_tokens(state.unseen, state.unsaid)[0]
         return state
 
     def embed(self, config: Config, state: State, request: Any) -> Any:
-        """(negative text states, text states, [tokens of each subject], [weight of each]).
+        """(negative text states, text states, [(tokens of nothing, tokens of the subject) for each
+        subject], [weight of each]). Where a mask is the query, both are masked, as in the official
+        code.
 
         Raises:
             SampleFailed: a reference that no words go with, or a mask of nothing.
@@ -132,8 +137,11 @@ class SsrMethod(GenerateMethod):
             with torch.inference_mode():
                 seen = _features(state, reference.image).to(query)
                 masks = _seen_mask(state, reference)
-                tokens = state.ssr.encoder.subject_tokens(seen, query, masks, config.mask_weight)
-                subjects.append(tokens[0])
+                encode, weight = state.ssr.encoder.subject_tokens, config.mask_weight
+                without = state.nothing
+                if masks is not None:
+                    without = encode(state.unseen, state.unsaid, masks, weight)[0]
+                subjects.append((without, encode(seen, query, masks, weight)[0]))
         scales = [self.SCALE if r.scale is None else r.scale for r in request.references]
         texts = state.studio.text(request.negative), state.studio.text(request.prompt)
         return *texts, subjects, scales
@@ -143,7 +151,7 @@ class SsrMethod(GenerateMethod):
         without, of, subjects, scales = zip(*embedded, strict=True)
         text = conditioning.rows(config.guidance, without, of)
         tokens = [
-            conditioning.rows(config.guidance, [state.nothing] * len(of), list(nth))
+            conditioning.rows(config.guidance, *zip(*nth, strict=True))
             for nth in zip(*subjects, strict=True)
         ]
         return Conditioning(state.ssr.encoder.condition(text, tokens, scales[0]))
