@@ -39,6 +39,9 @@ class Settings(ModelOptions):
     FIRST: ClassVar[tuple[str, ...]] = ("metrics", "against", "device")
     GROUPS: ClassVar[dict[str, str]] = {"metrics": "Metrics", "clip_backend": "Models"}
 
+    dtype: str = option(
+        "auto", "Number type: auto (float32 on every device), float32, bfloat16, float16."
+    )
     metrics: str = option(
         "clip-t,clip-i,dino,face",
         "What to measure, divided by commas: {}.",
@@ -101,6 +104,20 @@ def _again(field: dataclasses.Field[Any], metrics: str) -> Any:
     if field.default_factory is not dataclasses.MISSING:
         return dataclasses.field(default_factory=field.default_factory, metadata=metadata)
     return dataclasses.field(default=field.default, metadata=metadata)
+
+
+def resolved(values: dict[str, Any]) -> dict[str, Any]:
+    """A Config's values with device and dtype made definite. Figures are of float32 unless another
+    type is asked for: bfloat16 moves cosines by as much as methods differ.
+
+    Raises:
+        UsageError: no such device or number type.
+    """
+    from socialcli.backends import devices
+
+    if values["dtype"] == "auto":
+        values = {**values, "dtype": "float32"}
+    return devices.resolved(values)
 
 
 def chosen(config: Any) -> dict[str, Metric]:

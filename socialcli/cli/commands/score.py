@@ -29,10 +29,9 @@ INPUTS = (
 def run(ctx: typer.Context, **values: Any) -> None:
     import sys
 
-    from socialcli.backends.devices import resolved
     from socialcli.cli import profiles
     from socialcli.errors import UsageError
-    from socialcli.evaluation import compare, tables
+    from socialcli.evaluation import compare, settings, tables
     from socialcli.evaluation import run as running
 
     options = Options(**{name: values[name] for name in Options.__dataclass_fields__})
@@ -48,7 +47,7 @@ def run(ctx: typer.Context, **values: Any) -> None:
         raise UsageError("score needs -o FOLDER, where the figures and the page go")
     Config = config_type()
     config = profiles.values(values["profile"], "score", Config, flags.given(ctx, values, Config))
-    made = running.score(inputs, output, Config(**resolved(config)), options)
+    made = running.score(inputs, output, Config(**settings.resolved(config)), options)
     sys.stdout.write(tables.markdown(running.as_json(made)))
 
 
