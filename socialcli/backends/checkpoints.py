@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from socialcli.backends import is_path, naming
+from socialcli.backends import is_path, naming, variants, where
 from socialcli.backends.devices import dtype
 from socialcli.backends.quiet import only_errors
 from socialcli.errors import ModelMissing, UsageError
@@ -59,6 +59,10 @@ def pretrained(cls: str | type, spec: ModelSpec, default_model: str, get: str, *
     is_model = _is_model(cls)
     if is_model:
         kw = {"dtype": dtype(spec.dtype), "output_loading_info": True, **kw}
+        here = _place(model, spec.revision)
+        variant = variants.variant(here / kw.get("subfolder", "")) if here is not None else None
+        if variant is not None:
+            kw = {"variant": variant, **kw}
     command = _command(spec, default_model, get)
     with _no_report():
         made = _load(cls, model, spec.revision, command, kw)
@@ -159,6 +163,15 @@ def describe(spec: ModelSpec, default: str, options: dict[str, Any]) -> Model:
         return naming.describe(spec, default, {**options, **({"commit": commit} if commit else {})})
     commit = _cached_commit(model, spec.revision)
     return Model(spec.backend, model, commit or spec.revision, spec.role, options)
+
+
+def _place(model: str, revision: str | None) -> Path | None:
+    """The folder of a checkpoint on this machine; None where it is not here."""
+    if is_path(model):
+        return Path(model).expanduser()
+    commit = _cached_commit(model, revision)
+    place = where(model)
+    return Path(place).with_name(commit) if commit and place else None
 
 
 def _cached_commit(model: str, revision: str | None) -> str | None:

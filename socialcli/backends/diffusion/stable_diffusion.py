@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from socialcli.backends import BackendInfo, ModelSpec
+from socialcli.backends import BackendInfo, ModelSpec, where
 from socialcli.errors import ModelMissing, UsageError
 
 if TYPE_CHECKING:
@@ -62,15 +63,20 @@ class StableDiffusion:
         def part(cls: Any, folder: str) -> Any:
             return checkpoints.pretrained(cls, spec, INFO.model, INFO.get, subfolder=folder)
 
+        place = where(spec.model or INFO.model)
+        if place is not None:  # before gigabytes are read
+            unet, vae = (_json(Path(place) / part / "config.json") for part in ("unet", "vae"))
+            _refuse_others(spec.model, unet, vae)
         self.unet = part(diffusers.UNet2DConditionModel, "unet")
         self.scheduler = part(diffusers.UniPCMultistepScheduler, "scheduler")
         self.tokenizer = part("CLIPTokenizer", "tokenizer")
         self.text_encoder = part("CLIPTextModel", "text_encoder")
         self.vae = part(diffusers.AutoencoderKL, "vae")
+        _refuse_others(spec.model, self.unet.config, self.vae.config)
 
     def _from_file(self, spec: ModelSpec) -> None:
         import diffusers
-        from diffusers.loaders.single_file_utils import SingleFileComponentError
+        import torch
 
         from socialcli import backends
         from socialcli.backends import devices
@@ -80,6 +86,7 @@ class StableDiffusion:
             raise UsageError(f"{spec.model}: a .ckpt is a pickle, use its .safetensors")
         if not file.is_file():
             raise ModelMissing(f"no checkpoint at '{spec.model}'. Get one with: {INFO.get}")
+        _refuse_other_weights(spec.model, file)
         config = str(spec.options.get("config") or INFO.model)
         place = backends.where(config)
         if place is None:
@@ -92,8 +99,9 @@ class StableDiffusion:
                 str(file), config=place, local_files_only=True, safety_checker=None,
                 torch_dtype=devices.dtype(spec.dtype),
             )  # fmt: skip
-        except (SingleFileComponentError, OSError, ValueError, KeyError, TypeError,
-                RuntimeError) as why:  # fmt: skip
+        except (MemoryError, torch.OutOfMemoryError):
+            raise
+        except Exception as why:  # diffusers' converters stumble over other models in many ways
             line = " ".join(str(why).split())[:160]
             raise UsageError(f"{spec.model} is no Stable Diffusion for {config} ({line})") from None
         self.unet, self.vae, self.text_encoder = pipe.unet, pipe.vae, pipe.text_encoder
@@ -161,3 +169,73 @@ class StableDiffusion:
     @property
     def _shift(self) -> float:
         return getattr(self.vae.config, "shift_factor", None) or 0.0
+
+
+# What the UNets of other families want besides latents and text: in their configuration, and among
+# the weights of a single file.
+_OTHERS = {
+    "addition_embed_type": "picture sizes and pooled text as well (Stable Diffusion XL)",
+    "encoder_hid_dim_type": "text or pictures of another encoder",
+    "class_embed_type": "a class or a noise level as well",
+    "num_class_embeds": "a class or a noise level as well",
+}
+_KEYS = {
+    ".label_emb.": _OTHERS["addition_embed_type"],
+    "add_embedding.": _OTHERS["addition_embed_type"],
+    "joint_blocks.": "a transformer (Stable Diffusion 3)",
+    "double_blocks.": "a transformer (Flux)",
+    "lora_": "another model to be added to (LoRA)",
+    ".lora": "another model to be added to (LoRA)",
+}
+_FIRST = ("model.diffusion_model.input_blocks.0.0.weight", "conv_in.weight")
+LATENT_CHANNELS = 4
+
+
+def _other(model: str, wants: str) -> UsageError:
+    return UsageError(
+        f"{model or INFO.model}: no Stable Diffusion 1.x or 2.x that draws from text alone: it "
+        f"wants {wants}. One that does: {INFO.get}"
+    )
+
+
+def _refuse_others(model: str, unet: Any, vae: Any) -> None:
+    """Raises UsageError where a UNet wants more than latents, timesteps and text states.
+
+    Args:
+        unet, vae: their configurations.
+    """
+    for name, wants in _OTHERS.items():
+        if unet.get(name) not in (None, False):
+            raise _other(model, wants)
+    latents = vae.get("latent_channels", LATENT_CHANNELS)
+    channels = unet.get("in_channels", latents)
+    if channels != latents:
+        raise _other(model, f"{channels} channels where latents have {latents} "
+                     "(for inpainting, editing or depth)")  # fmt: skip
+
+
+def _refuse_other_weights(model: str, file: Path) -> None:
+    """The same of a single file, by the names and shapes in its header."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(str(file), framework="pt") as weights:
+            names = list(weights.keys())
+            shapes = [weights.get_slice(n).get_shape() for n in _FIRST if n in names]
+    except (SafetensorError, OSError) as error:
+        line = " ".join(str(error).split())[:160]
+        raise UsageError(f"{model}: not a safetensors file ({line})") from None
+    for part, wants in _KEYS.items():
+        if any(part in name for name in names):
+            raise _other(model, wants)
+    for shape in shapes:
+        _refuse_others(model, {"in_channels": shape[1]}, {})
+
+
+def _json(file: Path) -> dict[str, Any]:
+    """A configuration, empty where it cannot be read: loading it tells why."""
+    try:
+        body = json.loads(file.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return body if isinstance(body, dict) else {}
