@@ -65,10 +65,10 @@ def pretrained(cls: str | type, spec: ModelSpec, default_model: str, get: str, *
             kw = {"variant": variant, **kw}
     command = _command(spec, default_model, get)
     with _no_report():
-        made = _load(cls, model, spec.revision, command, kw)
+        model_or_part = _load(cls, model, spec.revision, command, kw)
     if not is_model:
-        return made
-    network, loading = made
+        return model_or_part
+    network, loading = model_or_part
     holes = sorted([*loading["missing_keys"], *(str(k) for k in loading["mismatched_keys"])])
     if holes:
         raise UsageError(
@@ -186,11 +186,11 @@ def _cached_commit(model: str, revision: str | None) -> str | None:
             "tokenizer_config.json",
             "model_index.json",
         ):
-            found = try_to_load_from_cache(
+            cached = try_to_load_from_cache(
                 model, file, revision=revision or "main", cache_dir=constants.HF_HUB_CACHE
             )
-            if isinstance(found, str):
-                return Path(found).parent.name
+            if isinstance(cached, str):
+                return Path(cached).parent.name
     except HFValidationError:
         raise UsageError(f"'{model}' is neither a folder nor a hub id (owner/name)") from None
     return None

@@ -57,19 +57,19 @@ def read(given: str) -> list[Learned]:
     if not file.is_file():
         raise ModelMissing(f"no embedding at '{name}'. `socialcli invert` makes one")
     state, notes = _state(file)
-    found = _words(file, state)
+    words = _words(file, state)
     if token is not None:
-        if len(found) > 1 and token in found:
-            found = {token: found[token]}
-        elif len(found) == 1:
-            found = {token: next(iter(found.values()))}
+        if len(words) > 1 and token in words:
+            words = {token: words[token]}
+        elif len(words) == 1:
+            words = {token: next(iter(words.values()))}
         else:
-            raise UsageError(f"{file}: it holds {', '.join(found)}; there is no {token}")
+            raise UsageError(f"{file}: it holds {', '.join(words)}; there is no {token}")
     plain = _plain(notes)
-    if len(found) == len(plain) == 1:  # it may have been renamed, by its file or by hand
-        plain = dict.fromkeys(found, *plain.values())
+    if len(words) == len(plain) == 1:  # it may have been renamed, by its file or by hand
+        plain = dict.fromkeys(words, *plain.values())
     method = notes.get("socialcli.method", "")
-    return [Learned(t, _vectors(file, t, v), plain.get(t, ""), method) for t, v in found.items()]
+    return [Learned(t, _vectors(file, t, v), plain.get(t, ""), method) for t, v in words.items()]
 
 
 def _state(file: Path) -> tuple[dict[str, Any], dict[str, str]]:
@@ -125,7 +125,7 @@ def _vectors(file: Path, token: str, value: Any) -> Tensor:
 def _plain(notes: dict[str, str]) -> dict[str, str]:
     """Token -> its initial word, where the header says so (`socialcli invert` writes it)."""
     try:
-        found = json.loads(notes.get("initial_words", "{}"))
+        words = json.loads(notes.get("initial_words", "{}"))
     except ValueError:
         return {}
-    return {str(k): str(v) for k, v in found.items()} if isinstance(found, dict) else {}
+    return {str(k): str(v) for k, v in words.items()} if isinstance(words, dict) else {}

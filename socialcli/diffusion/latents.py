@@ -101,7 +101,7 @@ def look(
     from socialcli.diffusion import sampling
     from socialcli.diffusion.conditioning import of_text
 
-    found = []
+    previews = []
     with torch.no_grad():
         for number, (text, caption) in enumerate(zip(texts, shown, strict=True)):
             uncond, cond = diffusion.prompts(["", text])
@@ -110,8 +110,8 @@ def look(
                 [sampling.generator(number)], diffusion.latent_shape(side, side),
                 of_text(guidance, [uncond], [cond]), steps, guidance,
             )  # fmt: skip
-            found.append((caption, pictures(diffusion.decode(latents))[0]))
-    return found
+            previews.append((caption, pictures(diffusion.decode(latents))[0]))
+    return previews
 
 
 def pictures(pixels: Tensor) -> list[Image]:

@@ -61,17 +61,17 @@ def insert(
     vocabulary = set(tokenizer.get_vocab())
     names: dict[str, list[str]] = {}
     for token, rows in vectors.items():
-        told = f"{files[token]}: '{token}'" if files else f"'{token}'"
+        label = f"{files[token]}: '{token}'" if files else f"'{token}'"
         if rows.shape[1] != width:
             raise UsageError(
-                f"{told}: vectors {rows.shape[1]} wide, this model's text encoder has {width}; "
+                f"{label}: vectors {rows.shape[1]} wide, this model's text encoder has {width}; "
                 "they were learnt for another model"
             )
         parts = [token, *(f"{token}_{n}" for n in range(1, len(rows)))]
         taken = {part + end for part in parts for end in ("", "</w>")} & vocabulary
         if taken or len(tokenizer.tokenize(token)) == 1:
             raise UsageError(
-                f"{told} is a word of this model already; give another name, as "
+                f"{label} is a word of this model already; give another name, as "
                 f"{another_name(token)}"
             )
         tokenizer.add_tokens(parts)

@@ -91,17 +91,17 @@ def scheduler(name: str, like: Any) -> Any:
     import diffusers
 
     fitting = {cls.__name__ for cls in like.compatibles} | {type(like).__name__}
-    found = _named(name, fitting)
-    if found is None:
+    full_name = _named(name, fitting)
+    if full_name is None:
         near = _near(name, fitting)
         known = hasattr(diffusers, name) and name.endswith("Scheduler")
         what = "does not fit this model" if known else "is not a scheduler of diffusers"
         raise UsageError(f"--scheduler {name} {what}. There are: {', '.join(near)}")
     try:
-        return getattr(diffusers, found).from_config(like.config)
+        return getattr(diffusers, full_name).from_config(like.config)
     except (ImportError, ValueError, NotImplementedError, TypeError) as error:
         line = " ".join(str(error).split())[:160]
-        raise UsageError(f"--scheduler {found} cannot be used here ({line})") from None
+        raise UsageError(f"--scheduler {full_name} cannot be used here ({line})") from None
 
 
 def _named(name: str, names: set[str]) -> str | None:
@@ -123,6 +123,6 @@ def _near(name: str, names: set[str]) -> list[str]:
     by_low = {n.lower(): n for n in names}
     wanted = name.lower().removesuffix("scheduler")
     parts = {n.removesuffix("scheduler"): n for n in by_low}
-    found = difflib.get_close_matches(wanted, parts, n=5, cutoff=0.4)
-    found += [p for p in sorted(parts) if wanted and wanted in p and p not in found]
-    return [by_low[parts[p]] for p in found[:6]] or sorted(names)
+    close = difflib.get_close_matches(wanted, parts, n=5, cutoff=0.4)
+    close += [p for p in sorted(parts) if wanted and wanted in p and p not in close]
+    return [by_low[parts[p]] for p in close[:6]] or sorted(names)

@@ -43,16 +43,16 @@ class Studio:
         stands beside it, and kept for a while."""
         import torch
 
-        found = self._texts.get(text)
-        if found is None:
+        states = self._texts.get(text)
+        if states is None:
             with torch.inference_mode():
-                found = self.diffusion.prompts([text])[0]
-            self._texts[text] = found
+                states = self.diffusion.prompts([text])[0]
+            self._texts[text] = states
             while len(self._texts) > KEPT:
                 self._texts.popitem(last=False)
         else:
             self._texts.move_to_end(text)
-        return found
+        return states
 
 
 def spec(config: Any) -> ModelSpec:
@@ -75,12 +75,14 @@ def studio(config: Any) -> Studio:
     """
     import torch
 
-    made = Studio(backends.load(spec(config)))
-    for network in (made.diffusion.unet, made.diffusion.vae):
+    new_studio = Studio(backends.load(spec(config)))
+    for network in (new_studio.diffusion.unet, new_studio.diffusion.vae):
         network.to(memory_format=torch.channels_last)  # an eighth faster on CPUs
-    made.scheduler = type(sampling.scheduler(config.scheduler, made.diffusion.scheduler)).__name__
-    made.diffusion.latent_shape(*size(config, made)[::-1])
-    return made
+    new_studio.scheduler = type(
+        sampling.scheduler(config.scheduler, new_studio.diffusion.scheduler)
+    ).__name__
+    new_studio.diffusion.latent_shape(*size(config, new_studio)[::-1])
+    return new_studio
 
 
 def size(config: Any, studio: Studio) -> tuple[int, int]:

@@ -55,8 +55,8 @@ def write(targets: list[str], file: str, marked: bool = True) -> int:
     if not shown:
         return 0
     out = io.BytesIO()
-    made = [(key, record) for key, _, record in shown] if marked else []
-    _sheet(shown).save(out, "PNG", pnginfo=provenance.of_sheet(made))
+    generated = [(key, record) for key, _, record in shown] if marked else []
+    _sheet(shown).save(out, "PNG", pnginfo=provenance.of_sheet(generated))
     Path(file).parent.mkdir(parents=True, exist_ok=True)
     shards.write_bytes(file, out.getvalue())
     return len(shown)

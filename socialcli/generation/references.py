@@ -80,8 +80,8 @@ def words(sample: Sample, query: str, number: int = 0) -> str:
     if query == "caption":
         return caption(sample, number)
     if sample.has("entities.json"):
-        found = subjects(sample)
-        named = [s.noun if query == "nouns" else s.phrase for s in found]
+        named_subjects = subjects(sample)
+        named = [s.noun if query == "nouns" else s.phrase for s in named_subjects]
         text = ", ".join(dict.fromkeys(name for name in named if name))
         if text:
             return text
@@ -121,7 +121,7 @@ def library(locations: tuple[str, ...]) -> Library:
     copies = tempfile.TemporaryDirectory(prefix="socialcli-references-")
     whole = index.build(shards.expand(list(locations)), Path(copies.name))
     keys = {entry.key: number for number, entry in enumerate(whole.entries)}
-    found = Library(whole, keys, folder=copies)
+    opened = Library(whole, keys, folder=copies)
     wanted = ("people.json", "meta.json")
     # The same index without the pictures: who is in a sample is all that is read of it.
     light = dataclasses.replace(
@@ -140,12 +140,12 @@ def library(locations: tuple[str, ...]) -> Library:
             if sample.has("people.json"):
                 for person in sample.record(records.People).people:
                     if person.identity is not None:
-                        found.people.setdefault(person.identity, []).append(entry.key)
+                        opened.people.setdefault(person.identity, []).append(entry.key)
             topic = _topic(sample)
         except SampleFailed:
             continue  # it is of no use as somebody's picture; named by its key it fails with why
-        found.topics.setdefault(topic, []).append(entry.key)
-    return found
+        opened.topics.setdefault(topic, []).append(entry.key)
+    return opened
 
 
 def _topic(sample: Sample) -> str:
@@ -234,20 +234,20 @@ def _mask(sample: Sample, wanted: Wanted, picture: Image) -> numpy.ndarray:
 
     from socialcli.vision import masks
 
-    found = sample.record(records.Masks).masks
+    chosen = sample.record(records.Masks).masks
     if wanted.identity is not None:
         people = sample.record(records.People).people
         who = [p for p in people if p.identity == wanted.identity]
         entities = {p.entity for p in who} - {None}
         boxes = {p.box for p in who} - {None}
-        found = [m for m in found if m.entity in entities or m.box in boxes]
+        chosen = [m for m in chosen if m.entity in entities or m.box in boxes]
     elif wanted.entity is not None:
-        found = [m for m in found if m.entity == wanted.entity]
+        chosen = [m for m in chosen if m.entity == wanted.entity]
     else:
-        found = [m for m in found if m.entity is not None] or found
-    if not found:
+        chosen = [m for m in chosen if m.entity is not None] or chosen
+    if not chosen:
         raise SampleFailed("masks.json: no mask of the subject")
-    seen = numpy.any([_fitting(masks.decode(m.rle), picture, "masks.json") for m in found], axis=0)
+    seen = numpy.any([_fitting(masks.decode(m.rle), picture, "masks.json") for m in chosen], axis=0)
     return _fitting(seen, picture, "masks.json")
 
 

@@ -89,7 +89,7 @@ def _all(config: Any, masks: list[str] | None) -> list[tuple[str, Request]]:
     ]
     for file in config.prompts:
         rows += _file(file)
-    found: list[tuple[str, Request]] = []
+    numbered: list[tuple[str, Request]] = []
     seen: dict[str, str] = {}
     for number, (given, request, where) in enumerate(rows):
         key = f"{number:05d}" if given is None else shards.safe_key(given + ".")
@@ -101,8 +101,8 @@ def _all(config: Any, masks: list[str] | None) -> list[tuple[str, Request]]:
             negative=request.negative or config.negative,
             references=asked(config, request.references, masks),
         )
-        found += copies(key, request, config.per_prompt)
-    return found
+        numbered += copies(key, request, config.per_prompt)
+    return numbered
 
 
 def copies(key: str, request: Request, count: int) -> list[tuple[str, Request]]:
@@ -161,10 +161,10 @@ def _file(file: str) -> list[tuple[str | None, Request, str]]:
         delimiter, text = spreadsheets.delimited(text, suffix, PROMPT_COLUMNS)
         rows = _table_rows(file, text, delimiter)
     beside = str(Path(file).expanduser().parent)
-    found = [_row(row, f"{file}, line {number}", beside) for number, row in rows]
-    if not found:
+    row_requests = [_row(row, f"{file}, line {number}", beside) for number, row in rows]
+    if not row_requests:
         raise UsageError(f"{file}: no prompts in it")
-    return found
+    return row_requests
 
 
 def _json_rows(file: str, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -297,8 +297,8 @@ def caption(sample: Sample, number: int) -> str:
     Raises:
         SampleFailed: it has none of that number, or an empty one.
     """
-    found = sample.record(records.Caption)
-    texts = [found.text, *found.others]
+    record = sample.record(records.Caption)
+    texts = [record.text, *record.others]
     if number >= len(texts):
         raise SampleFailed(f"no caption {number}: caption.json has {len(texts)}, counted from 0")
     if not texts[number].strip():
@@ -320,20 +320,20 @@ def _matched(
     if own is not None:
         own.picture()  # there must be one
     if match != "identity" and not config.per_subject:
-        said = references.words(sample, query, config.caption)
-        return asked(replace(config, query=[]), (Wanted(sample.key, said, own=own),), masks)
-    found = references.subjects(sample)
+        query_words = references.words(sample, query, config.caption)
+        return asked(replace(config, query=[]), (Wanted(sample.key, query_words, own=own),), masks)
+    people_or_things = references.subjects(sample)
     if match == "identity":
-        found = [subject for subject in found if subject.identity is not None]
-        if not found:
+        people_or_things = [subject for subject in people_or_things if subject.identity is not None]
+        if not people_or_things:
             raise SampleFailed("its people.json names nobody: whose other picture shall it be?")
-    if not found:
+    if not people_or_things:
         raise SampleFailed("entities.json: the entity list is empty, there is no subject")
     wanted = []
-    for subject in found if config.per_subject else found[:1]:
+    for subject in people_or_things if config.per_subject else people_or_things[:1]:
         named = {"nouns": subject.noun, "phrases": subject.phrase}.get(query)
-        said = named or references.words(sample, query, config.caption)
+        query_words = named or references.words(sample, query, config.caption)
         who = subject.identity if match == "identity" else None
         entity = subject.entity if config.per_subject and who is None else None
-        wanted.append(Wanted(sample.key, said, identity=who, own=own, entity=entity))
+        wanted.append(Wanted(sample.key, query_words, identity=who, own=own, entity=entity))
     return asked(replace(config, query=[]), tuple(wanted), masks)

@@ -164,8 +164,10 @@ class GenerateStage(Stage, base=True):
         if not request.references:
             raise SampleFailed("no reference picture: give --reference, or a column 'reference'")
         places = tuple(config.references)
-        found = [references.find(w, places, sample.key, request.prompt) for w in request.references]
-        return Ready(request, tuple(found))
+        pictures = [
+            references.find(w, places, sample.key, request.prompt) for w in request.references
+        ]
+        return Ready(request, tuple(pictures))
 
     def process(
         self, config: Any, loaded: Any, items: list[Item]
@@ -185,8 +187,8 @@ class GenerateStage(Stage, base=True):
         for group in alike.values():
             for start in range(0, len(group), size):
                 part = group[start : start + size]
-                made = self._draw(config, loaded, items, part, size)
-                results.update(zip((number for number, _ in part), made, strict=True))
+                drawn = self._draw(config, loaded, items, part, size)
+                results.update(zip((number for number, _ in part), drawn, strict=True))
         return [results[number] for number in range(len(items))]
 
     def _draw(

@@ -122,10 +122,10 @@ def look(
             continue
         which = (count == people).nonzero()[:, 0]
         rows = order[start[which][:, None] + torch.arange(people, device=owners.device)]
-        found = network(*inputs(pictures[which], heads[rows], size))
+        outputs = network(*inputs(pictures[which], heads[rows], size))
         places.append(rows.flatten())
-        vectors.append(_wide(found[0]).flatten(0, 1))
-        maps.append(_wide(found[1]).flatten(0, 1))
+        vectors.append(_wide(outputs[0]).flatten(0, 1))
+        maps.append(_wide(outputs[1]).flatten(0, 1))
     back = torch.cat(places).argsort()
     height, width = pictures.shape[-2:]
     vector = gaze_geometry.to_pixel_frame(torch.cat(vectors)[back], width, height)

@@ -49,12 +49,12 @@ def loss(
     """
     if len(owners) == 0:
         return per_sample.silent(pictures)
-    found = embed(network, pictures, owners, boxes, landmarks, size)
-    targets = targets.to(found.dtype).detach()
+    embeddings = embed(network, pictures, owners, boxes, landmarks, size)
+    targets = targets.to(embeddings.dtype).detach()
     if normalised:
-        values = (F.normalize(found, dim=-1) - F.normalize(targets, dim=-1)).square().sum(-1)
+        values = (F.normalize(embeddings, dim=-1) - F.normalize(targets, dim=-1)).square().sum(-1)
     else:
-        values = (found - targets).square().mean(-1)
+        values = (embeddings - targets).square().mean(-1)
     return per_sample.mean(values, owners, len(pictures))
 
 
@@ -67,8 +67,8 @@ def embed(
     size: int = faces.SIZE,
 ) -> Tensor:
     """(N, D) raw embeddings of N faces, float32 or wider; arguments as in `loss`."""
-    found = network(crops(pictures, owners, boxes, landmarks, size))
-    return found.float() if found.itemsize < 4 else found
+    embeddings = network(crops(pictures, owners, boxes, landmarks, size))
+    return embeddings.float() if embeddings.itemsize < 4 else embeddings
 
 
 def crops(

@@ -87,7 +87,7 @@ def of_pictures(
     Returns:
         (B,), 0 for pictures without a pair; they are not shown to the recogniser.
     """
-    shown = [number for number, mine in enumerate(pairs) if len(mine)]
+    shown = [number for number, picture_pairs in enumerate(pairs) if len(picture_pairs)]
     if not shown:
         return per_sample.silent(pictures)
     chosen = torch.tensor(shown, device=pictures.device)

@@ -62,10 +62,10 @@ def loss(
     if not counted.any():
         return per_sample.silent(pictures)
     owners, boxes = owners[counted], boxes[counted]
-    found = keypoints(estimator, pictures, owners, boxes).points
-    weights = weights[counted].to(found.dtype)
-    goal = torch.nan_to_num(targets[counted].to(found.dtype)).detach()
-    off = ((found - goal).square().sum(-1) * weights).sum(-1) / weights.sum(-1)
+    points = keypoints(estimator, pictures, owners, boxes).points
+    weights = weights[counted].to(points.dtype)
+    goal = torch.nan_to_num(targets[counted].to(points.dtype)).detach()
+    off = ((points - goal).square().sum(-1) * weights).sum(-1) / weights.sum(-1)
     return per_sample.mean(off, owners, len(pictures))
 
 

@@ -183,8 +183,8 @@ class InteractionNetwork(nn.Module):
     def judge(self, seen: Tensor, boxes: Tensor) -> Tensor:
         """(N, 5, window, window) from `cut` and their (N, 8) boxes -> (N, V) verb logits."""
         seen = seen.contiguous(memory_format=torch.channels_last)
-        found = self.trunk(seen).mean((2, 3))
-        return self.verb(self.think(torch.cat([found, self.lie(spatial(boxes))], 1))).float()
+        features = self.trunk(seen).mean((2, 3))
+        return self.verb(self.think(torch.cat([features, self.lie(spatial(boxes))], 1))).float()
 
     def object_rows(self, names: Sequence[str]) -> Tensor:
         """(n,) int64: which object class each name means; the number of classes for none.
@@ -196,8 +196,8 @@ class InteractionNetwork(nn.Module):
         for name in names:
             words = name.lower().replace("_", " ").split()
             known = (aliases.get(word, word) for word in (" ".join(words), *words))
-            found = next((word for word in known if word in self.objects), None)
-            rows.append(len(self.objects) if found is None else self.objects.index(found))
+            index = next((word for word in known if word in self.objects), None)
+            rows.append(len(self.objects) if index is None else self.objects.index(index))
         return torch.tensor(rows, dtype=torch.int64, device=self.verb_of.device)
 
     def class_logits(self, verbs: Tensor, objects: Tensor) -> Tensor:

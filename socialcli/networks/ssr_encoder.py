@@ -78,8 +78,8 @@ class Aligner(nn.Module):
         read = []
         for values, to_v, to_out in zip(features, self.to_v, self.to_out, strict=True):
             v = split_heads(to_v(values), self.heads)
-            found = attend(q, k, v, bias)
-            read.append(to_out(join_heads(found)))
+            output = attend(q, k, v, bias)
+            read.append(to_out(join_heads(output)))
         return self.norm(torch.cat(read, dim=1))
 
 
@@ -136,7 +136,7 @@ class SSREncoder(nn.Module):
         """A fresh encoder for a UNet; its keys and values begin as the UNet's own for text."""
         found = cross_attentions(unet)
         layers = [layer for _, _, layer in found]
-        made = cls(
+        encoder = cls(
             text_dim,
             clip_vision_config.hidden_size,
             heads * dim_head,
@@ -146,10 +146,10 @@ class SSREncoder(nn.Module):
             heads,
         )
         with torch.no_grad():
-            for own, layer in zip(made.subject_layers, layers, strict=True):
+            for own, layer in zip(encoder.subject_layers, layers, strict=True):
                 own.to_k_SSR.weight.copy_(layer.to_k.weight)
                 own.to_v_SSR.weight.copy_(layer.to_v.weight)
-        return made
+        return encoder
 
     @property
     def subject_layers(self) -> list[SubjectLayer]:
@@ -176,15 +176,15 @@ class SSREncoder(nn.Module):
         Raises:
             UsageError: the UNet has other cross-attention layers than these weights are for.
         """
-        found = cross_attentions(unet)
-        mine = [tuple(layer.to_k_SSR.weight.shape) for layer in self.subject_layers]
-        its = [(layer.to_k.out_features, layer.to_k.in_features) for _, _, layer in found]
-        if mine != its:
+        layers = cross_attentions(unet)
+        own_shapes = [tuple(layer.to_k_SSR.weight.shape) for layer in self.subject_layers]
+        its = [(layer.to_k.out_features, layer.to_k.in_features) for _, _, layer in layers]
+        if own_shapes != its:
             raise UsageError(
-                f"{name}: made for a UNet with {_widths(mine)}; this one has {_widths(its)}. "
+                f"{name}: made for a UNet with {_widths(own_shapes)}; this one has {_widths(its)}. "
                 f"An SSR-Encoder goes with the --model it was trained on, or one of its shape"
             )
-        places = {place: i for i, (_, place, _) in enumerate(found)}
+        places = {place: i for i, (_, place, _) in enumerate(layers)}
         unet.set_attn_processor(
             {
                 place: SubjectAttention(self.subject_layers[places[place]])
@@ -223,12 +223,12 @@ class SSREncoder(nn.Module):
             if isinstance(image_features, Tensor)
             else tuple(image_features)
         )
-        found = (len(depths), depths[-1].shape[-1], query.shape[-1])
+        shape = (len(depths), depths[-1].shape[-1], query.shape[-1])
         wanted = (self.scales, self.image_dim, self.text_dim)
-        if found != wanted or any(d.shape != depths[0].shape for d in depths):
+        if shape != wanted or any(d.shape != depths[0].shape for d in depths):
             raise UsageError(
                 "SSR-Encoder wants {} scales of image features {} wide and a query {} wide, not "
-                "{}, {} and {}".format(*wanted, *found)
+                "{}, {} and {}".format(*wanted, *shape)
             )
         bias = None
         if masks is not None:
@@ -337,17 +337,17 @@ def cross_attentions(unet: Any) -> list[tuple[int, str, Any]]:
     Raises:
         UsageError: the UNet has none, or of a kind that SSR-Encoder cannot stand beside.
     """
-    found = []
+    layers = []
     modules = dict(unet.named_modules())
     for place, name in enumerate(unet.attn_processors):
         if name.endswith("attn2.processor"):
-            found.append((place, name, modules[name.removesuffix(".processor")]))
-    if not found or any(getattr(layer, "added_kv_proj_dim", None) for _, _, layer in found):
+            layers.append((place, name, modules[name.removesuffix(".processor")]))
+    if not layers or any(getattr(layer, "added_kv_proj_dim", None) for _, _, layer in layers):
         raise UsageError(
             f"{type(unet).__name__} has no cross-attention that SSR-Encoder fits; it was made for "
             "Stable Diffusion 1.x and 2.x"
         )
-    return found
+    return layers
 
 
 def mask_bias(masks: Tensor, patches: int, weight: float) -> Tensor:

@@ -24,8 +24,8 @@ _NAME = re.compile(r"step-(\d+)")
 
 def latest(folder: Path) -> Path | None:
     """The checkpoint of the last step, None where there is none."""
-    found = [p for p in folder.glob("step-*") if _NAME.fullmatch(p.name)]
-    return max(found, key=lambda p: int(p.name[5:]), default=None)
+    folders = [p for p in folder.glob("step-*") if _NAME.fullmatch(p.name)]
+    return max(folders, key=lambda p: int(p.name[5:]), default=None)
 
 
 def read_state(checkpoint: Path) -> dict[str, Any]:
@@ -44,10 +44,10 @@ def read_state(checkpoint: Path) -> dict[str, Any]:
 
 def tensors(module: nn.Module) -> dict[str, Any]:
     """Parameters that train, and buffers, by name; shared ones once."""
-    found = {n: p.detach() for n, p in module.named_parameters() if p.requires_grad}
+    trained = {n: p.detach() for n, p in module.named_parameters() if p.requires_grad}
     kept = module.state_dict()  # without buffers that are never saved
-    found.update({n: b for n, b in module.named_buffers() if n in kept})
-    return {n: t.cpu().contiguous() for n, t in found.items()}
+    trained.update({n: b for n, b in module.named_buffers() if n in kept})
+    return {n: t.cpu().contiguous() for n, t in trained.items()}
 
 
 def save(
@@ -75,10 +75,10 @@ def keep_last(folder: Path, keep: int, every: int = 1) -> None:
     One in between, which a run that was asked to stop has left, stays only while it is the last: in
     the end a run has the same checkpoints however often it was stopped.
     """
-    found = {int(p.name[5:]): p for p in folder.glob("step-*") if _NAME.fullmatch(p.name)}
-    due = sorted(step for step in found if step % every == 0 or step == max(found))
-    for step in sorted(set(found) - set(due[-keep:])):
-        shards.remove_folder(found[step])
+    by_step = {int(p.name[5:]): p for p in folder.glob("step-*") if _NAME.fullmatch(p.name)}
+    due = sorted(step for step in by_step if step % every == 0 or step == max(by_step))
+    for step in sorted(set(by_step) - set(due[-keep:])):
+        shards.remove_folder(by_step[step])
 
 
 def sweep(output: Path, keep: int, every: int = 1) -> None:
@@ -106,7 +106,7 @@ def load(checkpoint: Path, module: nn.Module, optimiser: Optimizer) -> None:
         raise UsageError(
             f"{checkpoint}: cannot be read ({error}); remove it to go on from the one before"
         ) from None
-    mine = dict(module.named_parameters()) | dict(module.named_buffers())
+    own = dict(module.named_parameters()) | dict(module.named_buffers())
     wanted = tensors(module)
     for name in sorted(set(wanted) | set(stored)):
         here, there = wanted.get(name), stored.get(name)
@@ -117,7 +117,7 @@ def load(checkpoint: Path, module: nn.Module, optimiser: Optimizer) -> None:
                 "in this model"
             )
         with torch.no_grad():
-            mine[name].copy_(there)
+            own[name].copy_(there)
     _fill(optimiser, moments, read_state(checkpoint)["moments"])
 
 

@@ -44,10 +44,10 @@ class Features:
             if held is not None:
                 self._held.move_to_end((item, variant))
                 return held[1]
-        found = _load(self._file(item, variant)) if self.disk else None
-        if found is not None:
-            self._hold(item, variant, found)
-        return found
+        values = _load(self._file(item, variant)) if self.disk else None
+        if values is not None:
+            self._hold(item, variant, values)
+        return values
 
     def put(self, item: str, variant: int, values: dict[str, Any]) -> dict[str, Any]:
         """Keep them; returned as they will come back (tuples are lists then)."""
@@ -100,13 +100,13 @@ def _save(file: Path, values: dict[str, Any]) -> None:
 def _load(file: Path) -> dict[str, Any] | None:
     from safetensors import SafetensorError, safe_open
 
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     with contextlib.suppress(OSError, SafetensorError, ValueError):
         with safe_open(file, "pt") as stored:
-            found = json.loads((stored.metadata() or {}).get("plain", "{}"))
+            values = json.loads((stored.metadata() or {}).get("plain", "{}"))
             for name in stored.keys():  # noqa: SIM118 - not a dict
-                found[name] = stored.get_tensor(name).clone()
-        return found
+                values[name] = stored.get_tensor(name).clone()
+        return values
     return None
 
 
@@ -118,7 +118,7 @@ def stamp(name: str) -> list[tuple[str, int, int]]:
     place = Path(name).expanduser()
     try:
         files = sorted(place.rglob("*")) if place.is_dir() else [place]
-        found = [(str(f.relative_to(place)), f.stat()) for f in files if f.is_file()]
+        contents = [(str(f.relative_to(place)), f.stat()) for f in files if f.is_file()]
     except (OSError, ValueError):  # a text too long for a name, or not to be looked at
         return []
-    return [(relative, status.st_size, status.st_mtime_ns) for relative, status in found]
+    return [(relative, status.st_size, status.st_mtime_ns) for relative, status in contents]

@@ -108,16 +108,16 @@ class Run:
             what = (self.command, self.name, self.method, config, index)
             self.record = provenance.describe(*what)
             self.identity = provenance.identity(*what)
-            found = None if config.profile_steps else checkpoints.latest(self.checkpoints)
-            if found is not None:
-                self._same_run(found)
-                if self._finished(found):
+            checkpoint = None if config.profile_steps else checkpoints.latest(self.checkpoints)
+            if checkpoint is not None:
+                self._same_run(checkpoint)
+                if self._finished(checkpoint):
                     return
             self._load()
-            if found is not None:
-                self._same_models(found)
-                checkpoints.load(found, self.stepper.module, self.stepper.optimiser)
-                self.stepper.step = int(checkpoints.read_state(found)["step"])
+            if checkpoint is not None:
+                self._same_models(checkpoint)
+                checkpoints.load(checkpoint, self.stepper.module, self.stepper.optimiser)
+                self.stepper.step = int(checkpoints.read_state(checkpoint)["step"])
                 self.report.info(f"going on from step {self.stepper.step} of {config.steps}")
             with self._signals():
                 if config.profile_steps:

@@ -93,12 +93,12 @@ def metadata(record: dict[str, Any], step: int) -> dict[str, str]:
 
     No time stands in it, so that the same training gives the same bytes.
     """
-    found = {"format": "pt", "socialcli.step": str(step)}
+    header = {"format": "pt", "socialcli.step": str(step)}
     for name, value in record.items():
         if value is not None:
             text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-            found[f"socialcli.{name}"] = text
-    return found
+            header[f"socialcli.{name}"] = text
+    return header
 
 
 @functools.cache
@@ -119,10 +119,10 @@ def commit() -> str | None:
 def _packages() -> dict[str, str]:
     from importlib.metadata import PackageNotFoundError, version
 
-    found = {}
+    installed = {}
     for package in PACKAGES:
         try:
-            found[package] = version(package)
+            installed[package] = version(package)
         except PackageNotFoundError:
             continue
-    return found
+    return installed

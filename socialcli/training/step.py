@@ -129,8 +129,8 @@ class Stepper:
             for at in range(0, len(todo), size):
                 some = todo[at : at + size]
                 with torch.no_grad():
-                    made = self.method.features(self.state, [r.example for r in some])
-                for r, values in zip(some, made, strict=True):
+                    computed = self.method.features(self.state, [r.example for r in some])
+                for r, values in zip(some, computed, strict=True):
                     r.features = self.features.put(r.item, r.variant, values)
         chosen: list[Any] = [r.features if r.features is not None else r.example for r in ready]
         return self.method.collate(self.state, chosen)
@@ -174,14 +174,14 @@ class Stepper:
         self, broken: dict[str, list[str]], keys: list[str], event: Callable[..., None]
     ) -> None:
         what = sorted({name for names in broken.values() for name in names}) or ["the gradient"]
-        found = sorted(broken) or sorted(set(gathered(keys, self.place)))
-        event("not a number", what=what, keys=found)
+        bad_keys = sorted(broken) or sorted(set(gathered(keys, self.place)))
+        event("not a number", what=what, keys=bad_keys)
         if not self.place.first:
             sys.exit(1)
-        more = f" and {len(found) - NAMED} more" if len(found) > NAMED else ""
+        more = f" and {len(bad_keys) - NAMED} more" if len(bad_keys) > NAMED else ""
         raise SocialcliError(
             f"step {self.step + 1}: {', '.join(what)} is not a number for "
-            f"{', '.join(found[:NAMED])}{more}; the weights are as before. Look at these samples, "
+            f"{', '.join(bad_keys[:NAMED])}{more}; the weights are as before. Look at these samples, "
             "or lower --learning-rate"
         )
 

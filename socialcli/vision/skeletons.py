@@ -37,13 +37,13 @@ def joints(keypoints: Sequence[Sequence[float]]) -> list[Joint | None]:
     Those at or below 0 are unknown, and so is the neck where a shoulder is; coordinates stay in
     the frame they are in.
     """
-    found: list[Joint | None] = []
+    placed: list[Joint | None] = []
     for at in JOINTS:
         parts = [keypoints[i] for i in ((5, 6) if at is None else (at,))]
         known = all(p[2] > 0 for p in parts)
         x, y = (sum(p[axis] for p in parts) / len(parts) for axis in (0, 1))
-        found.append((x, y) if known else None)
-    return found
+        placed.append((x, y) if known else None)
+    return placed
 
 
 def draw(

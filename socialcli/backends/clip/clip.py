@@ -89,8 +89,8 @@ class Clip:
         rows = [numpy.zeros((0, self.network.config.projection_dim), numpy.float32)]
         with torch.inference_mode():
             for start in range(0, len(items), PART):
-                found = features(items[start : start + PART]).pooler_output.float()
-                rows.append(functional.normalize(found, dim=-1).cpu().numpy())
+                embeddings = features(items[start : start + PART]).pooler_output.float()
+                rows.append(functional.normalize(embeddings, dim=-1).cpu().numpy())
         return numpy.concatenate(rows)
 
     def _pictures(self, images: list[Image]) -> Any:

@@ -157,8 +157,8 @@ class StableDiffusion:
         Returns:
             (B, C, H / factor, W / factor), about normal with deviation 1.
         """
-        found = self.vae.encode(pixels.to(self.device, self.vae.dtype)).latent_dist
-        latents = found.mode() if generator is None else found.sample(generator)
+        posterior = self.vae.encode(pixels.to(self.device, self.vae.dtype)).latent_dist
+        latents = posterior.mode() if generator is None else posterior.sample(generator)
         return (latents - self._shift) * self.vae.config.scaling_factor
 
     def decode(self, latents: torch.Tensor) -> torch.Tensor:

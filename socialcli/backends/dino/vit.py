@@ -70,8 +70,8 @@ class Dino:
             for start in range(0, len(images), PART):
                 part = images[start : start + PART]
                 values = self.processor(images=part, return_tensors="pt")["pixel_values"]
-                found = self.embed(values.to(self.network.device, self.network.dtype))
-                rows.append(functional.normalize(found.float(), dim=-1).cpu().numpy())
+                features = self.embed(values.to(self.network.device, self.network.dtype))
+                rows.append(functional.normalize(features.float(), dim=-1).cpu().numpy())
         return numpy.concatenate(rows)
 
     def embed(self, values: torch.Tensor) -> torch.Tensor:

@@ -101,10 +101,10 @@ class InsightFace:
         import numpy
 
         rgb = numpy.asarray(image)
-        found, landmarks = self.detector.detect(numpy.ascontiguousarray(rgb[:, :, ::-1]))
+        detections, landmarks = self.detector.detect(numpy.ascontiguousarray(rgb[:, :, ::-1]))
         size = numpy.array([image.width, image.height], dtype=numpy.float64)
         result = []
-        for number, row in enumerate(found):
+        for number, row in enumerate(detections):
             xyxy = boxes.clip(tuple(row[:4] / numpy.tile(size, 2)))  # type: ignore[arg-type]
             if boxes.area(xyxy) == 0:
                 continue

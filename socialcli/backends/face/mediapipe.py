@@ -83,10 +83,10 @@ class FaceMesh:
         window = numpy.ascontiguousarray(pixels[top:bottom, left:right])
         if min(window.shape[:2]) < 8:
             return None
-        found = self._mesh.process(window).multi_face_landmarks
-        if not found:
+        meshes = self._mesh.process(window).multi_face_landmarks
+        if not meshes:
             return None
-        points = numpy.array([(p.x, p.y, p.z) for p in found[0].landmark])
+        points = numpy.array([(p.x, p.y, p.z) for p in meshes[0].landmark])
         points = points * [window.shape[1], window.shape[0], window.shape[1]] + [left, top, 0]
         x, y = points[:, :2].mean(0) / (width, height)
         return points if box[0] <= x <= box[2] and box[1] <= y <= box[3] else None
@@ -123,11 +123,11 @@ class MediaPipeFaces:
         import numpy
 
         pixels = numpy.asarray(image)
-        found: list[tuple[float, XYXY]] = []
+        detections: list[tuple[float, XYXY]] = []
         for number, window in enumerate(windows(image.width, image.height)):
-            found += self._in_window(pixels, window) * (2 if number == 0 else 1)
+            detections += self._in_window(pixels, window) * (2 if number == 0 else 1)
         result = []
-        for votes, score, xyxy in merge(found):
+        for votes, score, xyxy in merge(detections):
             mesh = self._mesh.points(pixels, xyxy, times=2.0)
             if not self._is_face(image, votes, score, xyxy, mesh is not None):
                 continue

@@ -66,9 +66,9 @@ class IrisGaze:
         import numpy
 
         result: list[list[Gaze | None]] = []
-        for image, mine in zip(images, heads, strict=True):
+        for image, own_heads in zip(images, heads, strict=True):
             pixels = numpy.asarray(image)
-            meshes = [self._mesh.points(pixels, head, times=1.5) for head in mine]
+            meshes = [self._mesh.points(pixels, head, times=1.5) for head in own_heads]
             result.append([None if m is None else from_direction(direction(m)) for m in meshes])
         return result
 

@@ -63,8 +63,8 @@ class SharinganGaze:
         # Missing people must not be padded (their tokens would be seen), so pictures with the same
         # number of heads run together.
         alike: dict[int, list[int]] = defaultdict(list)
-        for number, mine in enumerate(heads):
-            alike[len(mine)].append(number)
+        for number, own_heads in enumerate(heads):
+            alike[len(own_heads)].append(number)
         result: list[list[Gaze]] = [[] for _ in images]
         for people, numbers in alike.items():
             step = max(1, MAPS // people) if people else len(numbers)
@@ -75,10 +75,13 @@ class SharinganGaze:
                     torch.stack(p).to(self.device, self.dtype) for p in zip(*inputs, strict=True)
                 ]
                 with torch.inference_mode():
-                    found = self.network(*batch)
+                    outputs = self.network(*batch)
                 for row, number in enumerate(part):
                     result[number] = _gazes(
-                        images[number], found.vector[row], found.heatmap[row], found.inside[row]
+                        images[number],
+                        outputs.vector[row],
+                        outputs.heatmap[row],
+                        outputs.inside[row],
                     )
         return result
 

@@ -73,16 +73,16 @@ def texts(phrases: list[str], words: Vocabulary) -> list[Text]:
         ids = tuple(i for i in words.encode(phrase) if i not in words.breaks)
         if ids:
             numbers.setdefault(ids[: words.longest - 3], []).append(number)
-    made: list[Text] = []
+    batches: list[Text] = []
     for ids, same in numbers.items():
-        if not made or len(made[-1].ids) + len(ids) + 2 > words.longest:
-            made.append(Text([words.start]))
-        text = made[-1]
+        if not batches or len(batches[-1].ids) + len(ids) + 2 > words.longest:
+            batches.append(Text([words.start]))
+        text = batches[-1]
         text.spans.append(((len(text.ids), len(text.ids) + len(ids)), same))
         text.ids += [*ids, words.stop]
-    for text in made:
+    for text in batches:
         text.ids.append(words.end)
-    return made
+    return batches
 
 
 def pad(rows: list[list[int]]) -> tuple[list[list[int]], list[list[int]]]:
@@ -135,20 +135,20 @@ def detections(
     import numpy
 
     scores = phrase_scores(logits, text, pooling)
-    found: list[Detection] = []
+    boxes_of_phrases: list[Detection] = []
     if not (numpy.isfinite(scores).all() and numpy.isfinite(boxes).all()):
         nowhere = (0.0, 0.0, 1.0, 1.0)
         return [Detection(n, nowhere, float("nan")) for _, same in text.spans for n in same]
     kept = scores.max(axis=1) > box_threshold
     for column, (_, same) in enumerate(text.spans):
-        mine = numpy.flatnonzero(kept & (scores[:, column] > text_threshold))
-        mine = mine[numpy.argsort(-scores[mine, column], kind="stable")]
-        for query in mine:
+        rows = numpy.flatnonzero(kept & (scores[:, column] > text_threshold))
+        rows = rows[numpy.argsort(-scores[rows, column], kind="stable")]
+        for query in rows:
             box = clip(tuple(float(v) for v in boxes[query]))  # type: ignore[arg-type]
             if area(box) > 0:
                 score = float(scores[query, column])
-                found += [Detection(number, box, score) for number in same]
-    return found
+                boxes_of_phrases += [Detection(number, box, score) for number in same]
+    return boxes_of_phrases
 
 
 def by_shape(arrays: list[Any]) -> list[list[int]]:
@@ -187,7 +187,7 @@ def run(
     """
     import torch
 
-    found: list[list[Detection]] = [[] for _ in pixels]
+    detected: list[list[Detection]] = [[] for _ in pixels]
     for group in by_shape(pixels):
         jobs = [(index, text) for index in group for text in texts(phrases[index], words)]
         for start in range(0, len(jobs), len(pixels)):  # never more at once than were given
@@ -195,7 +195,7 @@ def run(
             stacked = torch.stack([pixels[index] for index, _ in part])
             logits, boxes = forward(stacked, [text for _, text in part])
             for (index, text), own_logits, own_boxes in zip(part, logits, boxes, strict=True):
-                found[index] += detections(
+                detected[index] += detections(
                     own_logits,
                     from_cxcywh(own_boxes),
                     text,
@@ -203,4 +203,4 @@ def run(
                     text_threshold,
                     pooling,
                 )
-    return found
+    return detected

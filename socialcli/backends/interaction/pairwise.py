@@ -79,8 +79,8 @@ class Pairwise:
         if not len(rows):
             return [pictures.new_zeros(0, len(self.classes)) for _ in pairs]
         verbs = self.network(self.network.prepared(pictures), pairs)
-        found = self.network.class_logits(verbs, rows)
-        return list(torch.split(found, [len(p) for p in pairs]))
+        class_logits = self.network.class_logits(verbs, rows)
+        return list(torch.split(class_logits, [len(p) for p in pairs]))
 
     def labels(
         self, objects: Sequence[str], verbs: Sequence[Sequence[str]]
@@ -142,18 +142,18 @@ class Pairwise:
         return result
 
     def _kept(self, asked: list[dict[str, Any]], scores: torch.Tensor) -> list[Interaction]:
-        found = []
+        kept = []
         for one, row in zip(asked, scores.tolist(), strict=True):
             for which, score in zip(self.classes, row, strict=True):
                 if score * one["sure"] >= self.threshold:
-                    found.append((score * one["sure"], one, which))
-        found.sort(key=lambda f: -f[0])
+                    kept.append((score * one["sure"], one, which))
+        kept.sort(key=lambda f: -f[0])
         return [
             Interaction(
                 id=number + 1, verb=which.verb, object_label=which.object, hoi=which.hoi,
                 score=score, **one["links"],
             )
-            for number, (score, one, which) in enumerate(found)
+            for number, (score, one, which) in enumerate(kept)
         ]  # fmt: skip
 
 
@@ -170,16 +170,16 @@ def candidates(people: People, boxes: Boxes | None) -> list[dict[str, Any]]:
             bodies.append((person.id, None, person.xyxy, 1.0))
     owned = {box for _, box, _, _ in bodies}
     things = [(None, b.id, b.xyxy, _sure(b), b.label) for b in by_id.values() if b.id not in owned]
-    found = []
+    pairs = []
     for subject, subject_box, human, sure in bodies:
         others = [(*other, "person") for other in bodies if other[0] != subject]
         for person_id, box_id, xyxy, also, label in [*things, *others]:
             links = {"subject": subject, "subject_box": subject_box, "object": box_id,
                      "object_person": person_id}  # fmt: skip
-            found.append(
+            pairs.append(
                 {"pair": [*human, *xyxy], "label": label, "sure": sure * also, "links": links}
             )
-    return found
+    return pairs
 
 
 def _sure(box: Box) -> float:

@@ -68,16 +68,16 @@ class MediaPipePose:
         """The box about the visible keypoints of the most prominent person of each picture."""
         result: list[list[tuple[XYXY, float]]] = []
         for image in images:
-            found = self._one(image, (0.0, 0.0, 1.0, 1.0))
-            seen = [p for p in found.points if p[2] > 0] if found else []
-            if found is None or len(seen) < 4:
+            person = self._one(image, (0.0, 0.0, 1.0, 1.0))
+            seen = [p for p in person.points if p[2] > 0] if person else []
+            if person is None or len(seen) < 4:
                 result.append([])
                 continue
             left, right = min(p[0] for p in seen), max(p[0] for p in seen)
             top, bottom = min(p[1] for p in seen), max(p[1] for p in seen)
             margin = 0.1 * max(right - left, bottom - top)  # a head rises above its eyes
             box = geometry.clip((left - margin, top - margin, right + margin, bottom + margin))
-            result.append([(box, sum(found.scores or [0.0]) / len(found.points))])
+            result.append([(box, sum(person.scores or [0.0]) / len(person.points))])
         return result
 
     def _one(self, image: Image, box: XYXY) -> Keypoints | None:
@@ -91,12 +91,12 @@ class MediaPipePose:
         if right - left < 8 or bottom - top < 8:
             return None
         window = numpy.ascontiguousarray(numpy.asarray(image)[top:bottom, left:right])
-        found = self._pose.process(window).pose_landmarks
-        if found is None:
+        landmarks = self._pose.process(window).pose_landmarks
+        if landmarks is None:
             return None
         points = numpy.array(
             [
-                (found.landmark[i].x, found.landmark[i].y, found.landmark[i].visibility)
+                (landmarks.landmark[i].x, landmarks.landmark[i].y, landmarks.landmark[i].visibility)
                 for i in FROM_MEDIAPIPE
             ]
         )

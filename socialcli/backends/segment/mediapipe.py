@@ -59,11 +59,11 @@ class MediaPipeSegmenter:
     def segment(self, images: list[Image], boxes: list[list[XYXY]]) -> list[list[Segment]]:
         import numpy
 
-        found = []
-        for image, mine in zip(images, boxes, strict=True):
+        segments = []
+        for image, own_boxes in zip(images, boxes, strict=True):
             pixels = numpy.asarray(image)
-            found.append([Segment(self._one(pixels, box)) for box in mine])
-        return found
+            segments.append([Segment(self._one(pixels, box)) for box in own_boxes])
+        return segments
 
     def _one(self, pixels: numpy.ndarray, box: XYXY) -> numpy.ndarray:
         import numpy

@@ -75,14 +75,14 @@ class Sam:
         height, width = resized
         corners = torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4)
         corners = (corners * torch.tensor([width, height, width, height])).to(self.device)
-        found: list[Segment] = []
+        segments: list[Segment] = []
         for start in range(0, len(boxes), self.prompts):
             out = self.network(
                 image_embeddings=features,
                 input_boxes=corners[None, start : start + self.prompts],
                 multimask_output=True,
             )
-            found += [
+            segments += [
                 masks.best(
                     logits,
                     scores,
@@ -93,7 +93,7 @@ class Sam:
                 )
                 for logits, scores in zip(out.pred_masks[0], out.iou_scores[0], strict=True)
             ]
-        return found
+        return segments
 
 
 def _processor(side: int) -> Any:

@@ -60,7 +60,7 @@ class SegmentAnything:
         from segment_anything.utils.transforms import ResizeLongestSide
 
         resize = ResizeLongestSide(self.network.image_encoder.img_size)
-        found: list[list[Segment]] = []
+        segments: list[list[Segment]] = []
         with torch.inference_mode():
             small = [
                 torch.as_tensor(resize.apply_image(numpy.asarray(image)).copy()).permute(2, 0, 1)
@@ -73,14 +73,14 @@ class SegmentAnything:
                 corners = torch.tensor(boxes[i], dtype=torch.float32).reshape(-1, 4)
                 corners = (corners * torch.tensor([width, height, width, height])).to(self.device)
                 size = (image.height, image.width)
-                found.append(self._prompted(features[i : i + 1], corners, (height, width), size))
-        return found
+                segments.append(self._prompted(features[i : i + 1], corners, (height, width), size))
+        return segments
 
     def _prompted(
         self, features: Any, corners: Any, resized: tuple[int, int], size: tuple[int, int]
     ) -> list[Segment]:
         side = self.network.image_encoder.img_size
-        found: list[Segment] = []
+        segments: list[Segment] = []
         for part in corners.split(self.prompts):
             sparse, dense = self.network.prompt_encoder(points=None, boxes=part, masks=None)
             logits, scores = self.network.mask_decoder(
@@ -90,11 +90,11 @@ class SegmentAnything:
                 dense_prompt_embeddings=dense,
                 multimask_output=True,
             )
-            found += [
+            segments += [
                 masks.best(own, rated, self.threshold, (side, side), resized, size)
                 for own, rated in zip(logits, scores, strict=True)
             ]
-        return found
+        return segments
 
 
 def build(arch: official_sam.Architecture) -> Any:

@@ -142,10 +142,10 @@ def _place(config: Config) -> Path:
         return Path(config.adapter_model).expanduser()
     from huggingface_hub import try_to_load_from_cache
 
-    found = try_to_load_from_cache(HUB, FILE)
-    if not isinstance(found, str):
+    cached = try_to_load_from_cache(HUB, FILE)
+    if not isinstance(cached, str):
         raise ModelMissing(f"IP-Adapter is not on this machine. Get it with: {GET}")
-    return Path(found)
+    return Path(cached)
 
 
 def read(file: Path) -> dict[str, dict[str, Tensor]]:

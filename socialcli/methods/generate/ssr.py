@@ -183,9 +183,9 @@ def _seen_mask(state: State, reference: Any) -> Tensor | None:
 def _features(state: State, image: Any) -> Tensor:
     """(1, scales * T, C), kept for a while."""
     name = hashlib.sha256(image.tobytes() + repr(image.size).encode()).hexdigest()
-    found = state.features.get(name)
-    if found is None:
-        found = state.features[name] = state.ssr.features([image])
+    kept = state.features.get(name)
+    if kept is None:
+        kept = state.features[name] = state.ssr.features([image])
         while len(state.features) > KEPT:
             state.features.popitem(last=False)
-    return found
+    return kept

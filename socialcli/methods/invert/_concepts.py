@@ -35,9 +35,9 @@ def find(config: Any, index: Index) -> list[Concept]:
         UsageError: no samples, no initial word, or two concepts with one token.
     """
     extras = [_extra(index, number) for number in range(len(index))]
-    found = _named(config, index) if config.concept else _grouped(config, index, extras)
-    given = _initial(config.initial_word, [c.token for c in found])
-    for concept in found:
+    concepts = _named(config, index) if config.concept else _grouped(config, index, extras)
+    given = _initial(config.initial_word, [c.token for c in concepts])
+    for concept in concepts:
         classes = [extras[n].get("class") for n in concept.samples]
         known = next((c for c in classes if isinstance(c, str) and c.strip()), "")
         concept.initial = given.get(concept.token) or given.get("") or known
@@ -46,13 +46,13 @@ def find(config: Any, index: Index) -> list[Concept]:
                 f"{concept.token}: the samples have no class; give an ordinary word near to it: "
                 f"--initial-word '{concept.token}=dog'"
             )
-    tokens = [c.token for c in found]
-    for concept in found:
+    tokens = [c.token for c in concepts]
+    for concept in concepts:
         if tokens.count(concept.token) > 1:
             raise UsageError(f"two concepts are called {concept.token}; use {{name}} in --token")
         if not concept.token.strip() or len(concept.token.split()) > 1:
             raise UsageError(f"--token '{concept.token}': one word without spaces, as <cat>")
-    return found
+    return concepts
 
 
 def _extra(index: Index, number: int) -> dict[str, Any]:
@@ -68,7 +68,7 @@ def _extra(index: Index, number: int) -> dict[str, Any]:
 
 def _named(config: Any, index: Index) -> list[Concept]:
     """``--concept TOKEN=GLOB``."""
-    found: dict[str, Concept] = {}
+    concepts: dict[str, Concept] = {}
     for one in config.concept:
         token, equals, pattern = one.partition("=")
         if not equals or not token or not pattern:
@@ -79,9 +79,9 @@ def _named(config: Any, index: Index) -> list[Concept]:
             raise UsageError(
                 f"--concept {one}: no key matches; the first is '{index.entries[0].key}'"
             )
-        concept = found.setdefault(token, Concept(token.strip("<>"), token))
+        concept = concepts.setdefault(token, Concept(token.strip("<>"), token))
         concept.samples = sorted({*concept.samples, *samples})
-    return list(found.values())
+    return list(concepts.values())
 
 
 def _grouped(config: Any, index: Index, extras: list[dict[str, Any]]) -> list[Concept]:
@@ -99,17 +99,17 @@ def _grouped(config: Any, index: Index, extras: list[dict[str, Any]]) -> list[Co
         names = [e[by] if isinstance(e.get(by), str) else "" for e in extras]
         if not any(names):
             raise UsageError(f"--by {by}: no sample's meta.json has a word there")
-    found: dict[str, Concept] = {}
+    concepts: dict[str, Concept] = {}
     for number, name in enumerate(names):
         if name:
             token = config.token.replace("{name}", file_name(name))
-            found.setdefault(name, Concept(name, token)).samples.append(number)
-    return [found[name] for name in sorted(found)]
+            concepts.setdefault(name, Concept(name, token)).samples.append(number)
+    return [concepts[name] for name in sorted(concepts)]
 
 
 def _initial(given: list[str], tokens: list[str]) -> dict[str, str]:
     """Token -> word; "" for all others."""
-    found = {}
+    words = {}
     for one in given:
         token, equals, word = one.partition("=")
         if not equals:
@@ -118,8 +118,8 @@ def _initial(given: list[str], tokens: list[str]) -> dict[str, str]:
             raise UsageError(f"--initial-word {one}: the concepts are {', '.join(tokens)}")
         if not word.strip():
             raise UsageError(f"--initial-word {one}: expected WORD or TOKEN=WORD")
-        found[token] = word.strip()
-    return found
+        words[token] = word.strip()
+    return words
 
 
 def file_name(text: str) -> str:

@@ -52,13 +52,13 @@ def read(name: str) -> list[str]:
         raise UsageError(
             f"--templates {name}: not object, style or captions, and no readable file ({error})"
         ) from None
-    found = [line.strip() for line in lines if line.strip()]
-    for line in found:
+    templates = [line.strip() for line in lines if line.strip()]
+    for line in templates:
         if "{}" not in line:
             raise UsageError(f"--templates {name}: '{line}' has no {{}} where the word goes")
-    if not found:
+    if not templates:
         raise UsageError(f"--templates {name}: the file is empty")
-    return found
+    return templates
 
 
 def of_sample(sample: Sample, initial: str) -> str:
@@ -78,10 +78,10 @@ def of_sample(sample: Sample, initial: str) -> str:
                 article = re.match(r"(an?|the)\s+", caption[entity.start : entity.end], re.I)
                 start = entity.start + (article.end() if article else 0)
                 return _with_article(caption[:start]) + "{}" + caption[entity.end :]
-    found, count = re.subn(
+    template, count = re.subn(
         rf"(?<!\w){re.escape(initial)}(?!\w)", "{}", caption, count=1, flags=re.IGNORECASE
     )
-    return found if count else ""
+    return template if count else ""
 
 
 def _with_article(before: str) -> str:

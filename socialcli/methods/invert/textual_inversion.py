@@ -135,8 +135,8 @@ class TextualInversionMethod(TrainMethod):
         Raises:
             UsageError: a concept without samples or initial word, or two of one name.
         """
-        found = _concepts.find(config, index)
-        return index.select(sorted({n for concept in found for n in concept.samples}))
+        concepts = _concepts.find(config, index)
+        return index.select(sorted({n for concept in concepts for n in concept.samples}))
 
     def load(self, config: Config, place: Place) -> State:
         """The model with its text encoder's table of words extended.
@@ -260,19 +260,19 @@ class TextualInversionMethod(TrainMethod):
 
         vectors = state.words.new.detach().float().cpu()
         each = vectors.split(state.config.vectors)
-        found = {c.token: v.clone() for c, v in zip(state.concepts, each, strict=True)}
+        vectors_of = {c.token: v.clone() for c, v in zip(state.concepts, each, strict=True)}
         words = json.dumps({c.token: c.initial for c in state.concepts}, ensure_ascii=False)
         header = {**metadata, "initial_words": words}
-        weights.write(folder / "learned_embeds.safetensors", found, header)
+        weights.write(folder / "learned_embeds.safetensors", vectors_of, header)
         for concept in state.concepts:
             name = _concepts.file_name(concept.token)
             other = folder / "a1111" / f"{name}.safetensors"
             other.parent.mkdir(exist_ok=True)
-            weights.write(other, {"emb_params": found[concept.token]}, header)
+            weights.write(other, {"emb_params": vectors_of[concept.token]}, header)
             if len(state.concepts) > 1:
                 alone = folder / "tokens" / f"{name}.safetensors"
                 alone.parent.mkdir(exist_ok=True)
-                weights.write(alone, {concept.token: found[concept.token]}, header)
+                weights.write(alone, {concept.token: vectors_of[concept.token]}, header)
 
 
 def _insert(state: State) -> Inserted:
