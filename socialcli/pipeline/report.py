@@ -83,4 +83,6 @@ class Report:
 
 def one_line(text: str) -> str:
     """Control characters escaped, so that a hostile key cannot write on somebody's terminal."""
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

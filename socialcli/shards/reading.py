@@ -41,7 +41,10 @@ def open_read(location: str) -> Iterator[BinaryIO]:
         if location != "-":
             plain = isinstance(stream, _Replay) and not is_url(location)
             again = _at(raw.fileno()) if plain else stack.enter_context(_Again(location))
-            stream = _Stream(stream, again)
+            packed = not isinstance(stream, _Replay)
+            stream = _Stream(stream, again, packed and is_url(location))
+            if packed and not is_url(location):
+                stream.damage = _damage(location)
         yield cast(BinaryIO, stream)
 
 
@@ -92,10 +95,39 @@ class _Replay:
 
 
 class _Stream:
-    """An archive's bytes in order; ``again(offset, size)`` gives some that have gone by."""
+    """An archive's bytes in order; ``again(offset, size)`` gives some that have gone by.
 
-    def __init__(self, stream: Any, again: Callable[[int, int], bytes]) -> None:
+    ``damage`` says why a compressed archive cannot be trusted; ``unproven`` is one of which that
+    is known at its end only.
+    """
+
+    def __init__(
+        self, stream: Any, again: Callable[[int, int], bytes], unproven: bool = False
+    ) -> None:
         self.read, self.again = stream.read, again
+        self.unproven = unproven
+        self.damage = ""
+
+
+def _damage(location: str) -> str:
+    """Why the checksums of a compressed archive do not hold, "" where they do.
+
+    It is read once for that before any of it is believed: what a changed bit makes of the bytes
+    that follow is most often a whole tar with other pictures in it, and only the checksum at the
+    end tells.
+    """
+    with open(location, "rb", buffering=_BUFFER) as raw:
+        stream = _decompressed(raw, location)
+        try:
+            while stream.read(_BUFFER):
+                pass
+        except Exception as error:  # each compression has exceptions of its own
+            if isinstance(error, OSError) and error.errno is not None:
+                raise
+            if "Not a gzipped file" in str(error):  # behind a stream that is whole
+                return ""
+            return str(error) or type(error).__name__
+    return ""
 
 
 class _Again:

@@ -177,6 +177,11 @@ def _group(
     older: set[int] = set()
     for member in tar.members(stream):
         if isinstance(member, tar.ArchiveEnd):
+            if member.early and getattr(stream, "unproven", False):
+                raise SocialcliError(
+                    f"the compressed stream is corrupt or cut ({member.early}), so that nothing in "
+                    "it can be trusted; fetch it, or write it again"
+                )
             if member.early and whole:
                 raise SocialcliError(
                     f"standard input ended early ({member.early}): the command before has perhaps "
@@ -240,6 +245,19 @@ def _belongs(hint: str, current: Sample) -> bool:
     return hint == tar.CUT_OFF or (split is not None and split[0] == current.key)
 
 
+def _distrusted(
+    items: Iterator[Sample | Damage], damage: str
+) -> Generator[Sample | Damage, None, None]:
+    """What a corrupt compressed archive seems to hold: every sample named, none of them usable."""
+    why = f"its archive's compressed stream is corrupt or cut ({damage}); write it again"
+    for item in items:
+        if isinstance(item, Sample) and item.key:
+            item.problem, item.whole = item.problem or why, False
+            yield item
+        elif isinstance(item, Damage):
+            yield item
+
+
 def read_all(location: str, checksums: list[Checksum] | None = None) -> Iterator[Sample | Damage]:
     """Everything in one shard or join, in order, including damage and loose files (key "").
 
@@ -261,6 +279,9 @@ def read_all(location: str, checksums: list[Checksum] | None = None) -> Iterator
             stack.enter_context(closing(_group(stream, checksum, whole=archive == "-")))
             for archive, stream, checksum in zip(archives, opened, sums, strict=True)
         ]
+        for number, stream in enumerate(opened):
+            if damage := getattr(stream, "damage", ""):
+                streams[number] = stack.enter_context(closing(_distrusted(streams[number], damage)))
         if len(streams) == 1:
             yield from streams[0]
         else:

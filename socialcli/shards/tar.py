@@ -18,8 +18,9 @@ from typing import BinaryIO
 BLOCK = 512
 ZERO = bytes(BLOCK)
 END_OF_ARCHIVE = bytes(2 * BLOCK)
-MAX_MEMBER = 2**31  # bytes of one member; a sample is held in memory
+MAX_MEMBER = 2**29  # bytes of one member; a sample is held in memory
 MAX_EXTENSION = 2**20  # bytes of one pax or long-name header
+MAX_EXTENSIONS = 16  # such headers before one member: tarfile calls itself for each
 LINKED = 2**22  # bytes of earlier members kept for hard links, where a pipe cannot go back
 MAX_PADDING = 2**20  # bytes of zeros that may be an archive without any file
 MAX_LINKED = 2**32  # bytes that the hard links of one archive may stand for
@@ -162,6 +163,48 @@ def _pax(data: bytes) -> dict[str, str]:
     return found
 
 
+# Fields of a header that tarfile reads as numbers, besides the size and the checksum.
+_FIELDS = {
+    "mode": slice(100, 108), "uid": slice(108, 116), "gid": slice(116, 124),
+    "mtime": slice(136, 148), "devmajor": slice(329, 337), "devminor": slice(337, 345),
+}  # fmt: skip
+_USUAL_FIELDS = re.compile(rb"(?:[0-7]{7}[ \0]){3}.{12}[0-7]{11}[ \0]", re.S)
+_NO_DEVICE = (bytes(16), b"0000000\0" * 2)
+_PAX_RECORD = re.compile(rb"(\d{1,10}) ([^=]+)=")
+_PAX_NUMBERS = {
+    b"size": rb"\d{1,18}", b"uid": rb"\d{1,18}", b"gid": rb"\d{1,18}",
+    **dict.fromkeys((b"mtime", b"atime", b"ctime"), rb"-?\d{1,18}(\.\d{0,40})?"),
+}  # fmt: skip
+
+
+def _field_problem(block: bytes) -> str | None:
+    """A number in a header that `tarfile`, and so every reader built on it, stops at."""
+    if _USUAL_FIELDS.match(block, 100) and block[329:345] in _NO_DEVICE:
+        return None
+    for name, place in _FIELDS.items():
+        field = block[place]
+        text = field.partition(b"\0")[0].strip()
+        if field[0] not in (0o200, 0o377) and not re.fullmatch(rb"[0-7]*", text):
+            return f"damaged: its header's {name} is {text[:12]!r}, no octal number"
+    return None
+
+
+def _pax_problem(data: bytes) -> str | None:
+    """What is wrong in the records of a pax header, None where `tarfile` reads them all."""
+    position, end = 0, len(data.rstrip(b"\0"))
+    while position < end:
+        record = _PAX_RECORD.match(data, position)
+        after = position + int(record[1]) if record else 0
+        if record is None or not record.end() < after <= len(data) or data[after - 1] != 10:
+            return f"damaged: byte {position} of its pax header begins no record"
+        value, form = data[record.end() : after - 1], _PAX_NUMBERS.get(record[2])
+        if form is not None and not re.fullmatch(form, value):
+            shown = value[:20].decode("utf-8", "replace")
+            return f"damaged: {record[2].decode()} in its pax header is {shown!r}, out of range"
+        position = after
+    return None
+
+
 def members(stream: BinaryIO) -> Iterator[TarMember | ArchiveEnd]:
     """Every regular file of an archive in order; concatenated archives are read on.
 
@@ -175,6 +218,8 @@ def members(stream: BinaryIO) -> Iterator[TarMember | ArchiveEnd]:
     earlier = _Earlier(stream)
     pax: dict[str, str] = {}
     global_pax: dict[str, str] = {}
+    extensions = 0  # headers before the next member
+    wrong: str | None = None  # in one of them
     seen_member = ended = False  # in this archive; whether one has ended as it should
     while True:
         start = source.offset
@@ -212,6 +257,7 @@ def members(stream: BinaryIO) -> Iterator[TarMember | ArchiveEnd]:
                 long_name or pax.get("path") or _text(block[:100]),
             )
             header, long_name, long_link, pax = b"", None, None, {}
+            extensions, wrong = 0, None
             if skipped[1] is None:
                 cut = seen_member or not ended  # else it lies behind an archive that is whole
                 yield ArchiveEnd("what follows its last whole file is no tar" if cut else "")
@@ -229,7 +275,13 @@ def members(stream: BinaryIO) -> Iterator[TarMember | ArchiveEnd]:
                 continue
             padded = size + -size % BLOCK
             data = source.read(padded)
+            extensions += 1
+            if extensions > MAX_EXTENSIONS:
+                wrong = f"damaged: more than {MAX_EXTENSIONS} headers before one member"
+                continue
             header += block + data
+            if kind in b"xXg":
+                wrong = wrong or _pax_problem(data[:size])
             if kind == b"L":
                 long_name = _text(data[:size])
             elif kind == b"K":
@@ -245,7 +297,9 @@ def members(stream: BinaryIO) -> Iterator[TarMember | ArchiveEnd]:
         if re.fullmatch("[0-9]{1,20}", facts.get("size", "")):
             size = int(facts["size"])
         whole_header = header + block
+        problem = wrong or _field_problem(block)
         header, long_name, long_link, pax = b"", None, None, {}
+        extensions, wrong = 0, None
         if kind == _FOLDER:
             continue
         seen_member = True
@@ -259,8 +313,9 @@ def members(stream: BinaryIO) -> Iterator[TarMember | ArchiveEnd]:
             yield TarMember(name, whole_header, b"", "damaged: its header states no valid size")
             continue
         padded = size + -size % BLOCK
-        problem = None
-        if kind == b"S" or any(k.startswith("GNU.sparse") for k in facts):
+        if problem:
+            pass
+        elif kind == b"S" or any(k.startswith("GNU.sparse") for k in facts):
             problem = "sparse member: write the archive again without --sparse"
         elif kind not in _REGULAR:
             problem = f"unknown tar member type {kind!r}"
