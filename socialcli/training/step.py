@@ -181,8 +181,8 @@ class Stepper:
         more = f" and {len(bad_keys) - NAMED} more" if len(bad_keys) > NAMED else ""
         raise SocialcliError(
             f"step {self.step + 1}: {', '.join(what)} is not a number for "
-            f"{', '.join(bad_keys[:NAMED])}{more}; the weights are as before. Look at these samples, "
-            "or lower --learning-rate"
+            f"{', '.join(bad_keys[:NAMED])}{more}; the weights are as before. Look at these "
+            "samples, or lower --learning-rate"
         )
 
 

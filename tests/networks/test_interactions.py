@@ -207,7 +207,7 @@ def test_pictures_without_pairs_have_no_interactions(finder):
 
 
 def test_wrong_folders_are_named(tmp_path, folder):
-    with pytest.raises(ModelMissing, match=r"python -m socialcli\.zoo interaction"):
+    with pytest.raises(ModelMissing, match=r"python -m socialcli\.miniature\.zoo interaction"):
         backends.load(ModelSpec("interaction", "pairwise", str(tmp_path)))
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "clip"}))
     with pytest.raises(UsageError, match="not an interaction recogniser"):
