@@ -117,7 +117,9 @@ class Run:
             if checkpoint is not None:
                 self._same_models(checkpoint)
                 checkpoints.load(checkpoint, self.stepper.module, self.stepper.optimiser)
-                self.stepper.step = int(checkpoints.read_state(checkpoint)["step"])
+                state = checkpoints.read_state(checkpoint)
+                self.stepper.step = int(state["step"])
+                self.stepper.scale = float(state.get("scale", self.stepper.scale))
                 self.report.info(f"going on from step {self.stepper.step} of {config.steps}")
             with self._signals():
                 if config.profile_steps:
@@ -272,9 +274,13 @@ class Run:
         if self.place.first:
             checkpoints.save(
                 self.checkpoints, self.stepper.step, self.stepper.module, self.stepper.optimiser,
-                {"identity": self.identity, "facts": self.facts}, self.config.keep,
-                self.config.checkpoint_every,
+                self._kept(), self.config.keep, self.config.checkpoint_every,
             )  # fmt: skip
+
+    def _kept(self) -> dict[str, Any]:
+        """What a checkpoint holds besides weights and moments."""
+        scale = {"scale": self.stepper.scale} if self.stepper.scaled else {}
+        return {"identity": self.identity, "facts": self.facts, **scale}
 
     def _save(self, folder: Path) -> None:
         """The method's result; its files get their names once all of them are on disk."""
