@@ -42,7 +42,7 @@ def moved(folder: Path, data: str, dtype: str, **changed) -> torch.Tensor:
     asked = {"steps": 1, "optimiser": "sgd", "beta1": 0.0, "weight_decay": 0.0, "warm_up": 0,
              "schedule": "constant", "checkpoint_every": 1}  # fmt: skip
     weights = []
-    for rate in (1e-12, 1.0):
+    for rate in (1e-12, 1000.0):
         out = folder / f"{dtype}-{rate}"
         train(out, [data], dtype=dtype, learning_rate=rate, **asked, **changed)
         weights.append(load_file(out / "toy.safetensors"))
@@ -55,7 +55,7 @@ def log(folder: Path) -> list[dict]:
 
 @pytest.mark.parametrize("batch", [4, 64, 1024])
 def test_gradients_are_those_of_float32(tmp_path, data, monkeypatch, batch: int) -> None:
-    monkeypatch.setattr(toy_method, "losses", through_a_frozen_network(1e-3))
+    monkeypatch.setattr(toy_method, "losses", through_a_frozen_network(1e-5))
     changed = {"batch_size": batch, "micro_batch": min(batch, 256)}
     true, half = (moved(tmp_path, data, dtype, **changed) for dtype in ("float32", "float16"))
     assert float(torch.nn.functional.cosine_similarity(true, half, dim=0)) > 0.999
