@@ -151,8 +151,17 @@ def public(value: Any) -> Any:
 
 
 def shown(options: dict[str, Any]) -> dict[str, Any]:
-    """Options as results note them: models by name and content, URLs without signatures."""
-    return {name: public(value) for name, value in naming.labels(options).items()}
+    """Options as results note them: models by name and content, URLs without signatures, other
+    places of this machine by their last component."""
+    return {name: _bare(public(value)) for name, value in naming.labels(options).items()}
+
+
+def _bare(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_bare(one) for one in value]
+    if isinstance(value, str) and value.startswith(("/", "~")):
+        return PurePosixPath(value).name or value
+    return value
 
 
 def _held(location: str) -> str:

@@ -135,3 +135,10 @@ def test_the_header_of_saved_weights(tmp_path):
     assert naming.contents({"steps": 3, "pose_model": "a/b", "model": None}) == {
         "steps": 3, "pose_model": "a/b", "model": None,
     }  # fmt: skip
+
+
+def test_other_files_in_the_options_are_named_without_their_folders():
+    from socialcli.pipeline.plan import shown
+
+    options = {"captions": "/home/ann/c.csv", "references": ["/data/r.tar", "s3://b/r.tar"], "n": 3}
+    assert shown(options) == {"captions": "c.csv", "references": ["r.tar", "s3://b/r.tar"], "n": 3}
