@@ -293,6 +293,8 @@ def _method_runner(command: str, module: Any, args: list[str]) -> Callable[..., 
         # New samples have nothing that a sidecar could be joined with.
         without = {*_names(method.config_type), "sidecar"}
         parameters += flags.of(RunOptions, "Running", without=without)
+    else:
+        parameters.append(flags.dry_run())
     return flags.signed(run, parameters)
 
 

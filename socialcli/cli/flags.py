@@ -78,6 +78,16 @@ def output(help: str = OUTPUT) -> inspect.Parameter:
     return parameter("output", Annotated[str, option], inspect.Parameter.empty)
 
 
+DRY_RUN = Annotated[
+    bool, typer.Option("--dry-run", help="Print what would be read and made, and exit.")
+]
+
+
+def dry_run() -> inspect.Parameter:
+    """``--dry-run`` of commands that have none of the running options."""
+    return parameter("dry_run", DRY_RUN, False)
+
+
 def profile() -> inspect.Parameter:
     """``--profile``."""
     text = "Model choices: a name (see `socialcli models`) or a .toml file."

@@ -131,6 +131,25 @@ def score(inputs: list[str], output: str, config: Any, options: Options) -> Scor
     return made
 
 
+def show(inputs: list[str], output: str, config: Any, options: Options) -> None:
+    """The dry run: what would be looked at, with which models, and what would be written."""
+    from socialcli.pipeline import dry_run
+
+    check_bounds(Options, vars(options))
+    needs = {name: metric.needs(config) for name, metric in settings.chosen(config).items()}
+    seen = _seen(needs, config, Path(options.features or Path(output) / "features"), check=False)
+    specs = [spec for feature in seen.features.values() for spec in feature.models(config)]
+    generated = samples.locations(inputs)
+    reference = samples.locations(options.reference) if options.reference else []
+    tars = [place for place in [*generated, *reference] if not Path(place).is_dir()]
+    folders = [place for place in generated if Path(place).is_dir()]
+    files = [f"{output}/{name}" for name in ("score.json", "table.md", "table.tex", "index.html")]
+    distinct = list({repr(spec): spec for spec in specs}.values())
+    dry_run.show("score", tars, files, distinct, vars(config))
+    for folder in folders:
+        print(f"pictures in {folder}")
+
+
 class Targets:
     """What features look for in each picture."""
 
@@ -158,13 +177,14 @@ def _distinct(lost: list[Lost]) -> list[Lost]:
     return list({(one.key, one.location, one.reason): one for one in lost}.values())
 
 
-def _seen(needs: dict[str, Needs], config: Any, root: Path) -> Seen:
+def _seen(needs: dict[str, Needs], config: Any, root: Path, check: bool = True) -> Seen:
     """The features that some metric asks for, with what is known of them."""
     names: set[str] = set()
     for need in needs.values():
         names |= {*need.generated, *need.references, *need.text, *need.everything}
     seen = Seen(root, sorted(names), config)
-    seen.check()
+    if check:
+        seen.check()
     return seen
 
 

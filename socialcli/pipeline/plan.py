@@ -386,6 +386,22 @@ def collected(plan: Plan) -> Stats:
     return total
 
 
+def samples(locations: list[str], limit: int | None = None) -> int | None:
+    """How many samples shards have, for a progress bar; None where it costs too much to know."""
+    total, allowed = 0, SCANNED
+    for location in locations:
+        source = shards.parts(location)[0]
+        stats = load_stats(source) if source != "-" else None
+        if stats is not None:
+            total += stats["counts"]["ok"]
+            continue
+        allowed -= (shards.size(source) or SCANNED) if source != "-" else SCANNED + 1
+        if allowed < 0:
+            return None
+        total += sum(1 for _ in shards.scan(source))
+    return total if limit is None else min(total, limit)
+
+
 SCANNED = 2**31  # bytes of input that are read just to know how many samples will come
 
 

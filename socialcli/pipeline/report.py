@@ -59,6 +59,10 @@ class Report:
             self._said.add(message)
             self.warn(message)
 
+    def line(self, message: str) -> None:
+        """One plain line, whatever was asked to be quiet."""
+        self._line(message)
+
     def finish(self) -> None:
         if self._bar is not None:
             self._bar.close()

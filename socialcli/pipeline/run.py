@@ -7,12 +7,12 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
-from socialcli import backends, registry, shards
+from socialcli import registry, shards
 from socialcli.backends import devices
 from socialcli.config import check_bounds, option
-from socialcli.errors import SocialcliError, UsageError, install
+from socialcli.errors import SocialcliError, UsageError
+from socialcli.pipeline import dry_run, shard
 from socialcli.pipeline import plan as planning
-from socialcli.pipeline import shard
 from socialcli.pipeline.plan import Plan, Stats, Task
 from socialcli.pipeline.report import Report
 
@@ -73,7 +73,7 @@ def carry_out(plan: Plan, options: RunOptions) -> Stats:
     for remark in planning.stage(plan).remarks:
         report.warn(remark)
     if options.dry_run:
-        _print_plan(plan)
+        dry_run.show_plan(plan)
         return Stats()
     return execute(plan, options.engine, _pairs(options.engine_option), report)
 
@@ -187,42 +187,3 @@ def _pairs(options: list[str]) -> dict[str, str]:
             raise UsageError(f"--engine-option {pair}: expected KEY=VALUE")
         found[key] = value
     return found
-
-
-def _print_plan(plan: Plan) -> None:
-    """The dry run: shards, samples, models, and what is done already."""
-    lines = [f"{plan.command}: {len(plan.tasks)} shards"]
-    samples = 0
-    for task in plan.tasks[:20]:
-        state = "finished" if shard.finished(plan, task, read=False) else "to do"
-        known = ""
-        if not plan.numbered and "-" not in shards.parts(task.source):
-            count = sum(1 for _ in shards.scan(task.source))
-            samples += count
-            known = f", {count} samples"
-        lines.append(f"  {shards.public(task.source)} -> {task.target} ({state}{known})")
-    if len(plan.tasks) > 20:
-        lines.append(f"  ... and {len(plan.tasks) - 20} more")
-    if samples:
-        more = " in those shown" if len(plan.tasks) > 20 else ""
-        batch = plan.config.get("batch_size")
-        calls = f", about {-(-samples // batch)} model calls" if batch else ""
-        lines.append(f"samples{more}: {samples}{calls}, {plan.workers} worker(s)")
-    for spec in shard.describe_models(plan):
-        backend = backends.info(spec.role, spec.backend)
-        missing = backends.missing_packages(backend)
-        state = f"needs: {install(backend.extra)}" if missing else _found(spec, backend)
-        lines.append(f"{spec.role}: {backend.name} {spec.model or backend.model} ({state})")
-    for key, value in plan.config.items():
-        shown = planning.public(value)
-        lines.append(f"  --{key.strip('_').replace('_', '-')} {shown}")
-    print("\n".join(lines))
-
-
-def _found(spec: backends.ModelSpec, backend: backends.BackendInfo) -> str:
-    from socialcli.backends import where
-
-    place = where(spec.model or backend.model)
-    if place is None:
-        return f"not found here; get it with: {backend.get}" if backend.get else "comes with it"
-    return f"found at {place}"

@@ -18,6 +18,7 @@ from socialcli.reports.view import View, view
 from socialcli.validation.members import read_members
 
 if TYPE_CHECKING:
+    from socialcli.pipeline.report import Report as Progress
     from socialcli.reports.cards import Cards
 
 MOST_SHEETS = 12  # that the page leads to
@@ -40,7 +41,11 @@ class Looked:
 
 
 def look(
-    locations: list[str], pictures: int, limit: int | None = None, cards: Cards | None = None
+    locations: list[str],
+    pictures: int,
+    limit: int | None = None,
+    cards: Cards | None = None,
+    progress: Progress | None = None,
 ) -> Looked:
     """Count every sample and keep the ``pictures`` whose keys' hashes are smallest.
 
@@ -49,6 +54,7 @@ def look(
 
     Args:
         cards: where every sample is written for the page, and every one that was lost.
+        progress: what is told of each sample that was looked at.
     """
     found = Looked(cards=cards)
     chosen: list[tuple[int, int, View]] = []  # a heap: the largest hash on top, negated
@@ -56,7 +62,9 @@ def look(
         if limit is not None and found.statistics.samples >= limit:
             found.limited = True
             break
-        _one_shard(found, location, chosen, pictures, limit)
+        _one_shard(found, location, chosen, pictures, limit, progress)
+    if progress is not None:
+        progress.finish()
     chosen.sort(key=lambda item: item[1])
     found.views = [made for _, _, made in chosen]
     if cards is not None:
@@ -70,6 +78,7 @@ def _one_shard(
     chosen: list[tuple[int, int, View]],
     pictures: int,
     limit: int | None,
+    progress: Progress | None = None,
 ) -> None:
     from socialcli import shards
 
@@ -84,6 +93,8 @@ def _one_shard(
                 continue
             if not item.key:
                 continue
+            if progress is not None:
+                progress.advance(1)
             if item.filtered is not None:
                 statistics.filtered += 1
                 entry = {"key": item.key, "status": "filtered", "reason": item.filtered}

@@ -31,6 +31,7 @@ from typing import Any
 from socialcli import backends, shards
 from socialcli.errors import UsageError
 from socialcli.pipeline import plan as planning
+from socialcli.pipeline.dry_run import show
 from socialcli.pipeline.report import Report
 from socialcli.randomness import seeded
 from socialcli.training import checkpoints, data, examples, logs, options, pictures, provenance
@@ -50,13 +51,14 @@ def run(
     values: dict[str, Any],
     inputs: list[str],
     output: str,
+    dry_run: bool = False,
 ) -> None:
     """Train, or go on with a training that stopped.
 
     Args:
         command: "train" or "invert". name: of the method. method: the method.
         values: of its Config, with device and dtype resolved (`backends.devices.resolved`).
-        inputs: shards. output: a folder.
+        inputs: shards. output: a folder. dry_run: print what would be done, and do nothing.
 
     Raises:
         UsageError: options, data or a checkpoint that do not fit, before any model is loaded
@@ -66,11 +68,23 @@ def run(
     options.check(config)
     method.check_options(config)
     logs.check(options.logs(config))
-    backends.require(method.models(config))
     if not inputs:
         raise UsageError(f"{command}: which shards?")
     if output == "-" or shards.is_url(output):
         raise UsageError(f"-o {output}: training writes to a local folder")
+    if dry_run:
+        found = checkpoints.latest(Path(output) / "checkpoints")
+        on = f", going on from {found.name}" if found is not None else ""
+        what = f"{output} ({config.steps} steps of {config.batch_size} samples{on})"
+        show(
+            f"{command} --method {name}",
+            shards.expand(inputs),
+            [what],
+            method.models(config),
+            vars(config),
+        )
+        return
+    backends.require(method.models(config))
     phases = method.phases(config, Path(output))
     for phase in phases:
         options.check(phase.config)

@@ -356,7 +356,7 @@ def test_usage_errors(run_cli, make_shards, tmp_path):
         ((folder, "-o", tmp_path / "x", "--workers", "0"), "--workers"),
         ((folder, "-o", tmp_path / "x", "--batch-size", "0"), "--batch-size"),
         ((folder, "-o", tmp_path / "x", "--max-error-rate", "5"), "--max-error-rate"),
-        ((folder, "-o", tmp_path / "x", "--on-error", "explode"), "keep or drop"),
+        ((folder, "-o", tmp_path / "x", "--on-error", "explode"), "There are: keep, drop"),
         ((folder, "-o", tmp_path / "x", "--engine", "abacus"), "abacus"),
         ((folder, "-o", folder), "also an input"),
         ((folder, folder, "-o", tmp_path / "x"), "both be written"),

@@ -8,6 +8,8 @@ from typing import IO, TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from socialcli.cli import flags
+
 if TYPE_CHECKING:
     from socialcli.exporters.coco import Numbers
     from socialcli.shards import ManyFiles, Sample
@@ -51,6 +53,7 @@ def command(
     max_error_rate: Annotated[
         float, typer.Option(min=0, max=1, help="Write nothing if more samples than this fail.")
     ] = 0.05,
+    dry_run: flags.DRY_RUN = False,
 ) -> None:  # fmt: skip
     """The files appear whole or not at all; a sample that cannot be exported is named on stderr."""
     import json
@@ -62,7 +65,9 @@ def command(
     from socialcli import shards
     from socialcli.errors import SampleFailed, SocialcliError, UnknownName, UsageError
     from socialcli.exporters import coco
-    from socialcli.pipeline.report import one_line
+    from socialcli.pipeline import plan as planning
+    from socialcli.pipeline.dry_run import show
+    from socialcli.pipeline.report import Report
 
     if format != "coco":
         raise UnknownName("--format", format, ("coco",))
@@ -75,6 +80,12 @@ def command(
     if categories is not None:
         numbers.categories = coco.known_categories(Path(categories))
     folder = Path(images) if images is not None else None
+    locations = shards.expand(inputs)
+    if dry_run:
+        show("export", locations, [*targets.values(), *([f"{folder}/"] if folder else [])])
+        return
+    report = Report()
+    report.start("export", planning.samples(locations, limit) if report.has_bar else None)
     seen = failed = turned = 0
     files = shards.ManyFiles()
     with ExitStack() as stack:
@@ -82,11 +93,12 @@ def command(
         annotations: dict[str, IO[bytes]] = {
             wanted: stack.enter_context(tempfile.TemporaryFile()) for wanted in targets
         }
-        for location, sample in _samples(inputs, limit):
+        for location, sample in _samples(locations, limit):
             seen += 1
+            report.advance(1)
             if isinstance(sample, shards.Damage):
                 failed += 1
-                print(one_line(f"{shards.public(location)}: {sample.reason}"), file=sys.stderr)
+                report.line(f"{shards.public(location)}: {sample.reason}")
                 continue
             try:
                 converted = coco.convert(sample, numbers)
@@ -94,14 +106,13 @@ def command(
                     _extract(sample, folder, converted.image["file_name"], files)
             except SampleFailed as error:
                 failed += 1
-                print(
-                    one_line(f"{shards.public(location)}: {sample.key}: {error}"), file=sys.stderr
-                )
+                report.line(f"{shards.public(location)}: {sample.key}: {error}")
                 continue
             turned += _is_turned(sample)
             coco.spool(image_entries, [converted.image])
             for wanted, stream in annotations.items():
                 coco.spool(stream, _of(wanted, converted, numbers))
+        report.finish()
         if failed > max_error_rate * seen:
             raise SocialcliError(
                 f"export: {failed} of {seen} samples failed, more than --max-error-rate "
@@ -139,12 +150,12 @@ def _targets(output: str, part: str, name: str) -> dict[str, str]:
     return {wanted: f"{folder}/{wanted}_{name}.json" for wanted in coco.PARTS}
 
 
-def _samples(inputs: list[str], limit: int | None) -> Iterator[tuple[str, Any]]:
+def _samples(locations: list[str], limit: int | None) -> Iterator[tuple[str, Any]]:
     """(location, sample or damage) of every shard in order, as far as the limit goes."""
     from socialcli import shards
 
     count = 0
-    for location in shards.expand(inputs):
+    for location in locations:
         for item in shards.read_all(location):
             if isinstance(item, shards.Damage):
                 yield location, item

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from socialcli.cli import flags
+
 if TYPE_CHECKING:
     from socialcli.reports.gather import Looked
 
@@ -56,6 +58,7 @@ def command(
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The counts as JSON.")] = False,
+    dry_run: flags.DRY_RUN = False,
 ) -> None:
     """The table goes to stdout; with --out the paths written go to stderr, the page's last.
 
@@ -66,18 +69,26 @@ def command(
     from pathlib import Path
 
     from socialcli import shards
-    from socialcli.pipeline.report import one_line
+    from socialcli.pipeline import dry_run as dry
+    from socialcli.pipeline import plan as planning
+    from socialcli.pipeline.report import Report, one_line
     from socialcli.reports import cards, gather
 
     links = [_link(text, out) for text in link or []]
     sections = [_shown(text, out) for text in show or []]
     locations = shards.expand(inputs)
+    if dry_run:
+        files = [] if out is None else [f"{out}/index.html", f"{out}/sheet-*.png"]
+        dry.show("inspect", locations, files)
+        return
+    report = Report()
+    report.start("inspect", planning.samples(locations, limit) if report.has_bar else None)
     if out is None:
-        found = gather.look(locations, 0, limit)
+        found = gather.look(locations, 0, limit, progress=report)
         _print(found, as_json, per_shard)
     else:
         with cards.writing(Path(out), thumbnails) as written:
-            found = gather.look(locations, sample, limit, written)
+            found = gather.look(locations, sample, limit, written, progress=report)
             _print(found, as_json, per_shard)
             heading = title or one_line(", ".join(map(shards.public, inputs)))
             for path in gather.write(found, out, heading, columns, page_size, links, sections):

@@ -20,4 +20,4 @@ def run(method: str, config: dict[str, Any], inputs: list[str], output: str, opt
     from socialcli.training import loop
 
     module = registry.load("methods.invert", method)
-    loop.run("invert", method, module, resolved(config), inputs, output)
+    loop.run("invert", method, module, resolved(config), inputs, output, options.dry_run)

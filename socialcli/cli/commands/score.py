@@ -47,8 +47,12 @@ def run(ctx: typer.Context, **values: Any) -> None:
         raise UsageError("score needs -o FOLDER, where the figures and the page go")
     Config = config_type()
     config = profiles.values(values["profile"], "score", Config, flags.given(ctx, values, Config))
-    made = running.score(inputs, output, Config(**settings.resolved(config)), options)
-    sys.stdout.write(tables.markdown(running.as_json(made)))
+    made = Config(**settings.resolved(config))
+    if values["dry_run"]:
+        running.show(inputs, output, made, options)
+        return
+    score = running.score(inputs, output, made, options)
+    sys.stdout.write(tables.markdown(running.as_json(score)))
 
 
 _output = Annotated[
@@ -70,5 +74,6 @@ command = flags.signed(
         *flags.of(Options, "Scoring"),
         *flags.of(config_type(), "Metrics and models"),
         flags.profile(),
+        flags.dry_run(),
     ],
 )

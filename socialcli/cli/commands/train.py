@@ -21,4 +21,4 @@ def run(method: str, config: dict[str, Any], inputs: list[str], output: str, opt
     from socialcli.training import loop
 
     module = registry.load("methods.train", method)
-    loop.run("train", method, module, resolved(config), inputs, output)
+    loop.run("train", method, module, resolved(config), inputs, output, options.dry_run)
