@@ -142,6 +142,8 @@ def load(kind: str, name: str) -> Any:
     if (kind, name) in _registered:
         return _registered[kind, name]
     entries = available(kind)
+    if name not in entries and name.replace("_", "-") in entries:  # as Python and others spell it
+        name = name.replace("_", "-")
     if name not in entries:
         raise UnknownName(KINDS[kind].unknown, name, entries)
     return _instance(entries[name])

@@ -143,7 +143,10 @@ class ClipEmbedder(Role, Protocol):
         """(N, D) float32 embeddings of length 1."""
 
     def texts(self, texts: list[str]) -> numpy.ndarray:
-        """(N, D) float32 embeddings of length 1."""
+        """(N, D) float32 embeddings of length 1; what is longer than the model reads is cut."""
+
+    def unread(self, text: str) -> str:
+        """The end of a text that `texts` cuts off."""
 
     def pixels(self, pictures: torch.Tensor) -> torch.Tensor:
         """(B, 3, H, W) in [0, 1] -> what the image tower takes; differentiable."""
@@ -171,8 +174,16 @@ class Diffusion(Role, Protocol):
     scheduler: Any  # UniPC with the checkpoint's noise schedule; others by ``from_config``
     picture_size: int  # pixels
 
+    window: int  # tokens of a text that are read at once
+
     def prompts(self, texts: list[str]) -> torch.Tensor:
-        """(N, L, D) text states, as the UNet reads them."""
+        """(N, L, D) text states, as the UNet reads them; what is longer is cut."""
+
+    def unread(self, text: str) -> str:
+        """The end of a text that `prompts` cuts off."""
+
+    def windows(self, text: str) -> torch.Tensor:
+        """(K * L, D) text states of the whole text, a window behind the other."""
 
     def encode(self, pixels: torch.Tensor) -> torch.Tensor:
         """(B, 3, H, W) in [-1, 1] -> scaled latents (B, C, h, w)."""

@@ -151,6 +151,7 @@ class LazyGroup(TyperGroup):
         return TyperCommand(cmd_name, help=line, short_help=line, callback=lambda: None)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        args = flags.dashed(args)
         entry = self.files().get(args[0]) if args else None
         if entry is None:
             if args and not args[0].startswith("-") and not ctx.resilient_parsing:

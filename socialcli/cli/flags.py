@@ -20,6 +20,18 @@ SHARDS = (
 OUTPUT = "A folder, a pattern (out/%06d.tar, out/{name}.tar), a URL prefix, or - for stdout."
 
 
+def dashed(args: list[str]) -> list[str]:
+    """A command line with dashes in the names of commands and flags: other tools have underscores
+    there (``--batch_size 4``), and such lines are pasted."""
+    found = [word.replace("_", "-") for word in args[:1]]
+    for number, word in enumerate(args[1:], 1):
+        if word == "--":
+            return found + args[number:]
+        name, equals, value = word.partition("=")
+        found.append(name.replace("_", "-") + equals + value if name.startswith("--") else word)
+    return found
+
+
 def parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:
     return inspect.Parameter(
         name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation

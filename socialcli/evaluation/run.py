@@ -123,6 +123,12 @@ def score(inputs: list[str], output: str, config: Any, options: Options) -> Scor
         lost=_distinct([*lost, *unread, *unjoined, *unseen]), options=options,
     )  # fmt: skip
     _measure(made, report)
+    cut = sum(cut_off(case) != "" for case in cases)
+    if cut:
+        made.notes.append(
+            f"{cut:,} of {len(cases):,} prompts are longer than CLIP reads: clip-t compares with "
+            "their beginning (samples.jsonl has what is left out, under unread)"
+        )
     from socialcli.evaluation import writing
 
     for path in writing.write(made, Path(output)):
@@ -291,6 +297,11 @@ def _measure(made: Score, report: Report) -> None:
 def at_most(resamples: int, metric: Metric) -> int:
     """As many resamples as were asked for, or as the metric can afford."""
     return resamples if metric.RESAMPLES is None else min(resamples, metric.RESAMPLES)
+
+
+def cut_off(case: Case) -> str:
+    """The end of the prompt that CLIP's length cut off, "" where there is none."""
+    return str(case.text.get("clip-text", {}).get("unread", ""))
 
 
 def _count(metric: Metric, rows: dict[str, numpy.ndarray], own: numpy.ndarray | None) -> int:

@@ -96,5 +96,6 @@ def _samples(made: Score) -> Iterator[dict[str, Any]]:
             "prompt": joined.generated.prompt,
             "seed": info["seed"] if isinstance(info.get("seed"), int) else None,
             "method": str(info.get("method", "")),
+            **({"unread": rest} if (rest := run.cut_off(made.cases[number])) else {}),
             **own,
         }

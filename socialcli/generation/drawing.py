@@ -31,28 +31,52 @@ class Studio:
         diffusion: a `roles.Diffusion`.
         scheduler: class name of the scheduler that is used.
         models: role -> what the record says of models besides it.
+        long_prompts: what becomes of texts longer than the encoder reads, see `options.LONG`.
+        unread: ends of the texts asked for that were cut off, since somebody emptied it.
     """
 
     diffusion: Any
     scheduler: str = ""
+    long_prompts: str = "cut"
     models: dict[str, Model] = field(default_factory=dict)
-    _texts: OrderedDict[str, Tensor] = field(default_factory=OrderedDict, repr=False)
+    unread: list[str] = field(default_factory=list)
+    _texts: OrderedDict[tuple[str, bool], tuple[Tensor, str]] = field(
+        default_factory=OrderedDict, repr=False
+    )
 
-    def text(self, text: str) -> Tensor:
+    def text(self, text: str, whole: bool = False) -> Tensor:
         """(L, D) hidden states of a text. Each is made by itself, so that it is the same whatever
-        stands beside it, and kept for a while."""
+        stands beside it, and kept for a while. ``whole``: (K * L, D) of all its windows; else what
+        is too long is cut, and goes to `unread`."""
         import torch
 
-        states = self._texts.get(text)
-        if states is None:
+        kept = self._texts.get((text, whole))
+        if kept is None:
+            model = self.diffusion
             with torch.inference_mode():
-                states = self.diffusion.prompts([text])[0]
-            self._texts[text] = states
+                states = model.windows(text) if whole else model.prompts([text])[0]
+            kept = self._texts[text, whole] = states, "" if whole else model.unread(text)
             while len(self._texts) > KEPT:
                 self._texts.popitem(last=False)
         else:
-            self._texts.move_to_end(text)
+            self._texts.move_to_end((text, whole))
+        states, rest = kept
+        if rest:
+            self.unread.append(rest)
         return states
+
+    def texts(self, negative: str, prompt: str) -> tuple[Tensor, Tensor]:
+        """Text states of a negative prompt and a prompt, of one length: where they are read whole,
+        the shorter goes on with those of the empty text, as other tools do it."""
+        import torch
+
+        whole = self.long_prompts == "chunks"
+        states = [self.text(negative, whole), self.text(prompt, whole)]
+        longest = max(map(len, states))
+        if min(map(len, states)) < longest:
+            empty = self.text("")
+            states = [torch.cat([s, *[empty] * ((longest - len(s)) // len(empty))]) for s in states]
+        return states[0], states[1]
 
 
 def spec(config: Any) -> ModelSpec:
@@ -75,8 +99,8 @@ def studio(config: Any) -> Studio:
     """
     import torch
 
-    new_studio = Studio(backends.load(spec(config)))
-    for network in (new_studio.diffusion.unet, new_studio.diffusion.vae):
+    made = Studio(backends.load(spec(config)), long_prompts=config.long_prompts)
+    for network in (made.diffusion.unet, made.diffusion.vae):
         network.to(memory_format=torch.channels_last)  # an eighth faster on CPUs
     new_studio.scheduler = type(
         sampling.scheduler(config.scheduler, new_studio.diffusion.scheduler)

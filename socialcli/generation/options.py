@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from socialcli.config import ModelOptions, check_bounds, option
 from socialcli.errors import UsageError
 
+LONG = ("cut", "chunks")
 FORMATS = ("shards", "files")
 MATCHES = ("own", "key", "identity")
 QUERIES = ("nouns", "phrases", "caption")
@@ -36,6 +37,10 @@ class GenerateOptions(ModelOptions):
         0, "Of shards: which caption is the prompt; 0 first, 1... the others.", at_least=0
     )
     negative: str = option("", "What guidance leads away from.")
+    long_prompts: str = option(
+        "cut", "Prompts longer than the text encoder reads (CLIP: 75 tokens): cut, with a warning, "
+        "or chunks, which encodes them so many tokens at a time.", choices=LONG,
+    )  # fmt: skip
     per_prompt: int = option(1, "Pictures of each prompt.", at_least=1)
     steps: int = option(30, "Denoising steps.", at_least=1)
     guidance: float = option(5.0, "Scale of classifier-free guidance; 1: none.", at_least=1)

@@ -19,7 +19,7 @@ from socialcli.generation import options as generating
 from socialcli.generation.folder import FolderWriter
 from socialcli.generation.method import GenerateMethod
 from socialcli.generation.requests import Request
-from socialcli.pipeline.stage import Item, Stage
+from socialcli.pipeline.stage import Item, Noted, Stage
 from socialcli.shards import Damage, Sample
 from socialcli.vision import provenance
 
@@ -175,24 +175,36 @@ class GenerateStage(Stage, base=True):
         """Pictures of requests with equally many references of equal weights together."""
         results: dict[int, dict[str, bytes] | Exception] = {}
         alike: dict[Any, list[tuple[int, Any]]] = defaultdict(list)
+        unread: dict[int, list[str]] = {}
         for number, item in enumerate(items):
+            loaded.unread.clear()
             try:
                 embedded = self.method.embed(config, loaded, item.work)
             except SampleFailed as error:
                 results[number] = error
                 continue
+            unread[number] = list(dict.fromkeys(loaded.unread))
             weights = tuple(reference.scale for reference in item.work.references)
-            alike[weights].append((number, embedded))
+            alike[weights, len(embedded[1])].append((number, embedded))
         size = drawing.part(config, loaded)
         for group in alike.values():
             for start in range(0, len(group), size):
                 part = group[start : start + size]
-                drawn = self._draw(config, loaded, items, part, size)
+                drawn = self._draw(config, loaded, items, part, size, unread)
                 results.update(zip((number for number, _ in part), drawn, strict=True))
+        for number, rest in unread.items():
+            if rest and isinstance(members := results[number], dict):
+                results[number] = Noted(members, {"prompts_cut": _cut_off(loaded)})
         return [results[number] for number in range(len(items))]
 
     def _draw(
-        self, config: Any, loaded: Any, items: list[Item], part: list[Any], size: int
+        self,
+        config: Any,
+        loaded: Any,
+        items: list[Item],
+        part: list[Any],
+        size: int,
+        unread: dict[int, list[str]],
     ) -> list[dict[str, bytes] | Exception]:
         """One batch of ``size``: what is missing of it is the last picture again."""
         full = part + [part[-1]] * (size - len(part))
@@ -200,12 +212,12 @@ class GenerateStage(Stage, base=True):
         conditioning = self.method.condition(config, loaded, [embedded for _, embedded in full])
         images = drawing.draw(config, loaded, conditioning, seeds)[: len(part)]
         return [
-            self._members(config, loaded, items[number], image)
+            self._members(config, loaded, items[number], image, unread[number])
             for (number, _), image in zip(part, images, strict=True)
         ]
 
     def _members(
-        self, config: Any, loaded: Any, item: Item, image: Any
+        self, config: Any, loaded: Any, item: Item, image: Any, unread: list[str]
     ) -> dict[str, bytes] | Exception:
         request: Request = item.work.request
         plain = request.plain_prompt
@@ -224,6 +236,8 @@ class GenerateStage(Stage, base=True):
             steps=config.steps,
             guidance=config.guidance,
             size=image.size,
+            unread=unread or None,
+            long_prompts=None if config.long_prompts == "cut" else config.long_prompts,
             source_key=request.source_key,
             references=[
                 records.Shown(r.key, r.query, default if r.scale is None else r.scale)
@@ -257,6 +271,13 @@ class GenerateStage(Stage, base=True):
 def of(method: GenerateMethod) -> GenerateStage:
     """The one stage of a method."""
     return GenerateStage(method)
+
+
+def _cut_off(loaded: Any) -> str:
+    return (
+        f"prompts of more than {loaded.diffusion.window} tokens are cut: the text encoder reads no "
+        "more (what is lost is in generated.json, under unread); --long-prompts chunks reads all"
+    )
 
 
 def _seed(item: Item) -> int:

@@ -146,6 +146,11 @@ def execute(plan: Plan, engine: str, engine_options: dict[str, str], report: Rep
             f"{plan.command}: {counts['total']} samples: {counts['ok']} ok, {counts['filtered']} "
             f"filtered, {counts['failed']} failed"
             + (f", {counts['damaged']} damaged places" if counts["damaged"] else "")
+            + "".join(
+                f", {n} {what.replace('_', ' ')}"
+                for what, n in counts.items()
+                if what not in Stats().counts
+            )
             + (hint if bad else ""),
             counts=counts,
         )

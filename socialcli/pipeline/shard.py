@@ -152,6 +152,9 @@ def make(plan: Plan, task: Task, loaded: Any, report: Report) -> Callable[[], St
                     report.warn(f"{where}: {problem['key'] or '(no key)'}: {problem['reason']}")
             if isinstance(outcome, Outcome) and outcome.sample.key:
                 report.advance(1)
+                for what, line in getattr(outcome.result, "notes", {}).items():
+                    counts[what] = counts.get(what, 0) + 1
+                    report.warn_once(line)
                 if known and (warning := domain.stranger(outcome.sample, known)):
                     report.warn_once(warning)
                     known = {}

@@ -24,6 +24,17 @@ class Item:
     work: Any  # what `Stage.prepare` returned
 
 
+class Noted(dict[str, bytes]):
+    """New members of a sample of which the user should hear something.
+
+    ``notes`` maps what is counted ("prompts_cut") to the line that is said when it first happens.
+    """
+
+    def __init__(self, members: dict[str, bytes], notes: dict[str, str]) -> None:
+        super().__init__(members)
+        self.notes = notes
+
+
 class Stage(Part, base=True):
     """A stage reads samples and adds members to them.
 

@@ -319,7 +319,9 @@ class Generated:
     """``KEY.generated.json``: all that a picture was made with.
 
     ``plain_prompt`` is the prompt in ordinary words where ``prompt`` has pseudo-words;
-    ``models`` maps a role (ssr, embedding, ...) to what was used besides ``model``.
+    ``models`` maps a role (ssr, embedding, ...) to what was used besides ``model``; ``unread``
+    holds the ends of prompt, negative and queries that the text encoder's length cut off, and
+    ``long_prompts`` how they were read instead.
     """
 
     prompt: limits.SomeText
@@ -335,6 +337,8 @@ class Generated:
     references: Annotated[list[Shown], limits.ITEMS] = field(default_factory=list)
     plain_prompt: limits.Text | None = None
     models: dict[str, Model] = field(default_factory=dict)
+    unread: Annotated[list[limits.Text], limits.ITEMS] | None = None
+    long_prompts: limits.Name | None = None
 
 
 # Member suffix -> record type; the one list of what this schema version knows.

@@ -53,6 +53,14 @@ class Clip:
         """(N, D) float32, each row of length 1; what is longer than the model reads is cut."""
         return self._embed(texts, self._texts)
 
+    def unread(self, text: str) -> str:
+        """The end of a text that `texts` cuts off, "" where it reads all of it."""
+        found = self.tokenizer(
+            text, add_special_tokens=False, return_offsets_mapping=True, verbose=False
+        )
+        last = self.length - 2  # between the two marks
+        return text[found.offset_mapping[last][0] :] if len(found.input_ids) > last else ""
+
     def pixels(self, pictures: torch.Tensor) -> torch.Tensor:
         """The checkpoint's own preprocessing as a differentiable function.
 

@@ -134,6 +134,42 @@ class StableDiffusion:
             raise UsageError(f"{width}x{height} pixels: this model draws multiples of {whole}")
         return self.unet.config.in_channels, height // self.factor, width // self.factor
 
+    @property
+    def window(self) -> int:
+        """Tokens of a text that the encoder reads at once: 75 of CLIP, between its two marks."""
+        return self.tokenizer.model_max_length - 2
+
+    def unread(self, text: str) -> str:
+        """The end of a text that `prompts` cuts off, "" where it reads all of it."""
+        found = self._tokens(text)
+        if len(found.input_ids) <= self.window:
+            return ""
+        return text[found.offset_mapping[self.window][0] :]
+
+    def windows(self, text: str) -> torch.Tensor:
+        """(K * L, D): the text encoder's states of the whole text, `window` tokens at a time, one
+        window's behind the other's. Of a text that fits they are those of `prompts`."""
+        import torch
+
+        ids = self._tokens(text).input_ids
+        parts = [ids[n : n + self.window] for n in range(0, len(ids), self.window)] or [[]]
+        first, last = self.tokenizer.bos_token_id, self.tokenizer.eos_token_id
+        padded = self.tokenizer.pad(
+            {"input_ids": [[first, *part, last] for part in parts]},
+            padding="max_length",
+            max_length=self.tokenizer.model_max_length,
+            return_tensors="pt",
+        )["input_ids"]
+        # Each by itself, as `prompts` is asked for single texts: the same to the last bit.
+        rows = [self.text_encoder(row[None].to(self.device)).last_hidden_state for row in padded]
+        return torch.cat(rows, dim=1)[0]
+
+    def _tokens(self, text: str) -> Any:
+        """A text's tokens without marks, all of them, and where each lies in the text."""
+        return self.tokenizer(
+            text, add_special_tokens=False, return_offsets_mapping=True, verbose=False
+        )
+
     def prompts(self, texts: list[str]) -> torch.Tensor:
         """(N, L, D): the text encoder's last hidden state; longer texts are cut, shorter padded."""
         ids = self.tokenizer(

@@ -112,7 +112,7 @@ class IpAdapterMethod(GenerateMethod):
                 "ip-adapter weighs all references of a picture alike: give one scale"
             )
         shown = torch.stack([seen(state, reference.image) for reference in request.references])
-        texts = state.studio.text(request.negative), state.studio.text(request.prompt)
+        texts = state.studio.texts(request.negative, request.prompt)
         return *texts, shown, scales.pop()
 
     def condition(self, config: Config, state: State, embedded: list[Any]) -> Conditioning:

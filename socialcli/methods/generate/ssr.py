@@ -143,7 +143,7 @@ class SsrMethod(GenerateMethod):
                     without = encode(state.unseen, state.unsaid, masks, weight)[0]
                 subjects.append((without, encode(seen, query, masks, weight)[0]))
         scales = [self.SCALE if r.scale is None else r.scale for r in request.references]
-        texts = state.studio.text(request.negative), state.studio.text(request.prompt)
+        texts = state.studio.texts(request.negative, request.prompt)
         return *texts, subjects, scales
 
     def condition(self, config: Config, state: State, embedded: list[Any]) -> Conditioning:

@@ -37,7 +37,7 @@ class TextMethod(GenerateMethod):
 
     def embed(self, config: Config, studio: Studio, request: Any) -> Any:
         """(text states of the negative prompt, of the prompt), each (L, D)."""
-        return studio.text(request.negative), studio.text(request.prompt)
+        return studio.texts(request.negative, request.prompt)
 
     def condition(self, config: Config, studio: Studio, embedded: list[Any]) -> Conditioning:
         """Cross-attention to the text states."""

@@ -144,7 +144,7 @@ class TextualInversionMethod(GenerateMethod):
                 f"the prompt has none of {', '.join(state.words)}: write it where its subject "
                 "stands"
             )
-        return state.studio.text(texts[0]), state.studio.text(texts[1])
+        return state.studio.texts(*texts)
 
     def condition(self, config: Config, state: State, embedded: list[Any]) -> Conditioning:
         """Cross-attention to the text states."""

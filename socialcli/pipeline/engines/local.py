@@ -89,6 +89,9 @@ class _Relay(Report):
     def warn(self, message: str, **facts: Any) -> None:
         self.send("warn", message)
 
+    def warn_once(self, message: str) -> None:
+        self.send("warn_once", message)  # once of all workers
+
 
 def _worker(number: int, plan: Plan, connection: Connection) -> None:
     """Body of a worker process: load the models once, then do tasks until told to stop."""

@@ -200,6 +200,11 @@ class _Relay(Report):
     def warn(self, message: str, **facts: Any) -> None:
         self._add("warn", message)
 
+    def warn_once(self, message: str) -> None:
+        if message not in self._said:
+            self._said.add(message)
+            self._add("warn_once", message)
+
 
 class Hand:
     """An actor with one copy of the models. Every method returns ("error", line, exit code) or

@@ -1,0 +1,124 @@
+"""The end of a long prompt was cut off without a word, in `generate` and in `score`.
+
+Stable Diffusion's text encoder reads 75 tokens between its two marks; what came after had no part
+in the picture, and CLIP-T compared with the beginning alone.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from conftest import members
+
+import socialcli
+from socialcli import backends
+from socialcli.backends import ModelSpec
+from socialcli.evaluation.features import Look
+from socialcli.evaluation.features.clip_text import ClipText
+from socialcli.generation.drawing import Studio
+
+WEIGHTS = Path(socialcli.__file__).parent / "miniature/weights"
+SHORT = "a man holds a dog"
+LONG = "a man holds a dog, " + "next to a big old tree with green leaves, " * 9 + "and a purple cat"
+
+
+@pytest.fixture(scope="module")
+def diffusion():
+    return backends.load(
+        ModelSpec("diffusion", "stable-diffusion", str(WEIGHTS / "diffusion"), device="cpu")
+    )
+
+
+def test_windows_are_the_states_of_each_part(diffusion):
+    """Against transformers' own encoder, fed with ids that were put together by hand."""
+    import torch
+
+    tokenizer, encoder = diffusion.tokenizer, diffusion.text_encoder
+    ids = tokenizer(LONG, add_special_tokens=False).input_ids
+    length = tokenizer.model_max_length
+    expected = []
+    for start in range(0, len(ids), length - 2):
+        row = [tokenizer.bos_token_id, *ids[start : start + length - 2], tokenizer.eos_token_id]
+        row += [tokenizer.pad_token_id] * (length - len(row))
+        with torch.inference_mode():
+            expected.append(encoder(torch.tensor([row])).last_hidden_state[0])
+    assert len(expected) > 2
+    with torch.inference_mode():
+        assert torch.equal(diffusion.windows(LONG), torch.cat(expected))
+        assert torch.equal(diffusion.windows(SHORT), diffusion.prompts([SHORT])[0])
+        assert torch.equal(diffusion.windows(""), diffusion.prompts([""])[0])
+        assert torch.equal(diffusion.windows(LONG)[:length], diffusion.prompts([LONG])[0])
+
+
+def test_what_is_not_read_is_the_end_of_the_text(diffusion):
+    rest = diffusion.unread(LONG)
+    assert rest and LONG.endswith(rest)
+    ids = diffusion.tokenizer(LONG.removesuffix(rest), add_special_tokens=False).input_ids
+    assert len(ids) == diffusion.window
+    assert diffusion.unread(SHORT) == diffusion.unread("") == ""
+
+
+def test_negative_and_prompt_have_one_length(diffusion):
+    import torch
+
+    studio = Studio(diffusion, long_prompts="chunks")
+    negative, prompt = studio.texts("blurry", LONG)
+    assert negative.shape == prompt.shape and studio.unread == []
+    length = diffusion.tokenizer.model_max_length
+    assert torch.equal(negative[:length], studio.text("blurry"))
+    assert torch.equal(negative[length : 2 * length], studio.text(""))
+    cut = Studio(diffusion)
+    negative, prompt = cut.texts("", LONG)
+    assert len(negative) == len(prompt) == length and cut.unread == [diffusion.unread(LONG)]
+    cut.texts("", LONG)  # from what is kept: said again all the same
+    assert len(cut.unread) == 2
+
+
+def test_generate_says_it_once_counts_it_and_records_it(tmp_path, run_cli):
+    rows = [{"key": f"k{n}", "prompt": LONG if n else SHORT, "seed": 1} for n in range(3)]
+    rows.append({"key": "n", "prompt": SHORT, "negative": LONG, "seed": 1})
+    (tmp_path / "p.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    command = ("generate", tmp_path / "p.jsonl", "--profile", "mini", "--steps", 1)
+    said = run_cli(*command, "-o", tmp_path / "cut").stderr.decode()
+    assert said.count("tokens are cut") == 1 and "--long-prompts chunks" in said
+    assert "3 prompts cut" in said
+    stats = json.loads((tmp_path / "cut/000000.stats.json").read_text())
+    assert stats["counts"]["prompts_cut"] == 3 and stats["counts"]["ok"] == 4
+    found = {k: json.loads(m["generated.json"]) for k, m in members(tmp_path / "cut").items()}
+    assert "unread" not in found["k0"] and "long_prompts" not in found["k0"]
+    for key in ("k1", "k2", "n"):
+        (rest,) = found[key]["unread"]
+        assert LONG.endswith(rest)
+    said = run_cli(*command, "-o", tmp_path / "all", "--long-prompts", "chunks").stderr.decode()
+    assert "cut" not in said
+    whole = members(tmp_path / "all")
+    assert json.loads(whole["k1"]["generated.json"])["long_prompts"] == "chunks"
+    assert pixels(whole["k1"]) != pixels(members(tmp_path / "cut")["k1"])
+    # A text that fits gives the same picture, whatever stands beside it.
+    assert pixels(whole["k0"]) == pixels(members(tmp_path / "cut")["k0"])
+    assert pixels(whole["k1"]) == pixels(whole["k2"])
+    run_cli("validate", tmp_path / "cut", tmp_path / "all")
+    said = run_cli("score", tmp_path / "cut", "-o", tmp_path / "s", "--profile", "mini", "--metrics",
+                   "clip-t", "--resamples", 0).stderr.decode()  # fmt: skip
+    assert said.count("2 of 4 prompts are longer than CLIP reads") == 1
+    lines = [json.loads(line) for line in (tmp_path / "s/samples.jsonl").read_text().splitlines()]
+    assert [line["key"] for line in lines if "unread" in line] == ["k1", "k2"]
+    run_cli(*command, "-o", tmp_path / "x", "--long-prompts", "all", code=2)
+
+
+def pixels(sample: dict[str, bytes]) -> bytes:
+    import io
+
+    from PIL import Image
+
+    return Image.open(io.BytesIO(sample["png"])).tobytes()
+
+
+def test_score_says_what_clip_did_not_read():
+    clip = backends.load(ModelSpec("clip", "clip", str(WEIGHTS / "clip"), device="cpu"))
+    short, long = ClipText().run(None, [clip], [Look(text=SHORT), Look(text=LONG)])
+    assert "unread" not in short and LONG.endswith(long["unread"])
+    read = LONG.removesuffix(long["unread"])
+    assert len(clip.tokenizer(read).input_ids) == clip.length
