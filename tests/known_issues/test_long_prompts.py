@@ -100,8 +100,8 @@ def test_generate_says_it_once_counts_it_and_records_it(tmp_path, run_cli):
     assert pixels(whole["k0"]) == pixels(members(tmp_path / "cut")["k0"])
     assert pixels(whole["k1"]) == pixels(whole["k2"])
     run_cli("validate", tmp_path / "cut", tmp_path / "all")
-    said = run_cli("score", tmp_path / "cut", "-o", tmp_path / "s", "--profile", "mini", "--metrics",
-                   "clip-t", "--resamples", 0).stderr.decode()  # fmt: skip
+    scored = ("score", tmp_path / "cut", "-o", tmp_path / "s", "--profile", "mini")
+    said = run_cli(*scored, "--metrics", "clip-t", "--resamples", 0).stderr.decode()
     assert said.count("2 of 4 prompts are longer than CLIP reads") == 1
     lines = [json.loads(line) for line in (tmp_path / "s/samples.jsonl").read_text().splitlines()]
     assert [line["key"] for line in lines if "unread" in line] == ["k1", "k2"]
