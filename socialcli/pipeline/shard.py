@@ -16,6 +16,7 @@ from socialcli.pipeline import plan as planning
 from socialcli.pipeline.batches import Outcome, Result, outcomes
 from socialcli.pipeline.plan import Plan, Stats, Task
 from socialcli.pipeline.report import Report, one_line
+from socialcli.pipeline.stage import Noted
 
 
 def finished(plan: Plan, task: Task, read: bool = True) -> Stats | None:
@@ -128,6 +129,9 @@ def make(plan: Plan, task: Task, loaded: Any, report: Report) -> Callable[[], St
     samples = _samples(plan, task, checksums)
     where = one_line(task.target if plan.numbered else shards.public(task.source))
     counts = Stats().counts
+    if earlier:  # what is counted besides is true of the samples that are taken over
+        known_counts = earlier.stats["counts"].items()
+        counts |= {what: number for what, number in known_counts if what not in counts}
     problems: list[dict[str, Any]] = []
     known = domain.limited(describe_models(plan)) if stage.DOMAIN else {}
     with contextlib.ExitStack() as stack:
@@ -152,7 +156,8 @@ def make(plan: Plan, task: Task, loaded: Any, report: Report) -> Callable[[], St
                     report.warn(f"{where}: {problem['key'] or '(no key)'}: {problem['reason']}")
             if isinstance(outcome, Outcome) and outcome.sample.key:
                 report.advance(1)
-                for what, line in getattr(outcome.result, "notes", {}).items():
+                noted = outcome.result.notes if isinstance(outcome.result, Noted) else {}
+                for what, line in noted.items():
                     counts[what] = counts.get(what, 0) + 1
                     report.warn_once(line)
                 if known and (warning := domain.stranger(outcome.sample, known)):
