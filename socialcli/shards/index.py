@@ -16,7 +16,7 @@ from pathlib import Path
 
 from socialcli.shards import keys, locations, tar, urls
 from socialcli.shards import sample as grouping
-from socialcli.shards.sample import STATUS, Sample, _merge, read, write
+from socialcli.shards.sample import STATUS, Damage, Sample, _merge, read_all, write
 
 WRITERS = grouping._WRITER  # member -> the subcommand that writes it
 Span = tuple[int, int]  # offset and length of a member's data in its archive, bytes
@@ -165,8 +165,14 @@ def _copied(place: str, cache: Path, unusable: dict[str, str], say: Callable[[st
     bad: dict[str, str] = {}
 
     def usable() -> Iterable[tuple[str, dict[str, bytes]]]:
-        for sample in read(place):
-            if sample.problem or not sample.whole:
+        for sample in read_all(place):
+            if isinstance(sample, Damage):
+                bad[f"({len(bad) + 1}. damaged place of {urls.public(place)})"] = sample.reason
+            elif not sample.key:
+                continue
+            elif sample.filtered is not None:
+                bad[sample.key] = sample.filtered
+            elif sample.problem or not sample.whole:
                 bad[sample.key] = sample.problem or "its bytes are not all there"
             else:
                 yield sample.key, {s: d for s, d in sample.members.items() if s != STATUS}

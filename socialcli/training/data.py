@@ -39,6 +39,9 @@ def usable(
     if not len(index):
         why = next(iter(index.unusable.values()), "there are none")
         raise UsageError(f"{_named(places)}: no sample to train on ({why})")
+    if index.unusable:
+        key, why = next(iter(index.unusable.items()))
+        report.warn(f"{len(index.unusable):,} samples are left out; the first is {key}: {why}")
     index = _complete(method, index, _named(places), report)
     index = method.select(config, index)
     _one_passes(method, config, index, _named(places))

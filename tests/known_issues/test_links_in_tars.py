@@ -92,6 +92,9 @@ def test_training_reads_what_a_hard_link_stands_for(tmp_path):
     by_key = {entry.key: n for n, entry in enumerate(found.entries)}
     assert found.read(by_key["hard"]).members["jpg"] == picture(1)
     assert set(found.unusable) == set(LINKS)
+    (tmp_path / "empty.tar").write_bytes(b"")
+    found = index.build([str(tmp_path / "empty.tar")], tmp_path / "cache")
+    assert list(found.unusable.values()) == ["empty: 0 bytes, no archive"]
 
 
 def test_links_cannot_multiply_bytes_without_end(monkeypatch):
