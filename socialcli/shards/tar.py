@@ -31,7 +31,7 @@ CUT_OFF = "\0"  # hint of a member of which not even the header is whole
 
 _REGULAR = b"0\x007"
 _EXTENSIONS = b"xgXLK"
-_HARD_LINK, _FOLDER = b"1", b"5"
+_HARD_LINK, _FOLDER, _LABEL = b"1", b"5", b"V"
 _WITHOUT_DATA = {
     _HARD_LINK: "hard link",
     b"2": "symbolic link",
@@ -300,7 +300,7 @@ def members(stream: BinaryIO) -> Iterator[TarMember | ArchiveEnd]:
         problem = wrong or _field_problem(block)
         header, long_name, long_link, pax = b"", None, None, {}
         extensions, wrong = 0, None
-        if kind == _FOLDER:
+        if kind in (_FOLDER, _LABEL):  # what they say, no sample has
             continue
         seen_member = True
         if kind in _WITHOUT_DATA:

@@ -32,6 +32,7 @@ def archive(long: bool = False) -> bytes:
     with tarfile.open(fileobj=out, mode="w", format=tarfile.GNU_FORMAT) as stream:
         add(stream, first, data=picture(1))
         add(stream, "folder", tarfile.DIRTYPE)
+        add(stream, "a label, as tar -V writes it", b"V")
         add(stream, "hard.jpg", tarfile.LNKTYPE, first)
         add(stream, "hard.txt", data=b"a dog")
         for key, (kind, _) in LINKS.items():
