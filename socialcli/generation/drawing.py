@@ -99,8 +99,8 @@ def studio(config: Any) -> Studio:
     """
     import torch
 
-    made = Studio(backends.load(spec(config)), long_prompts=config.long_prompts)
-    for network in (made.diffusion.unet, made.diffusion.vae):
+    new_studio = Studio(backends.load(spec(config)), long_prompts=config.long_prompts)
+    for network in (new_studio.diffusion.unet, new_studio.diffusion.vae):
         network.to(memory_format=torch.channels_last)  # an eighth faster on CPUs
     new_studio.scheduler = type(
         sampling.scheduler(config.scheduler, new_studio.diffusion.scheduler)
