@@ -156,6 +156,8 @@ def _items(found: list[str], limit: int | None = None) -> Iterator[tuple[str, Sa
 def _picture(sample: Sample) -> bytes:
     if sample.problem:
         raise SampleFailed(sample.problem)
+    # What a picture was made with may be noted by other programs, in few words: see `_info`.
+    sample.check(without=(RECORD,))
     return sample.picture()
 
 

@@ -213,19 +213,16 @@ def _invert(sample: Sample) -> None:
 
 
 def _score(sample: Sample) -> None:
-    sample.check()
+    samples._picture(sample)
     known = samples.Known(
         "k", "a.tar", "d", samples._info(sample), subject=samples._subject(sample)
     )
     str((known.source, known.references, known.prompt))
-    for suffix in records.MEMBERS:
+    for suffix in set(records.MEMBERS) - {samples.RECORD}:
         known.records[suffix] = sample.record(records.MEMBERS[suffix])
     joined = joining._with_references(known, {"k0": known, "k": known}, {known.subject: [known]},
                                       "auto")  # fmt: skip
-    if isinstance(joined, joining.Joined):
-        joined.source = known
-        for feature in ("gaze-objects", "subject-objects"):
-            joining.job_extra(feature, joined, None)
+    assert isinstance(joined, joining.Joined | str)
 
 
 @cache
@@ -249,8 +246,9 @@ COMMANDS: dict[str, Callable[[Sample], None]] = {
     "invert": _invert,
     "score": _score,
 }  # fmt: skip
-# Stages do not look at members that they write anew.
+# Stages do not look at members that they write anew; to `score` less of a generated.json will do.
 NEW = {
+    "score": (samples.RECORD,),
     "ground": ground.WRITES,
     "segment": segment.WRITES,
     "extract-entities": extract_entities.WRITES,

@@ -39,7 +39,7 @@ def command(
 
     Boxes and faces agree where they overlap by half (IoU 0.5). Exits with 1 when no key is common.
     """
-    from socialcli import shards
+    from socialcli import records, shards
     from socialcli.errors import SampleFailed, SocialcliError
     from socialcli.evaluation import agreement as comparing
     from socialcli.pipeline.report import one_line
@@ -47,7 +47,8 @@ def command(
     reference = {}
     for location in shards.expand([truth]):
         for sample in shards.read(location):
-            members = {n: d for n, d in sample.members.items() if n.endswith(".json")}
+            known = (*records.MEMBERS, records.IDENTITY)
+            members = {n: d for n, d in sample.members.items() if n in known}
             reference[sample.key] = shards.Sample(sample.key, members)
     agreement = comparing.Agreement()
     bad = 0
@@ -58,6 +59,8 @@ def command(
             if sample.key not in reference:
                 continue
             try:
+                sample.check()
+                reference[sample.key].check()
                 agreement.add(_reader(sample), _reader(reference[sample.key]))
             except SampleFailed as error:
                 bad += 1

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from socialcli.shards import Sample
 
 
 @dataclass
@@ -90,6 +93,10 @@ def _merge(done: Merged, source: str, target: str, last: bool) -> None:
             if sample.filtered is not None:
                 done.dropped += 1
                 continue
+            if sample.key and (why := _malformed(sample)):  # named, and passed on: it can be mended
+                print(one_line(f"{shards.public(source)}: {sample.key}: {why}"), file=sys.stderr)
+                note = {"key": sample.key, "status": "failed", "stage": "merge", "reason": why}
+                notes.append(note)
             writer.passed(sample, {})
             if sample.key:
                 done.kept += 1
@@ -99,3 +106,14 @@ def _merge(done: Merged, source: str, target: str, last: bool) -> None:
         if target != "-":
             lines = "".join(json.dumps(note, ensure_ascii=True) + "\n" for note in notes)
             shards.write_bytes(planning.errors_location(target), lines.encode())
+
+
+def _malformed(sample: Sample) -> str:
+    """Why other commands refuse a sample, "" where they do not."""
+    from socialcli.errors import SampleFailed
+
+    try:
+        sample.check()
+    except SampleFailed as error:
+        return str(error)
+    return sample.problem or ""

@@ -1,0 +1,81 @@
+"""One malformed member in one sample ended `generate` and `train` with a traceback.
+
+Members were read wherever they were needed, by readers that believed their types.
+"""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import scenes
+from conftest import samples
+from toy_method import train
+from typer.testing import CliRunner
+
+from socialcli import registry, shards
+from socialcli.cli import app
+from socialcli.generation.stage import GenerateStage
+
+MALFORMED = {
+    "caption.json": b'{"schema":1,"text":[]}',
+    "entities.json": b'{"schema":1,"entities":{"id":1}}',
+    "boxes.json": b'{"schema":1,"width":120,"height":80,"boxes":[{"id":1,"xyxy":[[0],0,1,1]}]}',
+    "people.json": b'{"schema":1,"width":120,"height":80,"models":false}',
+    "meta.json": b'{"schema":1,"width":120,"height":80,"extra":' + b"[" * 1000 + b"]" * 1000 + b"}",
+    "identity.npy": b"PK\x03\x04",
+}
+
+
+def rows(suffix: str) -> list[tuple[str, dict[str, bytes]]]:
+    bad = {suffix: MALFORMED[suffix]}
+    return [(f"k{n}", scenes.members(n, bad if n == 1 else None)) for n in range(3)]
+
+
+@pytest.mark.parametrize("suffix", MALFORMED)
+def test_generate_fails_that_sample_alone(tmp_path, suffix):
+    shards.write(tmp_path / "a.tar", rows(suffix))
+    stage = GenerateStage(registry.load("methods.generate", "ssr"))
+    config = stage.config_type()
+    made = {s.key: s for s in stage.samples(config, str(tmp_path / "a.tar"), [])}
+    assert made["k1"].problem.startswith(f"{suffix}: ")
+    for key in ("k0", "k2"):
+        assert made[key].problem is None and stage.prepare(config, made[key]).references
+
+
+@pytest.mark.parametrize("suffix", MALFORMED)
+def test_train_leaves_that_sample_out(tmp_path, suffix):
+    found = list(samples(0, 5))
+    found[2] = (found[2][0], {**found[2][1], suffix: MALFORMED[suffix]})
+    shards.write(tmp_path / "a.tar", found)
+    train(tmp_path / "run", [str(tmp_path / "a.tar")], steps=4)
+    lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    skipped = {line["key"]: line["reason"] for line in lines if line.get("event") == "skipped"}
+    assert list(skipped) == [found[2][0]]
+    assert skipped[found[2][0]].startswith(f"{suffix}: ")
+
+
+def test_merge_names_it_and_passes_it_on(tmp_path):
+    shards.write(tmp_path / "a.tar", rows("boxes.json"))
+    arguments = ["merge", str(tmp_path / "a.tar"), "-o", str(tmp_path / "out")]
+    done = CliRunner().invoke(app.app, arguments)
+    assert done.exit_code == 0, done.output
+    assert (tmp_path / "out" / "a.tar").read_bytes() == (tmp_path / "a.tar").read_bytes()
+    (note,) = (tmp_path / "out" / "a.errors.jsonl").read_text().splitlines()
+    assert json.loads(note)["key"] == "k1"
+    assert json.loads(note)["reason"] == 'boxes.json: boxes[0].xyxy[0] is ["0"], not number'
+
+
+@pytest.mark.parametrize("suffix", ["boxes.json", "identity.npy"])
+def test_compare_and_export_name_it(tmp_path, suffix):
+    shards.write(tmp_path / "a.tar", rows(suffix))
+    shards.write(tmp_path / "b.tar", [(f"k{n}", scenes.members(n)) for n in range(3)])
+    one, two = str(tmp_path / "a.tar"), str(tmp_path / "b.tar")
+    for arguments in (
+        ["compare", one, two],
+        ["compare", two, one],
+        ["export", one, "-o", str(tmp_path / "o.json"), "--max-error-rate", "1"],
+    ):
+        done = CliRunner().invoke(app.app, arguments)
+        assert done.exit_code == 0, done.output
+        assert f"k1: {suffix}: " in done.output and "Traceback" not in done.output
