@@ -19,6 +19,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 LONGEST = (
     "test_demo", "test_engines", "test_chaos", "test_docs_site", "test_generate", "test_feedback",
     "test_score", "test_documents", "test_train_command", "test_zoo_diffusion", "test_training",
+    "test_browser",
 )  # fmt: skip
 
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
