@@ -168,11 +168,13 @@ def _tasks(
 ) -> tuple[Task, ...]:
     if plan.numbered:
         return planning.sliced(_entry_tasks(plan, output, options, shard_size), options.slice)
-    expanded = shards.expand(sources)
+    expanded = shards.expand(sources, check=False)
     targets = planning.targets(expanded, output)
     whole = [Task(i, s, t) for i, (s, t) in enumerate(zip(expanded, targets, strict=True))]
     kept = planning.limited(whole, options.limit, plan.config.get("per_prompt", 1))
-    return planning.sliced(tuple(kept), options.slice)
+    tasks = planning.sliced(tuple(kept), options.slice)
+    shards.check_there(task.source for task in tasks)
+    return tasks
 
 
 def _entry_tasks(plan: Plan, output: str, options: RunOptions, shard_size: int) -> tuple[Task, ...]:

@@ -57,12 +57,16 @@ def _exists_literally(location: str) -> bool:
     return bool(location) and not is_url(location) and Path(location).exists()
 
 
-def expand(locations: list[str]) -> list[str]:
+def expand(locations: list[str], check: bool = True) -> list[str]:
     """Every shard the arguments name, in order; each is readable by `read`.
 
     A folder stands for the tars in it, a glob for its matches (both sorted), a brace range for
     its members. In ``a+b`` both sides are joined one to one: where ``b`` is a folder, by the
     names of ``a``'s shards, else in order.
+
+    Args:
+        check: see that all of them are there. One slice of a run asks for its own shards only
+            (`check_there`): the sidecars of another slice may still be in the making.
 
     Raises:
         UsageError: nothing there, no plain file, an archive in a folder that cannot be read, or
@@ -88,11 +92,21 @@ def expand(locations: list[str]) -> list[str]:
         found += ["+".join(joined) for joined in zip(*sides, strict=True)]
     if not found:
         raise UsageError("no input shards given")
-    for location in found:
+    if check:
+        check_there(found)
+    return found
+
+
+def check_there(locations: Iterable[str]) -> None:
+    """See that every archive of these shards is there, as far as it is a local file.
+
+    Raises:
+        UsageError: one is not, or is no plain file.
+    """
+    for location in locations:
         for part in parts(location):
             if part != "-" and not is_url(part):
                 plain_file(part)
-    return found
 
 
 def _expand_one(location: str) -> list[str]:

@@ -1,5 +1,6 @@
 """``make -jN`` of every data-set Makefile broke where a data set has fewer shards than N slices: an
-empty slice makes no folder, and the Makefile could not leave its mark in it."""
+empty slice makes no folder, and the Makefile could not leave its mark in it. And a slice asked for
+the sidecars of all the others, which are not made yet when slices run at once."""
 
 from __future__ import annotations
 
@@ -17,7 +18,7 @@ STAND_IN = """
 import sys
 from socialcli.cli.app import main
 words = sys.argv[1:]
-images = [w for w in words if "/images/" in w][0].partition("+")[0]
+images = next(w for w in words if "/images/" in w)
 output, part = words[words.index("-o") + 1], words[words.index("--slice") + 1]
 sys.argv[1:] = ["caption", images, "-o", output, "--slice", part, "--sidecar",
                 "--backend", "given"]
