@@ -17,7 +17,8 @@ import abc
 import functools
 import importlib
 import importlib.util
-from collections.abc import Iterable
+import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -123,13 +124,50 @@ def available(kind: str) -> dict[str, PartInfo]:
 @functools.cache
 def outside(group: str) -> tuple[tuple[str, str], ...]:
     """(name, module) of each entry point of a group, sorted by name."""
-    return tuple(sorted((p.name, p.value.partition(":")[0]) for p in _entry_points(group)))
+    return tuple(sorted((name, value.partition(":")[0]) for name, value in _entry_points(group)))
 
 
-def _entry_points(group: str) -> Iterable[Any]:
-    from importlib.metadata import entry_points
+def _entry_points(group: str) -> list[tuple[str, str]]:
+    return _declared().get(group, [])
 
-    return entry_points(group=group)
+
+@functools.cache
+def _declared() -> dict[str, list[tuple[str, str]]]:
+    """Group -> (name, value) of the entry points of installed packages, for our groups alone.
+
+    `importlib.metadata` parses what every package declares, which took as long as all the rest of
+    `socialcli --help`; here a file is parsed if it names one of our groups.
+    """
+    declared: dict[str, list[tuple[str, str]]] = {}
+    for folder in dict.fromkeys(sys.path):
+        try:
+            names = [file.name for file in os.scandir(folder or ".")]
+        except OSError:
+            continue
+        for name in names:
+            if name.endswith((".dist-info", ".egg-info")):
+                _parse(_text(f"{folder or '.'}/{name}/entry_points.txt"), declared)
+    return declared
+
+
+def _text(file: str) -> str:
+    try:
+        with open(file, encoding="utf-8") as opened:
+            return opened.read()
+    except (OSError, UnicodeDecodeError):
+        return ""
+
+
+def _parse(text: str, declared: dict[str, list[tuple[str, str]]]) -> None:
+    group = ""
+    if "[socialcli." not in text:
+        return
+    for line in map(str.strip, text.splitlines()):
+        name, equals, value = line.partition("=")
+        if line.startswith("["):
+            group = line.strip("[]").strip()
+        elif equals and group.startswith("socialcli.") and not line.startswith("#"):
+            declared.setdefault(group, []).append((name.strip(), value.strip()))
 
 
 def load(kind: str, name: str) -> Any:

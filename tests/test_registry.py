@@ -32,14 +32,14 @@ def module(tmp_path: Any, monkeypatch: Any, text: str) -> str:
     (tmp_path / "outside_part.py").write_text(text)
     monkeypatch.syspath_prepend(str(tmp_path))
 
-    class Point:
-        name, value = "outside", "outside_part"
-
     real = registry._entry_points
     monkeypatch.setattr(
         registry,
         "_entry_points",
-        lambda group: [*real(group), *([Point()] if group == "socialcli.importers" else [])],
+        lambda group: [
+            *real(group),
+            *([("outside", "outside_part:Outside")] if group == "socialcli.importers" else []),
+        ],
     )
     for cache in (registry.available, registry.outside, registry._instance):
         cache.cache_clear()
@@ -120,3 +120,33 @@ def test_hooks_of_a_base_in_between_count() -> None:
         width = 3.0
 
     assert Last().LIMIT == 2
+
+
+def test_entry_points_are_those_that_the_library_finds(tmp_path, monkeypatch) -> None:
+    """The quick reader against `importlib.metadata`, over two packages and a broken one."""
+    from importlib.metadata import entry_points
+
+    for name, text in (
+        ("one", "[console_scripts]\nx = y:z\n\n[socialcli.metrics]\nlong-name = one.long:Long\n"),
+        (
+            "two",
+            "[socialcli.metrics]\nb=two.b\n[other]\nc = d\n[socialcli.stages]\ns = t",
+        ),
+        ("none", "[other]\nc = d\n"),
+    ):
+        place = tmp_path / f"{name}-1.0.dist-info"
+        place.mkdir()
+        (place / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        (place / "entry_points.txt").write_text(text)
+    (tmp_path / "bad.dist-info").mkdir()
+    (tmp_path / "bad.dist-info" / "entry_points.txt").write_bytes(b"[socialcli.\xff")
+    monkeypatch.setattr("sys.path", [str(tmp_path), "/nowhere"])
+    registry._declared.cache_clear()
+    try:
+        for group in ("socialcli.metrics", "socialcli.stages", "socialcli.engines"):
+            (tmp_path / "bad.dist-info" / "entry_points.txt").unlink(missing_ok=True)
+            known = sorted((p.name, p.value) for p in entry_points(group=group))
+            assert sorted(registry._entry_points(group)) == known
+        assert registry._entry_points("socialcli.metrics")
+    finally:
+        registry._declared.cache_clear()
