@@ -3,8 +3,10 @@
 #   import   a target that has made $(OUT)/images
 # and may set
 #   N        slices that can run at once with make -jN (default 8)
-#   RUN      flags for every stage, e.g. RUN='--engine slurm --engine-option partition=gpu'
+#   RUN      flags that every stage has, e.g. RUN='--engine slurm --engine-option partition=gpu'
 #   WITH     annotate-pose's parts
+#   CAPTION, ENTITIES, GROUND, SEGMENT, PEOPLE
+#            flags of that stage alone, e.g. PEOPLE='--gaze-model models/gazefollow.pt'
 SOCIALCLI ?= socialcli
 PROFILE ?= sd15
 N ?= 8
@@ -26,11 +28,11 @@ $(OUT)/$(1)/.slice-%: $(4)
 	    --slice $$*/$(N) $$(RUN)
 	@mkdir -p $$(@D) && touch $$@
 endef
-$(eval $(call stage,captions,caption,images,$(OUT)/images/.done))
-$(eval $(call stage,entities,extract-entities,images captions,$(OUT)/captions/.slice-%))
+$(eval $(call stage,captions,caption $(CAPTION),images,$(OUT)/images/.done))
+$(eval $(call stage,entities,extract-entities $(ENTITIES),images captions,$(OUT)/captions/.slice-%))
 $(eval $(call stage,boxes,ground $(GROUND),images captions entities,$(OUT)/entities/.slice-%))
-$(eval $(call stage,masks,segment,images captions entities boxes,$(OUT)/boxes/.slice-%))
-$(eval $(call stage,people,annotate-pose --with $(WITH),images captions entities boxes,$(OUT)/boxes/.slice-%))
+$(eval $(call stage,masks,segment $(SEGMENT),images captions entities boxes,$(OUT)/boxes/.slice-%))
+$(eval $(call stage,people,annotate-pose --with $(WITH) $(PEOPLE),images captions entities boxes,$(OUT)/boxes/.slice-%))
 .PRECIOUS: $(OUT)/captions/.slice-% $(OUT)/entities/.slice-% $(OUT)/boxes/.slice-% \
     $(OUT)/masks/.slice-% $(OUT)/people/.slice-%
 

@@ -1,5 +1,6 @@
-# HICO-DET as in Social Context Feedback, section 4.1: BLIP-2 captions, spaCy entities,
-# GroundingDINO boxes, SAM masks, ArcFace identities and keypoints; interactions are ground truth.
+# HICO-DET as in Social Context Feedback (arXiv 2507.16095), section 4.1: BLIP-2 captions, spaCy
+# entities, GroundingDINO boxes beside the annotated ones, SAM masks, ArcFace identities and keypoints;
+# people, objects and interactions are annotated and stay so.
 #   make -f pipelines/hico-det.mk -j8 HICO=/data/hico_20160224_det SPLIT=train
 HICO ?= data/hico_20160224_det
 SPLIT ?= train

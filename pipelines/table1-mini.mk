@@ -1,4 +1,4 @@
-# Tables 1 and 2 of Social Context Feedback in miniature: the SSR-Encoder that comes with the
+# Tables 1 and 2 of Social Context Feedback (arXiv 2507.16095) in miniature: the SSR-Encoder that comes with the
 # package, fine-tuned on rendered scenes with denoising and regularisation alone, with each loss,
 # with all of them and with inverse weighting; pictures of unseen people; scores with intervals.
 #   make -f pipelines/table1-mini.mk -j2          an hour on two cores; goes on where it was
@@ -17,6 +17,10 @@ TRAIN ?= 1000
 TEST ?= 96
 RATES ?= --learning-rate 1e-3 --aligner-learning-rate 1e-5
 WEIGHT ?= 0.1
+CURVE_STEPS ?= 40
+# Flags of every drawing, of every score.
+DRAW ?=
+SCORE ?=
 METRICS ?= hoi,face,gaze,clip-t,clip-i,dino
 LOSSES := boundary identity gaze pose interaction
 TUNED := plain $(LOSSES) all inverse
@@ -43,7 +47,7 @@ FIT = $(SOCIALCLI) train --method feedback $(OUT)/train --profile $(PROFILE) \
     --batch-size $(BATCH) --micro-batch $(BATCH) --variants 1 $(RATES) --mixed-precision bf16 --cache $(OUT)/features
 
 $(OUT)/curves.json: $(OUT)/train/.done
-	$(FIT) -o $(OUT)/curves --steps 40 --feedback all --write-curves $@
+	$(FIT) -o $(OUT)/curves --steps $(CURVE_STEPS) --feedback all --write-curves $@
 
 # $(call row,VARIANT,SEED)
 define row
@@ -51,18 +55,18 @@ $(OUT)/models/$(1)-$(2)/.done: $(OUT)/train/.done $(if $(filter inverse,$(1)),$(
 	$$(FIT) -o $(OUT)/models/$(1)-$(2) --steps $(STEPS) --seed $(2) $$(feedback_$(1)) && touch $$@
 $(OUT)/pictures/$(1)-$(2)/.done: $(OUT)/models/$(1)-$(2)/.done $(OUT)/test/.done
 	$(SOCIALCLI) generate $(OUT)/test -o $(OUT)/pictures/$(1)-$(2) --method ssr \
-	    --profile $(PROFILE) --ssr-model $(OUT)/models/$(1)-$(2) --seed $(2) && touch $$@
+	    --profile $(PROFILE) --ssr-model $(OUT)/models/$(1)-$(2) --seed $(2) $(DRAW) && touch $$@
 endef
 $(foreach v,$(TUNED),$(foreach s,$(SEEDS),$(eval $(call row,$(v),$(s)))))
 $(OUT)/pictures/ssr-%/.done: $(OUT)/test/.done
 	$(SOCIALCLI) generate $(OUT)/test -o $(OUT)/pictures/ssr-$* --method ssr \
-	    --profile $(PROFILE) --seed $* && touch $@
+	    --profile $(PROFILE) --seed $* $(DRAW) && touch $@
 
 # One score a row over the pictures of all seeds; a source counts once in the bootstrap.
 define scored
 $(OUT)/scores/$(1)/score.json: $(foreach s,$(SEEDS),$(OUT)/pictures/$(1)-$(s)/.done)
 	$(SOCIALCLI) score $(foreach s,$(SEEDS),$(OUT)/pictures/$(1)-$(s)) --reference $(OUT)/test \
-	    --profile $(PROFILE) --metrics $(METRICS) --title $(1) -o $(OUT)/scores/$(1)
+	    --profile $(PROFILE) --metrics $(METRICS) --title $(1) $(SCORE) -o $(OUT)/scores/$(1)
 endef
 $(foreach v,$(ALL),$(eval $(call scored,$(v))))
 

@@ -126,9 +126,9 @@ def _specs(config: Config) -> dict[str, ModelSpec]:
         )
     if "identity" in asked and (config.identity_backend or config.identity_model):
         backend = config.identity_backend or config.face_backend
-        found["identity"] = spec("face", backend, config.identity_model)
-        if (backend, config.identity_model) == (config.face_backend, config.face_model):
-            del found["identity"]  # one object does both
+        # Naming the face detector's own backend asks for the face detector's own model.
+        if backend != config.face_backend or config.identity_model not in ("", config.face_model):
+            found["identity"] = spec("face", backend, config.identity_model)
     if "pose" in asked:
         pose = spec("pose", config.pose_backend, config.pose_model)
         if config.keypoint_threshold is not None:

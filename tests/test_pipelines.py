@@ -1,0 +1,196 @@
+"""Every Makefile in pipelines/, on fixtures: both papers' chains from official layouts to scores.
+
+Each model is a tiny stand-in (`tiny.whole`); the same commands are told to the real profile with
+``--dry-run``. The demo's Makefiles are run by test_demo and test_chain, on the packaged miniatures.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ENVIRONMENT, members
+from PIL import Image, ImageDraw
+from tiny import whole
+
+from socialcli import records
+from socialcli.shards import Sample
+
+ROOT = Path(__file__).parent.parent
+DATA = ROOT / "tests" / "data"
+PROGRAM = f'"{sys.executable}" -m socialcli'
+SETS = ("hico-det", "gazefollow")
+# Makefiles that other test files run to their end.
+ELSEWHERE = {
+    "photographs.mk": "test_chain.py", "demo.mk": "test_demo.py", "world.mk": "test_demo.py",
+    "invert-mini.mk": "test_demo.py",
+}  # fmt: skip
+
+
+def make(file: str, *arguments: object, code: int = 0) -> str:
+    """What a Makefile of pipelines/ says; fails the test on another exit code."""
+    done = subprocess.run(
+        ["make", "-f", f"pipelines/{file}", f"SOCIALCLI={PROGRAM}", *map(str, arguments)],
+        cwd=ROOT, capture_output=True, text=True, timeout=900, env={**os.environ, **ENVIRONMENT},
+    )  # fmt: skip
+    assert done.returncode == code, done.stdout[-2000:] + done.stderr[-4000:]
+    assert "Traceback" not in done.stderr, done.stderr[-4000:]
+    return done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with both data sets in their official layouts, and the tiny profile."""
+    place = tmp_path_factory.mktemp("pipelines")
+    shutil.copytree(DATA / "hico_det", place / "hico_20160224_det")
+    shutil.copytree(DATA / "gazefollow", place / "gazefollow_extended")
+    captions = []
+    for folder in ("hico_20160224_det/images", "gazefollow_extended"):
+        for file in sorted((place / folder).rglob("*.jpg")):
+            _with_a_face(file)
+            captions.append((file.name, "A man holds a dog."))
+    with open(place / "captions.csv", "w", newline="") as stream:
+        csv.writer(stream).writerows([("image", "caption"), *captions])
+    (place / "models").mkdir()
+    whole.profile(place / "models", place / "captions.csv")
+    return place
+
+
+def _with_a_face(file: Path) -> None:
+    """Paint a red square into a picture, which the tiny detector takes for a face."""
+    with Image.open(file) as image:
+        exif, painted = image.getexif(), image.convert("RGB")
+    ImageDraw.Draw(painted).rectangle((10, 8, 21, 19), fill=(255, 0, 0))
+    painted.save(file, quality=95, subsampling=0, exif=exif)
+
+
+def chain(place: Path, name: str, slices: int) -> Path:
+    """The training pictures of a data set through the five stages; the folder of its shards."""
+    out = place / name
+    source = {
+        "hico-det": f"HICO={place}/hico_20160224_det",
+        "gazefollow": f"GAZEFOLLOW={place}/gazefollow_extended",
+    }[name]
+    make(
+        f"{name}.mk", source, "SPLIT=train", f"OUT={out}", f"N={slices}", "-j2",
+        f"PROFILE={place}/models/tiny.toml",
+    )  # fmt: skip
+    return out
+
+
+@pytest.fixture(scope="module")
+def annotated(place: Path) -> dict[str, Path]:
+    """Data set -> folder of what its Makefile made; of one there are more slices than shards."""
+    return {name: chain(place, name, slices) for name, slices in zip(SETS, (2, 1), strict=True)}
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_annotations_come_out_of_the_chain_as_they_went_in(
+    annotated: dict[str, Path], name: str
+) -> None:
+    before, after = (members(annotated[name] / part) for part in ("images", "annotated"))
+    assert before.keys() == after.keys() and len(before) >= 2
+    interactions = gazes = 0
+    for key, given in before.items():
+        old, new = Sample(key, given), Sample(key, after[key])
+        boxes = {b.id: b for b in new.record(records.Boxes).boxes}
+        for box in old.record(records.Boxes).boxes:
+            kept = boxes[box.id]
+            assert (kept.xyxy, kept.label, kept.source) == (box.xyxy, box.label, "annotation")
+        assert any(b.source == "grounding-dino" or b.entity for b in boxes.values())
+        people = {p.id: p for p in new.record(records.People).people}
+        for person in old.record(records.People).people:
+            kept = people[person.id]
+            assert (kept.box, kept.head or None, kept.source) == (
+                person.box, person.head or kept.head, "annotation",
+            )  # fmt: skip
+            assert person.gaze is None or kept.gaze == person.gaze
+            gazes += person.gaze is not None
+        if old.has("interactions.json"):
+            assert new.record(records.Interactions) == old.record(records.Interactions)
+            interactions += len(old.record(records.Interactions).interactions)
+        masks = {m.box for m in new.record(records.Masks).masks}
+        assert {b.id for b in old.record(records.Boxes).boxes} <= masks
+    assert (interactions if name == "hico-det" else gazes) >= 2
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_the_chain_on_the_papers_models_is_planned(
+    place: Path, annotated: dict[str, Path], name: str
+) -> None:
+    """Each stage's command, with the profile's models, as far as a machine without them can go."""
+    out = place / f"{name}-dry"
+    shutil.copytree(annotated[name], out)
+    for done in [*out.rglob(".slice-*"), out / "annotated" / ".done"]:
+        done.unlink()
+    more = ["WITH=identity,pose,gaze,interaction", f"PEOPLE=--gaze-model {place}/models/gaze.pt"]
+    for extra in ([], more):
+        said = make(
+            f"{name}.mk", f"HICO={place}/hico_20160224_det", f"OUT={out}", "N=1", "PROFILE=sd15",
+            f"GAZEFOLLOW={place}/gazefollow_extended", "RUN=--dry-run --overwrite", *extra,
+        )  # fmt: skip
+        for model in ("blip2-opt-2.7b", "grounding-dino-base", "sam-vit-huge"):
+            assert model in said
+        for done in [*out.rglob(".slice-*"), out / "annotated" / ".done"]:
+            done.unlink()
+
+
+def test_from_both_chains_to_training_and_scores(place: Path, annotated: dict[str, Path]) -> None:
+    models = place / "models"
+    out = place / "feedback"
+    said = make(
+        "social-feedback.mk", "scores", f"PROFILE={models}/tiny.toml", f"OUT={out}", "SSR=new",
+        *(f"{variable}={annotated[key]}/annotated" for variable, key in (
+            ("HICO", "hico-det"), ("GAZEFOLLOW", "gazefollow"),
+            ("HICO_TEST", "hico-det"), ("GAZEFOLLOW_TEST", "gazefollow"),
+        )),
+        f"IDENTITY={models}/backbone.pth", f"GAZE={models}/gaze.pt",
+        f"INTERACTION={models}/interaction", "HICO_STEPS=2", "GAZE_STEPS=2",
+        "SIZES=--batch-size 2 --micro-batch 2", "METRICS=clip-t,face",
+        "RUN=--gate-gaze all --gate-interaction all --gate-identity all --gate-pose all",
+        "SCORE=--resamples 20",
+    )  # fmt: skip
+    assert str(out / "scores") in said
+    for run, loss in (("hico-det", "interaction"), ("gazefollow", "gaze")):
+        log = [json.loads(line) for line in (out / run / "log.jsonl").read_text().splitlines()]
+        assert any(line.get(f"active/{loss}", 0) > 0 for line in log), (run, log)
+    for name, figure in (("hico-det", "hoi"), ("gazefollow", "gaze_heads")):
+        score = json.loads((out / "scores" / name / "score.json").read_text())
+        assert score["columns"][figure]["value"] is not None, score["columns"][figure]
+        assert score["columns"]["clip_t"]["value"] is not None
+
+
+def test_feedback_in_miniature_to_its_scores(tmp_path: Path) -> None:
+    out = tmp_path / "mini"
+    make(
+        "social-feedback.mk", "scores", "PROFILE=mini", f"OUT={out}", "SCENES=12", "TEST_SCENES=4",
+        "HICO_STEPS=1", "GAZE_STEPS=1", "SIZES=--batch-size 2 --micro-batch 2",
+        "DRAW=--steps 2", "METRICS=clip-t", "SCORE=--resamples 20",
+    )  # fmt: skip
+    for name in SETS:
+        assert (out / "scores" / name / "score.json").is_file()
+
+
+def test_the_feedback_papers_table_in_miniature(tmp_path: Path) -> None:
+    out = tmp_path / "table"
+    said = make(
+        "table1-mini.mk", f"OUT={out}", f"PYTHON={sys.executable}", "SEEDS=0", "STEPS=1", "BATCH=2",
+        "TRAIN=8", "TEST=2", "METRICS=clip-t", "CURVE_STEPS=1", "DRAW=--steps 2",
+        "SCORE=--resamples 20", "LOSSES=gaze",
+    )  # fmt: skip
+    assert "results.md" in said and "|" in (out / "results.md").read_text()
+
+
+def test_no_makefile_is_forgotten() -> None:
+    mine = (ROOT / "tests" / "test_pipelines.py").read_text()
+    for file in sorted((ROOT / "pipelines").glob("*.mk")):
+        if file.name == "chain.mk":  # included by the others
+            continue
+        place = ROOT / "tests" / ELSEWHERE.get(file.name, "test_pipelines.py")
+        assert file.stem in (place.read_text() if place.name != "test_pipelines.py" else mine)
