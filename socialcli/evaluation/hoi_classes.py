@@ -23,6 +23,7 @@ class Classes:
     known: str = ""  # hico-det, world, a file, or "" when collected from the reference
     numbers: dict[tuple[str, str], int] = field(default_factory=dict)
     has_rare: bool = True
+    limits: str = ""  # what the recogniser cannot express of them, in words
 
     def __post_init__(self) -> None:
         self.numbers = {name: number for number, name in enumerate(self.names)}

@@ -94,7 +94,8 @@ def score(inputs: list[str], output: str, config: Any, options: Options) -> Scor
     reference = samples.locations(asked) if asked else []
     mine, lost = samples.generated(generated, options.limit, options.real)
     members = joining.HELPFUL | {m for need in needs.values() for m in need.members}
-    theirs, unread = samples.reference(reference, joining.wanted(mine), members)
+    believed = settings.estimates(config)
+    theirs, unread = samples.reference(reference, joining.wanted(mine), members, believed)
     where = (", ".join(public(inputs)), ", ".join(public(asked)))
     joined, unjoined = joining.join(mine, theirs, needs, config.against, where)
     reading = [name for name, need in needs.items() if need.text]

@@ -182,12 +182,14 @@ def _as_generated(sample: Sample) -> dict[str, Any]:
 
 
 def reference(
-    found: list[str], wanted: set[str], members: set[str]
+    found: list[str], wanted: set[str], members: set[str], estimates: frozenset[str] = frozenset()
 ) -> tuple[dict[str, Known], list[Lost]]:
     """Every reference sample by key, with the records of those that are wanted.
 
     Args:
         wanted: keys whose ``members`` are parsed (the others only have fingerprint and subject).
+        estimates: of "gaze" and "interaction", those of which a model's estimates are believed
+            beside annotations (`socialcli.records.sources`); other estimates are left out.
 
     Raises:
         SocialcliError: one key in two shards, so that nobody knows which one is meant.
@@ -203,7 +205,8 @@ def reference(
             if item.key in wanted:
                 for suffix in members & set(item.members):
                     kind = records.MEMBERS[suffix]
-                    known.records[suffix] = records.load(kind, item.members[suffix], suffix)
+                    record: Any = records.load(kind, item.members[suffix], suffix)
+                    known.records[suffix] = _believed(record, estimates)
         except SampleFailed as error:
             lost.append(Lost(item.key, location, str(error)))
             continue
@@ -215,6 +218,18 @@ def reference(
             )
         samples[item.key] = known
     return samples, lost
+
+
+def _believed(record: Any, estimates: frozenset[str]) -> Any:
+    """A record of a reference without the gazes or interactions that a model estimated."""
+    if isinstance(record, records.People) and "gaze" not in estimates:
+        for person in record.people:
+            if person.gaze is not None and not records.sources.is_annotation(person.gaze):
+                person.gaze = None
+    if isinstance(record, records.Interactions) and "interaction" not in estimates:
+        acts = [one for one in record.interactions if records.sources.is_annotation(one)]
+        return records.Interactions(acts, record.model)
+    return record
 
 
 def _subject(sample: Sample) -> str:

@@ -56,6 +56,12 @@ class Settings(ModelOptions):
     )
 
 
+def estimates(config: Any) -> frozenset[str]:
+    """Of "gaze" and "interaction", those of which estimates in references are believed."""
+    names = ("gaze", "interaction")
+    return frozenset(n for n in names if getattr(config, f"{n}_source", "any") == "any")
+
+
 def parts() -> list[Any]:
     """Every metric and feature, in the order of their options."""
     there = [(kind, name) for kind in ("features", "metrics") for name in registry.available(kind)]

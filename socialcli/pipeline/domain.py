@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from socialcli.backends import ModelSpec
     from socialcli.shards import Sample
 
+PACKAGE = Path(__file__).resolve().parents[1]
 # A card's ``data`` begins with the key -> what ``meta.json`` gives as the source of such pictures.
 WORLDS = {"socialcli.world": re.compile(r"world-\d+-(train|val|test)-\d+")}
 
@@ -27,9 +28,17 @@ def limited(specs: list[ModelSpec]) -> dict[str, re.Pattern[str]]:
     """Roles whose model knows one world only -> the sources it knows."""
     found = {}
     for spec in specs:
-        for world in _worlds(spec.model):
+        for world in _worlds(spec.model or _default(spec)):
             found[spec.role] = world
     return found
+
+
+def _default(spec: ModelSpec) -> str:
+    """Where the model lies that a backend takes when none is named, if it is in the package."""
+    from socialcli import backends
+
+    model = backends.info(spec.role, spec.backend).model
+    return str(PACKAGE.parent / model) if model.startswith(f"{PACKAGE.name}/") else ""
 
 
 def _worlds(model: str) -> list[re.Pattern[str]]:

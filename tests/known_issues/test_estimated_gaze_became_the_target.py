@@ -66,3 +66,26 @@ def test_a_feedback_without_annotations_is_refused_and_names_the_option(tmp_path
         method.select(config, found)
     chosen = {f"{name}_source": "any"}
     assert len(method.select(replace(config, **chosen), found)) == 1
+
+
+def test_scores_take_annotations_of_references_alone(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    from socialcli.evaluation import samples
+
+    one = sample(("annotation", "sharingan"), ("annotation", "pairwise"))
+    write(tmp_path / "a.tar", [(one.key, one.members)])
+    asked = ([str(tmp_path / "a.tar")], {one.key}, {"people.json", "interactions.json"})
+    for estimates, gazes, acts in ((frozenset(), 1, 1), (ALL, 2, 2)):
+        known, lost = samples.reference(*asked, estimates)
+        found = known[one.key].records
+        assert not lost
+        assert sum(p.gaze is not None for p in found["people.json"].people) == gazes
+        assert len(found["interactions.json"].interactions) == acts
+
+
+def test_the_options_of_scores() -> None:
+    from socialcli.evaluation import settings
+
+    config = settings.config_type()()
+    assert settings.estimates(config) == frozenset()
+    assert settings.estimates(replace(config, gaze_source="any")) == {"gaze"}
+    assert settings.estimates(replace(config, interaction_source="any")) == {"interaction"}

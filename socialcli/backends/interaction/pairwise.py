@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 from socialcli.backends import BackendInfo, naming
@@ -37,6 +38,18 @@ def load(spec: ModelSpec) -> Pairwise:
         ModelMissing: it is not here. UsageError: the folder holds something else.
     """
     return Pairwise(spec)
+
+
+def classes_of(model: str) -> list[tuple[str, str]] | None:
+    """Verb and object of each class of a recogniser, without loading it; None where none is."""
+    from pathlib import Path
+
+    file = Path(model or naming.MINIATURES / "interaction").expanduser() / "config.json"
+    try:
+        body = json.loads(file.read_text(encoding="utf-8"))
+        return [(str(one["verb"]), str(one["object"])) for one in body["classes"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 class Pairwise:

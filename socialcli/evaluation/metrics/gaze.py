@@ -1,9 +1,9 @@
 """Gaze accuracy: whether people look at what they look at in the reference picture.
 
-As 000_742de2d20f4a0d3a.txt section 4.2 has it. In the reference picture each annotated gaze target
-is given the label of the object or person in whose box it lies; targets in no box are left out. A
-head of the generated picture is right if the gaze detector's point lies in a box with such a
-label, detected in the generated picture.
+As Social Context Feedback (arXiv 2507.16095), section 4.2, has it. In the reference picture each
+annotated gaze target is given the label of the object or person in whose box it lies; targets in no
+box are left out. A head of the generated picture is right if the gaze detector's point lies in a
+box with such a label, detected in the generated picture.
 
 What the paper leaves open is decided so:
 
@@ -20,8 +20,10 @@ What the paper leaves open is decided so:
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from socialcli.config import option
 from socialcli.evaluation import gaze_targets
 from socialcli.evaluation.cases import Case, Context
 from socialcli.evaluation.gaze_targets import MEMBERS, inside
@@ -29,6 +31,15 @@ from socialcli.evaluation.metrics import Column, Metric, Needs, _means
 
 if TYPE_CHECKING:
     import numpy
+
+
+@dataclass
+class Options:
+    gaze_source: str = option(
+        "annotation",
+        "Whose gazes in the references count: annotation, or any (a model's estimates too).",
+        choices=("annotation", "any"),
+    )
 
 
 def served(looks: list[set[str]], wanted: list[str]) -> int:
@@ -62,7 +73,9 @@ _PARTS = {
 class Gaze(Metric):
     """See `Metric`."""
 
-    SOURCE = "000_742de2d20f4a0d3a.txt, section 4.2"
+    SOURCE = "Social Context Feedback (arXiv 2507.16095), section 4.2"
+    OPTIONS = ("gaze_source",)
+    config_type = Options
     COLUMNS = (
         Column("gaze", "Gaze acc.", "higher", 0, 100, "%",
                "generated heads that look at a thing with the label of a reference gaze target",
@@ -77,7 +90,8 @@ class Gaze(Metric):
         return Needs(
             generated=("gaze", "gaze-objects"), members=MEMBERS, paired=True,
             speaks=lambda source: bool(gaze_targets.labels(source)),
-            lacks="nobody in them looks at a point in a labelled box",
+            lacks="nobody in them is annotated to look at a point in a labelled box "
+            "(--gaze-source any: or estimated)",
         )  # fmt: skip
 
     def rows(self, cases: list[Case], context: Context) -> dict[str, numpy.ndarray]:

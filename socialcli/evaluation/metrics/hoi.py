@@ -25,6 +25,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from socialcli.backends import coverage
 from socialcli.config import option
 from socialcli.evaluation import hoi_classes
 from socialcli.evaluation.cases import Case, Context, Picture
@@ -42,6 +43,11 @@ INTERPOLATIONS = ("11", "all")
 class Options:
     hoi_ap: str = option(
         "11", "Recalls at which precision is taken: 11, or all.", choices=INTERPOLATIONS
+    )
+    interaction_source: str = option(
+        "annotation",
+        "Whose interactions in the references count: annotation, or any (estimates too).",
+        choices=("annotation", "any"),
     )
 
 
@@ -155,7 +161,7 @@ class Hoi(Metric):
     """See `Metric`."""
 
     SOURCE = "000_742de2d20f4a0d3a.txt, section 4.2; HICO-DET's evaluation as in UPT and CMMP"
-    OPTIONS = ("hoi_ap", "hoi_classes")
+    OPTIONS = ("hoi_ap", "hoi_classes", "interaction_source")
     COLUMNS = tuple(
         Column(f"{name}{part}", f"{title}{word}", "higher", 0, 100, "%", f"{about}; {classes}", 2)
         for name, title, about in (
@@ -174,12 +180,27 @@ class Hoi(Metric):
         return Needs(
             generated=("interactions",), members=("interactions.json",), paired=True,
             speaks=lambda source: bool(source.records["interactions.json"].interactions),
-            lacks="there is no interaction in them",
+            lacks="there is no annotated interaction in them (--interaction-source any: or "
+            "estimated)",
         )  # fmt: skip
 
     def classes(self, config: Any, sources: list[Picture]) -> Classes:
-        """The interaction classes that are scored."""
-        return hoi_classes.of_pictures(config.hoi_classes, sources)
+        """The interaction classes that are scored.
+
+        Raises:
+            UsageError: the recogniser knows none of those that the sources show.
+        """
+        table = hoi_classes.of_pictures(config.hoi_classes, sources)
+        backend, model = config.interaction_backend, config.interaction_model
+        acts = [
+            (one.verb, one.object_label)
+            for source in sources
+            if (found := source.records.get("interactions.json")) is not None
+            for one in found.interactions
+        ]
+        known = coverage.expressible(backend, model)
+        table.limits = coverage.check(acts, known, "--interaction-model")
+        return table
 
     def rows(self, cases: list[Case], context: Context) -> dict[str, numpy.ndarray]:
         """What was predicted and what is true, as lists over all pictures.
@@ -222,6 +243,7 @@ class Hoi(Metric):
             "has_rare": numpy.array(table.has_rare),
             "judged": judged,
             "unknown": numpy.array(unknown),
+            "limits": numpy.array(table.limits),
             "points": numpy.array(11 if context.config.hoi_ap == "11" else 0),
         }
 
@@ -275,4 +297,5 @@ class Hoi(Metric):
         )
         unknown = int(rows["unknown"])
         more = [f"hoi: {unknown:,} annotated pairs belong to no class and are left out"]
-        return [told, *(more if unknown else [])]
+        limits = str(rows["limits"])
+        return [told, *(more if unknown else []), *([f"hoi: {limits}"] if limits else [])]

@@ -11,8 +11,10 @@ was decided in ``docs/feedback.md``.
 from __future__ import annotations
 
 import contextlib
+import sys
 from typing import TYPE_CHECKING, Any
 
+from socialcli.backends import coverage
 from socialcli.errors import SampleFailed, UsageError
 from socialcli.methods.train.feedback import networks, options
 from socialcli.methods.train.feedback import scene as scenes
@@ -103,6 +105,8 @@ class FeedbackMethod(TrainMethod):
                 f"{name} feedback would never speak: {scenes.LACKS[name]} in the {looked} samples "
                 "looked at; name other feedbacks with --feedback, or annotate more"
             )
+        if "interaction" in names:
+            _see_that_it_can_judge(config, index)
         return index
 
     def check(self, config: Config, sample: Sample) -> None:
@@ -282,6 +286,25 @@ class FeedbackMethod(TrainMethod):
                 )
         drawn = state.draw(samples) if samples else []
         return list(zip((s["caption"] for s in samples), drawn, strict=True))
+
+
+def _see_that_it_can_judge(config: Config, index: Index) -> None:
+    """Refuse a recogniser that knows none of the interactions of the samples looked at; say how
+    many it knows where it does not know all.
+
+    Raises:
+        UsageError: it knows none.
+    """
+    asked: list[coverage.Pair] = []
+    for number in range(0, len(index), max(1, len(index) // LOOKED_AT)):
+        try:
+            pairs = _look(config, index.read(number)).pairs
+        except SampleFailed:
+            continue
+        asked += [(verb, pair.label) for pair in pairs for verb in pair.verbs]
+    known = coverage.expressible(config.interaction_backend, config.interaction_model)
+    if warning := coverage.check(asked, known, "--interaction-model"):
+        print(f"train: {warning}", file=sys.stderr)
 
 
 def _look(config: Config, sample: Sample) -> scenes.Scene:
