@@ -166,25 +166,13 @@ def test_from_both_chains_to_training_and_scores(place: Path, annotated: dict[st
         assert score["columns"]["clip_t"]["value"] is not None
 
 
-def test_feedback_in_miniature_to_its_scores(tmp_path: Path) -> None:
-    out = tmp_path / "mini"
-    make(
-        "social-feedback.mk", "scores", "PROFILE=mini", f"OUT={out}", "SCENES=12", "TEST_SCENES=4",
-        "HICO_STEPS=1", "GAZE_STEPS=1", "SIZES=--batch-size 2 --micro-batch 2",
-        "DRAW=--steps 2", "METRICS=clip-t", "SCORE=--resamples 20",
-    )  # fmt: skip
-    for name in SETS:
-        assert (out / "scores" / name / "score.json").is_file()
-
-
-def test_the_feedback_papers_table_in_miniature(tmp_path: Path) -> None:
-    out = tmp_path / "table"
-    said = make(
-        "table1-mini.mk", f"OUT={out}", f"PYTHON={sys.executable}", "SEEDS=0", "STEPS=1", "BATCH=2",
-        "TRAIN=8", "TEST=2", "METRICS=clip-t", "CURVE_STEPS=1", "DRAW=--steps 2",
-        "SCORE=--resamples 20", "LOSSES=gaze",
-    )  # fmt: skip
-    assert "results.md" in said and "|" in (out / "results.md").read_text()
+def test_what_takes_days_is_planned() -> None:
+    """Tests of `socialcli.miniature.zoo` train each miniature for a few steps."""
+    said = make("zoo.mk", "-n", "zoo", "zoo-check", f"PYTHON={sys.executable}")
+    for role in ("ground", "caption", "interaction", "ssr"):
+        assert f"socialcli.miniature.zoo {role}" in said
+    said = make("table1-mini.mk", "-n", "SEEDS=0 1", "STEPS=1")
+    assert said.count("train --method feedback") == 17 and said.count(" score ") == 10
 
 
 def test_no_makefile_is_forgotten() -> None:

@@ -27,8 +27,9 @@ def plain(verb: str, thing: str) -> Pair:
 def expressible(backend: str, model: str) -> frozenset[Pair] | None:
     """The verb-object classes of a recogniser; None where its backend cannot say (it has no
     ``classes_of``), or the model is not here (loading it will tell)."""
-    module = importlib.import_module(backends.info("interaction", backend).module)
-    if not hasattr(module, "classes_of"):
+    place = backends.info("interaction", backend).module
+    module = importlib.import_module(place) if place else None
+    if module is None or not hasattr(module, "classes_of"):
         return None
     classes: list[Pair] | None = module.classes_of(model)
     return None if classes is None else frozenset(plain(*one) for one in classes)
