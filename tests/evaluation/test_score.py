@@ -550,8 +550,9 @@ def test_inputs_that_make_no_sense(data, world, tmp_path: Path) -> None:
             "interactions.json": records.dump(Interactions())}  # fmt: skip
     shards.write(bare, [(f"s{n}", {**source(RED), **mute}) for n in range(6)])
     for metrics, lacks in (
-        ("hoi", "there is no annotated interaction"), ("gaze", "nobody in them is annotated to look"),
-    ):  # fmt: skip
+        ("hoi", "there is no annotated interaction"),
+        ("gaze", "nobody in them is annotated to look"),
+    ):
         with pytest.raises(UsageError) as error:
             score(gen, tmp_path / "out", bare, metrics)
         assert f"bare.tar to compare with: {lacks}" in one_line(error)
