@@ -18,7 +18,10 @@ class Seen:
         return getattr(self.part if hasattr(self.part, name) else self.module, name)
 
     def __delattr__(self, name: str) -> None:
-        delattr(self.part if name in vars(self.part) else self.module, name)
+        if name in vars(self.part):  # what stood in for a method of the class
+            delattr(self.part, name)
+        elif not hasattr(self.part, name):
+            delattr(self.module, name)
 
     def __setattr__(self, name: str, value: Any) -> None:
         setattr(self.part if hasattr(self.part, name) else self.module, name, value)

@@ -78,7 +78,9 @@ class ImportStage(Stage, base=True):
     def count(self, config: Any) -> int:
         return self.importer.count(config)
 
-    def samples(self, config: Any, source: str, checksums: list[Any]) -> Iterator[Sample | Damage]:
+    def samples(
+        self, config: Any, source: str, checksums: list[Any] | None = None
+    ) -> Iterator[Sample | Damage]:
         """Samples number ``first:last`` of the import, not made yet."""
         first, last = (int(n) for n in source.split(":"))
         for entry in _standing(self.importer, config, first).up_to(last):

@@ -471,7 +471,7 @@ main()
 
 def run_batches(process, count=10, batch_size=4, prepare=lambda config, sample: sample.key, **more):
     said = []
-    stage = SimpleNamespace(__name__="fake", prepare=prepare, process=process)
+    stage = SimpleNamespace(name="fake", WRITES=(), prepare=prepare, process=process)
     source = iter([shards.Sample(f"{n:02d}") for n in range(count)])
     found = list(
         outcomes(source, stage, None, None, name="fake", seed=0, batch_size=batch_size,
