@@ -292,18 +292,30 @@ def of_sample(config: Any, sample: Sample, masks: list[str] | None = None) -> Re
 
 
 def caption(sample: Sample, number: int) -> str:
-    """Caption ``number`` of a sample: 0 is the one its records parse.
+    """Caption ``number`` of a sample: 0 is the one its records parse. A subject's picture without
+    captions has the prompts that its data set tests it with.
 
     Raises:
         SampleFailed: it has none of that number, or an empty one.
     """
-    record = sample.record(records.Caption)
-    texts = [record.text, *record.others]
+    texts, place = (_prompts(sample), "meta.json's prompts")
+    if sample.has("caption.json") or not texts:
+        record = sample.record(records.Caption)
+        texts, place = ([record.text, *record.others], "caption.json")
     if number >= len(texts):
-        raise SampleFailed(f"no caption {number}: caption.json has {len(texts)}, counted from 0")
+        raise SampleFailed(f"no caption {number}: {place} has {len(texts)}, counted from 0")
     if not texts[number].strip():
         raise SampleFailed("the caption is empty")
     return texts[number].strip()
+
+
+def _prompts(sample: Sample) -> list[str]:
+    """The prompts of a data set of subjects (Concept101, DreamBooth), of the subject's class."""
+    extra = sample.record(records.Meta).extra if sample.has("meta.json") else {}
+    prompts, name = extra.get("prompts"), extra.get("class")
+    if not isinstance(prompts, list) or not isinstance(name, str):
+        return []
+    return [p.replace("{}", name).replace("{0}", name) for p in prompts if isinstance(p, str)]
 
 
 def _matched(
