@@ -43,6 +43,11 @@ KINDS = {
     "engines": Kind("pipeline/engines", "socialcli.pipeline.engines:Engine", "no engine"),
     "metrics": Kind("evaluation/metrics", "socialcli.evaluation.metrics:Metric", "no metric"),
     "features": Kind("evaluation/features", "socialcli.evaluation.features:Feature", "no feature"),
+    "feedbacks": Kind(
+        "methods/train/feedback",
+        "socialcli.training.feedback:Feedback",
+        "train feedback has no feedback",
+    ),
     "methods.train": Kind(
         "methods/train", "socialcli.training.method:TrainMethod", "train has no method"
     ),

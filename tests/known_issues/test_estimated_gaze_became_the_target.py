@@ -10,8 +10,7 @@ import scenes as given
 
 from socialcli import records
 from socialcli.errors import UsageError
-from socialcli.methods.train.feedback import FeedbackMethod, scene
-from socialcli.methods.train.feedback.options import Config
+from socialcli.methods.train.feedback import Config, FeedbackMethod, scene
 from socialcli.shards import Sample, index, write
 
 ALL = frozenset({"gaze", "interaction"})

@@ -14,10 +14,9 @@ from parts import part
 from tiny import diffusion, people
 from transformers import CLIPVisionModel
 
-from socialcli import records, shards
+from socialcli import backends, records, shards
 from socialcli.config import check_bounds
 from socialcli.errors import ModelMissing, SampleFailed, UsageError
-from socialcli.methods.train.feedback import watch as watching
 from socialcli.miniature.zoo import interaction as zoo
 from socialcli.networks import interactions
 from socialcli.randomness import Draw, Variant
@@ -569,11 +568,9 @@ def test_a_missing_model_is_told_before_anything_is_loaded(models, tmp_path, mon
 
 
 def test_backends_without_gradients(models, monkeypatch):
-    real = watching.backends.load
+    real = backends.load
     blind = SimpleNamespace(network=None)
-    monkeypatch.setattr(
-        watching.backends, "load", lambda spec: blind if spec.role == "gaze" else real(spec)
-    )
+    monkeypatch.setattr(backends, "load", lambda spec: blind if spec.role == "gaze" else real(spec))
     with pytest.raises(UsageError, match="--gaze-backend mediapipe cannot give feedback"):
         load(models, feedback="gaze", gaze_backend="mediapipe")
 

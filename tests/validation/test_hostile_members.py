@@ -27,7 +27,8 @@ from socialcli.exporters import coco
 from socialcli.generation import references, requests
 from socialcli.generation.stage import GenerateStage
 from socialcli.methods.invert import _templates
-from socialcli.methods.train.feedback import scene as scenes_of_training
+from socialcli.methods.train.feedback import Config as FeedbackConfig
+from socialcli.methods.train.feedback import _scene as scenes_of_training
 from socialcli.pipeline.batches import Outcome, outcomes
 from socialcli.records import Face, Gaze, Interaction, Interactions, Model
 from socialcli.reports import overlay, page, sheet, table
@@ -36,6 +37,7 @@ from socialcli.reports.statistics import Statistics
 from socialcli.reports.view import decode, view
 from socialcli.shards import Sample
 from socialcli.training import geometry
+from socialcli.training.feedback import all_feedbacks
 from socialcli.validation.members import check, read_members
 
 annotate_pose, ground = part("stages", "annotate-pose"), part("stages", "ground")
@@ -202,8 +204,9 @@ def _train(sample: Sample) -> None:
     plain_training.check(None, sample)
     for flip in (False, True):
         frame = geometry.Frame(96, 64, 16, 0, 64, flip)
-        names = tuple(scenes_of_training.MEMBERS)
-        found = scenes_of_training.read(sample, frame, "phrases", names, 0)
+        names = all_feedbacks()
+        config = FeedbackConfig(query="phrases", least_face=0)
+        found = scenes_of_training.read(sample, frame, config, names)
         scenes_of_training.tensors(found, names)
 
 

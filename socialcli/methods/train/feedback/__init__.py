@@ -3,9 +3,9 @@
 000_742de2d20f4a0d3a.txt, section 3. A sample's picture is both reference and target. Its query (the
 subjects' names) and CLIP features become subject tokens; the UNet, itself frozen, reads them
 through the trained layers. Where a gate is open at the timestep drawn, the estimate of the picture
-(Eq. 1) is decoded, and the frozen detectors of `_feedback_watch` say how far faces, gazes, poses,
-interactions and outlines are from those of the original (Eqs. 2 to 6). What the paper leaves open
-was decided in ``docs/feedback.md``.
+(Eq. 1) is decoded, and the frozen detectors of the feedbacks, one file each beside this one, say
+how far faces, gazes, poses, interactions and outlines are from those of the original (Eqs. 2 to 6).
+What the paper leaves open was decided in ``docs/feedback.md``.
 """
 
 from __future__ import annotations
@@ -14,12 +14,11 @@ import contextlib
 import sys
 from typing import TYPE_CHECKING, Any
 
-from socialcli.backends import coverage
 from socialcli.errors import SampleFailed, UsageError
-from socialcli.methods.train.feedback import networks, options
-from socialcli.methods.train.feedback import scene as scenes
-from socialcli.methods.train.feedback.networks import State
-from socialcli.methods.train.feedback.options import Config, wanted
+from socialcli.methods.train.feedback import _networks, _options
+from socialcli.methods.train.feedback import _scene as scenes
+from socialcli.methods.train.feedback._networks import State
+from socialcli.methods.train.feedback._options import wanted
 from socialcli.randomness import Variant
 from socialcli.training.method import TrainMethod
 
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
     from socialcli.shards.index import Index
     from socialcli.training.place import Place
 
+Config = _options.config_type()
 __all__ = ["Config", "FeedbackMethod", "State"]
 
 USUAL = 512  # pixels: Stable Diffusion's square, to look at records before a model is there
@@ -51,26 +51,23 @@ class FeedbackMethod(TrainMethod):
     # What `features` depends on besides the data: runs that agree in these may share a cache.
     FEATURES = (
         "backend", "model", "revision", "clip_model", "size", "crop", "flip", "query", "reference",
-        "originals", "feedback", "identity_backend", "identity_model", "identity_aligned",
-        "least_face", "gaze_backend", "gaze_model", "gaze_term", "gaze_targets", "gaze_source",
-        "pose_backend", "pose_model", "pose_targets", "pose_least_score", "interaction_backend",
-        "interaction_model", "interaction_source",
+        "originals", "feedback", *_options.features(),
     )  # fmt: skip
     config_type = Config
 
-    def check_options(self, config: Config) -> None:
-        options.check_options(config)
+    def check_options(self, config: Any) -> None:
+        _options.check_options(config)
 
-    def models(self, config: Config) -> list[ModelSpec]:
-        return options.models(config)
+    def models(self, config: Any) -> list[ModelSpec]:
+        return _options.models(config)
 
-    def weights(self, config: Config) -> dict[str, float]:
-        return options.weights(config)
+    def weights(self, config: Any) -> dict[str, float]:
+        return _options.weights(config)
 
-    def load(self, config: Config, place: Place) -> State:
-        return networks.load(config, place)
+    def load(self, config: Any, place: Place) -> State:
+        return _networks.load(config, place)
 
-    def select(self, config: Config, index: Index) -> Index:
+    def select(self, config: Any, index: Index) -> Index:
         """All samples, once it is certain that every feedback finds something to watch among them.
 
         Raises:
@@ -78,12 +75,11 @@ class FeedbackMethod(TrainMethod):
                 person, an interaction.
         """
         names = wanted(config)
-        for name in names:
-            member, stage = scenes.MEMBERS[name]
-            if not any(entry.has(member) for entry in index.entries):
+        for name, part in names.items():
+            if not any(entry.has(part.MEMBER) for entry in index.entries):
                 raise UsageError(
-                    f"no sample has {member}, which {name} feedback needs: run `socialcli {stage}` "
-                    f"first, or name other feedbacks with --feedback"
+                    f"no sample has {part.MEMBER}, which {name} feedback needs: run `socialcli "
+                    f"{part.STAGE}` first, or name other feedbacks with --feedback"
                 )
         mute, looked, failed = set(names), 0, [""]
         step = max(1, len(index) // LOOKED_AT)
@@ -102,14 +98,13 @@ class FeedbackMethod(TrainMethod):
         if mute:
             name = next(n for n in names if n in mute)
             raise UsageError(
-                f"{name} feedback would never speak: {scenes.LACKS[name]} in the {looked} samples "
+                f"{name} feedback would never speak: {names[name].LACKS} in the {looked} samples "
                 "looked at; name other feedbacks with --feedback, or annotate more"
             )
-        if "interaction" in names:
-            _see_that_it_can_judge(config, index)
+        _see_that_they_can_judge(config, index)
         return index
 
-    def check(self, config: Config, sample: Sample) -> None:
+    def check(self, config: Any, sample: Sample) -> None:
         """Whether a sample can be trained on: a caption, a subject, a readable picture header.
 
         Raises:
@@ -123,7 +118,7 @@ class FeedbackMethod(TrainMethod):
         Returns:
             ``picture`` (3, size, size) uint8; ``reference`` (3, S, S) as CLIP's vision tower wants
             it;
-            ``caption`` and ``query``; and what `_feedback_scene.tensors` says for the feedbacks.
+            ``caption`` and ``query``; and what `_scene.tensors` says for the feedbacks.
 
         Raises:
             SampleFailed: it cannot be decoded, or lacks caption or subjects.
@@ -140,9 +135,8 @@ class FeedbackMethod(TrainMethod):
         frame = geometry.choose(
             image.width, image.height, state.side, rng, config.crop, config.flip
         )
-        scene = scenes.read(
-            sample, frame, config.query, state.names, config.least_face, options.estimates(config)
-        )
+        watched = wanted(config)
+        scene = scenes.read(sample, frame, config, watched)
         pixels = frame.picture(image)
         seen = image if config.reference == "whole" else Image.fromarray(pixels)
         return {
@@ -150,7 +144,7 @@ class FeedbackMethod(TrainMethod):
             "reference": state.processor(images=seen, return_tensors="pt")["pixel_values"][0],
             "caption": scene.caption,
             "query": scene.query,
-            **scenes.tensors(scene, state.names),
+            **scenes.tensors(scene, watched),
         }
 
     def features(self, state: State, examples: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -288,34 +282,33 @@ class FeedbackMethod(TrainMethod):
         return list(zip((s["caption"] for s in samples), drawn, strict=True))
 
 
-def _see_that_it_can_judge(config: Config, index: Index) -> None:
-    """Refuse a recogniser that knows none of the interactions of the samples looked at; say how
-    many it knows where it does not know all.
+def _see_that_they_can_judge(config: Any, index: Index) -> None:
+    """Ask every wanted feedback whether its network knows what is annotated in the samples looked
+    at; say how much of it where it is not all.
 
     Raises:
-        UsageError: it knows none.
+        UsageError: it knows nothing of it.
     """
-    asked: list[coverage.Pair] = []
-    for number in range(0, len(index), max(1, len(index) // LOOKED_AT)):
-        try:
-            pairs = _look(config, index.read(number)).pairs
-        except SampleFailed:
-            continue
-        asked += [(verb, pair.label) for pair in pairs for verb in pair.verbs]
-    known = coverage.expressible(config.interaction_backend, config.interaction_model)
-    if warning := coverage.check(asked, known, "--interaction-model"):
-        print(f"train: {warning}", file=sys.stderr)
+    asked = {name: part for name, part in wanted(config).items() if part.has("coverage")}
+    watched: dict[str, list[Any]] = {name: [] for name in asked}
+    for number in range(0, len(index), max(1, len(index) // LOOKED_AT)) if asked else ():
+        with contextlib.suppress(SampleFailed):
+            scene = _look(config, index.read(number))
+            for name in asked:
+                if scene.speaks(name):
+                    watched[name].append(scene.watched[name])
+    for name, part in asked.items():
+        if warning := part.coverage(config, watched[name]):
+            print(f"train: {warning}", file=sys.stderr)
 
 
-def _look(config: Config, sample: Sample) -> scenes.Scene:
+def _look(config: Any, sample: Sample) -> scenes.Scene:
     frame = scenes.whole(sample, config.size or USUAL)
-    return scenes.read(
-        sample, frame, config.query, wanted(config), config.least_face, options.estimates(config)
-    )
+    return scenes.read(sample, frame, config, wanted(config))
 
 
 def speaks(example: dict[str, Any], name: str) -> bool:
-    """Whether a feedback has something to watch in an example (see `_feedback_scene.tensors`)."""
+    """Whether a feedback has something to watch in an example (see `_scene.tensors`)."""
     return any(part.startswith(f"{name}_") for part in example)
 
 

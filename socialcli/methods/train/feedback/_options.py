@@ -6,17 +6,20 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
+import typing
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from socialcli.backends import ModelSpec
 from socialcli.backends.ssr.ssr_encoder import CLIP, own_tower
 from socialcli.config import option
-from socialcli.errors import UsageError
-from socialcli.methods.train.feedback import scene
+from socialcli.errors import SocialcliError, UsageError
+from socialcli.methods.train.feedback import _scene
+from socialcli.training.feedback import Feedback, all_feedbacks
 from socialcli.training.options import TrainingOptions
 
-NAMES = ("boundary", "identity", "gaze", "pose", "interaction")
 NEW = "new"  # as --ssr-model: begin with an encoder that knows nothing
 SSR_GET = (
     "download the checkpoint named at https://github.com/Xiaojiu-z/SSR_Encoder and pass "
@@ -24,8 +27,12 @@ SSR_GET = (
 )
 
 
-@dataclass
-class Config(TrainingOptions):
+class _Behaviour:
+    """What a Config does besides holding options."""
+
+    clip_model: str
+    ssr_model: str
+
     FIRST: ClassVar[tuple[str, ...]] = (*TrainingOptions.FIRST, "ssr_model", "feedback")
     GROUPS: ClassVar[dict[str, str]] = {
         "aligner_learning_rate": "Feedback: learning",
@@ -35,6 +42,15 @@ class Config(TrainingOptions):
         "regularisation": "Feedback: how each loss is read",
         "validation_pictures": "Validation",
     }
+
+    def __post_init__(self) -> None:
+        if not self.clip_model:
+            self.clip_model = own_tower(self.ssr_model)
+
+
+@dataclass
+class Options(TrainingOptions):
+    """The options of every run; a Config has those of all feedbacks besides (`config_type`)."""
 
     # section 4.1
     steps: int = option(100, "Optimiser steps of the whole run.", at_least=1)
@@ -68,21 +84,11 @@ class Config(TrainingOptions):
         "", "CLIP whose vision tower SSR-Encoder looks through: hub id or folder; default: "
         f"image_encoder in --ssr-model, else {CLIP}."
     )  # fmt: skip
-    identity_backend: str = option("iresnet", "Which face embedder gives feedback.", role="face")
-    identity_model: str = option("", "Its model: a backbone.pth.")
-    gaze_backend: str = option("sharingan", "Which gaze estimator gives feedback.", role="gaze")
-    gaze_model: str = option("", "Its model: a checkpoint file for sharingan.")
-    pose_backend: str = option("vitpose", "Which keypoint estimator gives feedback.", role="pose")
-    pose_model: str = option("", "Its model: hub id or folder.")
-    interaction_backend: str = option(
-        "pairwise", "Which interaction recogniser gives feedback.", role="interaction"
-    )
-    interaction_model: str = option("", "Its model: a folder; default: the package's own.")
     # words and references
     query: str = option(
         "nouns",
         "What names the subjects: nouns, phrases, or the whole caption.",
-        choices=scene.QUERIES,
+        choices=_scene.QUERIES,
     )
     caption_drop: float = option(
         0.8, "Probability that the UNet is not told the caption.", at_least=0, at_most=1
@@ -95,21 +101,11 @@ class Config(TrainingOptions):
     # which feedback, when, how much
     feedback: str = option(
         "all",
-        "Which: boundary, identity, gaze, pose, interaction, with commas; all or none.",
-        choices=(*NAMES, "all", "none"),
+        "Which: {}, with commas; all or none.",
+        choices=lambda: [*all_feedbacks(), "all", "none"],
         many=True,
     )
     weight_regularisation: float = option(0.01, "Weight of the regularisation.", at_least=0)
-    weight_boundary: float = option(0.01, "Weight of the boundary feedback.", at_least=0)
-    weight_identity: float = option(0.01, "Weight of the identity feedback.", at_least=0)
-    weight_gaze: float = option(0.01, "Weight of the gaze feedback.", at_least=0)
-    weight_pose: float = option(0.01, "Weight of the pose feedback.", at_least=0)
-    weight_interaction: float = option(0.01, "Weight of the interaction feedback.", at_least=0)
-    gate_boundary: str = option("all", "Timesteps of the boundary feedback: 0-200, all or none.")
-    gate_identity: str = option("0-400", "Timesteps of the identity feedback.")
-    gate_gaze: str = option("0-200", "Timesteps of the gaze feedback.")
-    gate_pose: str = option("0-700", "Timesteps of the pose feedback.")
-    gate_interaction: str = option("0-500", "Timesteps of the interaction feedback.")
     weighting: str = option(
         "gates",
         "gates, or inverse: no gates, weights inverse to --curves (Table 1, row 10).",
@@ -129,50 +125,6 @@ class Config(TrainingOptions):
     regularisation: str = option(
         "paper", "How it is read: paper or official.", choices=("paper", "official")
     )
-    boundary_thickness: int = option(
-        3, "Side of the morphological gradient's square, odd pixels.", at_least=3
-    )
-    boundary_kernel: str = option("4", "Neighbours of the Laplacian: 4 or 8.", choices=("4", "8"))
-    boundary_mean: str = option(
-        "boundary",
-        "Mean over the boundary's pixels, or the picture's.",
-        choices=("boundary", "picture"),
-    )
-    identity_aligned: bool = option(True, "Align faces that have landmarks; else cut out boxes.")
-    identity_normalised: bool = option(True, "Compare directions of embeddings, not raw numbers.")
-    least_face: float = option(
-        12.0, "Faces smaller than this many pixels a side are left alone.", at_least=0
-    )
-    gaze_term: str = option(
-        "point", "Target term: point (soft argmax) or heatmap.", choices=("point", "heatmap")
-    )
-    gaze_targets: str = option(
-        "shards",
-        "Where people look: as the shards say, or the detector.",
-        choices=("shards", "detector"),
-    )
-    gaze_source: str = option(
-        "annotation",
-        "Whose gazes are learnt from: annotation, or any (a model's estimates too).",
-        choices=scene.SOURCES,
-    )
-    interaction_source: str = option(
-        "annotation",
-        "Whose interactions are learnt from: annotation, or any (estimates too).",
-        choices=scene.SOURCES,
-    )
-    pose_targets: str = option(
-        "detector",
-        "Where keypoints are: as the detector says, or shards.",
-        choices=("detector", "shards"),
-    )
-    pose_least_score: float = option(
-        0.3, "Keypoints of x0 scored below this are not asked for.", at_least=0, at_most=1
-    )
-    focal_alpha: float = option(
-        0.5, "Weight of positives in the focal loss; 1 - it of negatives.", at_least=0, at_most=1
-    )
-    focal_gamma: float = option(0.2, "Focus of the focal loss on what is wrong.", at_least=0)
     # validation
     validation_pictures: int = option(4, "Pictures of a grid.", affects_result=False, at_least=1)
     validation_steps: int = option(
@@ -181,37 +133,93 @@ class Config(TrainingOptions):
     guidance: float = option(5.0, "Guidance scale of validation.", affects_result=False, above=1)
     subject_scale: float = option(0.65, "Subject's scale in validation.", affects_result=False)
 
-    def __post_init__(self) -> None:
-        if not self.clip_model:
-            self.clip_model = own_tower(self.ssr_model)
+
+@functools.cache
+def config_type() -> type[Options]:
+    """The Config: `Options` with those of all feedbacks, their weights and their gates, each at the
+    place where its group stands.
+
+    Raises:
+        SocialcliError: a feedback has an option that another part has.
+    """
+    feedbacks = all_feedbacks()
+    hints = typing.get_type_hints(Options)
+    made: dict[str, tuple[str, Any, Any]] = {}
+
+    def add(name: str, kind: Any, value: Any) -> None:
+        if name in made:
+            raise SocialcliError(f"two parts of train feedback have an option '{name}'")
+        made[name] = (name, kind, value)
+
+    def add_own(chosen: bool) -> None:
+        """Of all feedbacks, the options that choose a model, or the others."""
+        for feedback in feedbacks.values():
+            kinds = typing.get_type_hints(feedback.config_type)
+            models = {f"{feedback.name}_backend", f"{feedback.name}_model"}
+            for field in dataclasses.fields(feedback.config_type):
+                if (field.name in models) == chosen:
+                    add(field.name, kinds[field.name], _again(field))
+
+    for field in dataclasses.fields(Options):
+        add(field.name, hints[field.name], _again(field, ", ".join(feedbacks)))
+        if field.name == "clip_model":
+            add_own(chosen=True)
+        elif field.name == "weight_regularisation":
+            for name in feedbacks:
+                text = f"Weight of the {name} feedback."
+                add(f"weight_{name}", float, option(0.01, text, at_least=0))
+            for name, feedback in feedbacks.items():
+                how = ": 0-200, all or none." if name == next(iter(feedbacks)) else "."
+                text = f"Timesteps of the {name} feedback{how}"
+                add(f"gate_{name}", str, option(feedback.GATE, text))
+        elif field.name == "regularisation":
+            add_own(chosen=False)
+    bases = (_Behaviour, TrainingOptions)
+    namespace = {"__module__": __name__}
+    return dataclasses.make_dataclass("Config", made.values(), bases=bases, namespace=namespace)
 
 
-def wanted(config: Config) -> tuple[str, ...]:
-    """The feedbacks that ``--feedback`` names, in `NAMES`' order.
+def _again(field: dataclasses.Field[Any], names: str = "") -> Any:
+    """A field as `dataclasses.field` makes it, for another dataclass."""
+    metadata = dict(field.metadata)
+    if field.name == "feedback":
+        metadata["help"] = metadata["help"].format(names)
+    if field.default_factory is not dataclasses.MISSING:
+        return dataclasses.field(default_factory=field.default_factory, metadata=metadata)
+    return dataclasses.field(default=field.default, metadata=metadata)
+
+
+def wanted(config: Any) -> dict[str, Feedback]:
+    """The feedbacks that ``--feedback`` names, in their order.
 
     Raises:
         UsageError: it names another.
     """
+    there = all_feedbacks()
     text = config.feedback.strip()
-    named = {"all": set(NAMES), "none": set()}.get(text) if text in ("all", "none") else None
+    named = {"all": set(there), "none": set()}.get(text) if text in ("all", "none") else None
     if named is None:
         named = {part.strip() for part in text.split(",") if part.strip()}
-    unknown = sorted(named - set(NAMES))
+    unknown = sorted(named - set(there))
     if unknown:
         raise UsageError(
-            f"--feedback: '{', '.join(unknown)}' is unknown; there are {', '.join(NAMES)}, "
+            f"--feedback: '{', '.join(unknown)}' is unknown; there are {', '.join(there)}, "
             "divided by commas, all and none"
         )
-    return tuple(name for name in NAMES if name in named)
+    return {name: part for name, part in there.items() if name in named}
 
 
-def estimates(config: Config) -> frozenset[str]:
-    """The feedbacks whose targets may be estimates."""
-    asked = {"gaze": config.gaze_source, "interaction": config.interaction_source}
-    return frozenset(name for name, source in asked.items() if source == "any")
+def features() -> tuple[str, ...]:
+    """Options that what is kept of a sample depends on, of all feedbacks."""
+    names: list[str] = []
+    for name, feedback in all_feedbacks().items():
+        if feedback.ROLE:
+            names += [f"{name}_backend", f"{name}_model"]
+        names += feedback.FEATURES
+    return tuple(names)
 
 
-def gates(config: Config) -> dict[str, Any]:
+def gates(config: Any) -> dict[str, Any]:
     """`timesteps.Gate` of each wanted feedback, of weight 1 (`weights` has the real ones), or 0
     where nothing would come of asking.
 
@@ -234,18 +242,18 @@ def gates(config: Config) -> dict[str, Any]:
     }
 
 
-def _counts(config: Config, name: str) -> float:
+def _counts(config: Any, name: str) -> float:
     return float(getattr(config, f"weight_{name}") > 0)
 
 
-def check_options(config: Config) -> None:
+def check_options(config: Any) -> None:
     """Refuse what makes no sense, before anything is read.
 
     Raises:
         UsageError: one line that names the option.
     """
-    if config.boundary_thickness % 2 == 0:
-        raise UsageError("--boundary-thickness must be odd and at least 3")
+    for feedback in all_feedbacks().values():
+        feedback.check_options(config)
     if config.weighting == "inverse" and not (config.curves or config.write_curves):
         raise UsageError("--weighting inverse needs --curves FILE; --write-curves FILE makes one")
     if not config.ssr_model:
@@ -253,24 +261,36 @@ def check_options(config: Config) -> None:
     gates(config)
 
 
-def base_spec(config: Config, device: str, dtype: str) -> ModelSpec:
+def base_spec(config: Any, device: str, dtype: str) -> ModelSpec:
     """The diffusion model."""
     return ModelSpec("diffusion", config.backend, config.model, config.revision, device, dtype)
 
 
-def models(config: Config) -> list[ModelSpec]:
-    """Every model that `load` would load."""
-    from socialcli.methods.train.feedback import watch
+def specs(config: Any, device: str, dtype: str) -> dict[str, ModelSpec]:
+    """The model behind each wanted feedback that has one."""
+    # Torch's PReLU crashes in bfloat16 on CPUs, and these nets are small.
+    kind = "float32" if device == "cpu" else dtype
+    return {
+        name: ModelSpec(
+            feedback.ROLE, getattr(config, f"{name}_backend"), getattr(config, f"{name}_model"),
+            None, device, kind,
+        )
+        for name, feedback in wanted(config).items()
+        if feedback.ROLE
+    }  # fmt: skip
 
+
+def models(config: Any) -> list[ModelSpec]:
+    """Every model that `load` would load."""
     base = [
         base_spec(config, config.device, config.dtype),
         ModelSpec("clip", "clip", config.clip_model or CLIP),
         ModelSpec("ssr", "ssr-encoder", config.ssr_model),
     ]
-    return base + list(watch.specs(config, wanted(config), config.device, config.dtype).values())
+    return base + list(specs(config, config.device, config.dtype).values())
 
 
-def weights(config: Config) -> dict[str, float]:
+def weights(config: Any) -> dict[str, float]:
     """Eq. 7's factors; all 0 where curves are only measured."""
     names = ("regularisation", *wanted(config))
     factors = {"denoise": 1.0, **{name: getattr(config, f"weight_{name}") for name in names}}

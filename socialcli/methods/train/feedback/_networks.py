@@ -6,8 +6,17 @@ import contextlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from socialcli import backends
 from socialcli.backends import ModelSpec
-from socialcli.methods.train.feedback.options import NEW, SSR_GET, Config, base_spec, gates, wanted
+from socialcli.errors import UsageError
+from socialcli.methods.train.feedback._options import (
+    NEW,
+    SSR_GET,
+    base_spec,
+    gates,
+    specs,
+    wanted,
+)
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -22,7 +31,7 @@ BINS = 20  # parts of the timesteps in which --write-curves averages
 class State:
     """Everything a run keeps: the trained encoder and the frozen networks around it."""
 
-    config: Config
+    config: Any
     place: Place
     encoder: Any  # models.ssr_encoder.SSREncoder, the only trained part
     base: Any  # backends.roles.Diffusion
@@ -31,7 +40,7 @@ class State:
     alphas: Tensor  # (T,) float64, on the CPU
     prediction: str  # what the UNet predicts, see training.prediction
     gates: dict[str, Any]  # feedback -> timesteps.Gate
-    watch: dict[str, Any]  # feedback -> its detector, see _feedback_watch
+    watch: dict[str, Any]  # feedback -> its `training.feedback.Watcher`
     side: int  # of the square that is trained on, pixels
     nothing: Any = None  # (T, D): the text states of ""
     curves: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
@@ -124,17 +133,15 @@ class State:
             return pictures(self.decode(latents))
 
 
-def load(config: Config, place: Place) -> State:
+def load(config: Any, place: Place) -> State:
     """Load everything, the small first, and see that it fits.
 
     Raises:
         ModelMissing: a model is not here. UsageError: two models do not fit each other.
     """
-    from socialcli import backends
     from socialcli.backends.ssr.ssr_encoder import tower
     from socialcli.diffusion import latents as diffusion
     from socialcli.diffusion import schedule as prediction
-    from socialcli.methods.train.feedback import watch as _feedback_watch
     from socialcli.networks import ssr_layouts
     from socialcli.networks.ssr_encoder import SSREncoder
 
@@ -155,7 +162,7 @@ def load(config: Config, place: Place) -> State:
     if config.gradient_checkpointing:
         base.unet.enable_gradient_checkpointing()
         base.unet.train()  # diffusers checkpoints in training mode only; there is no dropout in it
-    watch = _feedback_watch.load(config, wanted(config), place)
+    watch = watchers(config, place)
     alphas, kind = prediction.schedule(base.scheduler)
     side = diffusion.size(base, config.size)
     nothing = base.prompts([""])[0].detach()
@@ -163,3 +170,24 @@ def load(config: Config, place: Place) -> State:
         config, place, encoder, base, seen.network, seen.processor, alphas, kind, gates(config),
         watch, side, nothing,
     )  # fmt: skip
+
+
+def watchers(config: Any, place: Place) -> dict[str, Any]:
+    """Every wanted feedback by name, its network frozen.
+
+    Raises:
+        UsageError: a backend without a network that gradients can pass. ModelMissing.
+    """
+    import torch
+
+    dtype = str(place.dtype).removeprefix("torch.")
+    loaded: dict[str, Any] = {}
+    for name, spec in specs(config, str(place.device), dtype).items():
+        loaded[name] = backends.load(spec)
+        network = getattr(loaded[name], "network", None)
+        if not isinstance(network, torch.nn.Module):
+            raise UsageError(
+                f"--{name}-backend {spec.backend} cannot give feedback: no gradient passes it"
+            )
+        network.requires_grad_(False).eval()
+    return {n: part.load(config, loaded.get(n)) for n, part in wanted(config).items()}
