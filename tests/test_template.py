@@ -90,3 +90,10 @@ def test_a_metric_and_its_feature(run, captioned: Path) -> None:
     table = run("score", images, "--real", "--metrics", "bright", "-o", captioned / "score",
                 "--resamples", 10)  # fmt: skip
     assert "| Brightness | ↑ | 0.3333 |" in table
+
+
+def test_a_feedback(run) -> None:
+    told = " ".join(run("train", "--help").split())
+    assert "--weight-tone" in told and "--gate-tone" in told
+    assert "Timesteps of the tone feedback. [default: 0-300]" in told
+    assert "gaze, pose, interaction, tone, with commas; all or none." in told
