@@ -23,6 +23,8 @@ from parts import part
 from socialcli import records, registry
 from socialcli.errors import SampleFailed
 from socialcli.evaluation import agreement, joining, samples
+from socialcli.evaluation import settings as evaluation
+from socialcli.evaluation.features import Subject
 from socialcli.exporters import coco
 from socialcli.generation import references, requests
 from socialcli.generation.stage import GenerateStage
@@ -225,7 +227,13 @@ def _score(sample: Sample) -> None:
         known.records[suffix] = sample.record(records.MEMBERS[suffix])
     joined = joining._with_references(known, {"k0": known, "k": known}, {known.subject: [known]},
                                       "auto")  # fmt: skip
-    assert isinstance(joined, joining.Joined | str)
+    if isinstance(joined, joining.Joined):
+        joined.source = known
+        config, sources = evaluation.config_type()(), [joined.real]
+        for name in registry.available("features"):
+            feature = registry.load("features", name)
+            shared = feature.prepare(config, sources)
+            feature.target(config, Subject(joined.real, tuple(joined.queries), shared=shared))
 
 
 @cache
