@@ -10,10 +10,10 @@ import scenes as given
 
 from socialcli import records
 from socialcli.errors import UsageError
-from socialcli.methods.train.feedback import Config, FeedbackMethod, scene
+from socialcli.methods.train.feedback import Config, FeedbackMethod, _scene, wanted
 from socialcli.shards import Sample, index, write
 
-ALL = frozenset({"gaze", "interaction"})
+ALL = {"gaze_source": "any", "interaction_source": "any"}
 VERBS = ("walk", "pet")  # of a dog: the packaged recogniser knows both
 
 
@@ -35,19 +35,20 @@ def sample(gazes: tuple[str, str], acts: tuple[str, ...], key: str = "s") -> Sam
     return Sample(key, {"jpg": given.picture(0, size=(120, 120)), **members})
 
 
-def read(one: Sample, estimates: frozenset[str] = frozenset()) -> scene.Scene:
-    wanted = ("gaze", "interaction")
-    return scene.read(one, scene.whole(one, 120), "nouns", wanted, 2.0, estimates)
+def read(one: Sample, **sources: str) -> _scene.Scene:
+    config = Config(feedback="gaze,interaction", least_face=2.0, **sources)
+    return _scene.read(one, _scene.whole(one, 120), config, wanted(config))
 
 
 def test_only_annotations_are_targets_unless_estimates_are_asked_for() -> None:
     one = sample(("annotation", "sharingan"), ("annotation", "pairwise"))
     seen = read(one)
-    assert [gaze is not None for _, gaze in seen.gazers] == [True, False]  # both heads are shown
-    assert [pair.verbs for pair in seen.pairs] == [["walk"]]
-    seen = read(one, ALL)
-    assert all(gaze is not None for _, gaze in seen.gazers)
-    assert [pair.verbs for pair in seen.pairs] == [["walk", "pet"]]
+    gazers, pairs = seen.watched["gaze"], seen.watched["interaction"]
+    assert [gaze is not None for _, gaze in gazers] == [True, False]  # both heads are shown
+    assert [pair.verbs for pair in pairs] == [["walk"]]
+    seen = read(one, **ALL)
+    assert all(gaze is not None for _, gaze in seen.watched["gaze"])
+    assert [pair.verbs for pair in seen.watched["interaction"]] == [["walk", "pet"]]
 
 
 def test_estimates_alone_say_nothing() -> None:

@@ -559,7 +559,7 @@ def test_a_missing_model_is_told_before_anything_is_loaded(models, tmp_path, mon
     shards.write(tmp_path / "some.tar", [("a", sample(0).members)])
     for name, gone in (("interaction_model", "no/models/acts"), ("gaze_model", "gone.pt")):
         values = dataclasses.asdict(config(models, quiet=True, **{name: str(tmp_path / gone)}))
-        values["mixed_precision"] = "no"
+        values |= {"mixed_precision": "no", "pose_least_score": 0.3}
         with pytest.raises(
             ModelMissing, match=f"{gone}: no such folder or file .* model\\)"
         ) as why:
@@ -578,7 +578,7 @@ def test_backends_without_gradients(models, monkeypatch):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"feedback": "smile"}, "--feedback: 'smile'"),
+        ({"feedback": "smile"}, "--feedback 'smile'"),
         ({"gate_gaze": "200-0"}, "--gate-gaze"),
         ({"gaze_term": "argmax"}, "--gaze-term"),
         ({"ssr_model": ""}, "--ssr-model"),
@@ -590,7 +590,7 @@ def test_backends_without_gradients(models, monkeypatch):
 )
 def test_options_that_make_no_sense(models, options, message):
     with pytest.raises(UsageError, match=message):
-        values = config(models, **options)
+        values = config(models, **{"pose_least_score": 0.3, **options})
         check_bounds(feedback.Config, dataclasses.asdict(values))
         feedback.check_options(values)
 
