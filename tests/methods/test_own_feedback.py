@@ -18,13 +18,13 @@ TEMPLATE = Path(__file__).parents[2] / "docs" / "template"
 @pytest.fixture
 def tone(monkeypatch):
     """The template's feedback as an installed package's entry point, and the Config with it."""
-    from importlib.metadata import EntryPoint
-
-    point = EntryPoint("tone", "socialcli_template.tone", "socialcli.feedbacks")
+    point = ("tone", "socialcli_template.tone")
     found = registry._entry_points
     monkeypatch.syspath_prepend(str(TEMPLATE))
     monkeypatch.setattr(
-        registry, "_entry_points", lambda group: [point] if group == point.group else found(group)
+        registry,
+        "_entry_points",
+        lambda group: [point] if group == "socialcli.feedbacks" else found(group),
     )
     caches = (registry.available, registry.outside, _options.config_type)
     for cache in caches:
