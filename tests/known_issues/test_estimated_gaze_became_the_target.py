@@ -14,6 +14,7 @@ from socialcli.methods.train.feedback import Config, FeedbackMethod, _scene, wan
 from socialcli.shards import Sample, index, write
 
 ALL = {"gaze_source": "any", "interaction_source": "any"}
+EVERY = frozenset({"gaze", "interaction"})
 VERBS = ("walk", "pet")  # of a dog: the packaged recogniser knows both
 
 
@@ -75,7 +76,7 @@ def test_scores_take_annotations_of_references_alone(tmp_path) -> None:  # type:
     one = sample(("annotation", "sharingan"), ("annotation", "pairwise"))
     write(tmp_path / "a.tar", [(one.key, one.members)])
     asked = ([str(tmp_path / "a.tar")], {one.key}, {"people.json", "interactions.json"})
-    for estimates, gazes, acts in ((frozenset(), 1, 1), (ALL, 2, 2)):
+    for estimates, gazes, acts in ((frozenset(), 1, 1), (EVERY, 2, 2)):
         known, lost = samples.reference(*asked, estimates)
         found = known[one.key].records
         assert not lost
