@@ -165,7 +165,10 @@ class AnnotatePoseStage(Stage):
             raise UsageError(
                 f"--face-backend {config.face_backend} finds no faces; it only embeds them"
             )
-        if loaded.identity is not None and not _embeds(loaded.identity):
+        asked = loaded.identity
+        if asked is None and config.identity_backend and "identity" in parts(config):
+            asked = loaded.face  # named twice: the one model for both
+        if asked is not None and not _embeds(asked):
             name = config.identity_backend or config.face_backend
             raise UsageError(f"--identity-backend {name} has no identity embedding; use iresnet")
         if "identity" in parts(config) and loaded.identity is None and _embeds(loaded.face):
