@@ -199,7 +199,7 @@ class _BatchRunner:
             return [SampleFailed(f"{type(error).__name__}: {error}")]
         if len(results) != len(items):
             raise SocialcliError(
-                f"{self.stage.__name__}.process returned {len(results)} results for "
+                f"{self.stage.name}.process returned {len(results)} results for "
                 f"{len(items)} items: this is a bug in that stage"
             )
         return results
