@@ -6,9 +6,8 @@ well under a second, and no number in it overflows where pictures are drawn or a
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated
-
-from msgspec import Meta as Limit
 
 MAX_BYTES = 1 << 26  # of one JSON member
 MAX_ARRAY_BYTES = 1 << 28  # of one .npy member
@@ -23,6 +22,23 @@ MAX_PIXELS = 100_000_000  # of a mask
 MAX_COORDINATE = 10_000  # pictures: a point may lie outside, but not anywhere
 MAX_NUMBER = 1_000_000_000  # of numbers without a scale of their own
 MAX_DIMENSIONS = 1 << 16  # of a face embedding
+
+
+@dataclass(frozen=True)
+class Limit:
+    """What a value must keep to, beside its type in an ``Annotated``.
+
+    It becomes `msgspec.Meta`, whose names these are, when the first member is decoded
+    (`members.with_limits`): who asks for `--help` decodes none.
+    """
+
+    ge: float | None = None
+    le: float | None = None
+    multiple_of: float | None = None
+    pattern: str | None = None
+    min_length: int | None = None
+    max_length: int | None = None
+
 
 Id = Annotated[int, Limit(ge=1, le=MAX_WHOLE)]
 Count = Annotated[int, Limit(ge=0, le=MAX_WHOLE)]

@@ -11,13 +11,16 @@ import dataclasses
 import json
 import re
 import threading
-from typing import Any, TypeVar
-
-import msgspec
+import types
+import typing
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from socialcli.errors import SampleFailed
 from socialcli.records import limits, sources
 from socialcli.records.consistency import inconsistencies
+
+if TYPE_CHECKING:
+    import msgspec
 
 SCHEMA_VERSION = 1
 _BOM = b"\xef\xbb\xbf"
@@ -34,7 +37,8 @@ class Refused(SampleFailed):
         self.member, self.what, self.mend = member, what, mend
 
 
-class _Version(msgspec.Struct):
+@dataclasses.dataclass
+class _Version:
     schema: int
 
 
@@ -44,12 +48,40 @@ _building = threading.Lock()  # msgspec dies where two threads look at one type 
 
 def _decoder(kind: type) -> msgspec.json.Decoder[Any]:
     if kind not in _decoders:
+        import msgspec
+
         with _building:
-            _decoders[kind] = msgspec.json.Decoder(kind)
+            _decoders[kind] = msgspec.json.Decoder(with_limits(kind))
     return _decoders[kind]
 
 
-_version = _decoder(_Version)
+def with_limits(kind: type) -> type:
+    """The type itself, with every `limits.Limit` in it, and in the types of its fields, become
+    what `msgspec` reads."""
+    return _with_limits(kind, set())
+
+
+def _with_limits(kind: Any, done: set[type]) -> Any:
+    import msgspec
+
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin is Annotated:
+        base, *notes = arguments
+        metas = [
+            msgspec.Meta(**{k: v for k, v in vars(n).items() if v is not None})
+            if isinstance(n, limits.Limit) else n
+            for n in notes
+        ]  # fmt: skip
+        return Annotated[(_with_limits(base, done), *metas)]
+    if origin in (typing.Union, types.UnionType):
+        return typing.Union[tuple(_with_limits(one, done) for one in arguments)]  # noqa: UP007
+    if origin is not None:
+        return origin[tuple(_with_limits(one, done) for one in arguments)]
+    if isinstance(kind, type) and hasattr(kind, "__annotations__") and kind not in done:
+        done.add(kind)
+        hints = typing.get_type_hints(kind, include_extras=True)
+        kind.__annotations__ = {name: _with_limits(one, done) for name, one in hints.items()}
+    return kind
 
 
 def _plain(value: Any) -> Any:
@@ -87,6 +119,8 @@ def load(kind: type[Record], data: bytes, where: str = "") -> Record:
         Refused: the bytes are not JSON, a value is not what the field's type says or is over its
             limit (the message names the place in the member), or they are of a newer schema.
     """
+    import msgspec
+
     where = where or kind.__name__
     if len(data) > limits.MAX_BYTES:
         raise Refused(where, f"has {len(data)} bytes, the limit is {limits.MAX_BYTES}")
@@ -99,7 +133,7 @@ def load(kind: type[Record], data: bytes, where: str = "") -> Record:
     if _is_deeper(data, limits.MAX_DEPTH):
         raise Refused(where, too_deep)
     try:
-        version = _version.decode(data).schema
+        version = _decoder(_Version).decode(data).schema
         record: Record | None = None
         if version == SCHEMA_VERSION:
             record = sources.stated(_decoder(kind).decode(data))  # type: ignore[arg-type]
