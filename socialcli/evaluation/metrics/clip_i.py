@@ -3,7 +3,7 @@
 The cosine of CLIP's picture embeddings, over all pairs of the generated picture with the reference
 pictures of a subject, averaged per subject and then over the subjects of the picture (as Custom
 Diffusion scores two concepts). Against the source picture where there is one, which is how
-000_742de2d20f4a0d3a.txt scores HICO-DET and GazeFollow; see ``--against``. ``--crops`` compares the
+Social Context Feedback scores HICO-DET and GazeFollow; see ``--against``. ``--crops`` compares the
 subjects' boxes instead of whole pictures.
 """
 
@@ -16,7 +16,10 @@ from socialcli.evaluation.metrics._likeness import Likeness
 class ClipI(Likeness):
     """See `Metric`."""
 
-    SOURCE = "000_742de2d20f4a0d3a.txt, section 4.2; Custom Diffusion's evaluation (ViT-B/32)"
+    SOURCE = (
+        "Social Context Feedback (arXiv 2507.16095), section 4.2; "
+        "Custom Diffusion's evaluation (ViT-B/32)"
+    )
     COLUMNS = (
         Column("clip_i", "CLIP-I", "higher", -1, 1, "cosine",
                "cosine of generated and reference pictures in CLIP, mean over pictures"),

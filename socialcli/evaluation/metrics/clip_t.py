@@ -2,10 +2,10 @@
 
 The cosine between CLIP's embeddings of the picture and of the prompt, averaged over pictures. Two
 columns, because papers use one name for both: the raw cosine, and CLIPScore's 2.5 * max(cos, 0).
-In 000_742de2d20f4a0d3a.txt Tables 1 and 2 are of the first kind (0.297), Table 3 of the second
-(0.757), as are those of 004_4061b8f037f69801.txt. Neither has the "A photo depicts" prefix of the
-CLIPScore paper. Where ``generated.json`` has a ``plain_prompt`` (pseudo-words replaced by words),
-that is the text, as 001_88ef10c0c1a7c5fa.txt section 5.2 does it.
+In Social Context Feedback Tables 1 and 2 are of the first kind (0.297), Table 3 of the second
+(0.757), as are those of Multi-Subject Personalization. Neither has the "A photo depicts" prefix of
+the CLIPScore paper. Where ``generated.json`` has a ``plain_prompt`` (pseudo-words replaced by
+words), that is the text, as Inverted Interaction section 5.2 does it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ WEIGHT = 2.5
 class ClipT(Metric):
     """See `Metric`."""
 
-    SOURCE = "000_742de2d20f4a0d3a.txt, section 4.2; Hessel et al., CLIPScore, 2021"
+    SOURCE = (
+        "Social Context Feedback (arXiv 2507.16095), section 4.2; Hessel et al., CLIPScore, 2021"
+    )
     COLUMNS = (
         Column("clip_t", "CLIP-T", "higher", -1, 1, "cosine",
                "cosine of picture and prompt in CLIP, mean over pictures"),

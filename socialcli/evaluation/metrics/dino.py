@@ -14,7 +14,10 @@ from socialcli.evaluation.metrics._likeness import Likeness
 class Dino(Likeness):
     """See `Metric`."""
 
-    SOURCE = "000_742de2d20f4a0d3a.txt, section 4.2; DreamBooth (ViT-S/16, class token)"
+    SOURCE = (
+        "Social Context Feedback (arXiv 2507.16095), section 4.2; "
+        "DreamBooth (ViT-S/16, class token)"
+    )
     COLUMNS = (
         Column("dino", "DINO", "higher", -1, 1, "cosine",
                "cosine of generated and reference pictures in DINO, mean over pictures"),

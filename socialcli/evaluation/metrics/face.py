@@ -1,6 +1,6 @@
 """Facial similarity: whether the faces are those of the reference picture.
 
-As 000_742de2d20f4a0d3a.txt section 4.2 has it: the embeddings of all faces of the generated picture
+As Social Context Feedback section 4.2 has it: the embeddings of all faces of the generated picture
 and of the real one are paired greedily by their cosine (the best pair first, each face once), and
 the cosines of all pairs of all pictures are averaged.
 
@@ -58,7 +58,7 @@ def _parts(rows: dict[str, numpy.ndarray]) -> dict[str, tuple[numpy.ndarray, num
 class Face(Metric):
     """See `Metric`."""
 
-    SOURCE = "000_742de2d20f4a0d3a.txt, section 4.2"
+    SOURCE = "Social Context Feedback (arXiv 2507.16095), section 4.2"
     COLUMNS = (
         Column("face", "Face sim.", "higher", -1, 1, "cosine",
                "cosine of face embeddings, mean over greedily matched pairs of faces"),

@@ -5,7 +5,7 @@ A recogniser looks at each generated picture; the average precision of its score
 
 
 class (a class is a verb with an object) and averaged over the classes that the reference pictures
-show. As 000_742de2d20f4a0d3a.txt section 4.2 asks, boxes need not lie anywhere: layouts are free.
+show. As Social Context Feedback section 4.2 asks, boxes need not lie anywhere: layouts are free.
 The paper does not say whether a true pair may be found more than once, so both readings are here:
 
     ``hoi``        picture by picture: a picture's score for a class is its best pair's; it is
@@ -160,7 +160,10 @@ def per_class(rows: dict[str, numpy.ndarray], counts: numpy.ndarray, reading: st
 class Hoi(Metric):
     """See `Metric`."""
 
-    SOURCE = "000_742de2d20f4a0d3a.txt, section 4.2; HICO-DET's evaluation as in UPT and CMMP"
+    SOURCE = (
+        "Social Context Feedback (arXiv 2507.16095), section 4.2; "
+        "HICO-DET's evaluation as in UPT and CMMP"
+    )
     OPTIONS = ("hoi_ap", "hoi_classes", "interaction_source")
     COLUMNS = tuple(
         Column(f"{name}{part}", f"{title}{word}", "higher", 0, 100, "%", f"{about}; {classes}", 2)

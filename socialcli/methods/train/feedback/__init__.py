@@ -1,6 +1,6 @@
 """Social context feedback: detectors correct an SSR-Encoder while it learns to denoise.
 
-000_742de2d20f4a0d3a.txt, section 3. A sample's picture is both reference and target. Its query (the
+Social Context Feedback, section 3. A sample's picture is both reference and target. Its query (the
 subjects' names) and CLIP features become subject tokens; the UNet, itself frozen, reads them
 through the trained layers. Where a gate is open at the timestep drawn, the estimate of the picture
 (Eq. 1) is decoded, and the frozen detectors of the feedbacks, one file each beside this one, say

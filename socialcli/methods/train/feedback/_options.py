@@ -1,6 +1,6 @@
 """The options of `feedback`, with the paper's defaults, and what they mean.
 
-000_742de2d20f4a0d3a.txt, sections 3 and 4.1. What the paper leaves open was decided in
+Social Context Feedback, sections 3 and 4.1. What the paper leaves open was decided in
 ``docs/feedback.md``.
 """
 
