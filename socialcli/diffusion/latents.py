@@ -38,13 +38,13 @@ def size(diffusion: Any, wanted: int) -> int:
 
 
 def moments(diffusion: Any, pictures: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and deviation of pictures' scaled latents.
+    """Mean and std of pictures' scaled latents.
 
     Args:
         pictures: (B, 3, H, W) in [-1, 1].
 
     Returns:
-        Two (B, C, h, w) float32 tensors; ``mean + deviation * normal`` is a draw of the posterior,
+        Two (B, C, h, w) float32 tensors; ``mean + std * normal`` is a draw of the posterior,
         scaled as the UNet takes it.
     """
     vae = diffusion.vae
@@ -55,13 +55,13 @@ def moments(diffusion: Any, pictures: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def denoising(
-    diffusion: Any, alphas: Tensor, kind: str, mean: Tensor, deviation: Tensor,
+    diffusion: Any, alphas_cumprod: Tensor, prediction_type: str, mean: Tensor, std: Tensor,
     conditioning: Conditioning, draw: Draw,
 ) -> Tensor:  # fmt: skip
     """The denoising loss of each sample, at a timestep drawn uniformly.
 
     Args:
-        alphas, kind: of `prediction.schedule`. mean, deviation: of `moments`.
+        alphas_cumprod, prediction_type: of `schedule.schedule`. mean, std: of `moments`.
         conditioning: of the B rows; a tensor argument is brought to the UNet's type.
         draw: names "posterior", "noise" and "timestep".
 
@@ -74,16 +74,16 @@ def denoising(
     from socialcli.losses import denoise
 
     unet, shape = diffusion.unet, mean.shape[1:]
-    latents = mean + deviation * draw.normal("posterior", *shape).to(mean)
+    latents = mean + std * draw.normal("posterior", *shape).to(mean)
     noise = draw.normal("noise", *shape).to(mean)
-    timesteps = draw.integers("timestep", len(alphas)).to(mean.device)
-    noisy = schedule.noisy(latents, noise, timesteps, alphas)
+    timesteps = draw.integers("timestep", len(alphas_cumprod)).to(mean.device)
+    noisy = schedule.noisy(latents, noise, timesteps, alphas_cumprod)
     arguments = {
         name: value.to(unet.dtype) if torch.is_tensor(value) else value
         for name, value in conditioning.at(timesteps).items()
     }
     model_pred = unet(noisy.to(unet.dtype), timesteps, **arguments).sample
-    target = schedule.target(latents, noise, timesteps, alphas, kind)
+    target = schedule.target(latents, noise, timesteps, alphas_cumprod, prediction_type)
     return denoise.loss(model_pred.float(), target)
 
 
