@@ -14,8 +14,8 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before anything imports torch
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
-# Modules that take longest, the longest first: two processes then end at the same time. Tests of
-# one of these stay in one process, so that what a module makes once (a demo, a node) is made once.
+# Modules that take longest, the longest first: two processes then end at about the same time. A
+# module stays in one process, so that what it makes once (a demo, a node) is made once.
 LONGEST = (
     "test_demo", "test_engines", "test_chaos", "test_docs_site", "test_generate", "test_feedback",
     "test_score", "test_documents", "test_train_command", "test_zoo_diffusion", "test_training",
@@ -26,13 +26,9 @@ ENVIRONMENT = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALL
 COMMAND = [sys.executable, "-m", "socialcli"]
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in its own
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     order = {name: at for at, name in enumerate(LONGEST)}
     items.sort(key=lambda item: order.get(item.path.stem, len(order)))  # stable within a module
-    for item in items:
-        if item.path.stem in order:
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
 
 @pytest.fixture
