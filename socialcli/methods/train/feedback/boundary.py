@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from socialcli import records
 from socialcli.config import option
 from socialcli.errors import UsageError
-from socialcli.losses import boundary
 from socialcli.training.feedback import Feedback
 from socialcli.vision import masks as rle
 
@@ -82,6 +81,8 @@ class BoundaryWatcher:
 
     def values(self, pictures: Tensor, examples: Examples) -> Tensor:
         import torch
+
+        from socialcli.losses import boundary
 
         truth = torch.stack([e["boundary_picture"] for e in examples]).to(pictures.device)
         mask = torch.stack([e["boundary_mask"] for e in examples])[:, None].to(pictures.device)

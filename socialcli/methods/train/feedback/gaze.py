@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from socialcli import records
 from socialcli.config import option
-from socialcli.losses import gaze
 from socialcli.records.sources import is_annotation
 from socialcli.training.feedback import Feedback, apart, together
 from socialcli.vision import people
@@ -110,6 +109,8 @@ class GazeWatcher:
     def targets(self, pictures: Tensor, examples: Examples) -> Examples:
         """Nothing where the annotation is the target; else what the network sees of x0, for the
         people whose gaze the shards know."""
+        from socialcli.losses import gaze
+
         if self.annotated:
             return [{} for _ in examples]
         heads, owners = together(examples, "gaze_heads", pictures.device)
@@ -131,6 +132,8 @@ class GazeWatcher:
         return [dict(zip(names, rows, strict=False)) for rows in zip(*parts, strict=True)]
 
     def values(self, pictures: Tensor, examples: Examples) -> Tensor:
+        from socialcli.losses import gaze
+
         heads, owners = together(examples, "gaze_heads", pictures.device)
         names = [n for n in ("gaze_points", "gaze_vectors", "gaze_maps") if n in examples[0]]
         goals = gaze.Targets(*(together(examples, n, pictures.device)[0] for n in names))

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from socialcli import records
 from socialcli.config import option
-from socialcli.losses import identity
 from socialcli.training.feedback import Feedback, apart, together
 
 if TYPE_CHECKING:
@@ -73,11 +72,15 @@ class IdentityWatcher:
         self.aligned, self.normalised = config.identity_aligned, config.identity_normalised
 
     def targets(self, pictures: Tensor, examples: Examples) -> Examples:
+        from socialcli.losses import identity
+
         rows = identity.embed(self.network, pictures, *self._where(pictures, examples))
         parts = apart(rows, examples, "identity_boxes")
         return [{"identity_targets": part} for part in parts]
 
     def values(self, pictures: Tensor, examples: Examples) -> Tensor:
+        from socialcli.losses import identity
+
         owners, boxes, landmarks = self._where(pictures, examples)
         goal, _ = together(examples, "identity_targets", pictures.device)
         return identity.loss(

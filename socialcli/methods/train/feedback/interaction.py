@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from socialcli import records
 from socialcli.config import option
-from socialcli.losses import interaction
 from socialcli.records.sources import is_annotation
 from socialcli.training.feedback import Feedback
 
@@ -122,6 +121,8 @@ class InteractionWatcher:
         return made
 
     def values(self, pictures: Tensor, examples: Examples) -> Tensor:
+        from socialcli.losses import interaction
+
         return interaction.of_pictures(
             self.recogniser,
             pictures,

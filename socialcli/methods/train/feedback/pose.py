@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from socialcli import records
 from socialcli.config import option
-from socialcli.losses import pose
 from socialcli.training.feedback import Feedback, apart, together
 
 if TYPE_CHECKING:
@@ -66,6 +65,8 @@ class PoseWatcher:
     """Eq. 5 with an estimator of heat maps."""
 
     def __init__(self, config: Any, loaded: Any) -> None:
+        from socialcli.losses import pose
+
         self.estimator = pose.vitpose(loaded.network, loaded.processor)
         self.least = config.pose_least_score
         self.annotated = config.pose_targets == "shards"
@@ -73,6 +74,8 @@ class PoseWatcher:
     def targets(self, pictures: Tensor, examples: Examples) -> Examples:
         """Keypoints in the estimator's windows, and weights: 1 where a keypoint is visible (by
         annotation) and the estimator is sure enough of it (where it is asked), else 0."""
+        from socialcli.losses import pose
+
         boxes, owners = together(examples, "pose_boxes", pictures.device)
         marked, _ = together(examples, "pose_keypoints", pictures.device)
         high, wide = pictures.shape[-2:]
@@ -89,6 +92,8 @@ class PoseWatcher:
         return [{"pose_points": p, "pose_weights": w} for p, w in zip(*parts, strict=True)]
 
     def values(self, pictures: Tensor, examples: Examples) -> Tensor:
+        from socialcli.losses import pose
+
         boxes, owners = together(examples, "pose_boxes", pictures.device)
         points, weights = (
             together(examples, f"pose_{what}", pictures.device)[0] for what in ("points", "weights")
