@@ -17,9 +17,10 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 # Modules that take longest, the longest first: two processes then end at about the same time. A
 # module stays in one process, so that what it makes once (a demo, a node) is made once.
 LONGEST = (
-    "test_demo", "test_engines", "test_chaos", "test_docs_site", "test_generate", "test_feedback",
-    "test_score", "test_documents", "test_train_command", "test_zoo_diffusion", "test_training",
-    "test_browser",
+    "test_demo", "test_pipelines", "test_docs_site", "test_generate", "test_engines", "test_chaos",
+    "test_train_command", "test_feedback", "test_chain", "test_score", "test_documents",
+    "test_zoo_controlnet", "test_template", "test_detections_replaced_annotations",
+    "test_long_prompts", "test_zoo_gpu", "test_zoo_diffusion", "test_training", "test_running",
 )  # fmt: skip
 
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
