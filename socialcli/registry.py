@@ -80,7 +80,7 @@ class Part(abc.ABC):  # noqa: B024
         inherited = {
             name
             for parent in cls.__mro__[1:]
-            for name in (*vars(parent), *vars(parent).get("__annotations__", ()))
+            for name in (*vars(parent), *getattr(parent, "__annotations__", ()))
         }
         hooks = {name for name in inherited if not name.startswith("_")}
         for name in vars(cls):
