@@ -193,7 +193,7 @@ class Diffusion(Role, Protocol):
 
 
 class SubjectEncoder(Role, Protocol):
-    encoder: Any  # models.ssr_encoder.SSREncoder
+    encoder: Any  # networks.ssr_encoder.SSREncoder
     vision: Any  # transformers' CLIPVisionModel
     processor: Any
 

@@ -51,7 +51,7 @@ class Tower:
     """A CLIP vision tower, frozen, and how pictures are made ready for it.
 
     Attributes:
-        name: the folder or hub id. fingerprint: see `models.ssr_layouts.fingerprint`.
+        name: the folder or hub id. fingerprint: see `networks.ssr_layouts.fingerprint`.
     """
 
     name: str
@@ -122,7 +122,7 @@ class Ssr:
         self.model = naming.describe(spec, options=options)
 
     def features(self, pictures: list[Any]) -> torch.Tensor:
-        """(N, scales * T, C): what RGB pictures have, see `models.ssr_encoder.image_features`."""
+        """(N, scales * T, C): what RGB pictures have, see `networks.ssr_encoder.image_features`."""
         pixels = self.processor(images=pictures, return_tensors="pt")["pixel_values"]
         return self._features(pixels)
 

@@ -33,12 +33,12 @@ class State:
 
     config: Any
     place: Place
-    encoder: Any  # models.ssr_encoder.SSREncoder, the only trained part
+    encoder: Any  # networks.ssr_encoder.SSREncoder, the only trained part
     base: Any  # backends.roles.Diffusion
     vision: Any
     processor: Any
     alphas: Tensor  # (T,) float64, on the CPU
-    prediction: str  # what the UNet predicts, see training.prediction
+    prediction: str  # what the UNet predicts, see diffusion.schedule
     gates: dict[str, Any]  # feedback -> timesteps.Gate
     watch: dict[str, Any]  # feedback -> its `training.feedback.Watcher`
     side: int  # of the square that is trained on, pixels
