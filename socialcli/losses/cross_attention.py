@@ -45,7 +45,8 @@ def loss(relation: Tensor, poses: Tensor, mask: Tensor, norm: str = "min-max") -
 
 def target(poses: Tensor, mask: Tensor, norm: str = "min-max") -> Tensor:
     """G of Eq. 6: (B, h, w), 0 outside the mask; arguments as in `loss`."""
-    small = F.adaptive_avg_pool2d(mask.to(poses.dtype)[:, None], poses.shape[-2:])[:, 0]
+    height, width = poses.shape[-2:]
+    small = F.adaptive_avg_pool2d(mask.to(poses.dtype)[:, None], (height, width))[:, 0]
     return normalised(poses.sum(1) * small, norm)
 
 
