@@ -192,6 +192,13 @@ class Diffusion(Role, Protocol):
         """Scaled latents -> (B, 3, H, W), about [-1, 1], not clamped; differentiable."""
 
 
+class Control(Role, Protocol):
+    network: Any  # diffusers' ControlNetModel, frozen, eval mode
+
+    def check(self, unet: Any, name: str) -> None:
+        """Raises UsageError where it belongs to another UNet; ``name`` is what it is called."""
+
+
 class SubjectEncoder(Role, Protocol):
     encoder: Any  # networks.ssr_encoder.SSREncoder
     vision: Any  # transformers' CLIPVisionModel

@@ -83,3 +83,20 @@ def networks(seed: int = 0, prediction: str = "epsilon", width: int = WIDTH):
     with torch.no_grad():
         text_encoder.get_input_embeddings().weight.normal_()
     return vae.eval(), text_encoder.eval(), unet.eval(), scheduler
+
+
+def controlnet(folder: Path, seed: int = 1):
+    """A ControlNet of `stable_diffusion`, saved; its outputs are not zero, as after training."""
+    import torch
+    from diffusers import ControlNetModel
+
+    network = ControlNetModel.from_unet(
+        networks()[2], conditioning_embedding_out_channels=(8, 8, 16)
+    )
+    torch.manual_seed(seed)
+    with torch.no_grad():
+        for block in (*network.controlnet_down_blocks, network.controlnet_mid_block):
+            block.weight.normal_(0, 0.3)
+        network.controlnet_cond_embedding.conv_out.weight.normal_(0, 0.3)
+    network.eval().save_pretrained(folder)
+    return network

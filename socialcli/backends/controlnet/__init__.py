@@ -1,0 +1,1 @@
+"""ControlNets: drawings (skeletons, edges, depth) that a diffusion model follows."""
