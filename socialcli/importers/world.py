@@ -10,6 +10,7 @@ from socialcli.errors import UnknownName
 from socialcli.importers import Entry, Importer
 
 SPLITS = ("train", "val", "test")
+INTERACTIONS = {"interactions": "exemplar", "interaction-sentences": "question"}
 
 
 @dataclass
@@ -17,7 +18,9 @@ class Config:
     """Nothing is read: scene ``i`` of a split is a function of the seed, ``i`` and the size."""
 
     source: str = option(
-        "train", "Split: train, val or test (unseen people, things and verb-object pairs)."
+        "train",
+        "Split: train, val or test (unseen people, things and verb-object pairs); or a "
+        "benchmark: interactions (15 between two people), interaction-sentences.",
     )
     scenes: int = option(1000, "How many scenes.", at_least=1)
     first: int = option(0, "Number of the first scene.", at_least=0)
@@ -41,8 +44,14 @@ class WorldImporter(Importer):
             UsageError: no such split, or a size or count out of range.
         """
         check_bounds(Config, vars(config))
+        if config.source in INTERACTIONS:
+            from socialcli.miniature.world import interactions
+
+            numbers = range(config.first, config.first + config.scenes)
+            yield from (Entry(interactions.key(config.source, n), n) for n in numbers)
+            return
         if config.source not in SPLITS:
-            raise UnknownName("the world has no split", config.source, SPLITS)
+            raise UnknownName("the world has no split", config.source, (*SPLITS, *INTERACTIONS))
         for index in range(config.first, config.first + config.scenes):
             yield Entry(f"world-{config.seed}-{config.source}-{index:07d}", index)
 
@@ -51,7 +60,13 @@ class WorldImporter(Importer):
         from socialcli.miniature.world import scene
         from socialcli.miniature.world.ground_truth import members
 
-        found = members(scene(config.seed, entry.work, config.size, config.source))
+        if config.source in INTERACTIONS:
+            from socialcli.miniature.world import interactions
+
+            build = getattr(interactions, INTERACTIONS[config.source])
+            found = build(config.seed, entry.work, config.size)
+        else:
+            found = members(scene(config.seed, entry.work, config.size, config.source))
         if config.truth:
             return found
         return {name: data for name, data in found.items() if name in ("png", "meta.json")}

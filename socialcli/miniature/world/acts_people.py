@@ -15,7 +15,7 @@ Duo = tuple[Pose, Pose, list[Step]]
 WHITE = (255, 255, 255)
 
 
-def _facing(p: Pose) -> Pose:
+def facing(p: Pose) -> Pose:
     """The second person: its -x arm is the one in front."""
     p.arm_layer = ["front", "mid"]
     return p
@@ -23,7 +23,7 @@ def _facing(p: Pose) -> Pose:
 
 def _shake(a: float, b: float) -> Duo:
     d = 0.27 * (a + b)
-    p, q = stand(0, a), _facing(stand(d, b))
+    p, q = stand(0, a), facing(stand(d, b))
     meet = (d / 2, -0.42 * (a + b) / 2)
     p.hands[1], q.hands[0] = (meet[0] - 0.015, meet[1]), (meet[0] + 0.015, meet[1])
     marks: list[Step] = [("stroke", [(meet[0] + s * 0.06, meet[1] + t * 0.10),
@@ -34,7 +34,7 @@ def _shake(a: float, b: float) -> Duo:
 
 def _hug(a: float, b: float) -> Duo:
     d = 0.165 * (a + b)
-    p, q = stand(0, a), _facing(stand(d, b))
+    p, q = stand(0, a), facing(stand(d, b))
     p.tilt, q.tilt = 0.06, -0.06
     p.hands[1] = (d + 0.06 * b, -0.45 * min(a, b))
     q.hands[0] = (-0.06 * a, -0.36 * min(a, b))
@@ -52,14 +52,14 @@ def _heart(x: float, y: float) -> list[Step]:
 
 
 def _kneel(a: float, b: float) -> Duo:
-    p, q = crouch(0, a), _facing(stand(0.30 * a + 0.22 * b, b))
+    p, q = crouch(0, a), facing(stand(0.30 * a + 0.22 * b, b))
     both(p, (0.22, -0.40), (0.26, -0.36))
     return p, q, SIDE_BY_SIDE
 
 
 def _kiss(a: float, b: float) -> Duo:
     d = 0.40 * a + 0.28 * b
-    p, q = stand(0, a), _facing(stand(d, b))
+    p, q = stand(0, a), facing(stand(d, b))
     p.x, p.tilt = -0.05 * a, 0.52
     hx, hy = p.head
     at = (hx + 0.11 * a, hy + 0.115 * a)
@@ -102,7 +102,7 @@ def _cradle(a: float, b: float) -> Duo:
 
 def _dance(a: float, b: float) -> Duo:
     d = 0.25 * (a + b)
-    p, q = stand(0, a), _facing(stand(d, b))
+    p, q = stand(0, a), facing(stand(d, b))
     p.tilt, q.tilt = -0.12, 0.12
     top = (d / 2, -0.74 * min(a, b))
     p.hands[1], q.hands[0] = (top[0] - 0.02, top[1]), (top[0] + 0.02, top[1])
@@ -121,7 +121,7 @@ def _dance(a: float, b: float) -> Duo:
 
 def _high_five(a: float, b: float) -> Duo:
     d = 0.29 * (a + b)
-    p, q = stand(0, a), _facing(stand(d, b))
+    p, q = stand(0, a), facing(stand(d, b))
     top = (d / 2, -0.80 * min(a, b))
     p.hands[1], q.hands[0] = (top[0] - 0.025, top[1]), (top[0] + 0.025, top[1])
     marks: list[Step] = [("stroke", [(top[0] + u * 0.07, top[1] + v * 0.07),
@@ -132,7 +132,7 @@ def _high_five(a: float, b: float) -> Duo:
 
 def _hand_in_hand(a: float, b: float) -> Duo:
     d = 0.235 * (a + b)
-    p, q = walk(0, a), _facing(walk(d, b))
+    p, q = walk(0, a), facing(walk(d, b))
     p.tilt = q.tilt = 0.03
     low = (d / 2, -0.26 * (a + b) / 2)
     p.hands[1], q.hands[0] = low, (low[0] + 0.02, low[1])
@@ -141,7 +141,7 @@ def _hand_in_hand(a: float, b: float) -> Duo:
 
 def _whisper(a: float, b: float) -> Duo:
     d = 0.20 * (a + b)
-    p, q = stand(0, a), _facing(stand(d, b))
+    p, q = stand(0, a), facing(stand(d, b))
     p.tilt = 0.12
     hx, hy = p.head
     p.hands[1] = (hx + 0.135 * a, hy + 0.12 * a)
@@ -153,7 +153,7 @@ def _whisper(a: float, b: float) -> Duo:
 
 
 def _wave(a: float, b: float) -> Duo:
-    p, q = stand(0, a), _facing(stand(0.80, b))
+    p, q = stand(0, a), facing(stand(0.80, b))
     p.hands[1] = (0.27 * a, -0.80 * a)
     marks: list[Step] = [("stroke", [(0.27 * a + s * 0.075, -0.88 * a), (0.27 * a + s * 0.09,
                           -0.80 * a)], 0.018, WHITE) for s in (-1, 1)]  # fmt: skip
@@ -162,7 +162,7 @@ def _wave(a: float, b: float) -> Duo:
 
 def _pat(a: float, b: float) -> Duo:
     d = 0.20 * (a + b) + 0.06
-    p, q = stand(0, a), _facing(stand(d, b))
+    p, q = stand(0, a), facing(stand(d, b))
     hx, hy = q.head
     p.hands[1] = (hx - 0.05 * b, hy - 0.17 * b)
     p.tilt = 0.08
@@ -170,14 +170,14 @@ def _pat(a: float, b: float) -> Duo:
 
 
 def _look(a: float, b: float) -> Duo:
-    p, q = stand(0, a), _facing(stand(0.74, b))
+    p, q = stand(0, a), facing(stand(0.74, b))
     p.hands = [(-0.13 * a, -0.31 * a), (0.13 * a, -0.31 * a)]
     p.arm_layer = ["front", "front"]
     return p, q, SIDE_BY_SIDE
 
 
 def _photograph(a: float, b: float) -> Duo:
-    p, q = both(stand(0, a), (0.14, -0.50), (0.28, -0.52)), _facing(stand(0.80, b))
+    p, q = both(stand(0, a), (0.14, -0.50), (0.28, -0.52)), facing(stand(0.80, b))
     q.hands[1] = (0.80 + 0.13 * b, -0.31 * b)
     return p, q, [("mid", 1), ("front", 1), ("back", 0), ("mid", 0), ("thing", 0), ("front", 0)]
 

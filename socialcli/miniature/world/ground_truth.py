@@ -11,8 +11,11 @@ from socialcli.records import GROUND_TRUTH
 from socialcli.vision import masks as rle
 
 
-def members(scene: Scene) -> dict[str, bytes]:
+def members(scene: Scene, written: list[Written] | None = None) -> dict[str, bytes]:
     """All members of the scene's sample, picture included.
+
+    Args:
+        written: its captions, where they are not the scene's own.
 
     The picture is PNG: lossless, so that its pixels are the drawing's and the same bytes decode
     alike everywhere, and at these sizes flat colours make it no larger than a good JPEG. One
@@ -20,7 +23,7 @@ def members(scene: Scene) -> dict[str, bytes]:
     """
     out = io.BytesIO()
     scene.image.save(out, "PNG", compress_level=6)
-    written = captions(scene)
+    written = written or captions(scene)
     entity_of = {m.instance: n + 1 for n, m in enumerate(written[0].mentions)}
     parts = {
         "meta.json": _meta(scene),
@@ -133,7 +136,7 @@ def _interactions(scene: Scene) -> records.Interactions:
                 object=r.object,
                 object_person=r.object if r.object in people else None,
                 object_label=r.pair.object,
-                hoi=r.pair.hoi,
+                hoi=r.pair.hoi or None,
             )
             for n, r in enumerate(scene.relations)
         ],

@@ -86,10 +86,10 @@ def plan(seed: int, index: int, split: str = "train") -> Plan:
             if budget:
                 crowd.append(_bystander(rng, split, taken))
                 budget -= 1
-    place = rng.choice(list(PLACES) if _fits_indoors(main) else list(OUTDOORS))
+    place = rng.choice(list(PLACES) if fits_indoors(main) else list(OUTDOORS))
     light = rng.choices(list(LIGHTS), (0.62, 0.14, 0.14, 0.10))[0]
-    _arrange(rng, crowd)
-    _direct_eyes(rng, crowd)
+    arrange(rng, crowd)
+    direct_eyes(rng, crowd)
     order = sorted(range(len(crowd)), key=lambda i: crowd[i].ground)
     return Plan(
         key=f"world-{seed}-{split}-{index:07d}",
@@ -105,7 +105,7 @@ def plan(seed: int, index: int, split: str = "train") -> Plan:
     )
 
 
-def _fits_indoors(placed: Placed) -> bool:
+def fits_indoors(placed: Placed) -> bool:
     return placed.act.object not in (
         "horse", "elephant", "cow", "sheep", "bicycle", "kite", "wheelbarrow", "cart"
     )  # fmt: skip
@@ -148,7 +148,7 @@ def _width(act: Act) -> float:
     return right - left
 
 
-def _arrange(rng: random.Random, crowd: list[Placed]) -> None:
+def arrange(rng: random.Random, crowd: list[Placed]) -> None:
     """Side by side from left to right, as large as fits, some bystanders further back."""
     row = list(crowd)
     behind: list[Placed] = []
@@ -192,7 +192,7 @@ def _put(placed: Placed, left: float) -> None:
     placed.x = left + (high if placed.mirror else -low) * placed.scale
 
 
-def _direct_eyes(rng: random.Random, crowd: list[Placed]) -> None:
+def direct_eyes(rng: random.Random, crowd: list[Placed]) -> None:
     """Give every pair of eyes its target."""
     for placed in crowd:
         for i, pose in enumerate(placed.act.people):
