@@ -13,7 +13,7 @@ import numpy
 from PIL import Image, ImageDraw
 
 from socialcli import records
-from socialcli.vision import masks
+from socialcli.vision import layouts, masks
 
 WIDTH, HEIGHT = 120, 80
 TEXT = "A woman in red holds a small dog while a man walks."
@@ -51,6 +51,26 @@ def keypoints(xyxy: records.XYXY) -> records.Keypoints:
     points[15] = (0.0, 0.0, 0.0)
     points[16] = (*points[16][:2], 1.0)
     return records.Keypoints(points, scores=[0.9] * 17)
+
+
+def layout(size: tuple[int, int] = (WIDTH, HEIGHT)) -> records.Layout:
+    """The woman with her skeleton, the dog before her, and what is left over."""
+    (woman, dog), rest = layouts.partition([mask(WOMAN, size), mask(DOG, size)], ["", ""])
+    return records.Layout(
+        *size,
+        TEXT,
+        [
+            records.Segment(
+                1, "#e6194b", "a woman in red", masks.encode(woman), subject="Ada",
+                keypoints=keypoints(WOMAN), depth=1.0, entity=1, person=1,
+                references=[records.SegmentReference("ada.jpg", "woman", 0.7)],
+            ),
+            records.Segment(2, "#3cb44b", "a small dog", masks.encode(dog), depth=0.0, entity=2),
+            records.Segment(3, "#303030", "a lawn", masks.encode(rest), background=True),
+        ],
+        "blurry",
+        records.Model("layout"),
+    )  # fmt: skip
 
 
 def all_records(size: tuple[int, int] = (WIDTH, HEIGHT)) -> dict[str, Any]:
@@ -117,6 +137,7 @@ def all_records(size: tuple[int, int] = (WIDTH, HEIGHT)) -> dict[str, Any]:
             ],
             {"face": records.Model("insightface"), "gaze": records.Model("sharingan")},
         ),
+        "layout.json": layout(size),
         "interactions.json": records.Interactions(
             [records.Interaction(1, "hold", 1, 1, 2, object_label="dog", hoi=233, score=0.8)],
             records.GROUND_TRUTH,

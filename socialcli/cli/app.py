@@ -33,8 +33,8 @@ COMMANDS = Path(__file__).parent / "commands"
 # The order of `socialcli --help`: the chain as it runs, then what looks at its results. Commands
 # not named here follow in alphabetical order.
 ORDER = (
-    "import", "caption", "extract-entities", "ground", "segment", "annotate-pose", "train",
-    "invert", "generate", "score", "inspect", "validate", "merge", "export", "models",
+    "import", "caption", "extract-entities", "ground", "segment", "annotate-pose", "layout",
+    "train", "invert", "generate", "score", "inspect", "validate", "merge", "export", "models",
 )  # fmt: skip
 
 

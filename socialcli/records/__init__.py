@@ -30,6 +30,7 @@ A sample ``KEY`` may have these members (`docs/records.md` shows one of each):
     ``KEY.people.json``           `People`: face, head, keypoints, gaze of each person
     ``KEY.identity.npy``          face embeddings: a matrix, see `dump_identity`
     ``KEY.interactions.json``     `Interactions`: who does what to whom
+    ``KEY.layout.json``           `Layout`: which part of a picture to be made shows what
     ``KEY.generated.json``        `Generated`: of a picture that `socialcli generate` made
     ============================= ==========================================================
 """
@@ -302,6 +303,53 @@ class Interactions:
 
 
 @dataclass
+class SegmentReference:
+    """A reference picture of what a segment shall show: a file, or a key or subject of the shards
+    that `generate --references` names. ``query`` and ``scale`` as in `Shown`."""
+
+    name: limits.SomeName
+    query: limits.Text = ""
+    scale: limits.Number | None = None
+
+
+@dataclass
+class Segment:
+    """One part of a layout: its pixels, and what they shall show.
+
+    ``rle`` is as in `Mask`. ``colour`` is the segment's in the picture that people edit.
+    ``subject`` names who or what it is: a detector's word ("dog") or a learnt subject ("Ada").
+    ``keypoints`` is the skeleton of the person in it. ``depth`` orders segments from the viewer
+    away: 0 is nearest. ``entity`` and ``person`` say what it was made of.
+    """
+
+    id: limits.Id
+    colour: limits.Colour  # "#rrggbb"
+    prompt: limits.SomeText
+    rle: RLE
+    negative: limits.Text = ""
+    subject: limits.Text | None = None
+    keypoints: Keypoints | None = None
+    references: Annotated[list[SegmentReference], limits.ITEMS] = field(default_factory=list)
+    depth: limits.Number | None = None
+    background: bool = False
+    entity: limits.Id | None = None
+    person: limits.Id | None = None
+
+
+@dataclass
+class Layout:
+    """``KEY.layout.json``: the plan of a picture. Every pixel belongs to exactly one segment;
+    ``prompt`` says what the picture as a whole shall show."""
+
+    width: limits.Pixels
+    height: limits.Pixels
+    prompt: limits.SomeText
+    segments: Annotated[list[Segment], limits.SEGMENTS]
+    negative: limits.Text = ""
+    model: Model | None = None
+
+
+@dataclass
 class Shown:
     """A reference picture that a generated one was made from.
 
@@ -350,6 +398,7 @@ MEMBERS: dict[str, type] = {
     "masks.json": Masks,
     "people.json": People,
     "interactions.json": Interactions,
+    "layout.json": Layout,
     "generated.json": Generated,
 }
 IMAGE_SUFFIXES = (
@@ -359,8 +408,9 @@ IMAGE_SUFFIXES = (
 __all__ = [
     "COCO_KEYPOINTS", "COCO_LIMBS", "FACE_LANDMARKS", "GROUND_TRUTH", "IDENTITY", "IMAGE_SUFFIXES",
     "MEMBERS", "RLE", "SCHEMA_VERSION", "XYXY", "Box", "Boxes", "Caption", "Entities", "Entity",
-    "Face", "Gaze", "Generated", "Interaction", "Interactions", "Keypoint", "Keypoints", "Mask",
-    "Masks", "Meta", "Model", "People", "Person", "Point", "Refused", "Shown", "Triple", "Vector",
+    "Face", "Gaze", "Generated", "Interaction", "Interactions", "Keypoint", "Keypoints", "Layout",
+    "Mask", "Masks", "Meta", "Model", "People", "Person", "Point", "Refused", "Segment",
+    "SegmentReference", "Shown", "Triple", "Vector",
     "dump", "dump_identity", "dump_npy", "identity_array", "limits", "load", "load_identity",
     "load_npy", "sources",
 ]  # fmt: skip

@@ -11,7 +11,14 @@ from typing import Any
 
 from socialcli.records import limits
 
-LISTS = ("entities", "boxes", "masks", "people", "interactions")  # fields whose items have ids
+LISTS = (
+    "entities",
+    "boxes",
+    "masks",
+    "people",
+    "interactions",
+    "segments",
+)  # fields whose items have ids
 COCO17 = 17  # keypoints of the layout coco17
 
 
@@ -34,9 +41,11 @@ def inconsistencies(record: Any) -> Iterator[str]:
         yield from _repeated(getattr(record, name, ()))
     if hasattr(record, "masks"):
         yield from _mask_sizes(record)
+    if hasattr(record, "segments"):
+        yield from _segments(record)
     for person in getattr(record, "people", ()):
         if person.keypoints is not None:
-            yield from _keypoint_counts(person)
+            yield from _keypoint_counts(person.keypoints, f"person {person.id}")
 
 
 def _repeated(items: Any) -> Iterator[str]:
@@ -49,20 +58,33 @@ def _repeated(items: Any) -> Iterator[str]:
         seen.add(item.id)
 
 
-def _mask_sizes(record: Any) -> Iterator[str]:
+def _mask_sizes(record: Any, name: str = "mask", items: Any = None) -> Iterator[str]:
     size = [record.height, record.width]
     if record.height * record.width > limits.MAX_PIXELS:
         most = limits.MAX_PIXELS // 1_000_000
         yield f"is for {record.width}x{record.height} pixels, over the limit of {most} megapixels"
-    for mask in record.masks:
+    for mask in record.masks if items is None else items:
         if mask.rle["size"] != size:
-            yield f"mask {mask.id} has size {mask.rle['size']}, not [height, width] = {size}"
+            yield f"{name} {mask.id} has size {mask.rle['size']}, not [height, width] = {size}"
 
 
-def _keypoint_counts(person: Any) -> Iterator[str]:
-    keypoints = person.keypoints
+def _segments(record: Any) -> Iterator[str]:
+    yield from _mask_sizes(record, "segment", record.segments)
+    colours: dict[str, int] = {}
+    for segment in record.segments:
+        if segment.colour in colours:
+            other = colours[segment.colour]
+            yield f"segments {other} and {segment.id} have one colour, {segment.colour}"
+        colours[segment.colour] = segment.id
+        if not segment.prompt.strip():
+            yield f"segment {segment.id} ({segment.colour}) has no prompt"
+        if segment.keypoints is not None:
+            yield from _keypoint_counts(segment.keypoints, f"segment {segment.id}")
+
+
+def _keypoint_counts(keypoints: Any, where: str) -> Iterator[str]:
     count = len(keypoints.points)
     if keypoints.layout == "coco17" and count != COCO17:
-        yield f"person {person.id}: {count} keypoints, coco17 has {COCO17}"
+        yield f"{where}: {count} keypoints, coco17 has {COCO17}"
     if keypoints.scores is not None and len(keypoints.scores) != count:
-        yield f"person {person.id}: {len(keypoints.scores)} scores for {count} keypoints"
+        yield f"{where}: {len(keypoints.scores)} scores for {count} keypoints"

@@ -13,6 +13,7 @@ MAX_BYTES = 1 << 26  # of one JSON member
 MAX_ARRAY_BYTES = 1 << 28  # of one .npy member
 MAX_DEPTH = 64  # arrays and objects within one another
 MAX_ITEMS = 5_000  # boxes, masks, people... of one sample
+MAX_SEGMENTS = 256  # of one layout
 MAX_TEXT = 1 << 15  # characters of a caption or a prompt
 MAX_NAME = 1 << 12  # characters of a label, a path, the name of a model
 MAX_MASK_CODE = 1 << 22  # characters of a mask's run-length code
@@ -56,7 +57,9 @@ SomeText = Annotated[str, Limit(min_length=1, max_length=MAX_TEXT)]
 Name = Annotated[str, Limit(max_length=MAX_NAME)]
 SomeName = Annotated[str, Limit(min_length=1, max_length=MAX_NAME)]
 MaskCode = Annotated[str, Limit(max_length=MAX_MASK_CODE)]
+Colour = Annotated[str, Limit(pattern="^#[0-9a-f]{6}$")]
 Kind = Annotated[str, Limit(pattern="^(person|animal|object)$")]
 ITEMS = Limit(max_length=MAX_ITEMS)
+SEGMENTS = Limit(min_length=1, max_length=MAX_SEGMENTS)
 PAIR = Limit(min_length=2, max_length=2)
 FIVE = Limit(min_length=5, max_length=5)

@@ -32,7 +32,11 @@ def annotate(picture: Image, view: View, layers: tuple[str, ...] = LAYERS) -> Im
     from PIL import Image, ImageDraw
 
     result = picture.convert("RGBA")
-    if "masks" in layers:
+    if "layout" in layers:
+        for _, colour, mask in layout(view, result.size):
+            result.alpha_composite(tint(mask, colour))
+    # A layout's segments are made of the masks: one of the two is enough to see.
+    if "masks" in layers and not ("layout" in layers and view.layout is not None):
         for _, colour, mask in masks(view, result.size):
             result.alpha_composite(tint(mask, colour))
     scale = Scale(*result.size)
@@ -57,26 +61,39 @@ def annotate(picture: Image, view: View, layers: tuple[str, ...] = LAYERS) -> Im
 def masks(view: View, size: tuple[int, int]) -> list[tuple[int, str, numpy.ndarray]]:
     """(mask id, colour, (height, width) bool at ``size``) of each mask that can be decoded,
     largest first, so that small things are painted over large ones."""
+    named = [(mask, view.colour("mask", mask.id) or "#BBBBBB") for mask in view.masks]
+    return _decoded(view, named, size, "mask")
+
+
+def layout(view: View, size: tuple[int, int]) -> list[tuple[int, str, numpy.ndarray]]:
+    """The same of each segment of the sample's layout."""
+    segments = view.layout.segments if view.layout is not None else []
+    return _decoded(view, [(segment, segment.colour) for segment in segments], size, "segment")
+
+
+def _decoded(
+    view: View, named: list[tuple[Any, str]], size: tuple[int, int], what: str
+) -> list[tuple[int, str, numpy.ndarray]]:
     import numpy
     from PIL import Image
 
     found = []
     left = _MOST_PIXELS
-    for mask in view.masks:
+    for mask, colour in named:
         height, width = mask.rle["size"]
         left -= height * width
         if left < 0:
-            view.wrong(f"mask {mask.id} and those after it are not shown: they are too large")
+            view.wrong(f"{what} {mask.id} and those after it are not shown: they are too large")
             break
         try:
             whole = rle.decode(mask.rle)
         except SampleFailed as error:
-            view.wrong(f"mask {mask.id}: {error}")
+            view.wrong(f"{what} {mask.id}: {error}")
             continue
         small = Image.fromarray(whole.astype(numpy.uint8) * 255).resize(
             size, Image.Resampling.BILINEAR
         )
-        found.append((mask.id, view.colour("mask", mask.id) or "#BBBBBB", numpy.array(small) > 127))
+        found.append((mask.id, colour, numpy.array(small) > 127))
     return sorted(found, key=lambda item: -int(item[2].sum()))
 
 

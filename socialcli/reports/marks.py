@@ -14,7 +14,7 @@ from itertools import chain, islice
 from socialcli import records
 from socialcli.reports.view import View
 
-LAYERS = ("masks", "boxes", "faces", "skeletons", "interactions", "gaze")
+LAYERS = ("layout", "masks", "boxes", "faces", "skeletons", "interactions", "gaze")
 INK = "#FFFFFF"  # of lines that belong to no single thing
 _NOTHING = "#BBBBBB"
 _MOST_LABELS = 80  # names on one picture; each is placed off all others
@@ -251,6 +251,10 @@ def _labels(
         steps = (0.0, high, -high, 2 * high, -2 * high)
         spots = [(verb.x, verb.y - high / 2 + step, 0.5) for step in steps]
         put("interactions", verb.text, INK, spots)
+    for segment, words, shade in view.segments()[:_MOST_LABELS]:
+        left, top, right, bottom = scale.rect(segment)
+        spots = [((left + right) / 2, y - high / 2, 0.5) for y in ((top + bottom) / 2, top, bottom)]
+        put("layout", words, shade, spots)
     named = [(b.xyxy, view.label(b), view.colour("box", b.id)) for b in view.boxes]
     for person in view.people:
         if view.box(person.box) is None and person.identity:

@@ -23,7 +23,7 @@ QUALITY = 80  # of the JPEGs
 MOST_TEXT = 2000  # characters of a caption that are shown
 LEFT_OUT = "left out or failed"
 HAS = (
-    "captions", "boxes", "masks", "people", "faces", "skeletons", "gaze", "interactions",
+    "captions", "boxes", "masks", "layout", "people", "faces", "skeletons", "gaze", "interactions",
     "problems", LEFT_OUT,
 )  # fmt: skip
 LOST = ("key", "status", "stage", "reason", "shard")
@@ -109,6 +109,7 @@ def has(view: View) -> list[str]:
         "captions": view.caption is not None,
         "boxes": bool(view.boxes),
         "masks": bool(view.masks),
+        "layout": view.layout is not None,
         "people": bool(people),
         "faces": any(p.face is not None for p in people),
         "skeletons": any(p.keypoints is not None for p in people),
@@ -149,6 +150,8 @@ def svg(view: View, size: tuple[int, int]) -> str:
     enlarged = SIDE / max(size)
     scale = Scale(max(1, round(size[0] * enlarged)), max(1, round(size[1] * enlarged)))
     layers: dict[str, list[str]] = {name: [] for name in LAYERS}
+    for id, colour, mask in draw.layout(view, size):
+        layers["layout"].append(_mask(mask, colour, f"segment {id}", enlarged))
     for id, colour, mask in draw.masks(view, size):
         layers["masks"].append(_mask(mask, colour, f"mask {id}", enlarged))
     drawn = marks(view, scale, text.width)

@@ -179,6 +179,10 @@ def _interactions(s: Statistics, record: records.Interactions) -> None:
         s.interactions.add(" ".join(word for word in words if word))
 
 
+def _layout(s: Statistics, record: records.Layout) -> None:
+    s.things["layout"] += len(record.segments)
+
+
 _COUNT: dict[str, Any] = {
     "caption.json": _caption,
     "entities.json": _entities,
@@ -186,6 +190,7 @@ _COUNT: dict[str, Any] = {
     "masks.json": _masks,
     "people.json": _people,
     "interactions.json": _interactions,
+    "layout.json": _layout,
     records.IDENTITY: _identity,
 }
 

@@ -84,6 +84,8 @@ def _holds(found: Looked, suffix: str) -> str:
         return ", ".join(f"{things[name]:,} {name}" for name in names)
     if suffix == records.IDENTITY:
         return f"{things['identities']:,} identities"
+    if suffix == "layout.json":
+        return f"{things['layout']:,} segments"
     name = suffix.partition(".")[0]
     return f"{things[name]:,} {name}" if suffix in records.MEMBERS and name in things else ""
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from socialcli import records
 from socialcli.errors import SampleFailed
+from socialcli.vision import layouts, masks
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -44,6 +45,7 @@ class View:
     people: list[records.Person] = field(default_factory=list)
     interactions: list[records.Interaction] = field(default_factory=list)
     generated: records.Generated | None = None
+    layout: records.Layout | None = None
     problems: list[str] = field(default_factory=list)
     # ("entity" | "box" | "mask" | "person", id) -> index into PALETTE, not yet wrapped around
     colour_of: dict[tuple[str, int], int] = field(default_factory=dict)
@@ -83,6 +85,17 @@ class View:
     def _word(self, box: records.Box) -> str:
         entity = self.entity(box.entity)
         return box.label or (entity.head if entity is not None else "") or "box"
+
+    def segments(self) -> list[tuple[records.XYXY, str, str]]:
+        """(normalised box, prompt, colour) of each segment of the layout whose mask can be read."""
+        found = []
+        for segment in self.layout.segments if self.layout is not None else []:
+            try:
+                box = layouts.box(masks.check(segment.rle))
+                found.append((box, segment.prompt, segment.colour))
+            except SampleFailed as error:
+                self.wrong(f"layout.json: segment {segment.id}: {error}")
+        return found
 
     def phrases(self) -> list[tuple[str, int | None]]:
         """The caption cut into (text, entity id or None), in order, nothing left out."""
@@ -128,6 +141,7 @@ def view(sample: Sample, shard: str, parsed: dict[str, Any], problems: list[Any]
         made.problems.insert(0, sample.problem)
     made.caption = parsed.get("caption.json")
     made.generated = parsed.get("generated.json")
+    made.layout = parsed.get("layout.json")
     if "entities.json" in parsed:
         made.entities = parsed["entities.json"].entities
         made.triples = parsed["entities.json"].triples

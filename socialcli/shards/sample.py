@@ -111,6 +111,7 @@ _WRITER = {
     "masks.json": "segment",
     "people.json": "annotate-pose",
     "interactions.json": "annotate-pose --with interaction",
+    "layout.json": "layout",
     "generated.json": "generate",
 }
 

@@ -14,7 +14,7 @@ from typing import Any
 from socialcli import records
 from socialcli.errors import SampleFailed
 from socialcli.records.consistency import LISTS
-from socialcli.vision import masks
+from socialcli.vision import layouts, masks
 
 SLACK = 2e-6  # records keep six decimals
 UNIT_SLACK = 1e-3  # of a gaze vector's length
@@ -27,6 +27,7 @@ _WRITERS = {
     "masks.json": "segment",
     "people.json": "annotate-pose",
     "interactions.json": "annotate-pose --with interaction",
+    "layout.json": "layout",
     "generated.json": "generate",
     records.IDENTITY: "annotate-pose --with identity",
 }
@@ -205,6 +206,18 @@ def _interactions(record: records.Interactions, links: Links) -> Iterator[Proble
         yield from links.follow(f"{where}: object", name, "boxes.json", i.object)
 
 
+def _layout(record: records.Layout, links: Links) -> Iterator[Problem]:
+    name = "layout.json"
+    for segment in record.segments:
+        where = f"segment {segment.id}"
+        yield from links.follow(where, name, "entities.json", segment.entity)
+        yield from links.follow(where, name, "people.json", segment.person)
+    try:
+        layouts.check(record)
+    except SampleFailed as error:
+        yield Problem(name, str(error).removeprefix(f"{name}: "), again(name))
+
+
 def _identity(rows: Any, links: Links) -> Iterator[Problem]:
     name = records.IDENTITY
     if len(set(rows["person"].tolist())) != len(rows):
@@ -222,5 +235,6 @@ CHECKS: dict[str, Callable[[Any, Links], Iterator[Problem]]] = {
     "masks.json": _masks,
     "people.json": _people,
     "interactions.json": _interactions,
+    "layout.json": _layout,
     records.IDENTITY: _identity,
 }

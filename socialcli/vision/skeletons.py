@@ -26,6 +26,8 @@ COLOURS = (
     (0, 0, 255), (85, 0, 255), (170, 0, 255), (255, 0, 255), (255, 0, 170), (255, 0, 85),
 )  # fmt: skip
 STICK = 4 / 512  # half the width of a limb and of a joint, in short sides of the picture
+WIDE = 4  # the same in pixels, of ControlNet's own annotators
+STYLES = ("v11", "v10", "scaled")
 ARC = 12  # corners of half an ellipse
 
 Joint = tuple[float, float]
@@ -47,7 +49,10 @@ def joints(keypoints: Sequence[Sequence[float]]) -> list[Joint | None]:
 
 
 def draw(
-    people: Sequence[Sequence[Sequence[float]]], size: tuple[int, int], stick: float = STICK
+    people: Sequence[Sequence[Sequence[float]]],
+    size: tuple[int, int],
+    stick: float = STICK,
+    style: str = "scaled",
 ) -> Image.Image:
     """An RGB picture of skeletons on black.
 
@@ -55,10 +60,18 @@ def draw(
         people: seventeen COCO keypoints (x, y, visibility or score) a person, x and y normalised
             to [0, 1]; unknown ones (third number at or below 0) and their limbs are left out.
         size: width and height of the picture in pixels.
-        stick: half the width of limbs and joints, in short sides of the picture.
+        stick: of ``scaled``: half the width of limbs and joints, in short sides of the picture.
+        style: one of `STYLES`. ``v10`` is ControlNet's first annotator (every joint, then each limb
+            blended over what is there, so that limbs darken the joints under them), ``v11`` that of
+            ControlNet 1.1 and controlnet_aux (of each person the limbs, then the joints); limbs of
+            both are `WIDE` pixels half wide whatever the size, so draw them in the size that is
+            generated and never resize them. ``scaled`` is v11 with limbs as wide as they are at 512
+            pixels, all joints over all limbs: what the miniature ControlNet has learnt.
     """
     from PIL import Image, ImageDraw
 
+    if style != "scaled":
+        return _annotator(people, size, style)
     picture = Image.new("RGB", size)
     pen = ImageDraw.Draw(picture)
     half = stick * min(size)
@@ -79,6 +92,63 @@ def draw(
                 x, y = joint
                 pen.ellipse((x - half, y - half, x + half, y + half), fill=colour)
     return picture
+
+
+def _annotator(
+    people: Sequence[Sequence[Sequence[float]]], size: tuple[int, int], style: str
+) -> Image.Image:
+    """The two generations of ControlNet's annotator; numbers are cut to whole ones where theirs
+    are."""
+    from PIL import Image, ImageDraw
+
+    picture = Image.new("RGB", size)
+    width, height = size
+    skeletons = [
+        [None if j is None else (j[0] * width, j[1] * height) for j in joints(person)]
+        for person in people
+    ]
+
+    def dots(skeleton: list[Joint | None]) -> None:
+        pen = ImageDraw.Draw(picture)
+        for joint, colour in zip(skeleton, COLOURS, strict=True):
+            if joint is not None:
+                x, y = int(joint[0]), int(joint[1])
+                pen.ellipse((x - WIDE, y - WIDE, x + WIDE, y + WIDE), fill=colour)
+
+    if style == "v10":
+        for skeleton in skeletons:
+            dots(skeleton)
+    for skeleton in skeletons:
+        for (a, b), colour in zip(LIMBS, COLOURS, strict=False):
+            start, end = skeleton[a], skeleton[b]
+            if start is None or end is None:
+                continue
+            outline = _whole_ellipse(start, end)
+            if style == "v10":
+                over = picture.copy()
+                ImageDraw.Draw(over).polygon(outline, fill=colour)
+                picture.paste(Image.blend(picture, over, 0.6))
+            else:
+                ImageDraw.Draw(picture).polygon(outline, fill=tuple(int(0.6 * c) for c in colour))
+        if style == "v11":
+            dots(skeleton)
+    return picture
+
+
+def _whole_ellipse(start: Joint, end: Joint) -> list[Joint]:
+    """The outline of a limb as OpenCV's ellipse2Poly makes it: a centre, half axes and a turn in
+    whole pixels and degrees, a corner a degree."""
+    x, y = int((start[0] + end[0]) / 2), int((start[1] + end[1]) / 2)
+    half = int(math.dist(start, end) / 2)
+    turn = math.radians(int(math.degrees(math.atan2(start[1] - end[1], start[0] - end[0]))))
+    cos, sin = math.cos(turn), math.sin(turn)
+    corners = []
+    for degree in range(360):
+        angle = math.radians(degree)
+        along, across = half * math.cos(angle), WIDE * math.sin(angle)
+        place = x + along * cos - across * sin, y + along * sin + across * cos
+        corners.append((round(place[0]), round(place[1])))
+    return corners  # type: ignore[return-value]
 
 
 def _ellipse(start: Joint, end: Joint, half: float) -> list[Joint]:

@@ -20,6 +20,7 @@ from socialcli.cli.commands import validate
 from socialcli.shards import Sample
 from socialcli.validation import members as checking
 from socialcli.validation.members import check
+from socialcli.vision import masks
 
 
 def problems(changed=None, **kwargs) -> list[str]:
@@ -64,6 +65,12 @@ def test_smallest_and_fullest_records_fit():
         "masks.json": records.Masks(scenes.WIDTH, scenes.HEIGHT),
         "people.json": records.People(scenes.WIDTH, scenes.HEIGHT, [records.Person(1)]),
         "interactions.json": records.Interactions([records.Interaction(1, "hold")]),
+        "layout.json": records.Layout(
+            scenes.WIDTH,
+            scenes.HEIGHT,
+            "x",
+            [records.Segment(1, "#000000", "y", masks.encode(numpy.ones((80, 120))))],
+        ),
     }
     assert problems(smallest) == []
 
@@ -108,7 +115,33 @@ def removing(*path):
     return edit
 
 
+def overlapping(body):
+    body["segments"][2]["rle"] = masks.encode(numpy.ones((80, 120)))
+
+
+def with_a_hole(body):
+    del body["segments"][1]
+
+
+def empty(body):
+    body["segments"][1]["rle"] = masks.encode(numpy.zeros((80, 120)))
+
+
+def strayed(body):
+    for point in body["segments"][0]["keypoints"]["points"]:
+        point[0] = 0.9
+
+
 DAMAGE = [
+    ("layout.json", overlapping, ["segments 1 and 3 overlap"]),
+    ("layout.json", with_a_hole, ["belong to no segment", "--fill"]),
+    ("layout.json", empty, ["segment 2 has no pixel"]),
+    ("layout.json", strayed, ["skeleton of segment 1 stands outside"]),
+    ("layout.json", setting("width", 121), ["segment 1 has size [80, 120]"]),
+    ("layout.json", setting("segments", 1, "colour", "#e6194b"), ["have one colour, #e6194b"]),
+    ("layout.json", setting("segments", 1, "colour", "red"), ["segments[1].colour"]),
+    ("layout.json", setting("segments", 1, "prompt", " "), ["segment 2 (#3cb44b) has no prompt"]),
+    ("layout.json", setting("segments", 1, "entity", 9), ["segment 2", "entity 9"]),
     ("meta.json", setting("width", 121), ["meta.json", "121x80", "120x80"]),
     ("meta.json", setting("orientation", 6), ["orientation 6", "1"]),
     ("meta.json", setting("orientation", 9), ["orientation", "9"]),

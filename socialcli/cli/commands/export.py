@@ -1,7 +1,8 @@
-"""Write other formats: COCO JSON with RLE masks, keypoints and captions."""
+"""Write other formats: COCO JSON with RLE masks, keypoints and captions; layouts to be edited."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated, Any
@@ -13,6 +14,8 @@ from socialcli.cli import flags
 if TYPE_CHECKING:
     from socialcli.exporters.coco import Numbers
     from socialcli.shards import ManyFiles, Sample
+
+FORMATS = ("coco", "layout")
 
 
 def command(
@@ -31,7 +34,7 @@ def command(
             help="FILE.json for one part, a folder for all three parts, or - for stdout.",
         ),
     ],
-    format: Annotated[str, typer.Option(help="Only coco for now.")] = "coco",
+    format: Annotated[str, typer.Option(help="coco, or layout (a PNG and a TOML each).")] = "coco",
     part: Annotated[
         str,
         typer.Option(
@@ -47,6 +50,9 @@ def command(
     categories: Annotated[
         str | None, typer.Option(help="Take category ids from this COCO JSON, by name.")
     ] = None,
+    pose_style: Annotated[
+        str, typer.Option(help="Of layouts: how skeletons are drawn, v11, v10 or scaled.")
+    ] = "v11",
     limit: Annotated[
         int | None, typer.Option(min=1, help="Stop after the first N samples.")
     ] = None,
@@ -58,7 +64,6 @@ def command(
     """The files appear whole or not at all; a sample that cannot be exported is named on stderr."""
     import json
     import os
-    import sys
     import tempfile
     from contextlib import ExitStack
 
@@ -69,8 +74,11 @@ def command(
     from socialcli.pipeline.dry_run import show
     from socialcli.pipeline.report import Report
 
-    if format != "coco":
-        raise UnknownName("--format", format, ("coco",))
+    if format not in FORMATS:
+        raise UnknownName("--format", format, FORMATS)
+    if format == "layout":
+        _layouts(inputs, output, pose_style, limit, max_error_rate, dry_run)
+        return
     if part not in coco.PARTS:
         raise UnknownName("--part", part, coco.PARTS)
     if shards.safe_key(name + ".json") != name or "/" in name:
@@ -138,6 +146,46 @@ def command(
             "PIL.Image.open does not)",
             file=sys.stderr,
         )
+
+
+def _layouts(
+    inputs: list[str], output: str, style: str, limit: int | None, most: float, dry_run: bool
+) -> None:
+    """Each sample's layout as files of its own in a folder."""
+    from pathlib import Path
+
+    from socialcli import shards
+    from socialcli.errors import SampleFailed, SocialcliError, UnknownName, UsageError
+    from socialcli.exporters import layout
+    from socialcli.pipeline.dry_run import show
+    from socialcli.pipeline.report import Report
+    from socialcli.vision import skeletons
+
+    if style not in skeletons.STYLES:
+        raise UnknownName("--pose-style", style, skeletons.STYLES)
+    if output == "-" or output.lower().endswith(".json"):
+        raise UsageError(f"{output}: layouts are written into a folder")
+    locations = shards.expand(inputs)
+    if dry_run:
+        show("export", locations, [f"{output.rstrip('/')}/*.png", f"{output.rstrip('/')}/*.toml"])
+        return
+    report = Report()
+    seen = failed = 0
+    for location, sample in _samples(locations, limit):
+        seen += 1
+        try:
+            if isinstance(sample, shards.Damage):
+                raise SampleFailed(sample.reason)
+            if sample.problem:
+                raise SampleFailed(sample.problem)
+            layout.write(sample, Path(output), style)
+        except SampleFailed as error:
+            failed += 1
+            key = getattr(sample, "key", "") or "-"
+            report.line(f"{shards.public(location)}: {key}: {error}")
+    print(f"export: {seen - failed:,} layouts, {failed:,} failed -> {output}", file=sys.stderr)
+    if failed > most * seen:
+        raise SocialcliError(f"export: {failed} of {seen} samples failed: see the lines above")
 
 
 def _targets(output: str, part: str, name: str) -> dict[str, str]:

@@ -1,0 +1,303 @@
+"""Layouts that a person drew or wrote: a PNG with a TOML, or a plain text file, each."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from socialcli import records, shards
+from socialcli.config import MISSING, option
+from socialcli.errors import SampleFailed, UsageError
+from socialcli.importers import Entry, Importer, _picture
+from socialcli.vision import layouts
+
+if TYPE_CHECKING:
+    import numpy
+    from PIL.Image import Image
+
+SIDE = 512  # pixels of a layout that says none
+PLACES = {
+    "left": (0.0, 0.0, 0.5, 1.0), "right": (0.5, 0.0, 1.0, 1.0),
+    "top": (0.0, 0.0, 1.0, 0.5), "bottom": (0.0, 0.5, 1.0, 1.0),
+    "left third": (0.0, 0.0, 1 / 3, 1.0), "middle third": (1 / 3, 0.0, 2 / 3, 1.0),
+    "right third": (2 / 3, 0.0, 1.0, 1.0), "centre": (0.25, 0.25, 0.75, 0.75),
+    "all": (0.0, 0.0, 1.0, 1.0),
+}  # fmt: skip
+_FIELDS = {
+    "colour", "box", "place", "prompt", "negative", "subject", "depth", "keypoints", "references",
+    "background",
+}  # fmt: skip
+_NUMBER = re.compile(r"-?[0-9]*\.?[0-9]+")
+
+
+@dataclass
+class Config:
+    source: str = option(MISSING, "Folder of NAME.png with NAME.toml, of NAME.toml, or NAME.txt.")
+    overlap: str = option(
+        "front", "Where boxes overlap: front gives the pixels to the nearer one, error.",
+        choices=layouts.OVERLAPS,
+    )  # fmt: skip
+    fill: str = option(
+        "background", "What no segment covers: a segment of its own with the background's prompt, "
+        "the nearest one's, error.", choices=layouts.FILLS,
+    )  # fmt: skip
+
+
+@dataclass
+class Planned:
+    """A layout as somebody wrote it, before it has pixels."""
+
+    prompt: str
+    segments: list[dict[str, Any]]
+    background: str = ""
+    negative: str = ""
+    size: tuple[int, int] | None = None  # width, height
+
+
+class LayoutImporter(Importer):
+    """See `Importer`."""
+
+    config_type = Config
+
+    def entries(self, config: Config) -> Iterator[Entry]:
+        """Every ``.toml`` and ``.txt`` of the folder, in natural order.
+
+        Raises:
+            UsageError: no such folder, or none of them in it.
+        """
+        root = _picture.source_folder(config.source)
+        names = [p.name for p in root.iterdir() if p.suffix.lower() in (".toml", ".txt")]
+        if not names:
+            raise UsageError(f"{config.source}: no .toml and no .txt of a layout in this folder")
+        names = sorted(names, key=_picture.natural)
+        keys = shards.distinct_keys([_picture.printable(name) for name in names])
+        for key, name in zip(keys, names, strict=True):
+            yield Entry(key, name)
+
+    def build(self, config: Config, entry: Entry) -> dict[str, bytes]:
+        """The drawing, `layout.json`, the prompt as `caption.json`, and `meta.json`.
+
+        Raises:
+            SampleFailed: it cannot be read, or is no layout; the line names what is wrong in it.
+        """
+        root, name = Path(config.source).expanduser(), str(entry.work)
+        text = _text(_picture.read_file(root, name))
+        plan = of_toml(text) if name.lower().endswith(".toml") else of_text(text)
+        drawing, data = _drawing(root, Path(name).stem)
+        layout = made(plan, drawing, config.overlap, config.fill)
+        if data is None:
+            out = io.BytesIO()
+            layouts.picture(layout).save(out, "PNG")
+            data = out.getvalue()
+        caption = records.Caption(layout.prompt, model=records.Model("layout"))
+        meta = records.Meta(layout.width, layout.height, source=_picture.printable(name))
+        return {
+            "png": data,
+            "layout.json": records.dump(layout),
+            "caption.json": records.dump(caption),
+            "meta.json": records.dump(meta),
+        }
+
+
+def _text(data: bytes) -> str:
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise SampleFailed(f"not UTF-8 at byte {error.start}") from None
+
+
+def _drawing(root: Path, stem: str) -> tuple[Image | None, bytes | None]:
+    """The drawing beside a TOML, and its bytes."""
+    from socialcli.vision import images
+
+    if not (root / f"{stem}.png").is_file():
+        return None, None
+    data = _picture.read_file(root, f"{stem}.png")
+    return images.decode(data), data
+
+
+def of_text(text: str) -> Planned:
+    """A layout in plain text: lines of ``prompt: ...``, ``background: ...``, ``negative: ...``,
+    ``size: 512x512``, and ``PLACE: what stands there``.
+
+    A place is one of `PLACES`, or a box as four numbers from 0 to 1 (left, top, right, bottom).
+    What stands further down in the file is nearer. ``#`` begins a comment.
+
+    Raises:
+        SampleFailed: a line that is none of these; the message has its number.
+    """
+    said: dict[str, str] = {}
+    segments: list[dict[str, Any]] = []
+    for number, line in enumerate(text.splitlines(), 1):
+        line = line.strip()
+        if not line or line.startswith("#"):
+            continue
+        place, colon, what = line.partition(":")
+        place, what = " ".join(place.lower().split()), what.strip()
+        numbers = _NUMBER.findall(place)
+        if not colon or not what:
+            raise SampleFailed(f"line {number}: expected PLACE: WORDS, not {line[:60]!r}")
+        if place in ("prompt", "background", "negative", "size"):
+            said[place] = what
+        elif place in PLACES:
+            segments.append({"place": place, "prompt": what})
+        elif len(numbers) == 4 and not _NUMBER.sub("", place).strip(" ,"):
+            segments.append({"box": [float(n) for n in numbers], "prompt": what})
+        else:
+            raise SampleFailed(
+                f"line {number}: {place!r} is no place: {', '.join(PLACES)}, or a box as four "
+                "numbers from 0 to 1"
+            )
+    if "prompt" not in said:
+        raise SampleFailed("no line 'prompt: ...' that says what the whole picture shows")
+    for depth, segment in enumerate(reversed(segments)):
+        segment["depth"] = depth
+    size = re.fullmatch(r"(\d+) *x *(\d+)", said["size"]) if "size" in said else None
+    if "size" in said and size is None:
+        raise SampleFailed(f"size: {said['size']}: expected WIDTHxHEIGHT, as 512x512")
+    return Planned(
+        said["prompt"], segments, said.get("background", ""), said.get("negative", ""),
+        (int(size[1]), int(size[2])) if size else None,
+    )  # fmt: skip
+
+
+def of_toml(text: str) -> Planned:
+    """A layout in TOML: ``prompt``, ``background``, ``negative``, ``size = [512, 512]``, and a
+    table ``[[segments]]`` each with ``prompt`` and ``colour`` (of the drawing), ``box`` or
+    ``place``; besides `records.Segment`'s subject, depth, negative, keypoints and references.
+
+    Raises:
+        SampleFailed: not TOML, or a field that is not what it should be.
+    """
+    import tomllib
+
+    try:
+        body = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise SampleFailed(f"not TOML ({error})") from None
+    unknown = set(body) - {"prompt", "background", "negative", "size", "segments"}
+    segments = body.get("segments")
+    if unknown:
+        raise SampleFailed(f"'{min(unknown)}' is no field of a layout")
+    if not isinstance(segments, list) or not all(isinstance(s, dict) for s in segments):
+        raise SampleFailed("there is no [[segments]]")
+    for number, segment in enumerate(segments, 1):
+        if odd := set(segment) - _FIELDS:
+            raise SampleFailed(f"segment {number}: '{min(odd)}' is no field of a segment")
+        if sum(name in segment for name in ("colour", "box", "place")) != 1:
+            raise SampleFailed(f"segment {number}: give it a colour, a box or a place")
+    texts = {name: body.get(name, "") for name in ("prompt", "background", "negative")}
+    for name, value in texts.items():
+        if not isinstance(value, str) or (name == "prompt" and not value.strip()):
+            raise SampleFailed(f"{name}: expected text")
+    size = body.get("size")
+    if size is not None and not (
+        isinstance(size, list) and len(size) == 2 and all(isinstance(n, int) for n in size)
+    ):
+        raise SampleFailed("size: expected [WIDTH, HEIGHT] in pixels")
+    return Planned(
+        texts["prompt"].strip(), segments, texts["background"], texts["negative"],
+        (size[0], size[1]) if size else None,
+    )  # fmt: skip
+
+
+def made(
+    plan: Planned, drawing: Image | None, overlap: str = "front", fill: str = "background"
+) -> records.Layout:
+    """The layout that a plan and a drawing are.
+
+    Raises:
+        SampleFailed: they do not fit each other, or are no layout; see `layouts`.
+    """
+    from socialcli.vision import masks
+
+    size = plan.size or (drawing.size if drawing is not None else (SIDE, SIDE))
+    if drawing is not None and drawing.size != size:
+        raise SampleFailed(
+            f"the drawing has {drawing.width}x{drawing.height} pixels, size says "
+            f"{size[0]}x{size[1]}: draw it in that size, or leave size out"
+        )
+    if not all(8 <= n <= records.limits.MAX_SIDE for n in size):
+        raise SampleFailed(f"size: {size[0]}x{size[1]} pixels is no size of a picture")
+    shapes = _shapes(plan, drawing, size)
+    names = [f"segment {n + 1} ({s.get('prompt', '')!r})" for n, s in enumerate(plan.segments)]
+    depths = [segment.get("depth") for segment in plan.segments]
+    parts, rest = layouts.partition(shapes, names, depths, overlap, fill)
+    free = (c for c in layouts.colours(255) if c not in {s.get("colour") for s in plan.segments})
+    body: dict[str, Any] = {"width": size[0], "height": size[1], "prompt": plan.prompt}
+    body |= {"negative": plan.negative, "model": {"backend": "layout"}, "segments": []}
+    for number, (segment, part) in enumerate(zip(plan.segments, parts, strict=True), 1):
+        if not str(segment.get("prompt", "")).strip():
+            raise SampleFailed(f"segment {number} has no prompt")
+        if not part.any():
+            raise SampleFailed(f"{names[number - 1]} lies wholly behind others, or out of sight")
+        fields = {k: v for k, v in segment.items() if k not in ("box", "place", "keypoints")}
+        if "keypoints" in segment:
+            fields["keypoints"] = {"points": segment["keypoints"]}
+        colour = str(segment.get("colour") or next(free)).lower()
+        fields |= {"id": number, "colour": colour, "rle": masks.encode(part)}
+        body["segments"].append(fields)
+    if rest.any():
+        body["segments"].append(
+            {"id": len(parts) + 1, "colour": layouts.BACKGROUND, "background": True,
+             "prompt": plan.background or plan.prompt, "rle": masks.encode(rest)}
+        )  # fmt: skip
+    layout = _read(body)
+    layouts.check(layout)
+    return layout
+
+
+def _read(body: dict[str, Any]) -> records.Layout:
+    """Through the door that members come in by, so that its limits hold."""
+    import json
+
+    try:
+        data = json.dumps({"schema": records.SCHEMA_VERSION, **body}).encode()
+    except (TypeError, ValueError) as error:
+        raise SampleFailed(f"a value that no layout can have ({error})") from None
+    return records.load(records.Layout, data, "layout")
+
+
+def _shapes(plan: Planned, drawing: Image | None, size: tuple[int, int]) -> list[numpy.ndarray]:
+    """(height, width) bool of each segment, of its colour or its box."""
+    import numpy
+
+    if not plan.segments:
+        raise SampleFailed("no segment: say what stands where")
+    colours = [str(s["colour"]).lower() for s in plan.segments if "colour" in s]
+    for number, segment in enumerate(plan.segments, 1):
+        if "colour" in segment and not re.fullmatch("#[0-9a-f]{6}", str(segment["colour"]).lower()):
+            raise SampleFailed(f"segment {number}: colour {segment['colour']!r}, expected #rrggbb")
+    if colours and drawing is None:
+        raise SampleFailed("its segments have colours, but no drawing (NAME.png) lies beside it")
+    if len(set(colours)) < len(colours):
+        twice = next(c for c in colours if colours.count(c) > 1)
+        raise SampleFailed(f"two segments have the colour {twice}")
+    if colours and len(colours) < len(plan.segments):
+        raise SampleFailed("some segments have colours and others boxes: give all the same")
+    if colours and drawing is not None:
+        return layouts.of_picture(drawing, colours)
+    width, height = size
+    found = []
+    for number, segment in enumerate(plan.segments, 1):
+        box = PLACES.get(str(segment.get("place"))) or segment.get("box")
+        if (
+            not isinstance(box, (list, tuple)) or len(box) != 4
+            or not all(isinstance(v, (int, float)) for v in box)
+            or not (0 <= box[0] < box[2] <= 1 and 0 <= box[1] < box[3] <= 1)
+        ):  # fmt: skip
+            raise SampleFailed(
+                f"segment {number}: a box is left, top, right, bottom from 0 to 1; a place one of "
+                f"{', '.join(PLACES)}"
+            )
+        mask = numpy.zeros((height, width), bool)
+        left, top, right, bottom = box
+        mask[
+            round(top * height) : round(bottom * height), round(left * width) : round(right * width)
+        ] = True
+        found.append(mask)
+    return found
