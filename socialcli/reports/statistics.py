@@ -180,7 +180,7 @@ def _interactions(s: Statistics, record: records.Interactions) -> None:
 
 
 def _layout(s: Statistics, record: records.Layout) -> None:
-    s.things["layout"] += len(record.segments)
+    s.things["segments"] += len(record.segments)
 
 
 _COUNT: dict[str, Any] = {

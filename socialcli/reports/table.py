@@ -85,7 +85,7 @@ def _holds(found: Looked, suffix: str) -> str:
     if suffix == records.IDENTITY:
         return f"{things['identities']:,} identities"
     if suffix == "layout.json":
-        return f"{things['layout']:,} segments"
+        return f"{things['segments']:,} segments"
     name = suffix.partition(".")[0]
     return f"{things[name]:,} {name}" if suffix in records.MEMBERS and name in things else ""
 
