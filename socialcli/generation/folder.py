@@ -6,6 +6,7 @@ import json
 from typing import BinaryIO
 
 from socialcli import records, shards
+from socialcli.generation import attention
 from socialcli.shards import Sample
 
 GENERATED = "generated.json"
@@ -30,6 +31,8 @@ class FolderWriter:
         name = f"{self.prefix}{key}.{image}"
         self.files.write(f"{self.folder}/{name}", new[image])
         self.files.write(f"{self.folder}/{self.prefix}{key}.json", new[GENERATED])
+        for suffix in {attention.ARRAY, attention.RECORD} & set(new):
+            self.files.write(f"{self.folder}/{self.prefix}{key}.{suffix}", new[suffix])
         body = {"file_name": name, **json.loads(new[GENERATED])}
         line = (json.dumps(body, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace")
         self.stream.write(line)

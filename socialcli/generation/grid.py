@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +23,20 @@ def pictures(targets: list[str]) -> Iterator[tuple[str, Any, records.Generated]]
     from socialcli.vision import images
 
     for target in targets:
-        for key, members in _members(target):
+        for key, held in members(target):
             try:
-                record = records.load(records.Generated, members["generated.json"])
-                yield key, images.decode(members["png"]), record
+                record = records.load(records.Generated, held["generated.json"])
+                yield key, images.decode(held["png"]), record
             except (KeyError, SampleFailed):
                 continue
 
 
-def _members(target: str) -> Iterator[tuple[str, dict[str, bytes]]]:
+def members(target: str, more: Sequence[str] = ()) -> Iterator[tuple[str, dict[str, bytes]]]:
+    """(key, members) of every picture of a shard, or of a list of files.
+
+    Args:
+        more: members of a list's pictures that are read besides the picture and its record.
+    """
     if target.endswith(".tar"):
         for sample in shards.read(target):
             yield sample.key, sample.members
@@ -40,7 +45,10 @@ def _members(target: str) -> Iterator[tuple[str, dict[str, bytes]]]:
     for line in (shards.read_bytes(target) or b"").splitlines():
         name = json.loads(line)["file_name"]
         data = shards.read_bytes(f"{folder}/{name}")
-        yield name.rpartition(".")[0], {"generated.json": line, **({"png": data} if data else {})}
+        stem = name.rpartition(".")[0]
+        others = {suffix: shards.read_bytes(f"{folder}/{stem}.{suffix}") for suffix in more}
+        found = {"generated.json": line, "png": data, **others}
+        yield stem, {suffix: body for suffix, body in found.items() if body}
 
 
 def write(targets: list[str], file: str, marked: bool = True) -> int:

@@ -20,7 +20,7 @@ class GenerateOptions(ModelOptions):
 
     FIRST: ClassVar[tuple[str, ...]] = (
         "prompt", "model", "steps", "guidance", "size", "per_prompt", "format", "grid",
-        "reference", "query", "ssr_model", "adapter_model", "embedding",
+        "attention_maps", "reference", "query", "ssr_model", "adapter_model", "embedding",
     )  # fmt: skip
     GROUPS: ClassVar[dict[str, str]] = {
         "prompt": "What is drawn, and how",
@@ -61,6 +61,10 @@ class GenerateOptions(ModelOptions):
     grid: str | None = option(
         None, "Also write a contact sheet with prompts to this .png.", affects_result=False
     )
+    attention_maps: str | None = option(
+        None, "Also keep where each word of a prompt was attended to, and write a contact sheet of "
+        "that to this .png.", affects_result=False,
+    )  # fmt: skip
 
 
 @dataclass
@@ -97,8 +101,9 @@ def check(config: Any) -> None:
         UsageError: one line that names the option.
     """
     check_bounds(type(config), vars(config))
-    if config.grid is not None and not config.grid.lower().endswith(".png"):
-        raise UsageError(f"--grid {config.grid}: the name of a .png")
+    for flag, name in (("grid", config.grid), ("attention-maps", config.attention_maps)):
+        if name is not None and not name.lower().endswith(".png"):
+            raise UsageError(f"--{flag} {name}: the name of a .png")
     size(config)
     if any(not text.strip() for text in config.prompt):
         raise UsageError("--prompt is empty: say what the picture shall show")

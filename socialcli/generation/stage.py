@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 from socialcli import backends, records, shards
 from socialcli.backends import naming
 from socialcli.errors import SampleFailed, UsageError
-from socialcli.generation import drawing, references, requests
+from socialcli.generation import attention, drawing, references, requests
 from socialcli.generation import options as generating
 from socialcli.generation.folder import FolderWriter
 from socialcli.generation.method import GenerateMethod
@@ -102,6 +102,8 @@ class GenerateStage(Stage, base=True):
         facts: dict[str, Any] = {"method": self.name}
         for spec in self.models(config):
             facts[f"weights of {spec.role}"] = naming.content(spec.model)
+        if config.attention_maps:  # pictures stay as they are, but have two members more
+            facts["attention maps"] = True
         if getattr(config, "references", None):
             facts["option references"] = [_held(place) for place in config.references]
         return facts | self.method.facts(config)
@@ -210,14 +212,27 @@ class GenerateStage(Stage, base=True):
         full = part + [part[-1]] * (size - len(part))
         seeds = [_seed(items[number]) for number, _ in full]
         conditioning = self.method.condition(config, loaded, [embedded for _, embedded in full])
-        images = drawing.draw(config, loaded, conditioning, seeds)[: len(part)]
+        if not config.attention_maps:
+            images = drawing.draw(config, loaded, conditioning, seeds)
+            more = [dict[str, bytes]() for _ in images]
+        else:
+            prompts = [items[number].work.prompt for number, _ in full]
+            with attention.watch(config, loaded, prompts) as watch:
+                images = drawing.draw(config, loaded, conditioning, seeds)
+            more = [watch.members(at) for at in range(len(part))]
         return [
-            self._members(config, loaded, items[number], image, unread[number])
-            for (number, _), image in zip(part, images, strict=True)
+            self._members(config, loaded, items[number], image, unread[number], more[at])
+            for at, ((number, _), image) in enumerate(zip(part, images, strict=False))
         ]
 
     def _members(
-        self, config: Any, loaded: Any, item: Item, image: Any, unread: list[str]
+        self,
+        config: Any,
+        loaded: Any,
+        item: Item,
+        image: Any,
+        unread: list[str],
+        more: dict[str, bytes],
     ) -> dict[str, bytes] | Exception:
         request: Request = item.work.request
         plain = request.plain_prompt
@@ -255,6 +270,7 @@ class GenerateStage(Stage, base=True):
             "generated.json": body,
             "caption.json": records.dump(text),
             "meta.json": records.dump(meta),
+            **more,
         }
 
     def writer(self, config: Any, target: str, stream: BinaryIO) -> Any:

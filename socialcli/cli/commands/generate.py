@@ -51,8 +51,10 @@ def run(
     if config["format"] == "files" and (options.retry_failed or output.endswith(".tar")):
         what = "--retry-failed" if options.retry_failed else output
         raise UsageError(f"{what}: --format files writes a folder of pictures, not a shard")
-    if config["grid"] and output == "-":
-        raise UsageError("--grid reads the pictures again: give -o FOLDER instead of -")
+    for sheet in ("grid", "attention_maps"):
+        if config[sheet] and output == "-":
+            flag = f"--{sheet.replace('_', '-')}"
+            raise UsageError(f"{flag} reads the pictures again: give -o FOLDER instead of -")
     stage = registry.load("methods.generate", method).as_stage()
     config = devices.resolved(config, elsewhere=options.engine != "local")
     stage.check(stage.config_type(**config))
@@ -74,14 +76,17 @@ def run(
         targets = [task.target for task in plan.tasks]
         if config["format"] == "files" and targets and not options.dry_run:
             folder.write_metadata(targets)
-        if config["grid"] and not options.dry_run:
-            _sheet(config["grid"], targets, config["provenance"], options)
+        if not options.dry_run:
+            _sheets(config, targets, options)
 
 
-def _sheet(file: str, targets: list[str], marked: bool, options: RunOptions) -> None:
-    from socialcli.generation import grid
+def _sheets(config: dict[str, Any], targets: list[str], options: RunOptions) -> None:
+    from socialcli.generation import attention_sheet, grid
     from socialcli.pipeline.report import Report
 
-    count = grid.write(targets, file, marked)
-    if count:
-        Report(options.log_json, options.quiet).info(f"{file}: {count} pictures")
+    writers = {"grid": grid.write, "attention_maps": attention_sheet.write}
+    for name, write in writers.items():
+        file = config[name]
+        count = write(targets, file, config["provenance"]) if file else 0
+        if count:
+            Report(options.log_json, options.quiet).info(f"{file}: {count} pictures")
