@@ -2,18 +2,19 @@
 
 Source: Social Context Feedback (arXiv 2507.16095), section 3C and Eq. 4: the squared distance
 between gaze targets
-plus one minus the cosine between gaze vectors, as a frozen Sharingan sees them in the estimate.
-Sharingan's target is an argmax, which has no gradient. Two terms in its place:
+plus one minus the cosine between gaze vectors, as a frozen estimator sees them in the estimate.
+The paper's Sharingan gives its target as an argmax, which has no gradient. Two terms in its place:
     * ``point``: the heat map's soft argmax, so that Eq. 4 stays as it is written;
     * ``heatmap``: the squared difference of the heat maps over the energy of the target's, 0 where
       they agree, 1 for an empty map, 2 for a blob elsewhere.
-The vector is read from the head crop alone, which is cut out of the estimate differentiably.
+An estimator says itself how it sees pictures differentiably: `look` of its file in
+`socialcli.backends.gaze`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -22,11 +23,14 @@ from torch import Tensor
 from socialcli.errors import UsageError
 from socialcli.losses import per_sample
 from socialcli.networks import gaze_geometry
-from socialcli.vision import faces
 
 FORMS = ("point", "heatmap")
-SIZE = 224  # what Sharingan takes, picture and heads alike
 SIGMA = 3.0  # of a target's blob, heat map cells
+
+
+# Pictures (B, 3, H, W) in [-1, 1] and head boxes (B, n, 4), normalised xyxy -> gaze vectors
+# (B, n, 2) of length 1 in the pixel frame, and heat maps (B, n, 64, 64); differentiable.
+Look = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 class Seen(NamedTuple):
@@ -50,18 +54,17 @@ class Targets(NamedTuple):
 
 
 def loss(
-    network: Callable[..., Any],
+    look: Look,
     pictures: Tensor,
     owners: Tensor,
     heads: Tensor,
     targets: Targets,
     form: str = "point",
-    size: int = SIZE,
 ) -> Tensor:
     """Distance of targets plus angle between vectors, Eq. 4.
 
     Args:
-        network: `socialcli.networks.sharingan.Sharingan` or what is called and answers like it.
+        look: how a frozen estimator sees pictures.
         pictures: estimates (B, 3, H, W) in [-1, 1].
         owners: (N,) int64, the picture of each person. heads: (N, 4) tight head boxes, normalised
             xyxy. People of one picture see each other, so give also those without a target.
@@ -84,7 +87,7 @@ def loss(
     if not rows.any():
         return per_sample.silent(pictures)
     aimed, directed = aimed[rows], directed[rows]
-    seen = look(network, pictures, owners[rows], heads[rows], size)
+    seen = watch(look, pictures, owners[rows], heads[rows])
     goal = torch.nan_to_num(targets.point[rows].to(seen.vector.dtype))
     if form == "point":
         off = (gaze_geometry.soft_argmax_point(seen.heatmap) - goal).square().sum(-1)
@@ -101,14 +104,8 @@ def loss(
     return per_sample.mean(values[counted], owners[rows][counted], len(pictures))
 
 
-def look(
-    network: Callable[..., Any],
-    pictures: Tensor,
-    owners: Tensor,
-    heads: Tensor,
-    size: int = SIZE,
-) -> Seen:
-    """What the network sees of N people, in their order; arguments as in `loss`. N at least 1.
+def watch(look: Look, pictures: Tensor, owners: Tensor, heads: Tensor) -> Seen:
+    """What an estimator sees of N people, in their order; arguments as in `loss`. N at least 1.
 
     Pictures with the same number of people run together: a missing person cannot be filled in,
     because the others would see it.
@@ -122,43 +119,12 @@ def look(
             continue
         which = (count == people).nonzero()[:, 0]
         rows = order[start[which][:, None] + torch.arange(people, device=owners.device)]
-        outputs = network(*inputs(pictures[which], heads[rows], size))
+        vector, heatmap = look(pictures[which], heads[rows])
         places.append(rows.flatten())
-        vectors.append(_wide(outputs[0]).flatten(0, 1))
-        maps.append(_wide(outputs[1]).flatten(0, 1))
+        vectors.append(_wide(vector).flatten(0, 1))
+        maps.append(_wide(heatmap).flatten(0, 1))
     back = torch.cat(places).argsort()
-    height, width = pictures.shape[-2:]
-    vector = gaze_geometry.to_pixel_frame(torch.cat(vectors)[back], width, height)
-    return Seen(vector, torch.cat(maps)[back])
-
-
-def inputs(pictures: Tensor, heads: Tensor, size: int = SIZE) -> tuple[Tensor, Tensor, Tensor]:
-    """What Sharingan takes, differentiable in the pixels.
-
-    Args:
-        pictures: (B, 3, H, W) in [-1, 1]. heads: (B, n, 4) normalised xyxy.
-
-    Returns:
-        The squashed picture (B, 3, size, size), head crops (B, n, 3, size, size), both
-        normalised, and the heads' squares (B, n, 4) cut to the picture.
-    """
-    height, width = pictures.shape[-2:]
-    light = (pictures + 1) / 2
-    heads = heads.to(light.dtype)
-    squares = gaze_geometry.head_squares(heads, width, height)
-    scale = squares.new_tensor([width, height, width, height])
-    # A head larger than its crop is read at several points a pixel, as an area filter would.
-    largest = float((squares[..., 2] - squares[..., 0]).max())
-    step = min(4, max(1, round(largest / size)))
-    whole = light[:, None].expand(-1, heads.shape[1], -1, -1, -1).flatten(0, 1)
-    boxes = (squares / scale).flatten(0, 1)
-    crops = faces.crop_boxes_torch(whole, boxes, (size * step, size * step))
-    if step > 1:
-        crops = F.avg_pool2d(crops, step)
-    small = F.interpolate(light, (size, size), mode="bilinear", antialias=True)
-    normalise = gaze_geometry.normalise
-    crops = normalise(crops).unflatten(0, (len(pictures), -1))
-    return normalise(small), crops, (squares / scale).clamp(0, 1)
+    return Seen(torch.cat(vectors)[back], torch.cat(maps)[back])
 
 
 def blobs(points: Tensor, cells: int, sigma: float = SIGMA) -> Tensor:

@@ -47,7 +47,7 @@ class Config(ModelOptions):
     pose_model: str = option("", "Its model: hub id or folder.")
     pose_revision: str | None = option(None, "Commit or tag of the keypoint model on the hub.")
     gaze_backend: str = option("sharingan", "Which gaze estimator.", role="gaze")
-    gaze_model: str = option("", "Its model: a checkpoint file for sharingan.")
+    gaze_model: str = option("", "Its model: a checkpoint file for sharingan and gazelle.")
     interaction_backend: str = option(
         "ground-truth", "Where interactions come from.", role="interaction"
     )

@@ -13,6 +13,7 @@ import torch
 from tiny import people as tiny
 from torch.autograd import gradcheck
 
+from socialcli.backends.gaze.sharingan import look as see
 from socialcli.diffusion import schedule
 from socialcli.errors import UsageError
 from socialcli.losses import (
@@ -120,12 +121,17 @@ def identity_of(estimate, truth, normalised=True):
     )
 
 
+def seer(network, size=224):
+    """How Sharingan, or what answers like it, sees pictures."""
+    return lambda shown, heads: see(network, shown, heads, size)
+
+
 def gaze_of(estimate, truth, form="point"):
     heads = FACES
-    seen = gaze.look(gazer, truth, OWNERS, heads, 32)
+    seen = gaze.watch(seer(gazer, 32), truth, OWNERS, heads)
     points = gaze.gaze_geometry.soft_argmax_point(seen.heatmap)
     targets = gaze.Targets(points, seen.vector, seen.heatmap)
-    return gaze.loss(gazer, estimate, OWNERS, heads, targets, form, 32)
+    return gaze.loss(seer(gazer, 32), estimate, OWNERS, heads, targets, form)
 
 
 def pose_of(estimate, truth):
@@ -445,11 +451,11 @@ def test_gaze_by_hand():
     """One person looks at a spot; the target is 0.25 to its right and the vector known."""
     picture = spot(0.25, 0.5)[None]
     one, heads = torch.tensor([0]), boxes((0.6, 0.6, 0.9, 0.9))
-    seen = gaze.look(gazer, picture, one, heads, 64)
+    seen = gaze.watch(seer(gazer, 64), picture, one, heads)
     vector = seen.vector[0]
     unknown = torch.tensor([[NAN, NAN]], dtype=torch.float64)
     point = torch.tensor([[0.5, 0.5]], dtype=torch.float64)
-    value = gaze.loss(gazer, picture, one, heads, gaze.Targets(point, unknown), size=64)
+    value = gaze.loss(seer(gazer, 64), picture, one, heads, gaze.Targets(point, unknown))
     assert math.isclose(float(value), 0.25**2, rel_tol=0.03)
     for angle in (0, 60, 180):
         turn = math.radians(angle)
@@ -457,11 +463,11 @@ def test_gaze_by_hand():
             [[math.cos(turn), -math.sin(turn)], [math.sin(turn), math.cos(turn)]]
         ).double()
         targets = gaze.Targets(unknown, (rotation @ vector)[None])
-        value = gaze.loss(gazer, picture, one, heads, targets, size=64)
+        value = gaze.loss(seer(gazer, 64), picture, one, heads, targets)
         assert math.isclose(float(value), 1 - math.cos(turn), abs_tol=1e-6)
     both = gaze.Targets(point, vector[None])
     assert math.isclose(
-        float(gaze.loss(gazer, picture, one, heads, both, size=64)), 0.25**2, rel_tol=0.03
+        float(gaze.loss(seer(gazer, 64), picture, one, heads, both)), 0.25**2, rel_tol=0.03
     )
 
 
@@ -477,13 +483,13 @@ def test_gaze_heat_map_term_by_hand():
             return torch.ones(1, 1, 2).double(), shown[None, None], None
 
         targets = gaze.Targets(points[:1], unknown)
-        return float(gaze.loss(network, pictures(1), one, heads, targets, "heatmap", 32))
+        return float(gaze.loss(seer(network, 32), pictures(1), one, heads, targets, "heatmap"))
 
     assert value(maps[0]) == 0
     assert math.isclose(value(maps[0] * 0), 1)
     assert math.isclose(value(maps[1]), 2, rel_tol=1e-9)
     with pytest.raises(UsageError, match="no gaze term"):
-        gaze.loss(gazer, pictures(1), one, heads, gaze.Targets(points[:1], unknown), "argmax")
+        gaze.loss(seer(gazer), pictures(1), one, heads, gaze.Targets(points[:1], unknown), "argmax")
 
 
 def test_blobs_as_sharingan_is_trained_on_them():
@@ -498,7 +504,7 @@ def test_blobs_as_sharingan_is_trained_on_them():
 def test_gaze_inputs_are_what_annotation_uses():
     from PIL import Image
 
-    from socialcli.backends.gaze.sharingan import prepare
+    from socialcli.backends.gaze.sharingan import inputs, prepare
 
     rng = numpy.random.default_rng(0)
     small = Image.fromarray(rng.integers(0, 255, (20, 30, 3), dtype=numpy.uint8))
@@ -507,7 +513,7 @@ def test_gaze_inputs_are_what_annotation_uses():
     heads = [(0.8, 0.7, 0.99, 0.98), (0.1, 0.1, 0.6, 0.9)]
     expected = prepare(image, heads)
     pixels = torch.from_numpy(numpy.asarray(image).astype(numpy.float32)).permute(2, 0, 1)
-    found = gaze.inputs(pixels[None] / 127.5 - 1, torch.tensor([heads]))
+    found = inputs(pixels[None] / 127.5 - 1, torch.tensor([heads]))
     for mine, theirs, off in zip(found, expected, (0.02, 0.1, 1e-6), strict=True):
         assert mine.shape == (1, *theirs.shape)
         assert (mine[0] - theirs).abs().mean() < off
@@ -526,7 +532,7 @@ def test_people_of_one_picture_are_seen_together_and_in_order():
     heads = boxes(
         (0.1, 0.2, 0.3, 0.4), (0.2, 0.1, 0.4, 0.3), (0.5, 0.1, 0.7, 0.3), (0.6, 0.6, 0.8, 0.8)
     )
-    seen = gaze.look(network, pictures(3), owners, heads, 32)
+    seen = gaze.watch(seer(network, 32), pictures(3), owners, heads)
     assert sorted(groups) == [(1, 2), (2, 1)]
     grown = gaze.gaze_geometry.head_squares(heads, 24, 24)[:, :2]
     expected = torch.nn.functional.normalize(grown, dim=-1)
@@ -545,7 +551,7 @@ def test_gaze_with_the_real_architecture():
     )
     for form in gaze.FORMS:
         assert gradcheck(
-            lambda x, form=form: gaze.loss(network, x, owners, heads, targets, form),
+            lambda x, form=form: gaze.loss(seer(network), x, owners, heads, targets, form),
             (light,),
             fast_mode=True,
             rtol=1e-3,
@@ -553,7 +559,7 @@ def test_gaze_with_the_real_architecture():
         )
     # The vector alone must reach the picture too: its only path is the head crop.
     only = gaze.Targets(torch.full((3, 2), NAN).double(), targets.vector)
-    gaze.loss(network, light, owners, heads, only).sum().backward()
+    gaze.loss(seer(network), light, owners, heads, only).sum().backward()
     assert light.grad[0].abs().max() > 0 and light.grad[1].abs().max() == 0
 
 

@@ -328,6 +328,20 @@ def test_annotated_targets_where_they_are_asked_for(models):
     assert example["gaze_maps"].shape == (len(example["gaze_heads"]), 64, 64)
 
 
+def test_feedback_of_gaze_lle(models, tmp_path):
+    """Another estimator behind the same flag: its value has a gradient in the picture's latents."""
+    folder = str(people.gazelle(tmp_path / "gazelle"))
+    state = load(
+        models, feedback="gaze", gaze_backend="gazelle", gaze_model=folder, gate_gaze="all"
+    )
+    data, keys = batch(state, 1)
+    values = feedback.losses(state, data, draw(keys, [100]))["gaze"]
+    assert values.requires_grad and 0 < float(values.detach().sum()) < 4
+    values.sum().backward()
+    trained = [p.grad for p in feedback.trainable(state).parameters() if p.grad is not None]
+    assert trained and max(float(g.abs().max()) for g in trained) > 0
+
+
 def test_interactions_are_those_the_object_allows(models):
     state = load(models, feedback="interaction")
     example = batch(state, 1)[0]["examples"][0]

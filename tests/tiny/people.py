@@ -185,3 +185,24 @@ def vitpose(folder: Path, experts: int = 1) -> Path:
     network.save_pretrained(folder)
     VitPoseImageProcessor().save_pretrained(folder)
     return folder
+
+
+def gazelle(folder: Path, inside: bool = True, width: int = 32) -> Path:
+    """A folder with an official Gaze-LLE decoder file and the DINOv2 that it goes with."""
+    import torch
+    from transformers import Dinov2Config, Dinov2Model
+
+    from socialcli.networks.gazelle import GazeLLE
+
+    torch.manual_seed(0)
+    config = Dinov2Config(
+        hidden_size=width, num_hidden_layers=1, num_attention_heads=2, mlp_ratio=2,
+        image_size=5 * 14, patch_size=14,
+    )  # fmt: skip
+    Dinov2Model(config).save_pretrained(folder)
+    decoder = GazeLLE(width, 8, 32, 1, inside)
+    with torch.no_grad():
+        for parameter in decoder.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.3)
+    torch.save(decoder.state_dict(), folder / "gazelle_dinov2_tiny.pt")
+    return folder

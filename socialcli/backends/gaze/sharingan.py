@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from socialcli.backends import BackendInfo, naming
 from socialcli.errors import ModelMissing
@@ -12,6 +12,7 @@ from socialcli.records import Gaze
 if TYPE_CHECKING:
     import torch
     from PIL.Image import Image
+    from torch import Tensor
 
     from socialcli.backends import ModelSpec
     from socialcli.records import XYXY
@@ -51,6 +52,11 @@ class SharinganGaze:
         self.network = sharingan.load(spec.model).to(self.device, self.dtype)
         self.model = naming.describe(spec, options={"dtype": spec.dtype})
 
+    def look(self, pictures: Tensor, heads: Tensor) -> tuple[Tensor, Tensor]:
+        """See `look`."""
+        kind = self.dtype
+        return look(lambda *parts: self.network(*(p.to(kind) for p in parts)), pictures, heads)
+
     def gaze(self, images: list[Image], heads: list[list[XYXY]]) -> list[list[Gaze]]:
         """Gaze of the person of each head box.
 
@@ -84,6 +90,61 @@ class SharinganGaze:
                         outputs.inside[row],
                     )
         return result
+
+
+def look(network: Any, pictures: Tensor, heads: Tensor, size: int = 224) -> tuple[Tensor, Tensor]:
+    """What Sharingan sees of people, differentiable in the pixels.
+
+    The vector is read from the head crop alone, which is cut out of the picture differentiably.
+
+    Args:
+        network: `networks.sharingan.Sharingan` or what is called and answers like it.
+        pictures: (B, 3, H, W) in [-1, 1]. heads: (B, n, 4) normalised xyxy.
+        size: pixels of a side of what the network takes, picture and heads alike.
+
+    Returns:
+        vector (B, n, 2) of length 1 in the picture's pixel frame; heatmap (B, n, 64, 64).
+    """
+    from socialcli.networks import gaze_geometry
+
+    outputs = network(*inputs(pictures, heads, size))
+    height, width = pictures.shape[-2:]
+    vector = outputs[0].float() if outputs[0].itemsize < 4 else outputs[0]
+    return gaze_geometry.to_pixel_frame(vector, width, height), outputs[1]
+
+
+def inputs(pictures: Tensor, heads: Tensor, size: int = 224) -> tuple[Tensor, Tensor, Tensor]:
+    """What Sharingan takes, differentiable in the pixels.
+
+    Args:
+        pictures: (B, 3, H, W) in [-1, 1]. heads: (B, n, 4) normalised xyxy.
+
+    Returns:
+        The squashed picture (B, 3, size, size), head crops (B, n, 3, size, size), both
+        normalised, and the heads' squares (B, n, 4) cut to the picture.
+    """
+    import torch.nn.functional as F
+
+    from socialcli.networks import gaze_geometry
+    from socialcli.vision import faces
+
+    height, width = pictures.shape[-2:]
+    light = (pictures + 1) / 2
+    heads = heads.to(light.dtype)
+    squares = gaze_geometry.head_squares(heads, width, height)
+    scale = squares.new_tensor([width, height, width, height])
+    # A head larger than its crop is read at several points a pixel, as an area filter would.
+    largest = float((squares[..., 2] - squares[..., 0]).max())
+    step = min(4, max(1, round(largest / size)))
+    whole = light[:, None].expand(-1, heads.shape[1], -1, -1, -1).flatten(0, 1)
+    boxes = (squares / scale).flatten(0, 1)
+    crops = faces.crop_boxes_torch(whole, boxes, (size * step, size * step))
+    if step > 1:
+        crops = F.avg_pool2d(crops, step)
+    small = F.interpolate(light, (size, size), mode="bilinear", antialias=True)
+    normalise = gaze_geometry.normalise
+    crops = normalise(crops).unflatten(0, (len(pictures), -1))
+    return normalise(small), crops, (squares / scale).clamp(0, 1)
 
 
 def prepare(image: Image, heads: list[XYXY]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

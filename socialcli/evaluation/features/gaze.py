@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @dataclass
 class Options:
     gaze_backend: str = option("sharingan", "Which gaze estimator.", role="gaze")
-    gaze_model: str = option("", "Its model: a checkpoint file for sharingan.")
+    gaze_model: str = option("", "Its model: a checkpoint file for sharingan and gazelle.")
 
 
 class Gaze(Feature):

@@ -12,7 +12,6 @@ from socialcli.training.feedback import Feedback, apart, together
 from socialcli.vision import people
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
 
     from socialcli.records import XYXY
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 @dataclass
 class Options:
     gaze_backend: str = option("sharingan", "Which gaze estimator gives feedback.", role="gaze")
-    gaze_model: str = option("", "Its model: a checkpoint file for sharingan.")
+    gaze_model: str = option("", "Its model: a checkpoint file for sharingan and gazelle.")
     gaze_term: str = option(
         "point", "Target term: point (soft argmax) or heatmap.", choices=("point", "heatmap")
     )
@@ -101,9 +100,7 @@ class GazeWatcher:
     """Eq. 4 with a gaze estimator."""
 
     def __init__(self, config: Any, loaded: Any) -> None:
-
-        kind: torch.dtype = next(loaded.network.parameters()).dtype
-        self.network = lambda *inputs: loaded.network(*(part.to(kind) for part in inputs))
+        self.look = loaded.look
         self.term, self.annotated = config.gaze_term, config.gaze_targets == "shards"
 
     def targets(self, pictures: Tensor, examples: Examples) -> Examples:
@@ -114,7 +111,7 @@ class GazeWatcher:
         if self.annotated:
             return [{} for _ in examples]
         heads, owners = together(examples, "gaze_heads", pictures.device)
-        seen = gaze.look(self.network, pictures, owners, heads)
+        seen = gaze.watch(self.look, pictures, owners, heads)
         points = gaze.gaze_geometry.soft_argmax_point(seen.heatmap)
         aim, turn = (
             together(examples, f"gaze_{what}", pictures.device)[0] for what in ("points", "vectors")
@@ -137,4 +134,4 @@ class GazeWatcher:
         heads, owners = together(examples, "gaze_heads", pictures.device)
         names = [n for n in ("gaze_points", "gaze_vectors", "gaze_maps") if n in examples[0]]
         goals = gaze.Targets(*(together(examples, n, pictures.device)[0] for n in names))
-        return gaze.loss(self.network, pictures, owners, heads, goals, self.term)
+        return gaze.loss(self.look, pictures, owners, heads, goals, self.term)
