@@ -11,6 +11,7 @@ from socialcli.importers import Entry, Importer
 
 SPLITS = ("train", "val", "test")
 INTERACTIONS = {"interactions": "exemplar", "interaction-sentences": "question"}
+SUBJECTS = {"subjects-train": "train", "subjects-test": "test"}
 
 
 @dataclass
@@ -20,7 +21,8 @@ class Config:
     source: str = option(
         "train",
         "Split: train, val or test (unseen people, things and verb-object pairs); or a "
-        "benchmark: interactions (15 between two people), interaction-sentences.",
+        "benchmark: interactions (15 between two people), interaction-sentences, subjects-train "
+        "(5 pictures of each of 20 unseen subjects), subjects-test (10 others, with captions).",
     )
     scenes: int = option(1000, "How many scenes.", at_least=1)
     first: int = option(0, "Number of the first scene.", at_least=0)
@@ -50,8 +52,16 @@ class WorldImporter(Importer):
             numbers = range(config.first, config.first + config.scenes)
             yield from (Entry(interactions.key(config.source, n), n) for n in numbers)
             return
+        if config.source in SUBJECTS:
+            from socialcli.miniature.world import split_subjects
+
+            shots = split_subjects.shots(config.seed, SUBJECTS[config.source])
+            some = shots[config.first : config.first + config.scenes]
+            yield from (Entry(shot.key, shot) for shot in some)
+            return
         if config.source not in SPLITS:
-            raise UnknownName("the world has no split", config.source, (*SPLITS, *INTERACTIONS))
+            sources = (*SPLITS, *INTERACTIONS, *SUBJECTS)
+            raise UnknownName("the world has no split", config.source, sources)
         for index in range(config.first, config.first + config.scenes):
             yield Entry(f"world-{config.seed}-{config.source}-{index:07d}", index)
 
@@ -65,6 +75,10 @@ class WorldImporter(Importer):
 
             build = getattr(interactions, INTERACTIONS[config.source])
             found = build(config.seed, entry.work, config.size)
+        elif config.source in SUBJECTS:
+            from socialcli.miniature.world import split_subjects
+
+            found = split_subjects.members(entry.work, config.size)
         else:
             found = members(scene(config.seed, entry.work, config.size, config.source))
         if config.truth:
