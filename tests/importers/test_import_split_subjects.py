@@ -1,4 +1,4 @@
-"""`import pdst` and `import world subjects-train`, `subjects-test`: subjects with a split test set."""
+"""`import pdst` and `import world subjects-*`: subjects with a split test set."""
 
 from __future__ import annotations
 
@@ -163,5 +163,5 @@ def test_samples_of_the_worlds_benchmark():
         assert rle.decode(mask.rle).mean() > 0.01
     (train,) = run(world, "subjects-train", scenes=1, size=64).values()
     assert "prompts" not in meta(train)["extra"] and meta(train)["split"] == "train"
-    with pytest.raises(UsageError, match="no split 'subjects-val'.*subjects-test"):
+    with pytest.raises(UsageError, match=r"no split 'subjects-val'.*subjects-test"):
         run(world, "subjects-val")
