@@ -24,7 +24,8 @@ class Case:
     """A generated picture and what it is compared with.
 
     ``subjects`` holds the reference pictures subject by subject; where the whole source picture is
-    the reference, it is the only picture of the only subject.
+    the reference, it is the only picture of the only subject. ``training`` holds the pictures of
+    its subject that were trained on, where these are given.
     """
 
     key: str
@@ -34,6 +35,7 @@ class Case:
     text: dict[str, dict[str, Any]] = field(default_factory=dict)  # features of the prompt
     source: Picture | None = None
     subjects: list[list[Picture]] = field(default_factory=list)
+    training: list[Picture] = field(default_factory=list)
 
     def has(self, *members: str) -> bool:
         """Whether there is a source picture with these records."""

@@ -17,12 +17,14 @@ Boxes = list[list[float]]
 
 @dataclass
 class Joined:
-    """One generated sample with its references: (sample, boxes of its subject) each."""
+    """One generated sample with its references and, where these are given, the pictures of its
+    subject that were trained on: (sample, boxes of its subject) each."""
 
     generated: Known
     source: Known | None = None
     subjects: list[list[tuple[Known, Boxes]]] = field(default_factory=list)
     queries: list[str] = field(default_factory=list)  # names of its subjects
+    training: list[tuple[Known, Boxes]] = field(default_factory=list)
 
     @property
     def real(self) -> Picture | None:

@@ -303,6 +303,7 @@ def _made(score: dict[str, Any]) -> Iterator[str]:
     facts = [
         ("generated", ", ".join(score["generated"])),
         ("reference", ", ".join(score["reference"])),
+        *(("training set", place) for place in score.get("training", [])),
         ("intervals", f"{score['resamples']:,} bootstrap resamples, seed {score['seed']}"),
         *(("note", note) for note in score["notes"]),
         *(("model", line) for line in tables.models(score)),

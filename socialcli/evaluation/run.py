@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from socialcli import __version__, shards
 from socialcli.config import check_bounds, option
 from socialcli.errors import SocialcliError, UsageError
-from socialcli.evaluation import bootstrap, joining, samples, settings
+from socialcli.evaluation import bootstrap, joining, samples, settings, training_set
 from socialcli.evaluation.cases import Case, Context, Picture
 from socialcli.evaluation.features import Subject, _compute
 from socialcli.evaluation.features._compute import Seen, Want
@@ -35,6 +35,14 @@ class Options:
     """How a score is made; none of it chooses models."""
 
     reference: list[str] = option([], "Shards the pictures were generated from. Repeatable.")
+    test_set: list[str] = option(
+        [], "Pictures of the subjects that no training saw: what --reference is, said beside "
+        "--train-set. Repeatable.",
+    )  # fmt: skip
+    train_set: list[str] = option(
+        [], "Pictures that were trained on: clip-i and dino are measured to these too, and how far "
+        "that exceeds the other, which shows overfitting. Repeatable.",
+    )  # fmt: skip
     real: bool = option(
         False, "The pictures are real ones standing in for generated ones (each its own source)."
     )
@@ -59,6 +67,7 @@ class Score:
     title: str
     inputs: list[str]
     reference: list[str]
+    training: list[str]
     config: dict[str, Any]
     metrics: dict[str, Metric]
     cases: list[Case]
@@ -85,12 +94,12 @@ def score(inputs: list[str], output: str, config: Any, options: Options) -> Scor
             pictures failed than ``max_error_rate`` allows; the outputs are written all the same.
     """
     report = Report(quiet=options.quiet)
-    metrics = settings.chosen(config)
+    metrics = training_set.metrics(settings.chosen(config), bool(options.train_set))
     needs = {name: metric.needs(config) for name, metric in metrics.items()}
     check_bounds(Options, vars(options))
     seen = _seen(needs, config, Path(options.features or Path(output) / "features"))
     generated = samples.locations(inputs)
-    asked = options.reference or (inputs if options.real else [])
+    asked = [*options.reference, *options.test_set] or (inputs if options.real else [])
     reference = samples.locations(asked) if asked else []
     mine, lost = samples.generated(generated, options.limit, options.real)
     members = joining.HELPFUL | {m for need in needs.values() for m in need.members}
@@ -98,6 +107,10 @@ def score(inputs: list[str], output: str, config: Any, options: Options) -> Scor
     theirs, unread = samples.reference(reference, joining.wanted(mine), members, believed)
     where = (", ".join(public(inputs)), ", ".join(public(asked)))
     joined, unjoined = joining.join(mine, theirs, needs, config.against, where)
+    notes: list[str] = []
+    if options.train_set:
+        unreadable, notes = training_set.attach(joined, options.train_set)
+        unread += unreadable
     reading = [name for name, need in needs.items() if need.text]
     if reading and not any(j.generated.prompt for j in joined):
         raise UsageError(
@@ -119,7 +132,8 @@ def score(inputs: list[str], output: str, config: Any, options: Options) -> Scor
     rows = {name: metric.rows(cases, contexts[name]) for name, metric in metrics.items()}
     made = Score(
         options.title or shards.public(shards.parts(inputs[0])[0]).rstrip("/").rpartition("/")[2],
-        inputs, asked, dataclasses.asdict(config), metrics, cases, joined, contexts, rows,
+        inputs, asked, options.train_set, dataclasses.asdict(config), metrics, cases, joined,
+        contexts, rows, notes=notes,
         models={name: store.models for name, store in seen.stores.items()},
         lost=_distinct([*lost, *unread, *unjoined, *unseen]), options=options,
     )  # fmt: skip
@@ -143,11 +157,13 @@ def show(inputs: list[str], output: str, config: Any, options: Options) -> None:
     from socialcli.pipeline import dry_run
 
     check_bounds(Options, vars(options))
-    needs = {name: metric.needs(config) for name, metric in settings.chosen(config).items()}
+    metrics = training_set.metrics(settings.chosen(config), bool(options.train_set))
+    needs = {name: metric.needs(config) for name, metric in metrics.items()}
     seen = _seen(needs, config, Path(options.features or Path(output) / "features"), check=False)
     specs = [spec for feature in seen.features.values() for spec in feature.models(config)]
     generated = samples.locations(inputs)
-    reference = samples.locations(options.reference) if options.reference else []
+    others = [*options.reference, *options.test_set, *options.train_set]
+    reference = samples.locations(others) if others else []
     tars = [place for place in [*generated, *reference] if not Path(place).is_dir()]
     folders = [place for place in generated if Path(place).is_dir()]
     files = [f"{output}/{name}" for name in ("score.json", "table.md", "table.tex", "index.html")]
@@ -188,7 +204,7 @@ def _seen(needs: dict[str, Needs], config: Any, root: Path, check: bool = True) 
     """The features that some metric asks for, with what is known of them."""
     names: set[str] = set()
     for need in needs.values():
-        names |= {*need.generated, *need.references, *need.text, *need.everything}
+        names |= {*need.generated, *need.references, *need.text, *need.everything, *need.training}
     seen = Seen(root, sorted(names), config)
     if check:
         seen.check()
@@ -203,6 +219,7 @@ def _wants(
     texts = sorted({name for need in needs.values() for name in need.text})
     theirs = sorted({name for need in needs.values() for name in need.references})
     every = sorted({name for need in needs.values() for name in need.everything})
+    trained = sorted({name for need in needs.values() for name in need.training})
     wants: list[Want] = []
     for one in joined:
         made = one.generated
@@ -213,6 +230,9 @@ def _wants(
             wants.append(Want(made.key, _text_digest(made), jobs, made.location, made.prompt))
         for sample, boxes in _references(one):
             jobs = [(name, targets.reference(name, boxes)) for name in theirs]
+            wants.append(Want(sample.key, sample.digest, jobs, sample.location))
+        for sample, boxes in one.training:
+            jobs = [(name, targets.reference(name, boxes)) for name in trained]
             wants.append(Want(sample.key, sample.digest, jobs, sample.location))
     for sample in references.values() if every else ():
         jobs = [(name, None) for name in every]
@@ -240,6 +260,7 @@ def _case(one: Joined, needs: dict[str, Needs], seen: Seen, targets: Targets) ->
     mine = {name for need in needs.values() for name in need.generated}
     theirs = {name for need in needs.values() for name in need.references}
     texts = {name for need in needs.values() for name in need.text}
+    trained = {name for need in needs.values() for name in need.training}
     said = {name: seen.value(name, _text_digest(one.generated)) for name in texts}
     plain = {name for name in theirs if not seen.features[name].has("target")}
     return Case(
@@ -255,6 +276,10 @@ def _case(one: Joined, needs: dict[str, Needs], seen: Seen, targets: Targets) ->
                 for s, boxes in subject
             ]
             for subject in one.subjects
+        ],
+        [
+            picture(s, trained, lambda name, b=boxes: targets.reference(name, b))
+            for s, boxes in one.training
         ],
     )
 
@@ -340,6 +365,7 @@ def as_json(made: Score) -> dict[str, Any]:
         "title": made.title,
         "generated": public(made.inputs),
         "reference": public(made.reference),
+        **({"training": public(made.training)} if made.training else {}),
         "pictures": len(made.cases),
         "units": len({case.unit for case in made.cases}),
         "lost": len(made.lost),

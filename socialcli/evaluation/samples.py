@@ -182,12 +182,16 @@ def _as_generated(sample: Sample) -> dict[str, Any]:
 
 
 def reference(
-    found: list[str], wanted: set[str], members: set[str], estimates: frozenset[str] = frozenset()
+    found: list[str],
+    wanted: set[str] | None,
+    members: set[str],
+    estimates: frozenset[str] = frozenset(),
 ) -> tuple[dict[str, Known], list[Lost]]:
     """Every reference sample by key, with the records of those that are wanted.
 
     Args:
-        wanted: keys whose ``members`` are parsed (the others only have fingerprint and subject).
+        wanted: keys whose ``members`` are parsed (the others only have fingerprint and subject);
+            None: all.
         estimates: of "gaze" and "interaction", those of which a model's estimates are believed
             beside annotations (`socialcli.records.sources`); other estimates are left out.
 
@@ -202,7 +206,7 @@ def reference(
             continue
         try:
             known = Known(item.key, location, digest(_picture(item)), subject=_subject(item))
-            if item.key in wanted:
+            if wanted is None or item.key in wanted:
                 for suffix in members & set(item.members):
                     kind = records.MEMBERS[suffix]
                     record: Any = records.load(kind, item.members[suffix], suffix)

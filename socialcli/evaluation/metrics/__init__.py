@@ -44,6 +44,7 @@ class Needs:
     generated: tuple[str, ...] = ()  # features of the generated picture
     references: tuple[str, ...] = ()  # features of its reference pictures
     everything: tuple[str, ...] = ()  # features of every reference picture, joined or not
+    training: tuple[str, ...] = ()  # features of the pictures that were trained on
     members: tuple[str, ...] = ()  # what source samples must have to be judged
     text: tuple[str, ...] = ()  # features of the prompt
     paired: bool = False  # generated pictures must have a source or references

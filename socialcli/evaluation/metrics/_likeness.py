@@ -1,12 +1,14 @@
-"""Likeness: mean cosine of a generated picture with its reference pictures, in any feature."""
+"""Likeness: mean cosine of a generated picture with its reference pictures, in any feature, or
+with the pictures that its method was trained on."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from socialcli.config import option
-from socialcli.evaluation.cases import Case, Context
+from socialcli.evaluation.cases import Case, Context, Picture
 from socialcli.evaluation.metrics import Metric, Needs, _means
 
 if TYPE_CHECKING:
@@ -58,11 +60,46 @@ class Likeness(Metric, base=True):
         return {self.COLUMNS[0].name: rows["cosine"]}
 
 
-def cosines(cases: list[Case], generated: str, reference: str) -> numpy.ndarray:
+class TrainingLikeness(Likeness, base=True):
+    """The same, of the training pictures of its subject, and how far it exceeds the other.
+
+    ``COLUMNS`` are likeness to the training pictures, and that less `Likeness`.
+    """
+
+    def needs(self, config: Any) -> Needs:
+        mine, theirs = self._features(config)
+        return Needs(generated=(mine,), references=(theirs,), training=(theirs,))
+
+    def rows(self, cases: list[Case], context: Context) -> dict[str, numpy.ndarray]:
+        """``cosine`` (N,): of each picture with the training pictures; ``gap`` (N,)."""
+        features = self._features(context.config)
+        training = cosines(cases, *features, lambda case: [case.training])
+        return {"cosine": training, "gap": training - cosines(cases, *features)}
+
+    def estimate(
+        self, rows: dict[str, numpy.ndarray], counts: numpy.ndarray
+    ) -> dict[str, numpy.ndarray]:
+        columns = zip(self.COLUMNS, ("cosine", "gap"), strict=True)
+        return {column.name: _means.mean(rows[name], counts) for column, name in columns}
+
+    def pictures(self, rows: dict[str, numpy.ndarray]) -> dict[str, numpy.ndarray]:
+        columns = zip(self.COLUMNS, ("cosine", "gap"), strict=True)
+        return {column.name: rows[name] for column, name in columns}
+
+
+def cosines(
+    cases: list[Case],
+    generated: str,
+    reference: str,
+    of: Callable[[Case], list[list[Picture]]] = lambda case: case.subjects,
+) -> numpy.ndarray:
     """(N,): for each case the mean over its subjects of the mean over a subject's pictures.
 
     A subject's feature may be a vector (the whole picture) or one vector for each of its boxes in
     the picture; several give several pairs. NaN where nothing can be compared.
+
+    Args:
+        of: a case's pictures to compare with, subject by subject.
     """
     import numpy
 
@@ -72,7 +109,7 @@ def cosines(cases: list[Case], generated: str, reference: str) -> numpy.ndarray:
         if picture is None:
             continue
         subjects = []
-        for pictures in case.subjects:
+        for pictures in of(case):
             seen = [p.get(reference) for p in pictures if p.get(reference) is not None]
             if seen:
                 rows = numpy.concatenate([numpy.atleast_2d(vector) for vector in seen])
