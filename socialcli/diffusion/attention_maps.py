@@ -296,7 +296,7 @@ def _select(probabilities: Tensor, columns: Tensor | None) -> Tensor:
 def average(maps: AttentionMaps, side: int | tuple[int, int], mean_heads: bool = False) -> Tensor:
     """The mean over layers of their maps, brought to one size.
 
-    Algorithm 1 of Beyond Inserting (arXiv 2402.00631) calls this Re2 and takes 32 x 32. Sizes are
+    Algorithm 1 of Identity Embedding (arXiv 2402.00631) calls this Re2 and takes 32 x 32. Sizes are
     changed bilinearly, so that the values of a place still sum to one over the tokens.
 
     Args:

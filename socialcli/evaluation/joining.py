@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 
 from socialcli import records, shards
@@ -119,9 +120,21 @@ def _with_references(
             return f"its reference '{key}' is not in the reference shards"
         same = [found] if against == "references" else by_subject[found.subject]
         made.subjects.append([(one, boxes_of(one, _queries([query]))) for one in same])
+    if not made.subjects:  # a learned word is the word of the subject that it is called by
+        words = {_word(name): own for name, own in by_subject.items()}
+        called = [words[word] for word in sample.pseudo_words if word in words]
+        made.subjects = [[(one, boxes_of(one, [])) for one in own] for own in called]
     if made.subjects or made.source is not None:
         return made
-    return "its generated.json names neither source_key nor references"
+    return (
+        "its generated.json names neither source_key nor references, and no <word> of its prompt "
+        "is a subject of the reference"
+    )
+
+
+def _word(subject: str) -> str:
+    """A subject's name as `invert` makes a pseudo-word of it, without brackets."""
+    return re.sub(r"[^\w.-]+", "-", subject.strip("<>")).strip("-.")
 
 
 def _queries(texts: list[str]) -> list[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,6 +43,12 @@ class Known:
         given = self.info.get("references")
         entries = [r for r in given if isinstance(r, dict)] if isinstance(given, list) else []
         return [(str(r.get("key", "")), str(r.get("query", ""))) for r in entries if r.get("key")]
+
+    @property
+    def pseudo_words(self) -> list[str]:
+        """The learned words of its prompt, each once, without their brackets."""
+        prompt = str(self.info.get("prompt") or "")
+        return list(dict.fromkeys(re.findall(r"<([^<>\s]+)>", prompt)))
 
     @property
     def prompt(self) -> str:

@@ -139,7 +139,7 @@ def write_random(folder, count: int, seed: int):
         info = {
             "schema": 1,
             "method": "x",
-            "prompt": f"a thing of kind {number}",
+            "prompt": f"a {'photo of the face' if number % 3 == 1 else 'thing'} of kind {number}",
             "seed": 1,
             "source_key": key,
         }

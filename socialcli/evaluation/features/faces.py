@@ -1,6 +1,7 @@
 """Faces of a picture and their embeddings.
 
-``boxes`` (normalised xyxy), ``embeddings`` (K, D) of those that can be aligned."""
+``boxes`` (normalised xyxy), ``embeddings`` (K, D) of those that can be aligned, ``embedded``: which
+of the boxes these are."""
 
 from __future__ import annotations
 
@@ -34,7 +35,7 @@ class Faces(Feature):
     """See `Feature`."""
 
     config_type = Options
-    VERSION = 2
+    VERSION = 3  # says which faces are embedded
 
     def models(self, config: Any) -> tuple[ModelSpec, ...]:
         """A detector, and an embedder where the detector is not to embed too."""
@@ -68,16 +69,18 @@ class Faces(Feature):
             size = numpy.array(picture.size)
             usable.append(
                 [
-                    face
-                    for face in mine
+                    at
+                    for at, face in enumerate(mine)
                     if face.landmarks and faces.alignable(numpy.asarray(face.landmarks) * size)
                 ]
             )
-        rows = embedder.embed(pictures, usable)
+        faces_of = [[mine[at] for at in some] for mine, some in zip(detected, usable, strict=True)]
+        rows = embedder.embed(pictures, faces_of)
         return [
             {
                 "boxes": [list(map(float, face.xyxy)) for face in mine],
                 "embeddings": _vectors.array(vectors),
+                "embedded": some,
             }
-            for mine, vectors in zip(detected, rows, strict=True)
+            for mine, some, vectors in zip(detected, usable, rows, strict=True)
         ]
