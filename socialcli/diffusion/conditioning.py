@@ -31,11 +31,14 @@ class Conditioning:
             fusion, ControlNets and guidance by gradients stand here.
         after: called with (the step, the latents after it (N, C, h, w)); gives the latents to go on
             with.
+        spread: rows of the loop that each picture has, where they are not one each; they begin with
+            the picture's noise, draw the same on the way, and the first of them is the picture.
     """
 
     arguments: dict[str, Any] | Condition
     guide: Callable[[Step], Tensor] | None = None
     after: Callable[[Step, Tensor], Tensor] | None = None
+    spread: tuple[int, ...] | None = None
 
     def at(self, timesteps: Tensor) -> dict[str, Any]:
         """The UNet's keyword arguments for rows at (B,) timesteps."""

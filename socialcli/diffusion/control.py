@@ -41,46 +41,57 @@ class Control:
         return not (number / count < self.start or (number + 1) / count > self.end)
 
 
-def guide(controls: Sequence[Control]) -> Callable[[Step], Tensor]:
+def guide(controls: Sequence[Control], guess: bool = False) -> Callable[[Step], Tensor]:
     """The prediction of a step with the nets' residuals: (the step) -> (N, C, h, w).
 
-    Both halves of classifier-free guidance see the drawings. The nets read the plain text states
+    Both halves of classifier-free guidance see the drawings; with ``guess`` the conditional one
+    alone, and shallow residuals weigh less (0.1 at the first, 1 in the middle), so that a drawing
+    guides without a prompt. The nets read the plain text states
     (``encoder_hidden_states``), whatever else the UNet reads.
     """
 
     def predict(step: Step) -> Tensor:
-        found = residuals(step, [c for c in controls if c.open(step.number, step.count)])
+        found = residuals(step, [c for c in controls if c.open(step.number, step.count)], guess)
         return dataclasses.replace(step, arguments={**step.arguments, **found}).predict()
 
     return predict
 
 
-def residuals(step: Step, controls: Sequence[Control]) -> dict[str, Any]:
-    """The UNet's arguments that hold the summed residuals; none without nets."""
+def residuals(step: Step, controls: Sequence[Control], guess: bool = False) -> dict[str, Any]:
+    """The UNet's arguments that hold the summed residuals; none without nets. See `guide`."""
     import torch
 
     total: list[Tensor] = []
-    halves = 1 if step.guidance == 1 else 2
+    both = step.guidance != 1 and not guess
+    halves = 2 if both else 1
     latents = torch.cat([step.latents] * halves)
     rows = step.scheduler.scale_model_input(latents, step.timestep)
     text = step.arguments["encoder_hidden_states"]
+    if subjects := (step.arguments.get("cross_attention_kwargs") or {}).get("subjects"):
+        text = text[:, : subjects.text_tokens]  # behind them stand subjects, for the UNet alone
+    if guess and step.guidance != 1:
+        text = text.chunk(2)[1]
     for control in controls:
         dtype = control.network.dtype
         down, middle = control.network(
             rows.to(dtype), step.timestep, encoder_hidden_states=text.to(dtype),
             controlnet_cond=torch.cat([control.hints] * halves).to(rows.device, dtype),
-            conditioning_scale=control.scale, return_dict=False,
+            conditioning_scale=control.scale, guess_mode=guess, return_dict=False,
         )  # fmt: skip
         mine = [*down, middle]
         total = [a + b for a, b in zip(total, mine, strict=True)] if total else mine
     if not total:
         return {}
     total = [part.to(step.unet.dtype) for part in total]
+    if guess and step.guidance != 1:
+        total = [torch.cat([torch.zeros_like(part), part]) for part in total]
     return {DOWN: total[:-1], MIDDLE: total[-1]}
 
 
-def hint(people: Sequence[Sequence[Sequence[float]]], size: tuple[int, int]) -> Tensor:
-    """(3, H, W) in [0, 1]: skeletons drawn as OpenPose draws them.
+def hint(
+    people: Sequence[Sequence[Sequence[float]]], size: tuple[int, int], style: str = "scaled"
+) -> Tensor:
+    """(3, H, W) in [0, 1]: skeletons drawn as OpenPose draws them (`skeletons.draw`).
 
     Args:
         people: COCO keypoints (x, y, visibility or score) of each, normalised to the picture.
@@ -91,5 +102,5 @@ def hint(people: Sequence[Sequence[Sequence[float]]], size: tuple[int, int]) -> 
 
     from socialcli.vision import skeletons
 
-    drawn = numpy.array(skeletons.draw(people, size))
+    drawn = numpy.array(skeletons.draw(people, size, style=style))
     return torch.from_numpy(drawn).permute(2, 0, 1).float() / 255

@@ -56,8 +56,14 @@ def denoise(
     Raises:
         UsageError: the scheduler cannot take so many steps.
     """
+    import torch
+
     device = unet.device
     latents = noise(generators, shape).to(device)
+    spread = conditioning.spread or (1,) * len(generators)
+    if conditioning.spread is not None:
+        latents = latents.repeat_interleave(torch.tensor(spread, device=device), dim=0)
+        generators = [_copy(g) for g, n in zip(generators, spread, strict=True) for _ in range(n)]
     try:
         scheduler.set_timesteps(steps, device=device)
     except (ValueError, IndexError) as error:
@@ -75,7 +81,16 @@ def denoise(
         latents = scheduler.step(model_pred, t, latents, **random, return_dict=False)[0]
         if conditioning.after is not None:
             latents = conditioning.after(step, latents)
+    if conditioning.spread is not None:
+        latents = latents[[sum(spread[:number]) for number in range(len(spread))]]
     return latents
+
+
+def _copy(given: torch.Generator) -> torch.Generator:
+    """Another generator that draws what this one is about to draw."""
+    copy = generator(0)
+    copy.set_state(given.get_state())
+    return copy
 
 
 def scheduler(name: str, like: Any) -> Any:

@@ -60,6 +60,32 @@ class GenerateMethod(Part, base=True):
     def check_options(self, config: Any) -> None:
         """Refuse options that make no sense, before any model is loaded (UsageError)."""
 
+    def prepare(self, config: Any, request: Any) -> Any:
+        """What it reads of a request's sample, on a thread while others are drawn; `embed` finds it
+        as ``request.plan``.
+
+        Args:
+            request: a `requests.Request`.
+
+        Raises:
+            SampleFailed: the sample lacks it.
+        """
+        return None
+
+    def alike(self, embedded: Any) -> Any:
+        """What pictures of one batch have in common: the length of their text states."""
+        return len(embedded[1])
+
+    def part(self, config: Any, studio: Any) -> int:
+        """How many pictures go through the UNet at once; see `drawing.part`."""
+        from socialcli.generation import drawing
+
+        return drawing.part(config, studio)
+
+    def members(self, config: Any, request: Any, size: tuple[int, int]) -> dict[str, bytes]:
+        """More members of a picture's sample; ``size`` is its width and height."""
+        return {}
+
     def facts(self, config: Any) -> dict[str, Any]:
         """What else the pictures depend on, see `stage.GenerateStage.facts`."""
         return {}

@@ -94,6 +94,47 @@ class ReferenceOptions(GenerateOptions):
     )
 
 
+@dataclass
+class LayoutOptions(GenerateOptions):
+    """What methods have in common that read ``layout.json``; its prompt is the picture's."""
+
+    references: list[str] = option(
+        [], "Shards with the reference pictures that segments name. Repeatable."
+    )
+
+
+@dataclass
+class ControlOptions:
+    """ControlNets and what they see."""
+
+    GROUPS: ClassVar[dict[str, str]] = {"controlnet": "ControlNets"}
+
+    controlnet: list[str] = option(
+        [], "ControlNet: folder or hub id. Repeatable; what several say is summed."
+    )
+    control: list[str] = option(
+        [], "What it sees: pose (the skeletons of layout.json, else of people.json), picture (the "
+        "sample's own), or a picture file. One for all nets, or one each; default: pose."
+    )  # fmt: skip
+    control_scale: list[float] = option(
+        [], "How much a net's word weighs. One for all, or one each; default: 1."
+    )
+    control_start: list[float] = option(
+        [], "Share of the steps before which a net is not asked. One for all, or one each."
+    )
+    control_end: list[float] = option(
+        [], "Share of the steps after which a net is not asked. One for all, or one each."
+    )
+    guess: bool = option(
+        False, "Let the nets lead without the prompt: only the conditional half of guidance sees "
+        "them. Take a guidance of 3 to 5."
+    )  # fmt: skip
+    pose_style: str = option(
+        "v11", "How skeletons are drawn: as ControlNet 1.1's annotator draws them, the first "
+        "one's (v10), or scaled with the picture.", choices=("v11", "v10", "scaled"),
+    )  # fmt: skip
+
+
 def check(config: Any) -> None:
     """Refuse values that make no sense, before any model is loaded.
 

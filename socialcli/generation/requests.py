@@ -10,7 +10,7 @@ from typing import Any
 
 from socialcli import records, shards, spreadsheets
 from socialcli.errors import SampleFailed, UsageError
-from socialcli.generation.options import ReferenceOptions
+from socialcli.generation.options import LayoutOptions, ReferenceOptions
 from socialcli.shards import Sample
 
 SUFFIXES = (".txt", ".csv", ".tsv", ".jsonl", ".ndjson")
@@ -283,7 +283,10 @@ def of_sample(config: Any, sample: Sample, masks: list[str] | None = None) -> Re
     Raises:
         SampleFailed: no such caption, or nothing to tell its subjects by.
     """
-    text = caption(sample, config.caption)
+    if isinstance(config, LayoutOptions) and sample.has("layout.json"):
+        text = sample.record(records.Layout).prompt
+    else:
+        text = caption(sample, config.caption)
     wanted: tuple[Wanted, ...] = ()
     if isinstance(config, ReferenceOptions):
         given = config.reference

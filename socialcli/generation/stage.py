@@ -34,6 +34,7 @@ class Ready:
 
     request: Request
     references: tuple[references.Reference, ...] = ()
+    plan: Any = None  # what `GenerateMethod.prepare` gave
 
     @property
     def prompt(self) -> str:
@@ -161,15 +162,16 @@ class GenerateStage(Stage, base=True):
         request: Request = sample.work
         if not request.prompt:
             raise SampleFailed("the prompt is empty")
+        plan = self.method.prepare(config, request)
         if not self.method.REFERENCES:
-            return Ready(request)
+            return Ready(request, (), plan)
         if not request.references:
             raise SampleFailed("no reference picture: give --reference, or a column 'reference'")
         places = tuple(config.references)
         pictures = [
             references.find(w, places, sample.key, request.prompt) for w in request.references
         ]
-        return Ready(request, tuple(pictures))
+        return Ready(request, tuple(pictures), plan)
 
     def process(
         self, config: Any, loaded: Any, items: list[Item]
@@ -187,8 +189,8 @@ class GenerateStage(Stage, base=True):
                 continue
             unread[number] = list(dict.fromkeys(loaded.unread))
             weights = tuple(reference.scale for reference in item.work.references)
-            alike[weights, len(embedded[1])].append((number, embedded))
-        size = drawing.part(config, loaded)
+            alike[weights, self.method.alike(embedded)].append((number, embedded))
+        size = self.method.part(config, loaded)
         for group in alike.values():
             for start in range(0, len(group), size):
                 part = group[start : start + size]
@@ -271,6 +273,7 @@ class GenerateStage(Stage, base=True):
             "caption.json": records.dump(text),
             "meta.json": records.dump(meta),
             **more,
+            **self.method.members(config, item.work, image.size),
         }
 
     def writer(self, config: Any, target: str, stream: BinaryIO) -> Any:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import colorsys
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from socialcli.errors import SampleFailed
@@ -242,3 +243,17 @@ def shrunk(masks: Sequence[numpy.ndarray], height: int, width: int) -> numpy.nda
                 f"small for {width}x{height} latents: make it larger, or draw a larger picture"
             )
     return small
+
+
+def resized(layout: Layout, width: int, height: int) -> Layout:
+    """The same layout for another size in pixels. Segments that vanish in it are left out."""
+    import numpy
+
+    if (layout.width, layout.height) == (width, height):
+        return layout
+    rows = (numpy.arange(height) + 0.5) * layout.height / height
+    columns = (numpy.arange(width) + 0.5) * layout.width / width
+    at = numpy.ix_(rows.astype(int), columns.astype(int))
+    small = [(s, rle.decode(s.rle)[at]) for s in layout.segments]
+    kept = [replace(s, rle=rle.encode(mask)) for s, mask in small if mask.any()]
+    return replace(layout, width=width, height=height, segments=kept)

@@ -91,7 +91,7 @@ class SsrMethod(GenerateMethod):
         return config.mask if config.query_by == "mask" else None
 
     def models(self, config: Config) -> list[ModelSpec]:
-        return [drawing.spec(config), _spec(config)]
+        return [drawing.spec(config), spec(config)]
 
     def load(self, config: Config) -> State:
         """The diffusion model with the encoder attached to its UNet.
@@ -99,21 +99,13 @@ class SsrMethod(GenerateMethod):
         Raises:
             ModelMissing: weights that are not here. UsageError: weights that do not fit each other.
         """
-        import torch
-
-        ssr = backends.load(_spec(config))
-        studio = drawing.studio(config)
+        ssr = backends.load(spec(config))
         ssr.encoder.compat = config.compat
-        ssr.encoder.attach(studio.diffusion.unet, config.ssr_model)
-        studio.models["ssr"] = ssr.model
+        studio = drawing.studio(config)
+        state = attached(config, ssr, studio)
         if config.query_by == "mask":
             how = {"query_by": "mask", "mask_weight": config.mask_weight}
             studio.models["ssr"] = replace(ssr.model, options={**ssr.model.options, **how})
-        state = State(studio, ssr)
-        with torch.inference_mode():
-            state.unsaid = studio.text("")[None]
-            state.unseen = ssr.nothing(1).to(state.unsaid)
-            state.nothing = ssr.encoder.subject_tokens(state.unseen, state.unsaid)[0]
         return state
 
     def embed(self, config: Config, state: State, request: Any) -> Any:
@@ -124,24 +116,7 @@ class SsrMethod(GenerateMethod):
         Raises:
             SampleFailed: a reference that no words go with, or a mask of nothing.
         """
-        import torch
-
-        subjects = []
-        for reference in request.references:
-            if not reference.query.strip():
-                raise SampleFailed(
-                    f"what is meant in the reference {reference.key}? Give --query WORDS, or a "
-                    "column 'query'"
-                )
-            query = state.studio.text(reference.query)[None]
-            with torch.inference_mode():
-                seen = _features(state, reference.image).to(query)
-                masks = _seen_mask(state, reference)
-                encode, weight = state.ssr.encoder.subject_tokens, config.mask_weight
-                without = state.nothing
-                if masks is not None:
-                    without = encode(state.unseen, state.unsaid, masks, weight)[0]
-                subjects.append((without, encode(seen, query, masks, weight)[0]))
+        subjects = [subject(state, one, config.mask_weight) for one in request.references]
         scales = [self.SCALE if r.scale is None else r.scale for r in request.references]
         texts = state.studio.texts(request.negative, request.prompt)
         return *texts, subjects, scales
@@ -157,7 +132,45 @@ class SsrMethod(GenerateMethod):
         return Conditioning(state.ssr.encoder.condition(text, tokens, scales[0]))
 
 
-def _spec(config: Config) -> ModelSpec:
+def subject(state: State, reference: Any, mask_weight: float) -> tuple[Tensor, Tensor]:
+    """(tokens of nothing, tokens of what a reference shows), each (scales * T, text_dim).
+
+    Raises:
+        SampleFailed: a reference that no words go with, or a mask of nothing.
+    """
+    import torch
+
+    if not reference.query.strip():
+        raise SampleFailed(
+            f"what is meant in the reference {reference.key}? Give --query WORDS, or a "
+            "column 'query'"
+        )
+    query = state.studio.text(reference.query)[None]
+    with torch.inference_mode():
+        seen = _features(state, reference.image).to(query)
+        masks = _seen_mask(state, reference)
+        encode = state.ssr.encoder.subject_tokens
+        without = state.nothing
+        if masks is not None:
+            without = encode(state.unseen, state.unsaid, masks, mask_weight)[0]
+        return without, encode(seen, query, masks, mask_weight)[0]
+
+
+def attached(config: Any, ssr: Any, studio: Studio) -> State:
+    """An encoder in a studio's UNet."""
+    import torch
+
+    ssr.encoder.attach(studio.diffusion.unet, config.ssr_model)
+    studio.models["ssr"] = ssr.model
+    state = State(studio, ssr)
+    with torch.inference_mode():
+        state.unsaid = studio.text("")[None]
+        state.unseen = ssr.nothing(1).to(state.unsaid)
+        state.nothing = ssr.encoder.subject_tokens(state.unseen, state.unsaid)[0]
+    return state
+
+
+def spec(config: Any) -> ModelSpec:
     return ModelSpec(
         "ssr",
         "ssr-encoder",

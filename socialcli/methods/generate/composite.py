@@ -1,0 +1,307 @@
+"""Composite Diffusion: each segment of a layout by a diffuser of its own, then all in harmony."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from socialcli.backends import naming
+from socialcli.config import option
+from socialcli.diffusion import conditioning
+from socialcli.diffusion.conditioning import Conditioning
+from socialcli.errors import SampleFailed, UsageError
+from socialcli.generation import controls, drawing, layouts
+from socialcli.generation.method import GenerateMethod
+from socialcli.generation.options import ControlOptions, LayoutOptions
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from socialcli.backends import ModelSpec
+    from socialcli.generation.drawing import Studio
+
+AT = ("start", "end")
+AS = ("surroundings", "start")
+PAPER = {"scaffold": (80, 8), "free": (80, 2), "controlnet": (50, 2)}  # steps, of them global
+
+
+@dataclass
+class Config(ControlOptions, LayoutOptions):
+    """Options of `socialcli generate --method composite`; defaults are the paper's."""
+
+    steps: int = option(
+        0, "Denoising steps; 0: as in the paper, 80, or 50 with --controlnet.", at_least=0
+    )
+    guidance: float = option(7.5, "Scale of classifier-free guidance; 1: none.", at_least=1)
+    kappa: float = option(
+        0.4, "Share of the steps in which segments develop apart, before they are merged.",
+        at_least=0, at_most=1,
+    )  # fmt: skip
+    scaffold: str = option(
+        "", "Scaffolding image: a picture file, a colour (#rrggbb), picture (the sample's own) or "
+        "layout (its colours). Default: none.",
+    )  # fmt: skip
+    scaffold_as: str = option(
+        "surroundings", "What it is for: it stands around each segment while segments develop, or "
+        "all begin from it (start).", choices=AS,
+    )  # fmt: skip
+    global_steps: int = option(
+        -1, "Steps of the global diffuser, which draws all of the picture of its own prompt; -1: "
+        "as in the paper, 8 with a scaffolding image, else 2.", at_least=-1,
+    )  # fmt: skip
+    global_at: str = option("start", "Where they are.", choices=AT)
+    ssr_model: str = option(
+        "", "SSR-Encoder for segments with references: a folder with its two files."
+    )
+    clip_model: str = option(
+        "", "CLIP whose vision tower it looks through: hub id or folder; default: image_encoder in "
+        "--ssr-model, else openai/clip-vit-large-patch14."
+    )  # fmt: skip
+
+    def __post_init__(self) -> None:
+        setting = "controlnet" if self.controlnet else "scaffold" if self.scaffold else "free"
+        steps, whole = PAPER[setting]
+        self.steps = self.steps or steps
+        if self.global_steps < 0:
+            self.global_steps = whole
+
+
+@dataclass
+class State:
+    """The studio's models, the nets, and the subject encoder."""
+
+    studio: Studio
+    nets: list[Any]
+    ssr: Any = None  # a `ssr.State`
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.studio, name)
+
+
+@dataclass
+class Embedded:
+    """What one picture is conditioned on.
+
+    Attributes:
+        texts: (negative, prompt) states of the whole, then of each segment.
+        subjects: of each segment, its references' (tokens of nothing, of the subject, weight).
+        hints: what each net sees of each segment, then of the whole: (S + 1, 3, H, W) a net.
+        scaffold: (C, h, w) clean latents of the scaffolding image.
+    """
+
+    plan: layouts.Planned
+    texts: list[tuple[Any, Any]]
+    subjects: list[list[tuple[Tensor, Tensor, float]]]
+    hints: list[Tensor]
+    scaffold: Tensor | None
+
+
+class CompositeMethod(GenerateMethod):
+    """See `GenerateMethod`.
+
+    Sources: Jamwal and Ramaneswaran, Composite Diffusion (arXiv 2307.13720); Multi-Subject
+    Personalization (arXiv 2405.12742), section 2 and A.5, which do not give kappa, what becomes of
+    the scaffolding image, or where the global diffuser's steps are: docs/generate.md says how each
+    is read here.
+    """
+
+    SCALE = 0.65
+    config_type = Config
+
+    def check_options(self, config: Config) -> None:
+        """Refuse options that do not fit each other."""
+        controls.check(config)
+        if config.global_steps > config.steps:
+            raise UsageError(
+                f"--global-steps {config.global_steps}: there are {config.steps} steps in all"
+            )
+        given = config.scaffold
+        colour = given.startswith("#")
+        known = not given or colour or given in ("picture", "layout")
+        if not known and not Path(given).expanduser().is_file():
+            raise UsageError(f"--scaffold {given}: picture, layout, #rrggbb, or a picture file")
+        if colour and not (len(given) == 7 and _is_hex(given[1:])):
+            raise UsageError(f"--scaffold {given}: a colour is #rrggbb")
+
+    def facts(self, config: Config) -> dict[str, Any]:
+        facts = controls.facts(config)
+        if config.scaffold and Path(config.scaffold).expanduser().is_file():
+            facts["option scaffold"] = naming.content(config.scaffold)
+        return facts
+
+    def models(self, config: Config) -> list[ModelSpec]:
+        from socialcli.methods.generate import ssr
+
+        own = [ssr.spec(config)] if config.ssr_model else []
+        return [drawing.spec(config), *controls.specs(config), *own]
+
+    def load(self, config: Config) -> State:
+        """The diffusion model, the nets and the subject encoder.
+
+        Raises:
+            ModelMissing: one is not here. UsageError: one of another model.
+        """
+        from socialcli import backends
+        from socialcli.methods.generate import ssr
+
+        encoder = backends.load(ssr.spec(config)) if config.ssr_model else None
+        studio = drawing.studio(config)
+        state = State(studio, controls.load(config, studio))
+        if encoder is not None:
+            state.ssr = ssr.attached(config, encoder, studio)
+        return state
+
+    def prepare(self, config: Config, request: Any) -> Any:
+        """(the layout, its segments' reference pictures).
+
+        Raises:
+            SampleFailed: no layout, or a reference that is not there.
+        """
+        layout = layouts.of_request(config, request)
+        named = any(segment.references for segment in layout.segments)
+        if named and not config.ssr_model:
+            raise SampleFailed(
+                "segments of its layout have references: give --ssr-model, which reads them"
+            )
+        if config.controlnet and "pose" in (config.control or ["pose"]):
+            controls.skeletons_of(request.sample)
+        return layout, layouts.wanted(config, request, layout) if named else ()
+
+    def embed(self, config: Config, state: State, request: Any) -> Embedded:
+        """What a layout's segments are drawn from.
+
+        Raises:
+            SampleFailed: a layout that does not fit the picture, a reference of nothing.
+        """
+        from socialcli.methods.generate import ssr
+
+        layout, found = request.plan
+        plan = layouts.planned(config, state.studio, request, found)
+        subjects: list[list[tuple[Tensor, Tensor, float]]] = [[] for _ in layout.segments]
+        for number, references in enumerate(found):
+            for one in references:
+                scale = self.SCALE if one.scale is None else one.scale
+                subjects[number].append((*ssr.subject(state.ssr, one, 1.0), scale))
+        return Embedded(
+            plan, layouts.texts(config, state.studio, plan), subjects,
+            _hints(config, state, request, plan), _scaffold(config, state, request, plan),
+        )  # fmt: skip
+
+    def alike(self, embedded: Embedded) -> Any:
+        """Pictures of one batch have equally many segments, so that the UNet's batch is as large
+        whatever stands beside a picture."""
+        longest = max(len(states) for pair in embedded.texts for states in pair)
+        return len(embedded.plan.masks), longest, max(map(len, embedded.subjects))
+
+    def part(self, config: Config, studio: Any) -> int:
+        return layouts.part(config, studio)
+
+    def members(self, config: Config, request: Any, size: tuple[int, int]) -> dict[str, bytes]:
+        return layouts.members(request.plan[0], size)
+
+    def condition(self, config: Config, state: State, embedded: list[Embedded]) -> Conditioning:
+        """Rows of segments, merged by mask; see `diffusion.regions.Composite`."""
+        import torch
+
+        from socialcli.diffusion.regions import Composite
+
+        regions = layouts.regions([one.plan for one in embedded])
+        rows, whole = _arguments(config, state, embedded)
+        nets = range(len(state.nets))
+        apart = [torch.cat([one.hints[n][:-1] for one in embedded]) for n in nets]
+        together = [torch.stack([one.hints[n][-1] for one in embedded]) for n in nets]
+        scaffolds = [one.scaffold for one in embedded if one.scaffold is not None]
+        composite = Composite(
+            regions,
+            whole.at,
+            scaffold=round(config.kappa * config.steps),
+            global_steps=config.global_steps,
+            global_at=config.global_at,
+            image=torch.stack(scaffolds) if scaffolds else None,
+            image_as=config.scaffold_as,
+            controls=controls.of(config, state.nets, apart),
+            whole_controls=controls.of(config, state.nets, together),
+            guess=config.guess,
+        )
+        return Conditioning(
+            rows.at, guide=composite.guide, after=composite.after, spread=regions.counts
+        )
+
+
+def _is_hex(text: str) -> bool:
+    return all(c in "0123456789abcdefABCDEF" for c in text)
+
+
+def _arguments(
+    config: Config, state: State, embedded: list[Embedded]
+) -> tuple[Conditioning, Conditioning]:
+    """What rows are conditioned on, and what the global diffuser is."""
+    import torch
+
+    pairs = [pair for one in embedded for pair in one.texts[1:]]
+    whole = layouts.of_pairs(config.guidance, state.studio, [one.texts[0] for one in embedded])
+    rows = layouts.of_pairs(config.guidance, state.studio, pairs)
+    subjects = [named for one in embedded for named in one.subjects]
+    most = max(map(len, subjects))
+    if not most:
+        return rows, whole
+    # A row without a subject reads tokens that weigh nothing.
+    nothing = (state.ssr.nothing, state.ssr.nothing, 0.0)
+    filled = [[*named, *[nothing] * (most - len(named))] for named in subjects]
+    tokens, scales = [], []
+    for nth in zip(*filled, strict=True):
+        without, of, weights = zip(*nth, strict=True)
+        tokens.append(conditioning.rows(config.guidance, without, of))
+        both = weights if config.guidance == 1 else (*weights, *weights)
+        scales.append(torch.tensor(both, dtype=of[0].dtype, device=of[0].device))
+    encoder = state.ssr.ssr.encoder
+
+    def at(timesteps: Tensor) -> dict[str, Any]:
+        arguments = rows.at(timesteps)
+        text = arguments["encoder_hidden_states"]
+        return {**arguments, **encoder.condition(text, tokens, scales)}
+
+    return Conditioning(at), whole
+
+
+def _hints(config: Config, state: State, request: Any, plan: layouts.Planned) -> list[Tensor]:
+    """What each net sees of each segment (its own skeleton alone), and of the whole."""
+    import torch
+
+    if not state.nets:
+        return []
+    size = drawing.size(config, state.studio)
+    own = [[s.keypoints.points] if s.keypoints is not None else [] for s in plan.segments]
+    seen = [controls.hints(config, request.sample, size, people) for people in own]
+    seen.append(controls.hints(config, request.sample, size))
+    return [torch.stack(of_net) for of_net in zip(*seen, strict=True)]
+
+
+def _scaffold(config: Config, state: State, request: Any, plan: layouts.Planned) -> Tensor | None:
+    """(C, h, w) clean latents of the scaffolding image."""
+    import numpy
+    import torch
+    from PIL import Image
+
+    from socialcli.vision import images
+    from socialcli.vision import layouts as drawn
+
+    given = config.scaffold
+    if not given:
+        return None
+    size = drawing.size(config, state.studio)
+    if given == "layout":
+        image = drawn.picture(plan.layout)
+    elif given == "picture":
+        image = images.decode(request.sample.picture())
+    elif given.startswith("#"):
+        image = Image.new("RGB", size, given)
+    else:
+        image = images.decode(Path(given).expanduser().read_bytes())
+    if image.size != size:
+        image = image.resize(size, Image.Resampling.LANCZOS)
+    pixels = torch.from_numpy(numpy.array(image)).permute(2, 0, 1)[None].float() / 127.5 - 1
+    with torch.inference_mode():
+        latents: Tensor = state.studio.diffusion.encode(pixels)[0]
+    return latents.float()
