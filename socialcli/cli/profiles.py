@@ -104,6 +104,8 @@ def values(
         for key, value in _applied(tables.get(command, {}), config_type, method).items():
             if key.endswith("model") and isinstance(value, str):
                 value = _beside(value, path)
+            elif key.endswith("model") and isinstance(value, list):
+                value = [_beside(one, path) for one in value]
             whole = isinstance(value, int) and not isinstance(value, bool)
             result[key] = float(value) if whole and _is_float(fields[key].type) else value
     result.update(flags)

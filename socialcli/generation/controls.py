@@ -25,12 +25,12 @@ def check(config: Any) -> None:
     Raises:
         UsageError: one line that names the option.
     """
-    count = len(config.controlnet)
+    count = len(config.controlnet_model)
     for name in ("control", "control_scale", "control_start", "control_end"):
         given = len(getattr(config, name))
         if given > 1 and given != count:
             raise UsageError(
-                f"--{name.replace('_', '-')} is there {given} times and --controlnet {count} "
+                f"--{name.replace('_', '-')} is there {given} times and --controlnet-model {count} "
                 "times: give one for all, or one each"
             )
     for one in config.control:
@@ -49,7 +49,7 @@ def specs(config: Any) -> list[ModelSpec]:
     """The models that the options name."""
     return [
         ModelSpec("controlnet", "diffusers", model, None, config.device, config.dtype)
-        for model in config.controlnet
+        for model in config.controlnet_model
     ]
 
 
@@ -57,7 +57,7 @@ def facts(config: Any) -> dict[str, Any]:
     """What pictures depend on besides the options; see `GenerateMethod.facts`."""
     files = [naming.content(c) if c not in OF_SAMPLES else c for c in config.control]
     return {
-        "option controlnet": [naming.content(model) for model in config.controlnet],
+        "option controlnet_model": [naming.content(model) for model in config.controlnet_model],
         "option control": files,
     }
 
@@ -70,7 +70,7 @@ def load(config: Any, studio: Studio) -> list[Any]:
     """
     nets = [backends.load(spec) for spec in specs(config)]
     for number, net in enumerate(nets):
-        net.check(studio.diffusion.unet, config.controlnet[number])
+        net.check(studio.diffusion.unet, config.controlnet_model[number])
         studio.models["controlnet" if not number else f"controlnet-{number + 1}"] = net.model
     return nets
 
@@ -156,5 +156,5 @@ def of(config: Any, nets: Sequence[Any], seen: Sequence[Tensor]) -> list[Control
 
 def _each(config: Any, name: str, default: Any) -> list[Any]:
     """A value a net: one for all, one each, or the default."""
-    given, count = getattr(config, name), len(config.controlnet)
+    given, count = getattr(config, name), len(config.controlnet_model)
     return list(given) if len(given) == count and count else [*(given or [default])] * count

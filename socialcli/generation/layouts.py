@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from socialcli import records
-from socialcli.errors import SampleFailed
+from socialcli.errors import SampleFailed, UsageError
 from socialcli.generation import drawing, references
 from socialcli.generation.requests import Wanted
 
@@ -39,6 +39,19 @@ class Planned:
     @property
     def segments(self) -> list[records.Segment]:
         return self.layout.segments
+
+
+def check(config: Any) -> None:
+    """Refuse what methods of layouts cannot do.
+
+    Raises:
+        UsageError: one line that names the option.
+    """
+    if config.attention_maps:
+        raise UsageError(
+            "--attention-maps shows the words of one prompt; a layout has one a segment: take "
+            "another --method"
+        )
 
 
 def of_request(config: Any, request: Any) -> records.Layout:

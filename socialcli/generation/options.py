@@ -107,9 +107,9 @@ class LayoutOptions(GenerateOptions):
 class ControlOptions:
     """ControlNets and what they see."""
 
-    GROUPS: ClassVar[dict[str, str]] = {"controlnet": "ControlNets"}
+    GROUPS: ClassVar[dict[str, str]] = {"controlnet_model": "ControlNets"}
 
-    controlnet: list[str] = option(
+    controlnet_model: list[str] = option(
         [], "ControlNet: folder or hub id. Repeatable; what several say is summed."
     )
     control: list[str] = option(

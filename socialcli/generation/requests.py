@@ -283,7 +283,8 @@ def of_sample(config: Any, sample: Sample, masks: list[str] | None = None) -> Re
     Raises:
         SampleFailed: no such caption, or nothing to tell its subjects by.
     """
-    if isinstance(config, LayoutOptions) and sample.has("layout.json"):
+    planned = isinstance(config, LayoutOptions) or not sample.has("caption.json")
+    if planned and sample.has("layout.json"):
         text = sample.record(records.Layout).prompt
     else:
         text = caption(sample, config.caption)

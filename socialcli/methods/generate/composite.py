@@ -31,7 +31,7 @@ class Config(ControlOptions, LayoutOptions):
     """Options of `socialcli generate --method composite`; defaults are the paper's."""
 
     steps: int = option(
-        0, "Denoising steps; 0: as in the paper, 80, or 50 with --controlnet.", at_least=0
+        0, "Denoising steps; 0: as in the paper, 80, or 50 with --controlnet-model.", at_least=0
     )
     guidance: float = option(7.5, "Scale of classifier-free guidance; 1: none.", at_least=1)
     kappa: float = option(
@@ -60,11 +60,11 @@ class Config(ControlOptions, LayoutOptions):
     )  # fmt: skip
 
     def __post_init__(self) -> None:
-        setting = "controlnet" if self.controlnet else "scaffold" if self.scaffold else "free"
+        setting = "controlnet" if self.controlnet_model else "scaffold" if self.scaffold else "free"
         steps, whole = PAPER[setting]
         self.steps = self.steps or steps
         if self.global_steps < 0:
-            self.global_steps = whole
+            self.global_steps = min(whole, self.steps)
 
 
 @dataclass
@@ -112,6 +112,7 @@ class CompositeMethod(GenerateMethod):
     def check_options(self, config: Config) -> None:
         """Refuse options that do not fit each other."""
         controls.check(config)
+        layouts.check(config)
         if config.global_steps > config.steps:
             raise UsageError(
                 f"--global-steps {config.global_steps}: there are {config.steps} steps in all"
@@ -164,7 +165,7 @@ class CompositeMethod(GenerateMethod):
             raise SampleFailed(
                 "segments of its layout have references: give --ssr-model, which reads them"
             )
-        if config.controlnet and "pose" in (config.control or ["pose"]):
+        if config.controlnet_model and "pose" in (config.control or ["pose"]):
             controls.skeletons_of(request.sample)
         return layout, layouts.wanted(config, request, layout) if named else ()
 

@@ -41,8 +41,8 @@ class ControlNetMethod(GenerateMethod):
 
     def check_options(self, config: Config) -> None:
         """Refuse a run without a net, and options that do not fit each other."""
-        if not config.controlnet:
-            raise UsageError("--method controlnet needs --controlnet MODEL")
+        if not config.controlnet_model:
+            raise UsageError("--method controlnet needs --controlnet-model MODEL")
         controls.check(config)
 
     def facts(self, config: Config) -> dict[str, Any]:

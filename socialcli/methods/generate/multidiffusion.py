@@ -40,6 +40,10 @@ class MultiDiffusionMethod(GenerateMethod):
 
     config_type = Config
 
+    def check_options(self, config: Config) -> None:
+        """Refuse options that do not fit each other."""
+        layouts.check(config)
+
     def models(self, config: Config) -> list[ModelSpec]:
         return [drawing.spec(config)]
 

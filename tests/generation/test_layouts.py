@@ -1,0 +1,363 @@
+"""Methods that draw layouts: segments act in their own place, and agree with plain generation."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+
+import numpy
+import pytest
+import torch
+from PIL import Image
+from tiny import diffusion as tiny
+
+from socialcli import records, registry, shards
+from socialcli.cli import profiles
+from socialcli.cli.commands import generate
+from socialcli.diffusion import control, sampling
+from socialcli.diffusion.regions import Regions
+from socialcli.errors import SampleFailed, UsageError
+from socialcli.generation import requests
+from socialcli.generation.stage import Ready
+from socialcli.pipeline.run import RunOptions
+from socialcli.shards import Sample
+from socialcli.vision import masks
+
+STEPS, SIZE = 4, tiny.SIZE
+NEAR = 1e-5
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    place = tmp_path_factory.mktemp("models")
+    tiny.stable_diffusion(place / "sd")
+    tiny.controlnet(place / "net")
+    return place
+
+
+@pytest.fixture(scope="module")
+def loaded():
+    """States by method and options: a model is loaded once."""
+    return {}
+
+
+def skeleton(x: float) -> records.Keypoints:
+    points = [(x + 0.02 * (n % 3), 0.2 + 0.04 * n, 2.0) for n in range(17)]
+    return records.Keypoints(points)
+
+
+def halves(*prompts: str, skeletons: bool = False, size: int = SIZE) -> records.Layout:
+    """Stripes from left to right, one a prompt."""
+    width = size // len(prompts)
+    segments = []
+    for number, prompt in enumerate(prompts):
+        mask = numpy.zeros((size, size), bool)
+        last = number == len(prompts) - 1
+        mask[:, number * width : size if last else (number + 1) * width] = True
+        middle = (number + 0.4) / len(prompts)
+        segments.append(
+            records.Segment(
+                number + 1, f"#0000{number:02x}", prompt, masks.encode(mask),
+                keypoints=skeleton(middle) if skeletons else None,
+            )
+        )  # fmt: skip
+    return records.Layout(size, size, "two people in a park", segments)
+
+
+def sample(layout: records.Layout, key: str = "k") -> Sample:
+    return Sample(key, {"layout.json": records.dump(layout)})
+
+
+def configured(models, name: str, **options):
+    method = registry.load("methods.generate", name)
+    given = {"model": str(models / "sd"), "steps": STEPS, "device": "cpu", "dtype": "float32"}
+    given |= options
+    values = profiles.values(None, "generate", method.config_type, given, name)
+    config = method.config_type(**values)
+    method.check_options(config)
+    return method, config
+
+
+def latents(models, loaded, name: str, found, seeds=(7,), **options) -> torch.Tensor:
+    """What a method draws of layouts (or of prompts), before it is decoded."""
+    method, config = configured(models, name, **options)
+    key = (name, str(config.__dict__.get("controlnet_model")))
+    if key not in loaded:
+        loaded[key] = method.load(config)
+    state, embedded = loaded[key], []
+    for one in found:
+        if isinstance(one, str):
+            request = requests.Request(one)
+        else:
+            request = requests.of_sample(config, sample(one))
+        ready = Ready(request, (), method.prepare(config, request))
+        embedded.append(method.embed(config, state, ready))
+    conditioning = method.condition(config, state, embedded)
+    with torch.no_grad():
+        return sampling.denoise(
+            state.diffusion.unet, sampling.scheduler(config.scheduler, state.diffusion.scheduler),
+            [sampling.generator(seed) for seed in seeds],
+            state.diffusion.latent_shape(SIZE, SIZE), conditioning, config.steps, config.guidance,
+        )  # fmt: skip
+
+
+SCHEDULERS = ["UniPCMultistepScheduler", "EulerAncestralDiscreteScheduler"]
+APART = {"guidance": 3.0, "global_steps": 0, "kappa": 0.5}
+
+
+@pytest.mark.parametrize("scheduler", SCHEDULERS)
+def test_a_layout_of_one_segment_is_plain_generation(models, loaded, scheduler):
+    plain = latents(models, loaded, "text", ["a man"], guidance=3.0, scheduler=scheduler)
+    how = {"scheduler": scheduler, "guidance": 3.0}
+    one = halves("a man")
+    composite = latents(models, loaded, "composite", [one], **{**APART, **how})
+    assert (composite - plain).abs().max() < NEAR
+    fused = latents(models, loaded, "multidiffusion", [one], bootstrap=0.0, **how)
+    assert (fused - plain).abs().max() < NEAR
+    one.prompt = "a man"  # the global diffuser's prompt is the whole picture's
+    whole = latents(models, loaded, "composite", [one], **{**APART, **how, "global_steps": 2})
+    assert (whole - plain).abs().max() < NEAR
+
+
+def test_two_segments_with_one_prompt_are_one(models, loaded):
+    one = latents(models, loaded, "composite", [halves("a man")], **APART)
+    two = latents(models, loaded, "composite", [halves("a man", "a man")], **APART)
+    assert (one - two).abs().max() < NEAR
+    other = latents(models, loaded, "composite", [halves("a man", "a dog")], **APART)
+    assert (one - other).abs().max() > 1e-2
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("composite", {**APART, "global_steps": 1, "scaffold": "layout"}),
+        ("multidiffusion", {"guidance": 3.0, "bootstrap": 0.0}),
+    ],
+)
+def test_the_order_of_segments_changes_nothing(models, loaded, name, options):
+    layout = halves("a man", "a dog", "a red ball")
+    turned = dataclasses.replace(layout, segments=layout.segments[::-1])
+    first, second = (latents(models, loaded, name, [one], **options) for one in (layout, turned))
+    assert (first - second).abs().max() < NEAR
+
+
+def test_neighbours_in_a_batch_change_nothing(models, loaded):
+    """All segments of all pictures are one batch, also of layouts of different sizes."""
+    several = [halves("a man", "a dog"), halves("a cat", "a red ball", "a woman"), halves("a man")]
+    for name, options in (("composite", APART), ("multidiffusion", {"guidance": 3.0})):
+        together = latents(models, loaded, name, several, (1, 2, 3), **options)
+        for number, layout in enumerate(several):
+            alone = latents(models, loaded, name, [layout], (number + 1,), **options)
+            assert (together[number] - alone[0]).abs().max() < NEAR
+
+
+def test_a_prompt_acts_in_its_own_segment_while_they_develop_apart(models, loaded):
+    """With the last step of kappa 1 nothing of the other segment has been seen."""
+    apart = {**APART, "kappa": 1.0}
+    first = latents(models, loaded, "composite", [halves("a man", "a dog")], **apart)
+    second = latents(models, loaded, "composite", [halves("a man", "a red ball")], **apart)
+    half = first.shape[-1] // 2
+    assert torch.equal(first[..., :half], second[..., :half])
+    assert (first[..., half:] - second[..., half:]).abs().max() > 1e-2
+    harmony = [
+        latents(models, loaded, "composite", [halves("a man", other)], **APART)
+        for other in ("a dog", "a red ball")
+    ]
+    assert (harmony[0] - harmony[1])[..., :half].abs().max() > 1e-4
+
+
+def test_merging_is_by_mask():
+    owner = torch.tensor([[0, 1], [1, 0]])
+    parts = torch.stack([owner == 0, owner == 1])[:, None]
+    regions = Regions((2, 1), torch.cat([parts, torch.ones(1, 1, 2, 2, dtype=torch.bool)]))
+    rows = torch.arange(3 * 4.0).reshape(3, 1, 2, 2)
+    assert regions.merge(rows)[:, 0].tolist() == [[[0, 5], [6, 3]], [[8, 9], [10, 11]]]
+    assert regions.pictures.tolist() == [0, 0, 1] and regions.firsts == [0, 2]
+
+
+def fused_by_hand(models, layout, guidance) -> torch.Tensor:
+    """The region fusion of MultiDiffusion's authors: a step of DDIM for each region by itself on
+    the shared latents, what comes out averaged by the masks."""
+    from diffusers import DDIMScheduler, StableDiffusionPipeline
+
+    pipe = StableDiffusionPipeline.from_pretrained(models / "sd", safety_checker=None)
+    scheduler = DDIMScheduler.from_config(pipe.scheduler.config)
+    scheduler.set_timesteps(STEPS)
+    texts = [s.prompt for s in layout.segments]
+    with torch.no_grad():
+        ids = pipe.tokenizer(["", *texts], padding="max_length", return_tensors="pt").input_ids
+        states = pipe.text_encoder(ids).last_hidden_state
+        x = torch.randn(4, 8, 8, generator=torch.Generator().manual_seed(7))[None]
+        cells = [torch.from_numpy(m) for m in layouts_shrunk(layout)]
+        for t in scheduler.timesteps:
+            total, count = torch.zeros_like(x), torch.zeros_like(x)
+            for number, mask in enumerate(cells, 1):
+                uncond = pipe.unet(x, t, states[:1]).sample
+                cond = pipe.unet(x, t, states[number : number + 1]).sample
+                eps = uncond + guidance * (cond - uncond)
+                total += mask * scheduler.step(eps, t, x).prev_sample
+                count += mask
+            x = total / count
+    return x
+
+
+def layouts_shrunk(layout):
+    from socialcli.vision import layouts as pixels
+
+    return pixels.shrunk(pixels.decoded(layout), SIZE // 4, SIZE // 4)
+
+
+def test_multidiffusion_is_the_published_fusion(models, loaded):
+    layout = halves("a man", "a dog")
+    mine = latents(models, loaded, "multidiffusion", [layout], guidance=3.0, bootstrap=0.0)
+    assert (mine - fused_by_hand(models, layout, 3.0)).abs().max() < NEAR
+    begun = latents(models, loaded, "multidiffusion", [layout], guidance=3.0, bootstrap=0.5)
+    assert (mine - begun).abs().max() > 1e-2
+    layout.segments[0].background = layout.segments[1].background = True
+    alone = latents(models, loaded, "multidiffusion", [layout], guidance=3.0, bootstrap=0.5)
+    assert (mine - alone).abs().max() < NEAR  # backgrounds are not bootstrapped
+
+
+def test_controlnets_are_those_of_diffusers(models, loaded):
+    """One net, and two with scales, starts and ends of their own, and guess mode."""
+    from diffusers import ControlNetModel, DDIMScheduler, StableDiffusionControlNetPipeline
+
+    layout = halves("a man", skeletons=True)
+    layout.prompt = "a man"
+    hint = control.hint([layout.segments[0].keypoints.points], (SIZE, SIZE), "v11")[None]
+    noise = sampling.noise([sampling.generator(7)], (4, SIZE // 4, SIZE // 4))
+    net = ControlNetModel.from_pretrained(models / "net")
+    cases = [
+        ({}, net, {"controlnet_conditioning_scale": 0.7}, {"control_scale": [0.7]}),
+        ({}, net, {"guess_mode": True}, {"guess": True}),
+        (
+            {}, [net, net],
+            {"controlnet_conditioning_scale": [0.7, 0.3], "control_guidance_start": [0.0, 0.5],
+             "control_guidance_end": [0.5, 1.0]},
+            {"control_scale": [0.7, 0.3], "control_start": [0.0, 0.5], "control_end": [0.5, 1.0]},
+        ),
+    ]  # fmt: skip
+    results = []
+    for _, nets, theirs, ours in cases:
+        pipe = StableDiffusionControlNetPipeline.from_pretrained(
+            models / "sd", controlnet=nets, safety_checker=None
+        )
+        pipe.scheduler = DDIMScheduler.from_config(pipe.scheduler.config)
+        pipe.set_progress_bar_config(disable=True)
+        count = len(nets) if isinstance(nets, list) else 1
+        known = pipe(
+            "a man", image=[hint] * count if count > 1 else hint, latents=noise,
+            num_inference_steps=STEPS, guidance_scale=3.0, output_type="latent", **theirs,
+        ).images  # fmt: skip
+        mine = latents(
+            models, loaded, "controlnet", [layout], guidance=3.0, scheduler="ddim",
+            controlnet_model=[str(models / "net")] * count, **ours,
+        )  # fmt: skip
+        assert (mine - known).abs().max() < NEAR
+        results.append(mine)
+    assert all((a - results[0]).abs().max() > 1e-3 for a in results[1:])
+
+
+def test_each_segment_sees_its_own_skeleton(models, loaded):
+    nets = {"controlnet_model": [str(models / "net")]}
+    apart = {**APART, **nets, "kappa": 1.0}
+    layout = halves("a man", "a dog", skeletons=True)
+    both = latents(models, loaded, "composite", [layout], **apart)
+    layout.segments[1].keypoints = None
+    one = latents(models, loaded, "composite", [layout], **apart)
+    half = both.shape[-1] // 2
+    assert torch.equal(both[..., :half], one[..., :half])
+    assert (both - one)[..., half:].abs().max() > 1e-3
+    # One segment with its skeleton is the ControlNet method.
+    alone = halves("a man", skeletons=True)
+    alone.prompt = "a man"
+    plain = latents(models, loaded, "controlnet", [alone], guidance=3.0, **nets)
+    composite = latents(models, loaded, "composite", [alone], **{**APART, **nets})
+    assert (composite - plain).abs().max() < NEAR
+
+
+def test_scaffolds_and_the_global_diffuser_change_the_picture(models, loaded):
+    layout = halves("a man", "a dog")
+    pictures = [
+        latents(models, loaded, "composite", [layout], **{**APART, **changed})
+        for changed in (
+            {}, {"scaffold": "#ff0000"}, {"scaffold": "layout"},
+            {"scaffold": "#ff0000", "scaffold_as": "start"}, {"global_steps": 2},
+            {"global_steps": 2, "global_at": "end"}, {"kappa": 0.0},
+        )
+    ]  # fmt: skip
+    for number, one in enumerate(pictures):
+        assert torch.isfinite(one).all()
+        assert all((one - other).abs().max() > 1e-3 for other in pictures[:number])
+    with_global = {**APART, "global_steps": STEPS}
+    all_global = latents(models, loaded, "composite", [layout], **with_global)
+    plain = latents(models, loaded, "text", [layout.prompt], guidance=3.0)
+    assert (all_global - plain).abs().max() < NEAR
+
+
+def test_defaults_are_the_papers(models):
+    net = {"controlnet_model": [str(models / "net")]}
+    for options, steps, whole in (({}, 80, 2), ({"scaffold": "layout"}, 80, 8), (net, 50, 2)):
+        _, config = configured(models, "composite", **{**options, "steps": 0})
+        assert (config.steps, config.global_steps, config.guidance) == (steps, whole, 7.5)
+
+
+BAD = [
+    ("composite", {"global_steps": 9}, "--global-steps 9: there are 4 steps"),
+    ("composite", {"attention_maps": True}, "--attention-maps shows the words of one prompt"),
+    ("composite", {"scaffold": "nowhere.png"}, "--scaffold nowhere.png"),
+    ("composite", {"scaffold": "#12"}, "a colour is #rrggbb"),
+    ("controlnet", {}, "needs --controlnet-model"),
+    ("controlnet", {"controlnet_model": ["a", "b"], "control_scale": [1.0, 2.0, 3.0]}, "3 times"),
+    (
+        "controlnet",
+        {"controlnet_model": ["a"], "control_start": [0.7], "control_end": [0.3]},
+        "below",
+    ),
+    ("controlnet", {"controlnet_model": ["a"], "control": ["nowhere.png"]}, "there is none"),
+]
+
+
+@pytest.mark.parametrize(("name", "options", "words"), BAD)
+def test_options_that_make_no_sense_are_refused(models, name, options, words):
+    with pytest.raises(UsageError, match=words):
+        configured(models, name, **options)
+
+
+def test_layouts_that_cannot_be_drawn_are_refused(models, loaded):
+    wide = records.Layout(64, 32, "x", halves("a man", size=64).segments)
+    wide.segments[0].rle = masks.encode(numpy.ones((32, 64)))
+    with pytest.raises(SampleFailed, match=r"64x32 pixels, the picture shall have 32x32"):
+        latents(models, loaded, "composite", [wide])
+    with pytest.raises(SampleFailed, match="draws layouts: give it shards"):
+        latents(models, loaded, "composite", ["a man"])
+    holed = halves("a man", "a dog")
+    del holed.segments[0]
+    with pytest.raises(SampleFailed, match="belong to no segment"):
+        latents(models, loaded, "multidiffusion", [holed])
+    named = halves("a man")
+    named.segments[0].references = [records.SegmentReference("a.png")]
+    with pytest.raises(SampleFailed, match="--ssr-model"):
+        latents(models, loaded, "composite", [named])
+
+
+def test_by_the_command_the_layout_goes_with_the_picture(models, tmp_path):
+    """The same bytes whatever the batch; the layout in the picture's size; no layout, a line."""
+    layout = halves("a man", "a dog", size=64)
+    made = [(f"{n}", {"layout.json": records.dump(layout)}) for n in range(2)]
+    shards.write(tmp_path / "in.tar", [*made, ("9", {"txt": b"no layout"})])
+    found = []
+    for batch in (1, 4):
+        method = registry.load("methods.generate", "composite")
+        given = {"model": str(models / "sd"), "steps": 2, "device": "cpu", "batch_size": batch}
+        values = profiles.values(None, "generate", method.config_type, given, "composite")
+        running = RunOptions(quiet=True, max_error_rate=1)
+        out = tmp_path / f"{batch}.tar"
+        generate.run("composite", values, [str(tmp_path / "in.tar")], str(out), running)
+        found.append({s.key: s.members for s in shards.read(str(out))})
+    assert found[0] == found[1] and set(found[0]) == {"0", "1"}
+    again = records.load(records.Layout, found[0]["0"]["layout.json"])
+    assert (again.width, again.height, len(again.segments)) == (SIZE, SIZE, 2)
+    told = records.load(records.Generated, found[0]["0"]["generated.json"])
+    assert (told.prompt, told.method, told.steps) == ("two people in a park", "composite", 2)
+    assert Image.open(io.BytesIO(found[0]["0"]["png"])).size == (SIZE, SIZE)
