@@ -59,6 +59,7 @@ KINDS = {
         "socialcli.generation.method:GenerateMethod",
         "generate has no method",
     ),
+    "words": Kind("diffusion/words", "socialcli.diffusion.words:WordKind", "no kind of word"),
 }
 
 

@@ -9,12 +9,18 @@ in sampling they share one.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from socialcli.diffusion.layered_text import LayeredText
+
+    # What one text is: (L, D) states, or with learned words that depend on timestep or layer.
+    Text = Tensor | LayeredText
+
+_KWARGS = "cross_attention_kwargs"
 # (B,) timesteps -> keyword arguments of the UNet, each with B rows.
 Condition = Callable[["Tensor"], dict[str, Any]]
 
@@ -43,6 +49,24 @@ class Conditioning:
     def at(self, timesteps: Tensor) -> dict[str, Any]:
         """The UNet's keyword arguments for rows at (B,) timesteps."""
         return self.arguments(timesteps) if callable(self.arguments) else self.arguments
+
+    def adding(self, more: Callable[[dict[str, Any]], dict[str, Any]]) -> Conditioning:
+        """With further arguments of the UNet.
+
+        Args:
+            more: of the arguments at a timestep -> those to add or to put in their place; what
+                both have under ``cross_attention_kwargs`` goes together.
+        """
+
+        def merged(arguments: dict[str, Any]) -> dict[str, Any]:
+            new = more(arguments)
+            both = {**arguments.get(_KWARGS, {}), **new.get(_KWARGS, {})}
+            return {**arguments, **new, **({_KWARGS: both} if both else {})}
+
+        inner = self.arguments
+        if callable(inner):
+            return replace(self, arguments=lambda timesteps: merged(inner(timesteps)))
+        return replace(self, arguments=merged(inner))
 
 
 @dataclass
@@ -112,6 +136,12 @@ def rows(guidance: float, uncond: Sequence[Tensor], cond: Sequence[Tensor]) -> T
     return torch.stack([*cond] if guidance == 1 else [*uncond, *cond])
 
 
-def of_text(guidance: float, uncond: Sequence[Tensor], cond: Sequence[Tensor]) -> Conditioning:
-    """Cross-attention to text states, (L, D) each."""
-    return Conditioning({"encoder_hidden_states": rows(guidance, uncond, cond)})
+def of_text(guidance: float, uncond: Sequence[Text], cond: Sequence[Text]) -> Conditioning:
+    """Cross-attention to texts: states, (L, D) each, or `LayeredText` of equal lengths."""
+    from socialcli.diffusion.layered_text import LayeredText, Rows
+
+    texts = [*cond] if guidance == 1 else [*uncond, *cond]
+    if any(isinstance(text, LayeredText) for text in texts):
+        return Conditioning(Rows(texts))
+    plain: Any = (uncond, cond)
+    return Conditioning({"encoder_hidden_states": rows(guidance, *plain)})

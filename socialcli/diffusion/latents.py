@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
 
-    from socialcli.diffusion.conditioning import Conditioning
+    from socialcli.diffusion.conditioning import Conditioning, Text
+    from socialcli.diffusion.lexicon import Lexicon
     from socialcli.randomness import Draw
 
 
@@ -56,7 +57,7 @@ def moments(diffusion: Any, pictures: Tensor) -> tuple[Tensor, Tensor]:
 
 def denoising(
     diffusion: Any, alphas_cumprod: Tensor, prediction_type: str, mean: Tensor, std: Tensor,
-    conditioning: Conditioning, draw: Draw,
+    conditioning: Conditioning, draw: Draw, timesteps: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
     """The denoising loss of each sample, at a timestep drawn uniformly.
 
@@ -64,6 +65,7 @@ def denoising(
         alphas_cumprod, prediction_type: of `schedule.schedule`. mean, std: of `moments`.
         conditioning: of the B rows; a tensor argument is brought to the UNet's type.
         draw: names "posterior", "noise" and "timestep".
+        timesteps: (B,) in place of those drawn uniformly.
 
     Returns:
         (B,) float32.
@@ -76,7 +78,9 @@ def denoising(
     unet, shape = diffusion.unet, mean.shape[1:]
     latents = mean + std * draw.normal("posterior", *shape).to(mean)
     noise = draw.normal("noise", *shape).to(mean)
-    timesteps = draw.integers("timestep", len(alphas_cumprod)).to(mean.device)
+    if timesteps is None:
+        timesteps = draw.integers("timestep", len(alphas_cumprod))
+    timesteps = timesteps.to(mean.device)
     noisy = schedule.noisy(latents, noise, timesteps, alphas_cumprod)
     arguments = {
         name: value.to(unet.dtype) if torch.is_tensor(value) else value
@@ -88,13 +92,20 @@ def denoising(
 
 
 def look(
-    diffusion: Any, texts: list[str], shown: list[str], side: int, steps: int, guidance: float
+    diffusion: Any,
+    texts: list[str],
+    shown: list[str],
+    side: int,
+    steps: int,
+    guidance: float,
+    lexicon: Lexicon | None = None,
 ) -> list[tuple[str, Image]]:
     """A picture of each text as the model draws it now, always from the same noise.
 
     Args:
         texts: what the text encoder gets. shown: the same for people, the pictures' captions.
         side: pixels. steps: of UniPC. guidance: scale of classifier-free guidance.
+        lexicon: the learned words that texts may have.
     """
     import torch
 
@@ -104,14 +115,26 @@ def look(
     previews = []
     with torch.no_grad():
         for number, (text, caption) in enumerate(zip(texts, shown, strict=True)):
-            uncond, cond = diffusion.prompts(["", text])
+            scheduler = sampling.scheduler("UniPCMultistepScheduler", diffusion.scheduler)
+            uncond, cond = _both(diffusion, text, lexicon, sampling.timesteps(scheduler, steps))
             latents = sampling.denoise(
-                diffusion.unet, sampling.scheduler("UniPCMultistepScheduler", diffusion.scheduler),
+                diffusion.unet, scheduler,
                 [sampling.generator(number)], diffusion.latent_shape(side, side),
                 of_text(guidance, [uncond], [cond]), steps, guidance,
             )  # fmt: skip
             previews.append((caption, pictures(diffusion.decode(latents))[0]))
     return previews
+
+
+def _both(
+    diffusion: Any, text: str, lexicon: Lexicon | None, timesteps: list[float]
+) -> tuple[Text, Text]:
+    """The states of no text, and of a text with what learned words it has."""
+    if lexicon is None or not lexicon.used(text):
+        uncond, cond = diffusion.prompts(["", text])
+        return uncond, cond
+    (uncond,) = diffusion.prompts([""])
+    return uncond, lexicon.ahead(text, timesteps)
 
 
 def pictures(pixels: Tensor) -> list[Image]:

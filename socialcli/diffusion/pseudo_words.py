@@ -56,18 +56,42 @@ def insert(
             model already, or two that the tokenizer cannot tell apart.
     """
     old = encoder.get_input_embeddings()
-    width = old.weight.shape[1]
-    check_case(tokenizer, vectors)
+    names = add(tokenizer, encoder, {t: (len(v), v.shape[1]) for t, v in vectors.items()}, files)
+    first = tokenizer.convert_tokens_to_ids(next(iter(names.values()))[0])
+    words = Words(old, torch.cat([rows.to(old.weight.device) for rows in vectors.values()]), first)
+    encoder.set_input_embeddings(words)
+    return Inserted(words, names)
+
+
+def add(
+    tokenizer: Any,
+    encoder: Any,
+    shapes: dict[str, tuple[int, int]],
+    files: dict[str, str] | None = None,
+) -> dict[str, list[str]]:
+    """Teach a tokenizer the names of some pseudo-words' places, with ids one after the other.
+
+    Args:
+        shapes: token -> (places, width of a vector).
+
+    Returns:
+        Token -> its names, the token itself first.
+
+    Raises:
+        UsageError: see `insert`.
+    """
+    width = encoder.get_input_embeddings().weight.shape[1]
+    check_case(tokenizer, shapes)
     vocabulary = set(tokenizer.get_vocab())
     names: dict[str, list[str]] = {}
-    for token, rows in vectors.items():
+    for token, (count, own_width) in shapes.items():
         label = f"{files[token]}: '{token}'" if files else f"'{token}'"
-        if rows.shape[1] != width:
+        if own_width != width:
             raise UsageError(
-                f"{label}: vectors {rows.shape[1]} wide, this model's text encoder has {width}; "
+                f"{label}: vectors {own_width} wide, this model's text encoder has {width}; "
                 "they were learnt for another model"
             )
-        parts = [token, *(f"{token}_{n}" for n in range(1, len(rows)))]
+        parts = [token, *(f"{token}_{n}" for n in range(1, count))]
         taken = {part + end for part in parts for end in ("", "</w>")} & vocabulary
         if taken or len(tokenizer.tokenize(token)) == 1:
             raise UsageError(
@@ -79,9 +103,7 @@ def insert(
         names[token] = parts
     ids = tokenizer.convert_tokens_to_ids([part for parts in names.values() for part in parts])
     assert ids == list(range(min(ids), min(ids) + len(ids)))
-    words = Words(old, torch.cat([rows.to(old.weight.device) for rows in vectors.values()]), ids[0])
-    encoder.set_input_embeddings(words)
-    return Inserted(words, names)
+    return names
 
 
 @dataclass

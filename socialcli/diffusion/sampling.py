@@ -64,11 +64,7 @@ def denoise(
     if conditioning.spread is not None:
         latents = latents.repeat_interleave(torch.tensor(spread, device=device), dim=0)
         generators = [_copy(g) for g, n in zip(generators, spread, strict=True) for _ in range(n)]
-    try:
-        scheduler.set_timesteps(steps, device=device)
-    except (ValueError, IndexError) as error:
-        line = " ".join(str(error).split())[:160]
-        raise UsageError(f"{type(scheduler).__name__} cannot take {steps} steps: {line}") from None
+    timesteps(scheduler, steps, device)
     latents = latents * scheduler.init_noise_sigma
     takes = inspect.signature(scheduler.step).parameters
     random = {"generator": generators} if "generator" in takes else {}
@@ -91,6 +87,21 @@ def _copy(given: torch.Generator) -> torch.Generator:
     copy = generator(0)
     copy.set_state(given.get_state())
     return copy
+
+
+def timesteps(scheduler: Any, steps: int, device: Any = None) -> list[float]:
+    """The timesteps of so many steps, in order, which the scheduler is set to.
+
+    Raises:
+        UsageError: the scheduler cannot take so many steps.
+    """
+    try:
+        scheduler.set_timesteps(steps, device=device)
+    except (ValueError, IndexError) as error:
+        line = " ".join(str(error).split())[:160]
+        raise UsageError(f"{type(scheduler).__name__} cannot take {steps} steps: {line}") from None
+    found: list[float] = [float(t) for t in scheduler.timesteps.tolist()]
+    return found
 
 
 def scheduler(name: str, like: Any) -> Any:

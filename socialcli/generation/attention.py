@@ -152,7 +152,8 @@ def watch(config: Any, studio: Any, prompts: list[str]) -> Watch:
     """The watch for a batch of prompts, as a method's studio draws them."""
     diffusion = studio.diffusion
     width, height = drawing.size(config, studio)
-    words = [words_of(diffusion, prompt, long=config.long_prompts) for prompt in prompts]
+    spelled = str if studio.lexicon is None else studio.lexicon.expand
+    words = [words_of(diffusion, prompt, spelled, config.long_prompts) for prompt in prompts]
     return Watch(
         diffusion.unet, words, diffusion.latent_shape(height, width)[1:],
         int(diffusion.scheduler.config.num_train_timesteps), config.guidance != 1,

@@ -10,15 +10,18 @@ from socialcli import backends
 from socialcli.backends import ModelSpec
 from socialcli.diffusion import sampling
 from socialcli.diffusion.latents import pictures
-from socialcli.generation import options
+from socialcli.errors import SampleFailed
+from socialcli.generation import options, words
 
 if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
 
-    from socialcli.diffusion.conditioning import Conditioning
+    from socialcli.diffusion.conditioning import Conditioning, Text
+    from socialcli.diffusion.lexicon import Lexicon
     from socialcli.records import Model
 
+LAYERED = 8  # texts of which a state for every timestep and layer is kept
 KEPT = 512  # text states that are kept; captions hardly ever come twice, empty prompts always do
 WIDE = 32 * 32  # latents of more places than this fill a CPU's time one at a time
 
@@ -33,6 +36,10 @@ class Studio:
         models: role -> what the record says of models besides it.
         long_prompts: what becomes of texts longer than the encoder reads, see `options.LONG`.
         unread: ends of the texts asked for that were cut off, since somebody emptied it.
+        lexicon: the learned words that it knows, if any (``--words``).
+        plain: token -> the ordinary word for it.
+        timesteps: of its scheduler.
+        remarks: token -> what is to be said where it is used.
     """
 
     diffusion: Any
@@ -40,22 +47,41 @@ class Studio:
     long_prompts: str = "cut"
     models: dict[str, Model] = field(default_factory=dict)
     unread: list[str] = field(default_factory=list)
-    _texts: OrderedDict[tuple[str, bool], tuple[Tensor, str]] = field(
+    lexicon: Lexicon | None = None
+    plain: dict[str, str] = field(default_factory=dict)
+    timesteps: list[float] = field(default_factory=list)
+    remarks: dict[str, str] = field(default_factory=dict)
+    _texts: OrderedDict[tuple[str, bool], tuple[Text, str]] = field(
         default_factory=OrderedDict, repr=False
     )
 
     def text(self, text: str, whole: bool = False) -> Tensor:
         """(L, D) hidden states of a text. Each is made by itself, so that it is the same whatever
         stands beside it, and kept for a while. ``whole``: (K * L, D) of all its windows; else what
-        is too long is cut, and goes to `unread`."""
+        is too long is cut, and goes to `unread`.
+
+        Raises:
+            SampleFailed: it has a learned word that differs by timestep or layer, or an unknown
+                one.
+        """
         import torch
 
+        states = self._states(text, whole)
+        if not isinstance(states, torch.Tensor):
+            raise SampleFailed(
+                f"'{text}' is read once for all timesteps and layers, but its learned word differs "
+                "between them: use ordinary words here"
+            )
+        return states
+
+    def _states(self, text: str, whole: bool = False) -> Text:
+        """As `text`; a `LayeredText` where a learned word in it differs by timestep or layer."""
         kept = self._texts.get((text, whole))
         if kept is None:
-            model = self.diffusion
-            with torch.inference_mode():
-                states = model.windows(text) if whole else model.prompts([text])[0]
-            kept = self._texts[text, whole] = states, "" if whole else model.unread(text)
+            kept = self._texts[text, whole] = self._encoded(text, whole)
+            large = [key for key, (one, _) in self._texts.items() if not _plain(one)]
+            for key in large[:-LAYERED]:
+                del self._texts[key]
             while len(self._texts) > KEPT:
                 self._texts.popitem(last=False)
         else:
@@ -65,18 +91,57 @@ class Studio:
             self.unread.append(rest)
         return states
 
-    def texts(self, negative: str, prompt: str) -> tuple[Tensor, Tensor]:
-        """Text states of a negative prompt and a prompt, of one length: where they are read whole,
-        the shorter goes on with those of the empty text, as other tools do it."""
+    def _encoded(self, text: str, whole: bool) -> tuple[Text, str]:
+        """States of a text, and what is not read of it."""
         import torch
 
+        model, lexicon = self.diffusion, self.lexicon
+        with torch.inference_mode():
+            if lexicon is None or not lexicon.used(text):
+                states: Text = model.windows(text) if whole else model.prompts([text])[0]
+                return states, "" if whole else model.unread(text)
+            rest = "" if whole else model.unread(lexicon.expand(text))
+            if lexicon.depends(text):
+                return lexicon.ahead(text, self.timesteps, whole), rest
+            return lexicon.encode([text], torch.zeros(1), whole=whole).keys(0)[0], rest
+
+    def texts(self, negative: str, prompt: str) -> tuple[Text, Text]:
+        """Text states of a negative prompt and a prompt, of one length: where they are read whole,
+        the shorter goes on with those of the empty text, as other tools do it.
+
+        With learned words that differ by timestep or layer it is a `LayeredText`;
+        `conditioning.of_text` takes both.
+
+        Raises:
+            SampleFailed: an unknown learned word.
+        """
+        if self.lexicon is not None:
+            for text in (negative, prompt):
+                words.check(self.lexicon, text)
         whole = self.long_prompts == "chunks"
-        states = [self.text(negative, whole), self.text(prompt, whole)]
+        states = [self._states(negative, whole), self._states(prompt, whole)]
         longest = max(map(len, states))
         if min(map(len, states)) < longest:
             empty = self.text("")
-            states = [torch.cat([s, *[empty] * ((longest - len(s)) // len(empty))]) for s in states]
+            states = [_followed(s, empty, (longest - len(s)) // len(empty)) for s in states]
         return states[0], states[1]
+
+
+def _followed(states: Text, empty: Tensor, times: int) -> Text:
+    """A text's states with those of the empty text behind them, so many times."""
+    import torch
+
+    if not times:
+        return states
+    if not isinstance(states, torch.Tensor):
+        return states.followed(torch.cat([empty] * times))
+    return torch.cat([states, *[empty] * times])
+
+
+def _plain(states: Text) -> bool:
+    import torch
+
+    return isinstance(states, torch.Tensor)
 
 
 def spec(config: Any) -> ModelSpec:
@@ -99,6 +164,7 @@ def studio(config: Any) -> Studio:
     """
     import torch
 
+    learned = words.read(config.words)
     new_studio = Studio(backends.load(spec(config)), long_prompts=config.long_prompts)
     for network in (new_studio.diffusion.unet, new_studio.diffusion.vae):
         network.to(memory_format=torch.channels_last)  # an eighth faster on CPUs
@@ -106,6 +172,8 @@ def studio(config: Any) -> Studio:
         sampling.scheduler(config.scheduler, new_studio.diffusion.scheduler)
     ).__name__
     new_studio.diffusion.latent_shape(*size(config, new_studio)[::-1])
+    if learned:
+        words.teach(config, new_studio, learned)
     return new_studio
 
 
@@ -138,6 +206,8 @@ def draw(config: Any, studio: Studio, conditioning: Conditioning, seeds: list[in
     import torch
 
     diffusion = studio.diffusion
+    if studio.lexicon is not None:
+        studio.lexicon.attach()
     width, height = size(config, studio)
     with torch.inference_mode():
         latents = sampling.denoise(

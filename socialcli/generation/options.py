@@ -20,7 +20,8 @@ class GenerateOptions(ModelOptions):
 
     FIRST: ClassVar[tuple[str, ...]] = (
         "prompt", "model", "steps", "guidance", "size", "per_prompt", "format", "grid",
-        "attention_maps", "reference", "query", "ssr_model", "adapter_model", "embedding",
+        "attention_maps", "words", "reference", "query", "ssr_model", "adapter_model",
+        "embedding",
     )  # fmt: skip
     GROUPS: ClassVar[dict[str, str]] = {
         "prompt": "What is drawn, and how",
@@ -40,6 +41,14 @@ class GenerateOptions(ModelOptions):
     long_prompts: str = option(
         "cut", "Prompts longer than the text encoder reads (CLIP: 75 tokens): cut, with a warning, "
         "or chunks, which encodes them so many tokens at a time.", choices=LONG,
+    )  # fmt: skip
+    words: list[str] = option(
+        [], "Learned words that prompts may use, of any method of invert: FILE, FOLDER, or "
+        "FILE:TOKEN (its name in prompts). Repeatable."
+    )  # fmt: skip
+    plain_word: list[str] = option(
+        [], "What a learned word stands for in plain words, as TOKEN=WORD, for `socialcli score`. "
+        "Repeatable.",
     )  # fmt: skip
     per_prompt: int = option(1, "Pictures of each prompt.", at_least=1)
     steps: int = option(30, "Denoising steps.", at_least=1)
@@ -146,6 +155,9 @@ def check(config: Any) -> None:
         if name is not None and not name.lower().endswith(".png"):
             raise UsageError(f"--{flag} {name}: the name of a .png")
     size(config)
+    for pair in config.plain_word:
+        if not all(pair.partition("=")[::2]):
+            raise UsageError(f"--plain-word {pair}: expected TOKEN=WORD")
     if any(not text.strip() for text in config.prompt):
         raise UsageError("--prompt is empty: say what the picture shall show")
     if not isinstance(config, ReferenceOptions):

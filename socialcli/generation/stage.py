@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 from socialcli import backends, records, shards
 from socialcli.backends import naming
 from socialcli.errors import SampleFailed, UsageError
-from socialcli.generation import attention, drawing, references, requests
+from socialcli.generation import attention, drawing, references, requests, words
 from socialcli.generation import options as generating
 from socialcli.generation.folder import FolderWriter
 from socialcli.generation.method import GenerateMethod
@@ -107,6 +107,8 @@ class GenerateStage(Stage, base=True):
             facts["attention maps"] = True
         if getattr(config, "references", None):
             facts["option references"] = [_held(place) for place in config.references]
+        if config.words:
+            facts["option words"] = words.facts(config.words)
         return facts | self.method.facts(config)
 
     def samples(self, config: Any, source: str, checksums: list[Any]) -> Iterator[Sample | Damage]:
@@ -197,8 +199,12 @@ class GenerateStage(Stage, base=True):
                 drawn = self._draw(config, loaded, items, part, size, unread)
                 results.update(zip((number for number, _ in part), drawn, strict=True))
         for number, rest in unread.items():
-            if rest and isinstance(members := results[number], dict):
-                results[number] = Noted(members, {"prompts_cut": _cut_off(loaded)})
+            request = items[number].work.request
+            notes = words.notes(loaded, [request.prompt, request.negative])
+            if rest:
+                notes["prompts_cut"] = _cut_off(loaded)
+            if notes and isinstance(members := results[number], dict):
+                results[number] = Noted(members, notes)
         return [results[number] for number in range(len(items))]
 
     def _draw(
@@ -240,6 +246,8 @@ class GenerateStage(Stage, base=True):
         plain = request.plain_prompt
         if plain is None:
             plain = self.method.plain(config, loaded, request.prompt)
+        if plain is None:
+            plain = words.plain(loaded, request.prompt)
         default = self.method.SCALE
         record = records.Generated(
             prompt=request.prompt,

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from socialcli.backends import ModelSpec
 from socialcli.config import option
 from socialcli.diffusion import conditioning
-from socialcli.diffusion.conditioning import Conditioning
 from socialcli.errors import ModelMissing, SampleFailed, UsageError
 from socialcli.generation import drawing
 from socialcli.generation.method import GenerateMethod
@@ -119,21 +118,19 @@ class IpAdapterMethod(GenerateMethod):
         """Attention to the text and, beside it, to the pictures' tokens."""
         import torch
 
+        from socialcli.diffusion import layered
+
         without, of, shown, scales = zip(*embedded, strict=True)
         unet = state.diffusion.unet
-        for processor in unet.attn_processors.values():
+        for processor in layered.inside(unet).values():
             if hasattr(processor, "scale"):
                 processor.scale = [scales[0]]
         nothing = seen(state, None)
         pictures = conditioning.rows(
             config.guidance, [torch.stack([nothing] * len(s)) for s in shown], list(shown)
         )
-        return Conditioning(
-            {
-                "encoder_hidden_states": conditioning.rows(config.guidance, without, of),
-                "added_cond_kwargs": {"image_embeds": [pictures.to(unet.dtype)]},
-            }
-        )
+        shown_too = {"added_cond_kwargs": {"image_embeds": [pictures.to(unet.dtype)]}}
+        return conditioning.of_text(config.guidance, without, of).adding(lambda _: shown_too)
 
 
 def _place(config: Config) -> Path:

@@ -11,7 +11,6 @@ from socialcli import backends
 from socialcli.backends import ModelSpec
 from socialcli.config import option
 from socialcli.diffusion import conditioning
-from socialcli.diffusion.conditioning import Conditioning
 from socialcli.errors import SampleFailed, UsageError
 from socialcli.generation import drawing
 from socialcli.generation.method import GenerateMethod
@@ -124,12 +123,16 @@ class SsrMethod(GenerateMethod):
     def condition(self, config: Config, state: State, embedded: list[Any]) -> Conditioning:
         """Attention to the text and, beside it, to the tokens of all subjects."""
         without, of, subjects, scales = zip(*embedded, strict=True)
-        text = conditioning.rows(config.guidance, without, of)
+        text = conditioning.of_text(config.guidance, without, of)
         tokens = [
             conditioning.rows(config.guidance, *zip(*nth, strict=True))
             for nth in zip(*subjects, strict=True)
         ]
-        return Conditioning(state.ssr.encoder.condition(text, tokens, scales[0]))
+        return text.adding(
+            lambda arguments: state.ssr.encoder.condition(
+                arguments["encoder_hidden_states"], tokens, scales[0]
+            )
+        )
 
 
 def subject(state: State, reference: Any, mask_weight: float) -> tuple[Tensor, Tensor]:

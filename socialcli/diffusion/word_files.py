@@ -1,0 +1,215 @@
+"""Files of learned words, which say of themselves what they are.
+
+A folder of `socialcli invert` has constant words in ``learned_embeds.safetensors``, as diffusers
+reads them (`embeddings`), and all others in ``words.safetensors``: tensors called TOKEN/NAME, and
+a header whose ``socialcli.words`` gives each token's kind and settings. What else the header says,
+method, options, base model and data, is that of every training.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from socialcli import registry
+from socialcli.diffusion import embeddings
+from socialcli.errors import ModelMissing, SocialcliError, UsageError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from socialcli.diffusion.words import Word
+
+FILE, CONSTANT = "words.safetensors", "learned_embeds.safetensors"
+KINDS, INITIAL = "socialcli.words", "initial_words"
+_PLAIN = "textual-inversion"
+
+
+@dataclass
+class Learned:
+    """One word out of a file.
+
+    Attributes:
+        plain: an ordinary word for it, "" where the file does not say.
+        method: of `invert` that it was learnt by, "" where the file does not say.
+        base: (name, revision) of the diffusion model it was learnt on; "" each where it does not.
+        file: that it is from.
+    """
+
+    word: Word
+    plain: str = ""
+    method: str = ""
+    base: tuple[str, str] = ("", "")
+    file: str = ""
+
+    @property
+    def token(self) -> str:
+        return self.word.token
+
+
+def write(
+    folder: Path, words: Sequence[Word], initial: Mapping[str, str], metadata: Mapping[str, str]
+) -> None:
+    """Write words into a folder, ready for `read`.
+
+    Args:
+        initial: token -> the ordinary word that it started as.
+        metadata: what the header says besides, as `training.provenance.metadata` gives it.
+    """
+    from socialcli.networks import weights
+
+    for name, some in (
+        (CONSTANT, [word for word in words if word.kind == _PLAIN]),
+        (FILE, [word for word in words if word.kind != _PLAIN]),
+    ):
+        if not some:
+            continue
+        header = dict(metadata)
+        if name == FILE or metadata.get("socialcli.method", _PLAIN) != _PLAIN:
+            kinds = {w.token: {"kind": w.kind, "settings": w.settings()} for w in some}
+            header[KINDS] = _json(kinds)
+        header[INITIAL] = _json({w.token: initial.get(w.token, "") for w in some})
+        tensors: dict[str, Tensor] = {}
+        for word in some:
+            for part, tensor in word.state_dict().items():
+                kept = tensor.detach().float().cpu().contiguous().clone()
+                tensors[word.token if name == CONSTANT else f"{word.token}/{part}"] = kept
+        weights.write(folder / name, tensors, header)
+
+
+def read(given: str) -> list[Learned]:
+    """The words of ``FILE``, ``FOLDER`` or ``FILE:TOKEN``, which gives the word another name.
+
+    Raises:
+        ModelMissing: no such file. UsageError: it holds no words that can be read, or several where
+            one token is to name them; one line.
+    """
+    name, token = embeddings.split(given)
+    place = Path(name).expanduser()
+    if place.is_dir():
+        files = [place / file for file in (FILE, CONSTANT) if (place / file).is_file()]
+        if not files:
+            return _constant(given)
+    elif place.is_file():
+        files = [place]
+    else:
+        raise ModelMissing(f"no embedding at '{name}'. `socialcli invert` makes one")
+    found = [one for file in files for one in _of_file(file)]
+    if token is None:
+        return found
+    named = [one for one in found if one.token == token] or found
+    if len(named) > 1:
+        raise UsageError(
+            f"{given}: it holds {', '.join(o.token for o in found)}; there is no {token}"
+        )
+    named[0].word.token = token
+    return named
+
+
+def _of_file(file: Path) -> list[Learned]:
+    """Whichever layout it has."""
+    notes = _notes(file)
+    if KINDS not in notes:
+        return _constant(str(file), notes)
+    from safetensors.torch import load_file
+
+    try:
+        kinds = json.loads(notes[KINDS])
+        tensors = load_file(file)
+        items = [(str(t), str(d["kind"]), dict(d["settings"])) for t, d in kinds.items()]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UsageError(f"{file}: cannot be read as learned words ({_line(error)})") from None
+    return [_learned(file, notes, *item, tensors) for item in items]
+
+
+def _learned(
+    file: Path,
+    notes: dict[str, str],
+    token: str,
+    kind: str,
+    settings: dict[str, Any],
+    tensors: dict[str, Tensor],
+) -> Learned:
+    import torch
+
+    own = {n.removeprefix(f"{token}/"): t for n, t in tensors.items() if n.startswith(f"{token}/")}
+    if token in tensors:
+        own = {"new": tensors[token]}
+    if not all(bool(torch.isfinite(tensor).all()) for tensor in own.values()):
+        raise UsageError(f"{file}: '{token}' has values that are not finite")
+    try:
+        word = registry.load("words", kind).build(token, settings, own)
+    except SocialcliError as error:
+        raise UsageError(f"{file}: '{token}': {error}") from None
+    except (ValueError, KeyError, RuntimeError, TypeError, IndexError) as error:
+        raise UsageError(f"{file}: '{token}' is no word of {kind} ({_line(error)})") from None
+    return Learned(
+        word, _initial(notes).get(token, ""), notes.get("socialcli.method", ""), _base(notes),
+        str(file),
+    )  # fmt: skip
+
+
+def _constant(given: str, notes: dict[str, str] | None = None) -> list[Learned]:
+    """Vectors as other trainers and `invert --method textual-inversion` write them."""
+    from socialcli.diffusion.words.textual_inversion import TextualInversionWord
+
+    learned = embeddings.read(given)
+    for one in learned:
+        if one.method not in ("", _PLAIN):
+            raise UsageError(
+                f"{given}: learnt by --method {one.method}, and it does not say what its vectors "
+                f"mean; only those of --method {_PLAIN} say so by themselves"
+            )
+    base = _base(notes or {})
+    return [
+        Learned(TextualInversionWord(one.token, one.vectors), one.plain, one.method, base, given)
+        for one in learned
+    ]
+
+
+def _notes(file: Path) -> dict[str, str]:
+    """A safetensors file's header; {} of others."""
+    from safetensors import safe_open
+
+    if file.suffix != ".safetensors":
+        return {}
+    try:
+        with safe_open(file, framework="pt") as opened:
+            return dict(opened.metadata() or {})
+    except Exception as error:  # the library has several kinds
+        raise UsageError(
+            f"{file} cannot be read as a learnt embedding ({type(error).__name__})"
+        ) from None
+
+
+def _initial(notes: dict[str, str]) -> dict[str, str]:
+    try:
+        words = json.loads(notes.get(INITIAL, "{}"))
+    except ValueError:
+        return {}
+    return {str(k): str(v) for k, v in words.items()} if isinstance(words, dict) else {}
+
+
+def _base(notes: dict[str, str]) -> tuple[str, str]:
+    """(name, revision) of the first diffusion model that the header names."""
+    try:
+        models = json.loads(notes.get("socialcli.models", "[]"))
+        named = [m for m in models if m.get("role") == "diffusion"]
+    except (ValueError, AttributeError, TypeError):
+        return "", ""
+    return (
+        (str(named[0].get("model") or ""), str(named[0].get("revision") or ""))
+        if named
+        else ("", "")
+    )
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, sort_keys=True)
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:160] or type(error).__name__

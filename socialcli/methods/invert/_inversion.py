@@ -1,0 +1,331 @@
+"""What all methods of `invert` share: concepts, texts, latents, the denoising loss, files.
+
+A method says what a word is (`InversionMethod.word`). The diffusion model stays as it is; only the
+words train.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from socialcli.backends import ModelSpec
+from socialcli.config import option
+from socialcli.errors import UsageError
+from socialcli.methods.invert import _concepts, _templates
+from socialcli.training.method import TrainMethod
+from socialcli.training.options import TrainingOptions
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from PIL.Image import Image
+    from torch import Tensor
+
+    from socialcli.diffusion.lexicon import Lexicon
+    from socialcli.diffusion.words import Word
+    from socialcli.methods.invert._concepts import Concept
+    from socialcli.randomness import Draw, Variant
+    from socialcli.shards import Sample
+    from socialcli.shards.index import Index
+    from socialcli.training.place import Place
+
+
+@dataclass
+class InversionOptions(TrainingOptions):
+    """Options of every method of invert."""
+
+    FIRST: ClassVar[tuple[str, ...]] = (*TrainingOptions.FIRST, "concept", "initial_word", "token")
+    GROUPS: ClassVar[dict[str, str]] = {
+        "concept": "Concepts and words",
+        "backend": "Model and pictures",
+        "prompt": "Validation",
+    }
+
+    steps: int = option(2000, "Optimiser steps of the whole run.", at_least=1)
+    batch_size: int = option(4, "Samples per optimiser step, over all processes.", at_least=1)
+    micro_batch: int = option(
+        4,
+        "Samples that go through the networks at once; bound by memory.",
+        affects_result=False,
+        at_least=1,
+    )
+    learning_rate: float = option(
+        2e-3, "Peak learning rate. Others state 5e-4 and multiply it by the batch.", above=0
+    )
+    variants: int = option(
+        2, "Augmented versions of each sample, used in turn; 0: a new one every epoch.", at_least=0
+    )
+    concept: list[str] = option(
+        [], "A concept as TOKEN=GLOB of its samples' keys. Repeatable; default: by --by."
+    )
+    by: str = option(
+        "auto", "What tells concepts apart: a field of meta.json's extra (subject, concept), "
+        "folder (of the key), none; auto: the first of these that there is."
+    )  # fmt: skip
+    token: str = option("<{name}>", "Pseudo-word of a concept; {name} is the concept's.")
+    initial_word: list[str] = option(
+        [], "What it starts as: WORD, or TOKEN=WORD of one concept. Repeatable; default: the "
+        "samples' class."
+    )  # fmt: skip
+    templates: str = option(
+        "object", "Texts it is learnt in: object, style, captions (the samples' own, with what "
+        "they call by the initial word replaced), or a file with a {} in each line."
+    )  # fmt: skip
+    backend: str = option("stable-diffusion", "Diffusion backend.", role="diffusion")
+    model: str = option("", "Diffusion checkpoint: folder, hub id or .safetensors file.")
+    revision: str | None = option(None, "Branch, tag or commit of a hub checkpoint.")
+    size: int = option(
+        0, "Side of the square that is trained on, pixels; 0: the model's own.", at_least=0
+    )
+    crop: str = option(
+        "centre",
+        "Which square, once the shortest side fits: random, centre.",
+        choices=("random", "centre"),
+    )
+    flip: bool = option(True, "Mirror every second version of a sample.")
+    prompt: list[str] = option(
+        [], "Drawn by --validate-every, with {} for each pseudo-word. Repeatable; default: the "
+        "first templates.", affects_result=False,
+    )  # fmt: skip
+    sampling_steps: int = option(
+        25, "Denoising steps of these pictures.", affects_result=False, at_least=1
+    )
+    guidance: float = option(5.0, "Their guidance.", affects_result=False, at_least=1)
+
+
+@dataclass
+class State:
+    """The frozen model, and the words it is to learn.
+
+    Attributes:
+        alphas, kind: of `schedule.schedule`. side: of pictures, pixels.
+        of: key -> its concepts' numbers.
+        words: an nn.ModuleList, one word a concept, in their order: what trains.
+        lexicon: the words, as the model's texts use them.
+    """
+
+    config: Any
+    place: Place
+    diffusion: Any
+    alphas: Tensor
+    kind: str
+    side: int
+    concepts: list[Concept]
+    of: dict[str, list[int]]
+    templates: list[str]
+    words: Any
+    lexicon: Lexicon
+    more: dict[str, Any] = field(default_factory=dict)  # what a method keeps besides
+
+
+class InversionMethod(TrainMethod, base=True):
+    """Base of the methods in ``socialcli/methods/invert``; see `TrainMethod`.
+
+    `FEATURES` names the options of every method that latents and texts depend on; a method with
+    others of the kind adds them.
+    """
+
+    READS = ()
+    FEATURES = (
+        "backend", "model", "revision", "size", "crop", "flip", "templates", "concept", "by",
+        "initial_word",
+    )  # fmt: skip
+    config_type = InversionOptions
+
+    # --- what a method has ---
+
+    @abc.abstractmethod
+    def word(self, config: Any, token: str, rows: Tensor, layers: int) -> Word:
+        """A concept's word before it has learnt anything.
+
+        Args:
+            rows: (N, D) float32 embeddings of its initial word's tokens.
+            layers: cross-attention layers of the UNet.
+
+        Raises:
+            UsageError: an initial word that the method cannot start from.
+        """
+
+    # --- what it may have ---
+
+    def notes(self, state: Any, draw: Draw) -> list[Hashable] | None:
+        """What training says of each row, see `diffusion.words.Word.address`."""
+        return None
+
+    def timesteps(self, state: Any, draw: Draw) -> Tensor | None:
+        """(B,) timesteps of the rows; None: uniformly drawn."""
+        return None
+
+    def texts(self, state: Any, batch: Any, draw: Draw) -> list[str]:
+        """A text for each row: its own template, or one of the list, with its concept's word."""
+        texts = []
+        for at, (numbers, own) in enumerate(zip(batch["concepts"], batch["texts"], strict=True)):
+            rng = draw.random(at, "text")
+            chosen = rng.randrange(len(numbers))
+            template = own[chosen] or rng.choice(state.templates)
+            texts.append(filled(template, state.concepts[numbers[chosen]].token))
+        return texts
+
+    # --- the rest ---
+
+    def check_options(self, config: Any) -> None:
+        for prompt in config.prompt:
+            if "{}" not in prompt:
+                raise UsageError(f"--prompt '{prompt}': write {{}} where the pseudo-word goes")
+        _templates.read(config.templates)
+
+    def models(self, config: Any) -> list[ModelSpec]:
+        return [ModelSpec("diffusion", config.backend, config.model, config.revision)]
+
+    def select(self, config: Any, index: Index) -> Index:
+        """The samples that belong to a concept.
+
+        Raises:
+            UsageError: a concept without samples or initial word, or two of one name.
+        """
+        concepts = _concepts.find(config, index)
+        return index.select(sorted({n for concept in concepts for n in concept.samples}))
+
+    def load(self, config: Any, place: Place) -> State:
+        """The model, and a word for each concept.
+
+        Raises:
+            UsageError: a token that is a word of the model already.
+        """
+        import dataclasses
+
+        from torch import nn
+
+        from socialcli import backends
+        from socialcli.diffusion import latents as common
+        from socialcli.diffusion import layered, schedule
+        from socialcli.diffusion.lexicon import Lexicon
+
+        (spec, *_) = self.models(config)
+        spec = dataclasses.replace(spec, device=str(place.device), dtype=config.dtype)
+        diffusion = backends.load(spec)
+        alphas, kind = schedule.schedule(diffusion.scheduler)
+        concepts = _concepts.find(config, place.index)
+        of: dict[str, list[int]] = {}
+        for number, concept in enumerate(concepts):
+            for sample in concept.samples:
+                of.setdefault(place.index.entries[sample].key, []).append(number)
+        count = len(layered.layers(diffusion.unet))
+        words = [
+            self.word(config, c.token, initial_rows(diffusion, c.initial), count) for c in concepts
+        ]
+        state = State(
+            config, place, diffusion, alphas, kind, common.size(diffusion, config.size), concepts,
+            of, _templates.read(config.templates), nn.ModuleList(words), Lexicon(diffusion, words),
+        )  # fmt: skip
+        if config.gradient_checkpointing:
+            diffusion.unet.enable_gradient_checkpointing()
+        return state
+
+    def trainable(self, state: Any) -> Any:
+        return state.words
+
+    def prepare(self, state: Any, sample: Sample, variant: Variant) -> dict[str, Any]:
+        """``pixels`` (3, S, S) in [-1, 1], ``concepts`` (numbers), ``texts``: each one's template
+        out of the caption ("" where that is not asked for, or does not mention it)."""
+        from socialcli.diffusion import latents as common
+        from socialcli.training import geometry
+        from socialcli.vision import images
+
+        image = images.decode(sample.picture())
+        config = state.config
+        flip = float(config.flip and variant.number % 2 == 1)
+        frame = geometry.choose(
+            image.width, image.height, state.side, variant.random, config.crop, flip
+        )
+        numbers = state.of[sample.key]
+        own = config.templates == "captions"
+        texts = [
+            _templates.of_sample(sample, state.concepts[n].initial) if own else "" for n in numbers
+        ]
+        return {"pixels": common.pixels(frame.picture(image)), "concepts": numbers, "texts": texts}
+
+    def features(self, state: Any, examples: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """``mean`` and ``deviation`` (C, h, w) of the latents; concepts and texts as they were."""
+        import torch
+
+        from socialcli.diffusion import latents as common
+
+        pictures = torch.stack([e["pixels"] for e in examples])
+        means, deviations = common.moments(state.diffusion, pictures)
+        return [
+            {"mean": m, "deviation": d, "concepts": e["concepts"], "texts": e["texts"]}
+            for m, d, e in zip(means, deviations, examples, strict=True)
+        ]
+
+    def losses(self, state: Any, batch: Any, draw: Draw) -> dict[str, Tensor]:
+        """``denoise`` (B,): each sample under a text that has its concept's word."""
+        from socialcli.diffusion import latents as common
+
+        texts = self.texts(state, batch, draw)
+        conditioning = state.lexicon.conditioning(texts, self.notes(state, draw))
+        value = common.denoising(
+            state.diffusion, state.alphas, state.kind, batch["mean"], batch["deviation"],
+            conditioning, draw, self.timesteps(state, draw),
+        )  # fmt: skip
+        return {"denoise": value}
+
+    def weights(self, config: Any) -> dict[str, float]:
+        return {"denoise": 1.0}
+
+    def validate(self, state: Any) -> list[tuple[str, Image]]:
+        """Each concept's word in the prompts (or the first templates)."""
+        from socialcli.diffusion import latents as common
+
+        config = state.config
+        texts = [
+            filled(prompt, concept.token)
+            for concept in state.concepts
+            for prompt in config.prompt or state.templates[:2]
+        ]
+        return common.look(
+            state.diffusion, texts, texts, state.side, config.sampling_steps, config.guidance,
+            state.lexicon,
+        )  # fmt: skip
+
+    def save(self, state: Any, folder: Path, metadata: dict[str, str]) -> None:
+        """``learned_embeds.safetensors`` of constant words, ``words.safetensors`` of all others
+        (`diffusion.word_files`), and what other programs read (`_files`)."""
+        from socialcli.diffusion import word_files
+        from socialcli.methods.invert import _files
+
+        initial = {concept.token: concept.initial for concept in state.concepts}
+        words = list(state.words)
+        word_files.write(folder, words, initial, metadata)
+        _files.write_for_others(folder, words, initial, metadata)
+
+
+def initial_rows(diffusion: Any, initial: str) -> Tensor:
+    """(N, D) float32 embeddings of an ordinary word's tokens."""
+    import torch
+
+    table = diffusion.text_encoder.get_input_embeddings().weight.detach()
+    ids = diffusion.tokenizer(initial, add_special_tokens=False)["input_ids"]
+    return table[torch.tensor(ids, device=table.device)].float()
+
+
+def spread(rows: Tensor, count: int) -> Tensor:
+    """(count, D) vectors to start from, of the (N, D) vectors of an initial word.
+
+    More tokens than vectors: means of neighbours. Fewer: they come again in turn.
+    """
+    import torch
+
+    if len(rows) >= count:
+        return torch.stack([part.mean(0) for part in rows.tensor_split(count)])
+    return rows[torch.arange(count) % len(rows)].clone()
+
+
+def filled(template: str, word: str) -> str:
+    """A template with a word in the place of its ``{}``."""
+    from socialcli.diffusion import latents as common
+
+    return common.fill(template, word)
