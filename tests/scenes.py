@@ -61,11 +61,14 @@ def layout(size: tuple[int, int] = (WIDTH, HEIGHT)) -> records.Layout:
         TEXT,
         [
             records.Segment(
-                1, "#e6194b", "a woman in red", masks.encode(woman), subject="Ada",
+                1, "#e6194b", "a woman in red", masks.encode(woman), word="woman",
+                subject="Ada",
                 keypoints=keypoints(WOMAN), depth=1.0, entity=1, person=1,
                 references=[records.SegmentReference("ada.jpg", "woman", 0.7)],
             ),
-            records.Segment(2, "#3cb44b", "a small dog", masks.encode(dog), depth=0.0, entity=2),
+            records.Segment(
+                2, "#3cb44b", "a small dog", masks.encode(dog), word="dog", depth=0.0, entity=2
+            ),
             records.Segment(3, "#303030", "a lawn", masks.encode(rest), background=True),
         ],
         "blurry",

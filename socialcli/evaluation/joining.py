@@ -10,9 +10,10 @@ from socialcli.errors import UsageError
 from socialcli.evaluation.cases import Picture
 from socialcli.evaluation.metrics import Needs
 from socialcli.evaluation.samples import Known, Lost
+from socialcli.vision import layouts
 
 # Records that help where they are there, whatever the metrics ask for.
-HELPFUL = {"boxes.json", "entities.json"}
+HELPFUL = {"boxes.json", "entities.json", "layout.json"}
 Boxes = list[list[float]]
 
 
@@ -111,6 +112,8 @@ def _with_references(
         made.source = references.get(sample.source)
         if made.source is None:
             return f"its source '{sample.source}' is not in the reference shards"
+        if against == "layout":
+            return _of_layout(made, made.source, by_subject)
         if against in ("auto", "source"):
             made.subjects = [[(made.source, boxes_of(made.source, queries))]]
             return made
@@ -130,6 +133,23 @@ def _with_references(
         "its generated.json names neither source_key nor references, and no <word> of its prompt "
         "is a subject of the reference"
     )
+
+
+def _of_layout(made: Joined, source: Known, by_subject: dict[str, list[Known]]) -> Joined | str:
+    """Of each segment of the source's layout the pictures of its subject: those that are called so,
+    else its own part of the source."""
+    layout: records.Layout | None = source.records.get("layout.json")
+    if layout is None:
+        return f"its source '{source.key}' has no layout.json"
+    segments = [segment for segment in layout.segments if not segment.background]
+    words = [layouts.word(segment) for segment in segments]
+    made.queries = list(dict.fromkeys(words))
+    for segment, word in zip(segments, words, strict=True):
+        own = [one for one in by_subject.get(segment.subject or "", []) if one is not source]
+        pictures = [(one, boxes_of(one, [word])) for one in own]
+        box = list(map(float, layouts.box(dict(segment.rle))))
+        made.subjects.append(pictures or [(source, [box])])
+    return made
 
 
 def _word(subject: str) -> str:

@@ -18,7 +18,7 @@ from socialcli.errors import SocialcliError, UsageError
 if TYPE_CHECKING:
     from socialcli.evaluation.metrics import Metric
 
-AGAINST = ("auto", "source", "references", "subject")
+AGAINST = ("auto", "source", "references", "subject", "layout")
 # The order of options in --help and score.json. Those of other parts come after, by name.
 ORDER = (
     ("metrics", "clip-i"), ("features", "clip"), ("features", "dino"), ("features", "faces"),
@@ -51,7 +51,8 @@ class Settings(ModelOptions):
     against: str = option(
         "auto",
         "What clip-i and dino compare with: source (the picture a sample was made from), "
-        "references (those it was given), subject (all of their subject), auto (source if any).",
+        "references (those it was given), subject (all of their subject), layout (of each segment "
+        "of its layout.json, all of its subject), auto (source if any).",
         choices=AGAINST,
     )
 

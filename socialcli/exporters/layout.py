@@ -49,7 +49,7 @@ def toml(layout: records.Layout) -> str:
     for segment in layout.segments:
         lines += ["", "[[segments]]", f"colour = {_text(segment.colour)}"]
         lines.append(f"prompt = {_text(segment.prompt)}")
-        for name in ("negative", "subject"):
+        for name in ("negative", "word", "subject"):
             if getattr(segment, name):
                 lines.append(f"{name} = {_text(getattr(segment, name))}")
         if segment.depth is not None:

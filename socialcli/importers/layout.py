@@ -28,7 +28,8 @@ PLACES = {
     "all": (0.0, 0.0, 1.0, 1.0),
 }  # fmt: skip
 _FIELDS = {
-    "colour", "box", "place", "prompt", "negative", "subject", "depth", "keypoints", "references",
+    "colour", "box", "place", "prompt", "negative", "word",
+    "subject", "depth", "keypoints", "references",
     "background",
 }  # fmt: skip
 _NUMBER = re.compile(r"-?[0-9]*\.?[0-9]+")

@@ -317,7 +317,8 @@ class Segment:
     """One part of a layout: its pixels, and what they shall show.
 
     ``rle`` is as in `Mask`. ``colour`` is the segment's in the picture that people edit.
-    ``subject`` names who or what it is: a detector's word ("dog") or a learnt subject ("Ada").
+    ``word`` is what a detector calls the thing in it ("dog"), ``subject`` who or what it is, as
+    reference shards and learnt words call it ("Ada").
     ``keypoints`` is the skeleton of the person in it. ``depth`` orders segments from the viewer
     away: 0 is nearest. ``entity`` and ``person`` say what it was made of.
     """
@@ -327,6 +328,7 @@ class Segment:
     prompt: limits.SomeText
     rle: RLE
     negative: limits.Text = ""
+    word: limits.Text | None = None
     subject: limits.Text | None = None
     keypoints: Keypoints | None = None
     references: Annotated[list[SegmentReference], limits.ITEMS] = field(default_factory=list)

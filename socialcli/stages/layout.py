@@ -214,7 +214,8 @@ def _segment(
         colour="#000000",  # set when all are there
         prompt=prompt,
         rle=masks.encode(part),
-        subject=identity or word or None,
+        word=word.lower() or None,
+        subject=identity or None,
         keypoints=person.keypoints if person is not None and config.skeletons else None,
         references=references,
         entity=box.entity,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import numpy
     from PIL.Image import Image
 
-    from socialcli.records import XYXY, Keypoints, Layout
+    from socialcli.records import XYXY, Keypoints, Layout, Segment
 
 OVERLAPS = ("front", "error")
 FILLS = ("background", "nearest", "error")
@@ -98,6 +98,11 @@ def box(code: dict[str, Any]) -> XYXY:
     left, top, width, height = map(float, coco.toBbox(code))
     high, wide = code["size"]
     return left / wide, top / high, (left + width) / wide, (top + height) / high
+
+
+def word(segment: Segment) -> str:
+    """What a detector looks for to find a segment's thing: its word, else its prompt."""
+    return (segment.word or segment.prompt).strip().lower()
 
 
 def outside(keypoints: Keypoints, box: XYXY) -> bool:

@@ -45,7 +45,7 @@ def test_masks_become_segments_with_the_phrases_of_the_caption():
     assert (woman == scenes.mask(scenes.WOMAN) & ~scenes.mask(scenes.DOG)).all()
     assert (rest == ~(woman | dog)).all()
     assert layout.segments[0].keypoints.points == scenes.keypoints(scenes.WOMAN).points
-    assert (layout.segments[0].subject, layout.segments[1].subject) == ("Ada", "dog")
+    assert [(s.word, s.subject) for s in layout.segments[:2]] == [("woman", "Ada"), ("dog", None)]
     assert (layout.segments[0].depth, layout.segments[1].depth) == (1, 0)
     assert layout.segments[0].person == 1 and layout.segments[1].keypoints is None
 

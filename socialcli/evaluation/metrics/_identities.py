@@ -106,14 +106,14 @@ def _people(case: Case) -> numpy.ndarray | None:
         return embeddings
     rows = []
     for pictures in case.subjects:
-        faces = [face for face in map(_main_face, pictures) if face is not None]
+        faces = [face for face in map(main_face, pictures) if face is not None]
         if not faces:
             return None
         rows.append(numpy.mean(faces, axis=0))
     return numpy.stack(rows) if rows else None
 
 
-def _main_face(picture: Picture) -> numpy.ndarray | None:
+def main_face(picture: Picture) -> numpy.ndarray | None:
     """The unit embedding of a picture's largest face, (D,)."""
     import numpy
 
