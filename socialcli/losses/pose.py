@@ -49,6 +49,7 @@ def loss(
     """Mean squared distance of N subjects' keypoints, Eq. 5.
 
     Args:
+        estimator: what gives heat maps of a window, `vitpose` for one.
         pictures: estimates (B, 3, H, W) in [-1, 1].
         owners: (N,) int64, the picture of each subject. boxes: (N, 4) normalised xyxy.
         targets: (N, K, 2), what `keypoints` found in the originals, or `to_window` of annotated

@@ -3,7 +3,13 @@ growth with what it watches, and silence where there is nothing to watch."""
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import math
+import re
+import typing
+from functools import partial
+from pathlib import Path
 
 import numpy
 import pytest
@@ -13,15 +19,19 @@ import torch
 from tiny import people as tiny
 from torch.autograd import gradcheck
 
+from socialcli import losses
 from socialcli.backends.gaze.sharingan import look as see
 from socialcli.diffusion import schedule
 from socialcli.errors import UsageError
 from socialcli.losses import (
     boundary,
+    contrast,
+    cross_attention,
     denoise,
     gaze,
     identity,
     interaction,
+    masked,
     per_sample,
     pose,
     regularisation,
@@ -710,3 +720,60 @@ def test_only_pictures_with_pairs_are_shown_to_the_recogniser():
     asked = Recogniser()
     interaction.of_pictures(asked, pictures(), PAIRS, [["a", "b"], ["c"], []], LABELS, PRIORS)
     assert asked.asked == [2]
+
+
+# ------------------------------------------------------------------------- the protocol of losses
+
+
+def watched(name):
+    estimate = pictures(seed=1).requires_grad_()
+    return WATCHING[name](estimate, pictures()), estimate
+
+
+def latents(function, *more):
+    predicted = noise(3, 4, 6, 6).requires_grad_()
+    return function(predicted, noise(3, 4, 6, 6, seed=1), *more), predicted
+
+
+def tokens():
+    subject = noise(3, 2, 5, 8).requires_grad_()
+    return regularisation.loss(subject, noise(3, 5, 8, seed=1)), subject
+
+
+def words():
+    subject = noise(3, 8).requires_grad_()
+    return contrast.loss(subject, noise(2, 8, seed=1)), subject
+
+
+def maps():
+    relation = noise(3, 6, 6).abs().requires_grad_()
+    poses = noise(3, 2, 6, 6, seed=1).abs()
+    return cross_attention.loss(relation, poses, torch.ones(3, 12, 12)), relation
+
+
+# One call of each file's loss: its values, and the tensor that the model made.
+CALLS = {
+    **{name: partial(watched, name) for name in WATCHING},
+    "denoise": lambda: latents(denoise.loss),
+    "masked": lambda: latents(masked.loss, torch.ones(3, 6, 6)),
+    "regularisation": tokens,
+    "contrast": words,
+    "cross_attention": maps,
+}
+FILES = sorted(p.stem for p in Path(denoise.__file__).parent.glob("[a-z]*.py"))
+FILES.remove("per_sample")  # what several of them share
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_file_keeps_to_the_protocol(name):
+    function: losses.Loss = importlib.import_module(f"socialcli.losses.{name}").loss
+    hints = typing.get_type_hints(function)
+    text = inspect.getdoc(function) or ""
+    assert hints.pop("return") is torch.Tensor and "Returns:" in text
+    for argument in inspect.signature(function).parameters:
+        assert argument in hints and re.search(rf"\b{argument}\b", text), argument
+    values, made = CALLS[name]()
+    assert values.shape == ((3,) if name != "contrast" else ())
+    assert values.dtype in (torch.float32, torch.float64) and (values >= 0).all()
+    values.sum().backward()
+    assert torch.isfinite(made.grad).all() and made.grad.any()
