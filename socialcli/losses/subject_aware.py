@@ -12,16 +12,14 @@ asks the network to doubt. So the printed form is here beside three readings of 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from torch import Tensor
+from torch.nn import functional
 
 FORMS = ("printed", "pseudo-label", "entropy", "segment")
 
 
-def subject_aware(logits: Tensor, masks: Tensor, form: str) -> Tensor:
-    """One value a segment, to be made smaller.
+def loss(logits: Tensor, masks: Tensor, form: str) -> Tensor:
+    """One value per segment; a segment is the sample here.
 
     Args:
         logits: (R, H, W), the segment's own subject at every pixel.
@@ -33,14 +31,11 @@ def subject_aware(logits: Tensor, masks: Tensor, form: str) -> Tensor:
     Returns:
         (R,) means over the segment's pixels, in nats; 0 of an empty segment.
     """
-    import torch
-    from torch.nn import functional
-
     p = logits.sigmoid()
     if form == "pseudo-label":
         target = (p > 0.5).to(logits.dtype).detach()
     elif form == "segment":
-        target = torch.ones_like(p)
+        target = p.new_ones(()).expand_as(p)
     else:
         target = p
     each = functional.binary_cross_entropy_with_logits(logits, target, reduction="none")

@@ -35,6 +35,7 @@ from socialcli.losses import (
     per_sample,
     pose,
     regularisation,
+    subject_aware,
 )
 from socialcli.networks import sharingan
 from socialcli.vision import faces
@@ -751,6 +752,11 @@ def maps():
     return cross_attention.loss(relation, poses, torch.ones(3, 12, 12)), relation
 
 
+def segments():
+    logits = noise(3, 6, 6).requires_grad_()
+    return subject_aware.loss(logits, torch.ones(3, 6, 6), "segment"), logits
+
+
 # One call of each file's loss: its values, and the tensor that the model made.
 CALLS = {
     **{name: partial(watched, name) for name in WATCHING},
@@ -759,6 +765,7 @@ CALLS = {
     "regularisation": tokens,
     "contrast": words,
     "cross_attention": maps,
+    "subject_aware": segments,
 }
 FILES = sorted(p.stem for p in Path(denoise.__file__).parent.glob("[a-z]*.py"))
 FILES.remove("per_sample")  # what several of them share
