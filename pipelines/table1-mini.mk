@@ -3,6 +3,7 @@
 # with all of them and with inverse weighting; pictures of unseen people; scores with intervals.
 #   make -f pipelines/table1-mini.mk -j2          an hour on two cores; goes on where it was
 #   make -f pipelines/table1-mini.mk SEEDS=0 STEPS=20 TEST=48      a first look
+#   make -f pipelines/table1-mini.mk ROWS='plain gaze'             these rows and SSR-Encoder's own
 # At rates of 2e-4 and 2e-6 sixty such small steps do next to nothing, whatever the weight: hence
 # RATES and WEIGHT, which are not the paper's (docs/results.md).
 # Ends with OUT/results.md: the paper's columns, beside the paper's numbers.
@@ -23,7 +24,9 @@ DRAW ?=
 SCORE ?=
 METRICS ?= hoi,face,gaze,clip-t,clip-i,dino
 LOSSES := boundary identity gaze pose interaction
-TUNED := plain $(LOSSES) all inverse
+# Rows of the table beside the untouched encoder's, which all are compared with `plain`.
+ROWS ?= plain $(LOSSES) all inverse
+TUNED := plain $(filter-out plain,$(ROWS))
 ALL := ssr $(TUNED)
 
 .PHONY: all

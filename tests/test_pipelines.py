@@ -1,7 +1,7 @@
 """Every Makefile in pipelines/, on fixtures: both papers' chains from official layouts to scores.
 
-Each model is a tiny stand-in (`tiny.whole`); the same commands are told to the real profile with
-``--dry-run``. The demo's Makefiles are run by test_demo and test_chain, on the packaged miniatures.
+Each model is a tiny stand-in (`tiny.whole`) or a miniature; the papers' chains are told to the real
+profile with ``--dry-run``. The demo's Makefiles are run by test_demo and test_chain.
 """
 
 from __future__ import annotations
@@ -11,20 +11,22 @@ import json
 import os
 import shutil
 import subprocess
-import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import forked
 import pytest
 from conftest import ENVIRONMENT, members
 from PIL import Image, ImageDraw
 from tiny import whole
 
 from socialcli import records
+from socialcli.miniature.zoo import cards
 from socialcli.shards import Sample
 
 ROOT = Path(__file__).parent.parent
 DATA = ROOT / "tests" / "data"
-PROGRAM = f'"{sys.executable}" -m socialcli'
+PYTHON = "python"
 SETS = ("hico-det", "gazefollow")
 # Makefiles that other test files run to their end.
 ELSEWHERE = {
@@ -33,10 +35,19 @@ ELSEWHERE = {
 }  # fmt: skip
 
 
+@pytest.fixture(scope="module", autouse=True)
+def python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Let `make` start commands from one warm process."""
+    global PYTHON
+    with forked.program(tmp_path_factory.mktemp("forked")) as PYTHON:
+        yield
+
+
 def make(file: str, *arguments: object, code: int = 0) -> str:
     """What a Makefile of pipelines/ says; fails the test on another exit code."""
     done = subprocess.run(
-        ["make", "-f", f"pipelines/{file}", f"SOCIALCLI={PROGRAM}", *map(str, arguments)],
+        ["make", "-f", f"pipelines/{file}", f"SOCIALCLI={PYTHON} -m socialcli",
+         f"PYTHON={PYTHON}", *map(str, arguments)],
         cwd=ROOT, capture_output=True, text=True, timeout=900, env={**os.environ, **ENVIRONMENT},
     )  # fmt: skip
     assert done.returncode == code, done.stdout[-2000:] + done.stderr[-4000:]
@@ -164,13 +175,55 @@ def test_from_both_chains_to_training_and_scores(place: Path, annotated: dict[st
         assert score["columns"]["clip_t"]["value"] is not None
 
 
-def test_what_takes_days_is_planned() -> None:
-    """Tests of `socialcli.miniature.zoo` train each miniature for a few steps."""
-    said = make("zoo.mk", "-n", "zoo", "zoo-check", f"PYTHON={sys.executable}")
-    for role in ("ground", "caption", "interaction", "ssr"):
-        assert f"socialcli.miniature.zoo {role}" in said
+def test_both_papers_trainings_in_miniature(tmp_path: Path) -> None:
+    make(
+        "social-feedback.mk", "all", "scores", "PROFILE=mini", f"OUT={tmp_path}", "SCENES=8",
+        "TEST_SCENES=3", "HICO_STEPS=1", "GAZE_STEPS=1", "DRAW=--steps 1", "METRICS=clip-t",
+        "SIZES=--batch-size 2 --micro-batch 2 --variants 1", "SCORE=--resamples 10",
+    )  # fmt: skip
+    for name, figure in (("hico-det", "hoi"), ("gazefollow", "gaze")):
+        assert (tmp_path / name / "query.safetensors").exists() or any((tmp_path / name).iterdir())
+        score = json.loads((tmp_path / "scores" / name / "score.json").read_text())
+        assert {figure, "clip_t"} <= score["columns"].keys()
+
+
+def test_the_table_in_miniature(tmp_path: Path) -> None:
+    """Rows that need a training of their own, and one that needs the curves of another."""
     said = make("table1-mini.mk", "-n", "SEEDS=0 1", "STEPS=1")
     assert said.count("train --method feedback") == 17 and said.count(" score ") == 10
+    make(
+        "table1-mini.mk", f"OUT={tmp_path}", "ROWS=plain inverse", "SEEDS=0", "STEPS=1",
+        "CURVE_STEPS=2", "BATCH=2", "TRAIN=4", "TEST=2", "DRAW=--steps 1", "METRICS=clip-t",
+        "SCORE=--resamples 10",
+    )  # fmt: skip
+    reached, paper = (tmp_path / "results.md").read_text().split("The paper, SD 1.5")
+    rows = {line.split("|")[1].strip(): line.split("|")[6].strip()
+            for line in reached.splitlines() if line.count("|") == 10}  # fmt: skip
+    assert list(rows) == [
+        "", "---", "SSR-Encoder", "fine-tuned, no feedback", "inverse weighting",
+    ]  # fmt: skip
+    values = [rows[name].split()[0] for name in list(rows)[2:]]
+    assert all(0 < float(value.strip("*")) < 1 for value in values), rows
+    assert "0.2971" in paper
+
+
+def test_the_miniatures_from_nothing(tmp_path: Path) -> None:
+    """Two of them to the end of the Makefile; tests of `socialcli.miniature.zoo` train each for a
+    few steps."""
+    said = make("zoo.mk", "-n", "zoo", "zoo-check")
+    for role in ("ground", "caption", "interaction", "ssr"):
+        assert f"socialcli.miniature.zoo {role}" in said
+    published = {file: file.read_bytes() for file in cards.WEIGHTS.rglob("*.card.json")}
+    short = f"FLAGS=--weights {tmp_path}/weights --seconds 0.1 --batch 2 --scenes 4"
+    said = make(
+        "zoo.mk", "zoo", "zoo-check", "ROLES=face interaction", f"WORK={tmp_path}/work", short
+    )
+    assert "| ssr | face similarity gained |" in said  # the table
+    for role in ("face", "interaction"):
+        card = json.loads((tmp_path / "weights" / role / f"{role}.card.json").read_text())
+        assert card["batch"] == 2
+        assert card["sha256"] != json.loads(cards.card(role).read_text())["sha256"]
+    assert {file: file.read_bytes() for file in published} == published
 
 
 def test_no_makefile_is_forgotten() -> None:

@@ -7,7 +7,7 @@ Each function compares one member of one sample and gives plain counts, which ad
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 OVERLAP = 0.5  # IoU from which two boxes are the same
 _ROWS = 256  # boxes that are compared with all others at a time
+ANY = "any"
+SOURCES = (ANY, records.sources.ANNOTATION, "estimate")  # what of a side is compared
 REACH = 0.1  # of the person's height: how far off a keypoint may be (PCK)
 
 Counts = dict[str, float]
@@ -181,7 +183,12 @@ def interactions(
 class Agreement:
     """Sums over samples; `add` one sample after the other, then `rates`."""
 
-    def __init__(self) -> None:
+    def __init__(self, found_source: str = ANY, truth_source: str = ANY) -> None:
+        """Args:
+        found_source, truth_source: which parts of a side count (`SOURCES`).
+        """
+        self.found_source, self.truth_source = found_source, truth_source
+        self.sources: dict[str, dict[str, Counter[str]]] = {"found": {}, "truth": {}}
         self.counts: dict[str, Counts] = defaultdict(lambda: defaultdict(float))
         self.values: dict[str, list[float]] = defaultdict(list)
         self.samples = 0
@@ -189,6 +196,9 @@ class Agreement:
     def add(self, found: Callable[[type], Any], truth: Callable[[type], Any]) -> None:
         """One sample: each side gives its record of a kind, or None where it has none."""
         self.samples += 1
+        mine, right = _places(found), _places(truth)  # people stand there whoever says so
+        found = self._of("found", found, self.found_source)
+        truth = self._of("truth", truth, self.truth_source)
 
         def both(kind: type) -> tuple[Any, Any] | None:
             pair = found(kind), truth(kind)
@@ -200,7 +210,6 @@ class Agreement:
 
         if pair := both(records.Entities):
             note("triples", triples(*pair))
-        mine, right = _places(found), _places(truth)
         if pair := both(records.Boxes):
             note("boxes", boxes(*pair))
         if pair := both(records.Masks):
@@ -213,6 +222,21 @@ class Agreement:
             note("gaze", gazes(same, self.values))
         if pair := both(records.Interactions):
             note("interactions", interactions(*pair, mine, right, same))
+
+    def _of(self, side: str, given: Callable[[type], Any], wanted: str) -> Callable[[type], Any]:
+        """A side's records with the parts of the wanted source alone; these are counted."""
+
+        def record(kind: type) -> Any:
+            whole = given(kind)
+            if whole is None or wanted == ANY:
+                return whole
+            return records.sources.only(whole, annotated=wanted == records.sources.ANNOTATION)
+
+        for kind in records.MEMBERS.values():
+            if (one := record(kind)) is not None:
+                for what, source in records.sources.parts(one):
+                    self.sources[side].setdefault(what, Counter())[source] += 1
+        return record
 
     def rates(self) -> list[tuple[str, str, float, int]]:
         """Rows (kind, measure, value, out of how many)."""

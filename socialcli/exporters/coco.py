@@ -3,7 +3,8 @@
 Everything is in pixels of the upright picture, as COCO has it: ``bbox`` is x, y, width, height;
 ``segmentation`` the mask's compressed run-length code, left out where nothing was segmented;
 ``keypoints`` 51 numbers x, y, visibility, all three 0 where not labelled. ``ids`` on an annotation
-says which box, mask, person and entity of the sample it came from.
+says which box, mask, person and entity of the sample it came from, ``sources`` whose each of them
+is (`socialcli.records.sources`).
 
 COCO knows one class with keypoints, so every person is category ``person`` (id 1) and keeps the
 word for it in ``label``; other things are named by their entity's lemma or their box's label.
@@ -108,7 +109,7 @@ def convert(sample: Sample, numbers: Numbers) -> Converted:
     caption = found.get("caption.json")
     texts = [caption.text, *caption.others] if caption is not None else []
     captions = [
-        {"id": number, "image_id": image["id"], "caption": text}
+        {"id": number, "image_id": image["id"], "caption": text, "source": caption.source}  # type: ignore[union-attr]
         for number, text in enumerate(texts, start=numbers.captions + 1)
     ]
     numbers.images += 1
@@ -226,6 +227,9 @@ def _annotation(
     if label or entity is not None:
         annotation["label"] = entity.text if entity is not None else label
     annotation["ids"] = ids
+    annotation["sources"] = {name: item.source for name, item in linked.items() if item is not None}
+    if "keypoints" in annotation:
+        annotation["sources"]["keypoints"] = part.person.keypoints.source  # type: ignore[union-attr]
     return annotation
 
 

@@ -12,6 +12,7 @@ from socialcli import records, shards
 from socialcli.config import MISSING, option
 from socialcli.errors import SampleFailed, UsageError
 from socialcli.importers import Entry, Importer, _picture
+from socialcli.records import limits
 from socialcli.vision import masks as rle
 from socialcli.vision.images import MAX_PIXELS
 
@@ -48,7 +49,7 @@ class Work:
     split: str
     license: str
     annotations: list[dict[str, Any]] = field(default_factory=list)
-    captions: list[str] = field(default_factory=list)
+    captions: list[tuple[str, str | None]] = field(default_factory=list)  # text, source
     labels: dict[Any, str] = field(default_factory=dict)  # category id -> name
     people: frozenset[int] = frozenset()  # categories with COCO's 17 keypoints
 
@@ -144,16 +145,21 @@ class CocoImporter(Importer):
             if category not in work.labels:
                 why = "no category" if category is None else f"no category has the id {category}"
                 dropped.append({"annotation": name, "what": "label", "why": why})
-            boxes.boxes.append(records.Box(number, box, label))
+            by = _sources(annotation)
+            boxes.boxes.append(records.Box(number, box, label, source=by.get("box")))
             extra["annotations"][str(number)] = name
             if mask is not None and config.masks:
-                masks.masks.append(records.Mask(number, rle.encode(mask), box=number))
+                one = records.Mask(number, rle.encode(mask), box=number, source=by.get("mask"))
+                masks.masks.append(one)
             if annotation.get("iscrowd"):
                 crowd.append(number)
             elif label == PERSON or category in work.people:
                 person = records.Person(len(people.people) + 1, box=number)
+                person.source = by.get("person")
                 if category in work.people:
                     person.keypoints = _keypoints(annotation.get("keypoints"), frame)
+                    if person.keypoints is not None:
+                        person.keypoints.source = by.get("keypoints")
                 people.people.append(person)
         if crowd:
             extra["crowd_boxes"] = crowd
@@ -171,10 +177,20 @@ class CocoImporter(Importer):
             members["masks.json"] = records.dump(masks)
         members["people.json"] = records.dump(people)
         if work.captions:
-            first, *others = work.captions
-            caption = records.Caption(first, others, records.GROUND_TRUTH)
+            (first, source_of), *more = work.captions
+            others = [text for text, _ in more]
+            caption = records.Caption(first, others, records.GROUND_TRUTH, source_of)
             members["caption.json"] = records.dump(caption)
         return members
+
+
+def _sources(annotation: dict[str, Any]) -> dict[str, str]:
+    """Whose the parts of an annotation are, where `socialcli export` wrote it; else nothing, since
+    what a data set says is annotated."""
+    stated = annotation.get("sources")
+    if not isinstance(stated, dict):
+        return {}
+    return {k: v for k, v in stated.items() if isinstance(v, str) and 0 < len(v) <= limits.MAX_NAME}
 
 
 def _find_annotations(root: Path, config: Config) -> tuple[Path, str]:
@@ -303,12 +319,15 @@ def _by_image(bodies: dict[str, dict[str, Any]]) -> dict[Any, list[dict[str, Any
     return grouped
 
 
-def _captions_by_image(bodies: dict[str, dict[str, Any]]) -> dict[Any, list[str]]:
-    grouped: dict[Any, list[str]] = {}
+def _captions_by_image(
+    bodies: dict[str, dict[str, Any]],
+) -> dict[Any, list[tuple[str, str | None]]]:
+    grouped: dict[Any, list[tuple[str, str | None]]] = {}
     for annotation in bodies.get("captions", {}).get("annotations", []):
         text = " ".join(str(annotation.get("caption", "")).split())
         if text:
-            grouped.setdefault(annotation["image_id"], []).append(text)
+            source = _sources({"sources": {"caption": annotation.get("source")}})
+            grouped.setdefault(annotation["image_id"], []).append((text, source.get("caption")))
     return grouped
 
 

@@ -106,6 +106,7 @@ class Caption:
     text: limits.SomeText
     others: Annotated[list[limits.Text], limits.ITEMS] = field(default_factory=list)
     model: Model | None = None
+    source: limits.SomeName | None = None  # of text and others: see `socialcli.records.sources`
 
 
 @dataclass
@@ -120,6 +121,7 @@ class Entity:
     end: limits.Positive
     kind: limits.Kind  # person | animal | object
     count: limits.Count = 1  # "two dogs" -> 2; an unnumbered plural -> 0, meaning several
+    source: limits.SomeName | None = None
 
 
 @dataclass
@@ -135,6 +137,7 @@ class Triple:
     object: limits.Id | None = None
     text: limits.Text = ""  # the verb as written: "is being kissed"
     passive: bool = False
+    source: limits.SomeName | None = None
 
 
 @dataclass

@@ -1,9 +1,9 @@
 """Who says so: the ``source`` of every part of a member, `ANNOTATION` or the backend that made it.
 
 Annotations came with the data and are never replaced; estimates may be. A member can hold both:
-HICO-DET's boxes with those that a detector found beside them. So every box, mask, person, face,
-skeleton, gaze and interaction says its own ``source``; the member's ``model`` (of people, the
-role's in ``models``) describes that backend in full.
+HICO-DET's boxes with those that a detector found beside them. So every caption, entity, triple,
+box, mask, person, face, skeleton, gaze and interaction says its own ``source``; the member's
+``model`` (of people, the role's in ``models``) describes that backend in full.
 
 Members of older versions lack the field. Then a part is what the member's model is: an annotation
 where that is ``ground-truth``, else an estimate of that backend. Where the member names no model,
@@ -12,6 +12,7 @@ no command wrote it, and it counts as an annotation.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 ANNOTATION = "annotation"
 GROUND_TRUTH_BACKEND = "ground-truth"
-_LISTS = ("boxes", "masks", "interactions")
+_LISTS = ("boxes", "masks", "interactions", "entities", "triples")
 ROLES = {"face": "face", "keypoints": "pose", "gaze": "gaze"}  # part of a person -> role
 
 
@@ -32,20 +33,60 @@ def of(model: Model | None) -> str:
 
 
 def is_annotation(part: Any) -> bool:
-    """Whether a box, mask, person, face, skeleton, gaze or interaction came with the data."""
+    """Whether a caption, entity, box, mask, person, face, gaze... came with the data."""
     return bool(part.source == ANNOTATION)
+
+
+def parts(record: Any) -> Iterator[tuple[str, str]]:
+    """Each part of a record that says its source: what it is ("boxes", "gazes") and the source."""
+    if hasattr(record, "source") and hasattr(record, "text"):
+        yield "captions", record.source
+    for name in _LISTS:
+        for part in getattr(record, name, ()):
+            yield name, part.source
+    for person in getattr(record, "people", ()):
+        yield "people", person.source
+        for name, what in (("face", "faces"), ("keypoints", "poses"), ("gaze", "gazes")):
+            part = getattr(person, name)
+            if part is not None:
+                yield what, part.source
+
+
+def only(record: Any, annotated: bool) -> Any:
+    """A record with its annotations alone, or its estimates alone.
+
+    A person stays as long as anything of it does.
+    """
+
+    def wanted(part: Any) -> bool:
+        return is_annotation(part) is annotated
+
+    if hasattr(record, "people"):
+        people = []
+        for person in record.people:
+            there = [name for name in ROLES if getattr(person, name) is not None]
+            gone: dict[str, Any] = {n: None for n in there if not wanted(getattr(person, n))}
+            if wanted(person) or len(gone) < len(there):
+                people.append(replace(person, **gone))
+        return replace(record, people=people)
+    kept = {name: [part for part in getattr(record, name) if wanted(part)]
+            for name in _LISTS if hasattr(record, name)}  # fmt: skip
+    return replace(record, **kept) if kept else record
 
 
 def stated(record: Any) -> Any:
     """A record in which every part says its source; itself where all do."""
     if hasattr(record, "people"):
         return _people(record)
-    name = next((name for name in _LISTS if hasattr(record, name)), None)
-    parts = getattr(record, name) if name else []
-    if name is None or all(part.source for part in parts):
-        return record
-    default = of(record.model)
-    return replace(record, **{name: [_with(part, default) for part in parts]})
+    if hasattr(record, "source") and hasattr(record, "text"):  # a caption
+        return _with(record, of(record.model))
+    unsaid: dict[str, list[Any]] = {}
+    for name in _LISTS:
+        parts = getattr(record, name, ())
+        if not all(part.source for part in parts):
+            default = of(record.model)
+            unsaid[name] = [_with(part, default) for part in parts]
+    return replace(record, **unsaid) if unsaid else record
 
 
 def _with(part: Any, source: str) -> Any:

@@ -291,6 +291,11 @@ def _made(report: Report) -> Iterator[str]:
         for model, count in counts.most_common():
             yield f"<tr><td>{told(role)}</td><td>{told(model)}</td>"
             yield f'<td class="n">{count:,}</td></tr>\n'
+    yield "</table></div>\n" + wide("Sources") + heads("things", "source", "#how many")
+    for what, counts in s.sources.items():
+        for source, count in counts.most_common():
+            yield f"<tr><td>{what}</td><td>{told(source)}</td>"
+            yield f'<td class="n">{count:,}</td></tr>\n'
     yield "</table></div>\n" + wide("Shards")
     yield heads("shard", "#samples", "#ok", "#filtered", "#failed", "#size", "last command")
     for row in report.shards[:500]:

@@ -57,6 +57,7 @@ class Statistics:
     members: dict[str, Member] = field(default_factory=dict)
     things: Counter[str] = field(default_factory=Counter)  # captions, entities, boxes...
     models: dict[str, Counter[str]] = field(default_factory=dict)
+    sources: dict[str, Counter[str]] = field(default_factory=dict)  # things -> whose they are
 
     words: Counter[int] = field(default_factory=Counter)  # of a caption
     entities: Counter[int] = field(default_factory=Counter)  # per picture
@@ -90,6 +91,10 @@ class Statistics:
         for suffix, record in parsed.items():
             _COUNT.get(suffix, _nothing)(self, record)
             self._made_by(suffix, record)
+            for what, source in records.sources.parts(record):
+                counts = self.sources.setdefault(what, Counter())
+                if source in counts or len(counts) < 50:
+                    counts[source] += 1
 
     def _made_by(self, suffix: str, record: Any) -> None:
         models = dict(getattr(record, "models", {}))

@@ -33,6 +33,7 @@ def text(found: Looked, per_shard: bool) -> str:
              human(member.size), _holds(found, name))
         )  # fmt: skip
     lines += ["", *_aligned(rows)]
+    lines += _sources(found)
     absent = [f"{name} (`socialcli {stage}`)" for name, stage in _STAGE.items()
               if name not in s.members]  # fmt: skip
     if absent and s.samples:
@@ -90,6 +91,16 @@ def _holds(found: Looked, suffix: str) -> str:
     return f"{things[name]:,} {name}" if suffix in records.MEMBERS and name in things else ""
 
 
+def _sources(found: Looked) -> list[str]:
+    """Where a member holds annotations, or estimates of several backends: whose parts are whose."""
+    lines = []
+    for what, counts in found.statistics.sources.items():
+        if len(counts) > 1 or records.sources.ANNOTATION in counts:
+            told = ", ".join(f"{count:,} {name}" for name, count in counts.most_common())
+            lines.append(f"{what} by source: {told}")
+    return ["", *lines] if lines else []
+
+
 def _shard_rows(found: Looked) -> list[tuple[str, ...]]:
     members = _ordered(found)
     rows: list[tuple[str, ...]] = [
@@ -139,6 +150,7 @@ def as_json(found: Looked) -> dict[str, Any]:
         },
         "counts": dict(s.things),
         "models": {role: dict(counts) for role, counts in s.models.items()},
+        "sources": {what: dict(counts) for what, counts in s.sources.items()},
         "histograms": {
             "caption_words": _numbers(s.words),
             "entities_per_picture": _numbers(s.entities),

@@ -2,7 +2,8 @@
 
 Annotations are never replaced, moved or renumbered. A detection that is the same thing as an
 annotated box is not written: its entity becomes the annotated box's link. Every other detection is
-appended under an id that no box of the sample has had. So it is with interactions.
+appended under an id that no box of the sample has had. So it is with entities, triples and
+interactions.
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 
-from socialcli.records import Box, Interaction, Interactions
+from socialcli.errors import SampleFailed
+from socialcli.records import Box, Entities, Entity, Interaction, Interactions
 from socialcli.records.consistency import free_ids
-from socialcli.records.sources import ANNOTATION, is_annotation
+from socialcli.records.sources import ANNOTATION, is_annotation, stated
 from socialcli.vision import boxes as geometry
 from socialcli.vision.people import kind_of
 
@@ -111,6 +113,64 @@ def _drawn_again(annotated: list[Box], at: int) -> list[int]:
     common = geometry.iou([annotated[at].xyxy], [b.xyxy for b in annotated])[0]  # type: ignore[arg-type]
     label = annotated[at].label
     return [n for n in (common >= DRAWN_TWICE).nonzero()[0] if annotated[n].label == label]
+
+
+def entities(known: Entities, text: str) -> Entities | None:
+    """What is annotated in a sample's entities; None where nothing is.
+
+    Args:
+        text: the caption that they are about.
+
+    Raises:
+        SampleFailed: it is another caption than theirs.
+    """
+    annotated = [one for one in known.entities if is_annotation(one)]
+    if not annotated:
+        return None
+    for one in annotated:
+        if text[one.start : one.end] != one.text:
+            raise SampleFailed(
+                f"entities.json: annotated entity {one.id} ({one.text!r}) is not in the caption at "
+                f"characters {one.start} to {one.end}; --replace-annotations writes over it"
+            )
+    ids = {one.id for one in annotated}
+    triples = [
+        one for one in known.triples
+        if is_annotation(one) and one.subject in ids and (one.object is None or one.object in ids)
+    ]  # fmt: skip
+    return Entities(annotated, triples, known.model)
+
+
+def with_entities(annotated: Entities, found: Entities) -> Entities:
+    """Annotated entities and triples, and those that a parser finds besides, under new ids.
+
+    A phrase that overlaps an annotated one with the same last word of its head is that one.
+    """
+    ids = free_ids(one.id for one in annotated.entities)
+    same: dict[int, int] = {}
+    added: list[Entity] = []
+    for one in found.entities:
+        twin = next((known for known in annotated.entities if _one_phrase(known, one)), None)
+        same[one.id] = twin.id if twin is not None else next(ids)
+        if twin is None:
+            added.append(replace(one, id=same[one.id]))
+    acts = {(one.subject, one.verb, one.object) for one in annotated.triples}
+    moved = [
+        replace(one, subject=same[one.subject], object=one.object and same[one.object])
+        for one in found.triples
+    ]
+    new = [one for one in moved if (one.subject, one.verb, one.object) not in acts]
+    beside = stated(replace(found, entities=added, triples=new))
+    return Entities(
+        [*annotated.entities, *beside.entities],
+        [*annotated.triples, *beside.triples],
+        found.model,
+    )
+
+
+def _one_phrase(known: Entity, found: Entity) -> bool:
+    overlap = known.start < found.end and found.start < known.end
+    return overlap and _word(known.head) == _word(found.head)
 
 
 def interactions(

@@ -10,7 +10,7 @@ from socialcli import backends, records
 from socialcli.backends.roles import Generation
 from socialcli.config import ModelOptions, check_bounds, option
 from socialcli.errors import SampleFailed
-from socialcli.pipeline.stage import Item, Stage
+from socialcli.pipeline.stage import Item, Noted, Stage
 
 if TYPE_CHECKING:
     from socialcli.backends import ModelSpec
@@ -36,6 +36,9 @@ class Config(ModelOptions):
         mends=True,
     )
     keep_existing: bool = option(False, "Leave samples that have a caption.json as they are.")
+    replace_annotations: bool = option(
+        False, "Write over captions that came with the data, which otherwise stay."
+    )
     prompt: str = option("", "Text to continue (blip2, blip), task (florence2) or instruction.")
     beams: int = option(5, "Beam search width; 1 = greedy.", at_least=1)
     nucleus: float = option(
@@ -90,12 +93,20 @@ class CaptionStage(Stage):
         """The decoded picture, or the given caption's bytes (no picture is needed then).
 
         Raises:
-            SampleFailed: the picture cannot be decoded.
+            SampleFailed: the picture cannot be decoded, or nobody can tell whether the caption.json
+                that is there is an annotation.
         """
         from socialcli.vision import images
 
         existing = sample.members.get("caption.json")
-        if _spec(config).backend == "given":
+        given = _spec(config).backend == "given"
+        if existing is not None and not (
+            config.keep_existing or config.replace_annotations or (given and not config.captions)
+        ):  # KEY.txt came with the data as well
+            known = sample.record(records.Caption)
+            if records.sources.is_annotation(known):
+                return Work(existing=existing, annotated=True)
+        if given:
             source = sample.record(records.Meta).source if sample.has("meta.json") else ""
             return Work(existing=existing, text=sample.members.get("txt"), source=source)
         if config.keep_existing and existing is not None:
@@ -107,7 +118,10 @@ class CaptionStage(Stage):
     ) -> list[dict[str, bytes] | Exception]:
         """One caption.json per sample; a SampleFailed where no caption came of it."""
         if _spec(config).backend == "given":
-            return [_given(config, loaded, item) for item in items]
+            return [
+                _kept(item) if item.work.annotated else _given(config, loaded, item)
+                for item in items
+            ]
         max_tokens: int = getattr(loaded, "max_tokens", DEFAULT_MAX_TOKENS)
         if config.max_tokens is not None:
             max_tokens = config.max_tokens
@@ -144,6 +158,7 @@ class Work:
 
     picture: Any = None  # PIL.Image, for a captioner
     existing: bytes | None = None  # caption.json that may stay
+    annotated: bool = False  # it does, because it came with the data
     text: bytes | None = None  # the .txt member
     source: str = ""
 
@@ -191,7 +206,11 @@ def _kept(item: Item) -> dict[str, bytes] | Exception:
         records.load(records.Caption, item.work.existing, "caption.json")
     except SampleFailed as error:
         return error
-    return {"caption.json": item.work.existing}
+    kept = {"caption.json": item.work.existing}
+    if not item.work.annotated:
+        return kept
+    line = f"{item.key} keeps its annotated caption; --replace-annotations writes over such"
+    return Noted(kept, {"annotations_kept": line})
 
 
 def clean(text: str) -> str:

@@ -9,6 +9,7 @@ from socialcli import backends, records
 from socialcli.config import ModelOptions, check_bounds, option
 from socialcli.errors import SampleFailed, SampleFiltered, UsageError
 from socialcli.pipeline.stage import Item, Stage
+from socialcli.stages import _annotated
 
 if TYPE_CHECKING:
     from socialcli.backends import ModelSpec
@@ -31,8 +32,19 @@ class Config(ModelOptions):
     max_entities: int | None = option(
         None, "Keep only the first N entities of a caption.", at_least=1
     )
+    replace_annotations: bool = option(
+        False, "Write over entities that came with the data, which otherwise stay."
+    )
     drop_empty: bool = option(False, "Leave out samples whose caption names nothing kept.")
     batch_size: int = option(256, "Captions per call.", affects_result=False, at_least=1)
+
+
+@dataclass
+class Work:
+    """One caption to parse."""
+
+    text: str
+    annotated: records.Entities | None = None  # the annotated part of what is there
 
 
 class ExtractEntitiesStage(Stage):
@@ -60,28 +72,33 @@ class ExtractEntitiesStage(Stage):
         _kinds(config)
         return backends.load(self.models(config)[0])
 
-    def prepare(self, config: Config, sample: Sample) -> str:
-        """The caption's text.
+    def prepare(self, config: Config, sample: Sample) -> Work:
+        """The caption's text, and the entities that came with it.
 
         Raises:
-            SampleFailed: there is no caption, or one far longer than any caption.
+            SampleFailed: there is no caption, one far longer than any caption, or another one than
+                that of the annotated entities.
         """
         text = sample.record(records.Caption).text
         if len(text) > MAX_CHARACTERS:
             raise SampleFailed(
                 f"the caption has {len(text)} characters; the limit is {MAX_CHARACTERS}"
             )
-        return text
+        if config.replace_annotations or not sample.has("entities.json"):
+            return Work(text)
+        return Work(text, _annotated.entities(sample.record(records.Entities), text))
 
     def process(
         self, config: Config, loaded: Any, items: list[Item]
     ) -> list[dict[str, bytes] | Exception]:
         """One entities.json a sample; SampleFiltered where nothing is kept (--drop-empty)."""
         kinds = _kinds(config)
-        found = loaded.extract([item.work for item in items])
+        found = loaded.extract([item.work.text for item in items])
         results: list[dict[str, bytes] | Exception] = []
-        for entities in found:
+        for item, entities in zip(items, found, strict=True):
             kept = keep(entities, kinds, config.max_entities)
+            if item.work.annotated is not None:
+                kept = _annotated.with_entities(item.work.annotated, kept)
             if config.drop_empty and not kept.entities:
                 results.append(SampleFiltered("the caption names no entity that is kept"))
             else:

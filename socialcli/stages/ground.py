@@ -208,13 +208,12 @@ def _classes(config: Config) -> list[str]:
 def _annotated(
     config: Config, known: list[records.Box], entities: records.Entities
 ) -> list[records.Box]:
-    """The annotated boxes. What names them is believed where the entities are annotations too;
+    """The annotated boxes. What names them is believed where that entity is an annotation too;
     ids of entities that a parser has found since mean something else."""
     annotated = [box for box in known if records.sources.is_annotation(box)]
     if config.classes is not None:
         return annotated
-    believed = records.sources.of(entities.model) == records.sources.ANNOTATION
-    ids = {e.id for e in entities.entities} if believed else set()
+    ids = {e.id for e in entities.entities if records.sources.is_annotation(e)}
     return [box if box.entity in ids else replace(box, entity=None) for box in annotated]
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from socialcli.evaluation.agreement import Agreement
     from socialcli.shards import Sample
 
 
@@ -31,6 +32,14 @@ def command(
             show_default=False,
         ),
     ] = None,
+    found_source: Annotated[
+        str,
+        typer.Option(help="Of the annotated shards compare: any, annotation or estimate."),
+    ] = "any",
+    truth_source: Annotated[
+        str,
+        typer.Option(help="Of the reference shards compare: any, annotation or estimate."),
+    ] = "any",
     limit: Annotated[
         int | None, typer.Option(min=1, help="Stop after the first N samples.")
     ] = None,
@@ -40,17 +49,20 @@ def command(
     Boxes and faces agree where they overlap by half (IoU 0.5). Exits with 1 when no key is common.
     """
     from socialcli import records, shards
-    from socialcli.errors import SampleFailed, SocialcliError
+    from socialcli.errors import SampleFailed, SocialcliError, UnknownName
     from socialcli.evaluation import agreement as comparing
     from socialcli.pipeline.report import one_line
 
+    for option, wanted in (("--found-source", found_source), ("--truth-source", truth_source)):
+        if wanted not in comparing.SOURCES:
+            raise UnknownName(f"{option}: no source", wanted, comparing.SOURCES)
     reference = {}
     for location in shards.expand([truth]):
         for sample in shards.read(location):
             known = (*records.MEMBERS, records.IDENTITY)
             members = {n: d for n, d in sample.members.items() if n in known}
             reference[sample.key] = shards.Sample(sample.key, members)
-    agreement = comparing.Agreement()
+    agreement = comparing.Agreement(found_source, truth_source)
     bad = 0
     for location in shards.expand([found]):
         for sample in shards.read(location):
@@ -71,17 +83,23 @@ def command(
     typer.echo(f"{agreement.samples} samples compared" + (f", {bad} unreadable" if bad else ""))
     for kind, measure, value, count in rows:
         typer.echo(f"{kind:14} {measure:44} {value:8.3f}  of {count}")
+    for side, kinds in agreement.sources.items():
+        mixed = {what: counts for what, counts in kinds.items() if len(counts) > 1}
+        for what, counts in mixed.items():
+            told = ", ".join(f"{number:,} {source}" for source, number in counts.most_common())
+            typer.echo(f"{side}: {what} by source: {told}; --{side}-source chooses")
     for file in output or []:
         table = file.lower().endswith(".md")
-        text = comparing.markdown(agreement) if table else _json(agreement.samples, rows)
+        text = comparing.markdown(agreement) if table else _json(agreement, rows)
         shards.write_bytes(file, text.encode())
 
 
-def _json(samples: int, rows: list[tuple[str, str, float, int]]) -> str:
+def _json(agreement: Agreement, rows: list[tuple[str, str, float, int]]) -> str:
     import json
 
     measures = [{"kind": k, "measure": m, "value": round(v, 6), "count": n} for k, m, v, n in rows]
-    return json.dumps({"samples": samples, "measures": measures}, indent=1) + "\n"
+    body = {"samples": agreement.samples, "measures": measures, "sources": agreement.sources}
+    return json.dumps(body, indent=1) + "\n"
 
 
 def _reader(sample: Sample) -> Any:

@@ -8,6 +8,7 @@ import importlib
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 ROLES = ("ground", "segment", "face", "identity", "pose", "gaze", "clip", "caption", "interaction",
          "dino", "vae", "diffusion", "ssr", "controlnet")  # fmt: skip
@@ -22,9 +23,20 @@ def main() -> int:
         "--minutes", type=float, help="stop (cleanly) after this long, resume later"
     )
     parser.add_argument(
+        "--seconds", type=float, help="of every cosine, in place of a number of steps: a short form"
+    )
+    parser.add_argument(
         "--grow", action="store_true",
         help="begin with the published weights: only the cycles that their card does not have",
     )  # fmt: skip
+    parser.add_argument(
+        "--weights", type=Path,
+        help="read and publish weights and cards here, not in the package; begins as a copy of it",
+    )  # fmt: skip
+    parser.add_argument("--batch", type=int, help="of a training step; default: the role's")
+    parser.add_argument(
+        "--scenes", type=int, help="encode and measure so many at most; default: the role's"
+    )
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--check", action="store_true", help="measure the committed weights only")
@@ -40,6 +52,8 @@ def main() -> int:
     from socialcli.errors import UsageError
     from socialcli.miniature.zoo import cards
 
+    if options.weights:
+        cards.publish_in(options.weights)
     if options.role == "table":
         print(cards.table())
         return 0
@@ -48,7 +62,18 @@ def main() -> int:
     except UsageError as error:
         parser.error(str(error))
     torch.set_num_threads(options.threads)
-    role = importlib.import_module(f"socialcli.miniature.zoo.{options.role}")
+    role: Any = importlib.import_module(f"socialcli.miniature.zoo.{options.role}")
+    if options.seconds:
+        from socialcli.miniature.zoo import training
+
+        training.PACE = training.Pace(options.seconds)
+    if options.batch:
+        role.BATCH = options.batch
+    if options.scenes:
+        from socialcli.miniature.zoo import gpu
+
+        gpu.encode(options.scenes)
+        role.TEST = min(role.TEST, options.scenes)
     if (options.check or options.measure) and not cards.card(options.role).exists():
         print(f"{options.role}: no published weights, nothing to measure")
         return 0

@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
 from socialcli.errors import UsageError
 
-WEIGHTS = Path(__file__).parents[1] / "weights"  # the package's, unless `zoo.gpu` works elsewhere
+WEIGHTS = Path(__file__).parents[1] / "weights"  # the package's, unless `publish_in` names others
 LARGEST, ALL = 32 * 2**20, 96 * 2**20  # bytes of one committed file, and of all
 # What each miniature should reach on the test split: role, its card's name for it, words, at least
 # (or, for an angle, at most).
@@ -45,6 +47,25 @@ ASKED = (
     ("controlnet", "pck", "keypoints where the skeleton has them", None),
 )
 AT_MOST = ("median_degrees",)
+
+
+def publish_in(weights: Path) -> None:
+    """Let weights and cards be read and written there; a new folder begins as a copy of the
+    package's.
+
+    Two processes may ask for the same new folder at once.
+    """
+    global WEIGHTS
+    if not weights.exists():
+        weights.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=weights.parent, prefix=".weights-") as part:
+            shutil.copytree(WEIGHTS, Path(part) / "copy")
+            try:
+                (Path(part) / "copy").rename(weights)
+            except OSError:
+                if not weights.is_dir():
+                    raise
+    WEIGHTS = weights
 
 
 def folder(role: str) -> Path:

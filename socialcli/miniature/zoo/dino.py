@@ -160,7 +160,7 @@ def _batch(step: int) -> tuple[Any, ...]:
             views.append((crop(scene, one.box, margins), {name}, _answers(one)))
         if len(views) >= CROPS:
             break
-    for scene in rng.sample(scenes, WHOLE):
+    for scene in rng.sample(scenes, min(WHOLE, len(scenes))):
         names = {name for name, _ in _named(scene)}
         views.append((scene.image, names, [-100] * len(ASKED)))
     column = {name: i for i, name in enumerate(sorted(set().union(*(v[1] for v in views))))}

@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
-import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -42,12 +41,8 @@ def main() -> int:
     try:
         if options.device != "cpu" and not torch.cuda.is_available():
             raise UsageError(f"torch finds no {options.device}; --device cpu trains without")
-        weights = options.work / "weights"
-        if not weights.exists():
-            shutil.copytree(cards.WEIGHTS, options.work / "weights.part", dirs_exist_ok=True)
-            (options.work / "weights.part").rename(weights)
-        cards.WEIGHTS = weights
-        _keep(options.scenes)
+        cards.publish_in(options.work / "weights")
+        encode(options.scenes)
         for role, share, batch in PARTS:
             training.PACE = training.Pace(60 * options.minutes * share, options.workers)
             _train(role, options.work, options.batch or batch, options.device)
@@ -60,7 +55,7 @@ def main() -> int:
     return 0
 
 
-def _keep(scenes: int) -> None:
+def encode(scenes: int) -> None:
     """Let the roles that learn from encoded scenes encode so many."""
     from socialcli.miniature.zoo import controlnet, diffusion, latents, ssr
 

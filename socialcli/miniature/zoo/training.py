@@ -31,7 +31,7 @@ class Pace:
     workers: int = 0  # processes that draw the batches
 
 
-PACE: Pace | None = None  # set by `zoo.gpu`; otherwise a cosine has a number of steps
+PACE: Pace | None = None  # set by `zoo.gpu` and --seconds; otherwise a cosine has a number of steps
 
 
 def workers() -> int:
