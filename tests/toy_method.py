@@ -153,6 +153,29 @@ def train(output, inputs, **changed):
     loop.run("train", "toy", ToyMethod(), values(**changed), inputs, str(output))
 
 
+def child(*args, **changed):
+    """A training in a process of its own, forked so that torch is there already."""
+    import multiprocessing
+
+    process = multiprocessing.get_context("fork").Process(target=quietly, args=args, kwargs=changed)
+    process.start()
+    return process
+
+
+def quietly(*args, env=None, **changed):
+    os.environ.update(env or {})
+    sys.stderr = open(os.devnull, "w")
+    train(*args, **changed)
+
+
+def free_port() -> int:
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
 if __name__ == "__main__":
     import ast
 

@@ -107,6 +107,7 @@ class Run:
         self.stopping: int | None = None  # the signal that asked for it
         self.log: logs.Log | None = None
         self.told: set[str] = set()  # keys of samples that the log names as skipped
+        self.cut: set[str] = set()  # and as longer than the text encoder reads
 
     def go(self) -> None:
         """From options to a finished result."""
@@ -235,6 +236,8 @@ class Run:
             self.log.close()
         if self.told:
             self.report.warn(f"{len(self.told)} samples could not be used; log.jsonl names them")
+        if self.cut:
+            self.report.warn(f"the texts of {len(self.cut)} samples were cut; log.jsonl names them")
         self.report.info(
             f"{self.command}: {self.stepper.step} steps; the result is in {self.output}"
         )
@@ -262,12 +265,23 @@ class Run:
         config, step = self.config, self.stepper.step
         due = last or step % config.checkpoint_every == 0
         skipped = list(self.stepper.examples.skipped.items())
+        cut = list(self.stepper.unread.items())
         if due:  # the other processes tell theirs
             skipped = gathered(skipped, self.place)
+            cut = gathered(cut, self.place)
         for key, reason in sorted(skipped):
             if key not in self.told:
                 self.told.add(key)
                 self._event("skipped", key=key, reason=reason)
+        for key, rest in sorted(cut):
+            if key not in self.cut:
+                if not self.cut:
+                    self.report.warn(
+                        f"{key}: its text is longer than the text encoder reads, which is trained "
+                        "on the beginning; log.jsonl names all such samples with what is cut off"
+                    )
+                self.cut.add(key)
+                self._event("text cut", key=key, unread=rest)
         if self.log is not None and (last or step % config.log_every == 0):
             self.log.step(step, {**values, "skipped": len(self.told)})
         if config.save_every and step % config.save_every == 0 and not last:
@@ -330,6 +344,8 @@ class Run:
 
     def _write_run(self, finished: int | None) -> None:
         body = {**self.record, "identity": self.identity, "finished": finished}
+        if self.cut:
+            body["texts_cut"] = len(self.cut)
         text = json.dumps(body, indent=1, ensure_ascii=False, default=str)
         shards.write_bytes(str(self.output / "run.json"), text.encode())
 

@@ -133,6 +133,11 @@ class TrainMethod(Part, base=True):
         """
         raise NotImplementedError  # asked only where a method has its own, see `has`
 
+    def unread(self, state: Any, example: dict[str, Any]) -> str:
+        """The end of an example's text that the text encoder does not read, "" where it reads all;
+        asked where `features` are made, so that the run can say it."""
+        return ""
+
     def facts(self, state: Any) -> dict[str, str]:
         """What only the loaded models tell, and a run that goes on must find as it was."""
         return {}

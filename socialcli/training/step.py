@@ -6,7 +6,7 @@ import contextlib
 import math
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from socialcli.errors import SocialcliError
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 NAMED = 8  # samples named when a run stops because of a batch
 BUCKET = 2**24  # numbers that go between processes at once
+UNREAD = "unread"  # beside a sample's features: the end of its text that is cut off
 # Gradients of float16 networks are computed this many times as large, or they vanish: float16 ends
 # at 6e-8, and the gradient of one sample of 1024 is far below. A power of two changes no digit.
 SCALE = 2.0**16
@@ -43,6 +44,7 @@ class Stepper:
     features: Features | None
     step: int = 0
     scale: float = 1.0  # of the loss while gradients are computed; halved where they overflow
+    unread: dict[str, str] = field(default_factory=dict)  # key -> end of its text that is cut off
 
     def __post_init__(self) -> None:
         self.parameters = [p for p in self.module.parameters() if p.requires_grad]
@@ -148,8 +150,16 @@ class Stepper:
                 with torch.no_grad():
                     computed = self.method.features(self.state, [r.example for r in some])
                 for r, values in zip(some, computed, strict=True):
+                    assert r.example is not None
+                    values = {**values, UNREAD: self.method.unread(self.state, r.example)}
                     r.features = self.features.put(r.item, r.variant, values)
         chosen: list[Any] = [r.features if r.features is not None else r.example for r in ready]
+        for at, r in enumerate(ready):
+            if UNREAD in chosen[at]:
+                chosen[at] = {k: v for k, v in chosen[at].items() if k != UNREAD}
+                rest = (r.features or {})[UNREAD]
+                if rest:
+                    self.unread[r.key] = rest
         return self.method.collate(self.state, chosen)
 
     def _unscale(self) -> None:

@@ -12,7 +12,7 @@ import torch
 import toy_method
 from conftest import samples
 from safetensors.torch import load_file
-from toy_method import train
+from toy_method import child, free_port, train
 
 from socialcli import shards
 from socialcli.training import step
@@ -76,3 +76,29 @@ def test_a_gradient_too_large_moves_nothing_and_is_halved(tmp_path, data, monkey
     for name in ("trainable.safetensors", "state.json"):
         again = tmp_path / "parts" / "checkpoints" / kept[-1].name / name
         assert again.read_bytes() == (kept[-1] / name).read_bytes()
+
+
+@pytest.mark.parametrize("gain", [1e-5, 50.0], ids=["small", "overflowing"])
+def test_two_processes_scale_as_one_does(tmp_path, data, monkeypatch, gain: float) -> None:
+    """Each sees a part of the gradient only: where the sum overflows, both must leave the step."""
+    monkeypatch.setattr(toy_method, "losses", through_a_frozen_network(gain))
+    same = {"dtype": "float16", "steps": 12, "batch_size": 4, "micro_batch": 1, "keep": 9}
+    train(tmp_path / "one", [data], **same)
+    common = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    both = [
+        child(
+            tmp_path / "two", [data], **same,
+            env={**common, "RANK": str(rank), "LOCAL_RANK": str(rank), "ACCELERATE_USE_CPU": "1"},
+        )
+        for rank in (0, 1)
+    ]  # fmt: skip
+    for process in both:
+        process.join(120)
+        assert process.exitcode == 0
+    one, two = (load_file(tmp_path / name / "toy.safetensors") for name in ("one", "two"))
+    assert all((weight - two[name]).abs().max() < 1e-4 for name, weight in one.items())
+    told = [
+        [(line["step"], line["scale"]) for line in log(tmp_path / name) if "scale" in line]
+        for name in ("one", "two")
+    ]
+    assert told[0] == told[1] and bool(told[0]) == (gain == 50.0)

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-from conftest import members
+import toy_method
+from conftest import members, samples
+from parts import part
 
 import socialcli
-from socialcli import backends
+from socialcli import backends, shards
 from socialcli.backends import ModelSpec
 from socialcli.evaluation.features import Look
 from socialcli.evaluation.features.clip_text import ClipText
@@ -122,3 +125,44 @@ def test_score_says_what_clip_did_not_read():
     assert "unread" not in short and LONG.endswith(long["unread"])
     read = LONG.removesuffix(long["unread"])
     assert len(clip.tokenizer(read).input_ids) == clip.length
+
+
+def test_training_says_what_it_does_not_read(diffusion):
+    """Captions of `train`, queries of its feedback, and the captions that `invert` learns in."""
+    state = SimpleNamespace(
+        diffusion=diffusion, base=diffusion, concepts=[SimpleNamespace(token="<p>")]
+    )
+    state.lexicon = SimpleNamespace(expand=lambda text: text.replace("<p>", "dog"))
+    rest = diffusion.unread(LONG)
+    plain, feedback = part("methods.train", "text-to-image"), part("methods.train", "feedback")
+    invert = part("methods.invert", "textual-inversion")
+    for text, cut in ((SHORT, ""), (LONG, rest)):
+        assert plain.unread(state, {"caption": text}) == cut
+        assert feedback.unread(state, {"caption": text, "query": "a man"}) == cut
+        assert feedback.unread(state, {"caption": SHORT, "query": text}) == cut
+        own, filled = "a {} and " + text, "a dog and " + text
+        found = invert.unread(state, {"concepts": [0, 0], "texts": ["", own]})
+        assert found == diffusion.unread(filled) and bool(found) == bool(cut)
+
+
+def test_a_run_names_the_samples_whose_text_it_cut(tmp_path, monkeypatch, capsys):
+    shards.write(tmp_path / "data.tar", samples(0, 6))
+    monkeypatch.setattr(
+        toy_method.ToyMethod, "unread", lambda self, state, e: "its end" * (e["number"] == 2),
+        raising=False,
+    )  # fmt: skip
+    same = {"steps": 6, "variants": 2, "quiet": False, "cache": str(tmp_path / "cache")}
+    toy_method.train(tmp_path / "out", [str(tmp_path / "data.tar")], **same)
+    said = capsys.readouterr().err
+    assert "00002: its text is longer" in said and "the texts of 1 samples were cut" in said
+
+    def cut(folder: str) -> list[dict]:
+        lines = (tmp_path / folder / "log.jsonl").read_text().splitlines()
+        return [line for line in map(json.loads, lines) if line.get("event") == "text cut"]
+
+    (line,) = cut("out")
+    assert (line["key"], line["unread"]) == ("00002", "its end")
+    assert json.loads((tmp_path / "out" / "run.json").read_text())["texts_cut"] == 1
+    # A run that finds the features of this one says it too.
+    toy_method.train(tmp_path / "again", [str(tmp_path / "data.tar")], **same)
+    assert [line["key"] for line in cut("again")] == ["00002"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import json
 import math
-import multiprocessing
 import os
 import random
 import signal
@@ -17,7 +16,7 @@ from pathlib import Path
 import pytest
 import toy_method
 from conftest import samples
-from toy_method import train
+from toy_method import child, free_port, train
 
 from socialcli import shards
 from socialcli.errors import MissingPackage, SocialcliError, UsageError
@@ -57,19 +56,6 @@ def log(folder: Path) -> list[dict]:
 
 def losses(folder: Path) -> list[float]:
     return [line["loss"] for line in log(folder) if "loss" in line]
-
-
-def child(*args, **changed):
-    """A training in a process of its own, forked so that torch is there already."""
-    process = multiprocessing.get_context("fork").Process(target=quietly, args=args, kwargs=changed)
-    process.start()
-    return process
-
-
-def quietly(*args, env=None, **changed):
-    os.environ.update(env or {})
-    sys.stderr = open(os.devnull, "w")
-    train(*args, **changed)
 
 
 # --- restarts -------------------------------------------------------------------------------------
@@ -161,14 +147,6 @@ def test_micro_batches_agree_with_one_batch(tmp_path, data, micro, monkeypatch):
     train(tmp_path / "one", [data], steps=5, batch_size=7, micro_batch=7)
     train(tmp_path / "some", [data], steps=5, batch_size=7, micro_batch=micro)
     assert losses(tmp_path / "some") == pytest.approx(losses(tmp_path / "one"), rel=1e-5)
-
-
-def free_port() -> int:
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def test_two_processes_agree_with_one(tmp_path, data):

@@ -221,6 +221,12 @@ class InversionMethod(TrainMethod, base=True):
             config, place, diffusion, alphas, kind, common.size(diffusion, config.size), concepts,
             of, _templates.read(config.templates), nn.ModuleList(words), Lexicon(diffusion, words),
         )  # fmt: skip
+        for template in state.templates:
+            if any(_cut_off(state, template, concept) for concept in concepts):
+                raise UsageError(
+                    f"--templates: '{template[:40]}' is longer than the {diffusion.window} tokens "
+                    "that the text encoder reads"
+                )
         if config.gradient_checkpointing:
             diffusion.unet.enable_gradient_checkpointing()
         return state
@@ -260,6 +266,11 @@ class InversionMethod(TrainMethod, base=True):
             {"mean": m, "deviation": d, "concepts": e["concepts"], "texts": e["texts"]}
             for m, d, e in zip(means, deviations, examples, strict=True)
         ]
+
+    def unread(self, state: Any, example: dict[str, Any]) -> str:
+        pairs = zip(example["concepts"], example["texts"], strict=True)
+        ends = [_cut_off(state, own, state.concepts[number]) for number, own in pairs if own]
+        return next(filter(None, ends), "")
 
     def losses(self, state: Any, batch: Any, draw: Draw) -> dict[str, Tensor]:
         """``denoise`` (B,): each sample under a text that has its concept's word."""
@@ -301,6 +312,12 @@ class InversionMethod(TrainMethod, base=True):
         words = list(state.words)
         word_files.write(folder, words, initial, metadata)
         _files.write_for_others(folder, words, initial, metadata)
+
+
+def _cut_off(state: Any, template: str, concept: Concept) -> str:
+    """The end of a template with a concept's word in it that the text encoder does not read."""
+    text = state.lexicon.expand(filled(template, concept.token))
+    return str(state.diffusion.unread(text))
 
 
 def initial_rows(diffusion: Any, initial: str) -> Tensor:

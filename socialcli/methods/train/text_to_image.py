@@ -137,6 +137,9 @@ class TextToImageMethod(TrainMethod):
             for m, d, s in zip(means, deviations, states, strict=True)
         ]
 
+    def unread(self, state: State, example: dict[str, Any]) -> str:
+        return str(state.diffusion.unread(example["caption"]))
+
     def losses(self, state: State, batch: dict[str, Any], draw: Draw) -> dict[str, Tensor]:
         """``denoise`` (B,)."""
         import torch

@@ -193,6 +193,10 @@ class FeedbackMethod(TrainMethod):
                         made[row].update(targets)
         return made
 
+    def unread(self, state: State, example: dict[str, Any]) -> str:
+        base = state.base
+        return str(base.unread(example["caption"]) or base.unread(example["query"]))
+
     def collate(self, state: State, examples: list[dict[str, Any]]) -> dict[str, Any]:
         """What all samples have is stacked; what feedback watches stays with its sample."""
         import torch
