@@ -60,7 +60,8 @@ def pretrained(cls: str | type, spec: ModelSpec, default_model: str, get: str, *
     if is_model:
         kw = {"dtype": dtype(spec.dtype), "output_loading_info": True, **kw}
         here = _place(model, spec.revision)
-        variant = variants.variant(here / kw.get("subfolder", "")) if here is not None else None
+        weights = None if here is None else here / kw.get("subfolder", "")
+        variant = variants.chosen(weights, spec.options.get("variant"))
         if variant is not None:
             kw = {"variant": variant, **kw}
     command = _command(spec, default_model, get)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from socialcli import backends
-from socialcli.backends import ModelSpec
+from socialcli.backends import ModelSpec, variants
 from socialcli.diffusion import sampling
 from socialcli.diffusion.latents import pictures
 from socialcli.errors import SampleFailed
@@ -153,6 +153,7 @@ def spec(config: Any) -> ModelSpec:
         revision=config.revision,
         device=config.device,
         dtype=config.dtype,
+        options=variants.options(config.variant),
     )
 
 

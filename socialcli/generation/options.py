@@ -58,6 +58,10 @@ class GenerateOptions(ModelOptions):
     backend: str = option("stable-diffusion", "Diffusion backend.", role="diffusion")
     model: str = option("", "Diffusion checkpoint: folder, hub id or .safetensors file.")
     revision: str | None = option(None, "Branch, tag or commit of a hub checkpoint.")
+    variant: str | None = option(
+        None, "Which of several copies of its weights: fp16, bf16, ..., or plain (default: plain, "
+        "else the copy that is there)."
+    )  # fmt: skip
     format: str = option(
         "shards", "shards, or files: PNG and JSON side by side in a folder.", choices=FORMATS
     )

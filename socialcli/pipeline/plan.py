@@ -172,7 +172,7 @@ def _held(location: str) -> str:
 
 
 @functools.cache
-def _content(location: str, size: int | None, modified: int | None) -> str:
+def _content(location: str, size: int | None, modified: int | str | None) -> str:
     """Read once as long as the file's size and time stay the same."""
     content = shards.read_bytes(location)
     return "" if content is None else f" (crc32 {zlib.crc32(content):08x})"

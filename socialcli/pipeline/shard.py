@@ -92,12 +92,14 @@ def _refuse(task: Task, part: str, changed: str) -> None:
 def _changed(part: str, known: dict[str, Any], whole: bool) -> str:
     """What differs between an input and its note in a stats file; "" where nothing does.
 
-    An input of the same size is read again only if it was written since.
+    An input of the same size is read again only if it was written since, or if its store gives
+    another version of it.
     """
     size = shards.size(part)
     if size is not None and known.get("file_bytes") not in (None, size):
         return f"{known['file_bytes']} bytes then, {size} now"
-    if not whole or shards.modified(part) in (None, known.get("modified")):
+    then, now = known.get("modified"), shards.modified(part)
+    if not whole or then is None or now in (None, then):
         return ""
     checksums: list[shards.Checksum] = []
     for _ in shards.read_all(part, checksums):
@@ -125,7 +127,9 @@ def make(plan: Plan, task: Task, loaded: Any, report: Report) -> Callable[[], St
     earlier = _earlier_results(plan, task)
     checksums: list[shards.Checksum] = []
     inputs = [] if plan.numbered else shards.parts(task.source)
-    before = [{"file_bytes": shards.size(p), "modified": shards.modified(p)} for p in inputs]
+    before: list[dict[str, int | str | None]] = [
+        {"file_bytes": shards.size(p), "modified": shards.modified(p)} for p in inputs
+    ]
     samples = _samples(plan, task, checksums)
     where = one_line(task.target if plan.numbered else shards.public(task.source))
     counts = Stats().counts
@@ -267,7 +271,7 @@ def _publish_stats(
     task: Task,
     stats: Stats,
     checksums: list[shards.Checksum],
-    before: list[dict[str, int | None]],
+    before: list[dict[str, int | str | None]],
 ) -> None:
     """The stats file, after the shard: its presence says that the shard is finished."""
     if task.target == "-":

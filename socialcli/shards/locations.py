@@ -263,10 +263,24 @@ def size(location: str) -> int | None:
         return None
 
 
-def modified(location: str) -> int | None:
-    """When a local archive was last written, in nanoseconds; None where that is not known."""
-    path = Path(location)
-    return path.stat().st_mtime_ns if not is_url(location) and path.is_file() else None
+# What stores say of an object that changes with its content: S3, HTTP, Google, Azure, and others.
+_VERSIONS = (
+    "ETag", "etag", "Content-MD5", "Digest", "md5Hash", "crc32c", "generation", "LastModified",
+    "Last-Modified", "last_modified", "updated", "mtime", "created",
+)  # fmt: skip
+
+
+def modified(location: str) -> int | str | None:
+    """What changes when an archive is written again: a local one's time in nanoseconds, of a
+    remote one the checksum, version or time that its store gives; None where nothing does."""
+    if is_url(location):
+        fs, path = filesystem(location)
+        with contextlib.suppress(OSError, SocialcliError), reaching(location):
+            told = fs.info(path)
+            return next((str(told[name]) for name in _VERSIONS if told.get(name)), None)
+        return None
+    path_ = Path(location)
+    return path_.stat().st_mtime_ns if path_.is_file() else None
 
 
 unfinished: set[Path] = set()

@@ -120,3 +120,22 @@ def test_which_variant_is_there(tmp_path, files, variant) -> None:
     for name in files:
         (tmp_path / name).write_bytes(b"")
     assert variants.variant(tmp_path) == variant
+
+
+def test_a_variant_that_is_asked_for_is_taken_or_refused(folder, tmp_path) -> None:
+    """Of weights in both forms; the copies are negative, so that they can be told apart."""
+    both = shutil.copytree(folder, tmp_path / "both")
+    for part in ("unet", "vae", "text_encoder"):
+        [file] = (both / part).glob("*.safetensors")
+        values = {name: -value for name, value in load_file(file).items()}
+        save_file(values, file.with_suffix(".fp16.safetensors"), {"format": "pt"})
+    true = load(folder)
+    for asked, sign in ((None, 1), ("plain", 1), ("fp16", -1)):
+        found = load(both, **variants.options(asked))
+        weights = [network.state_dict() for network in found.networks]
+        for own, plain in zip(weights, [n.state_dict() for n in true.networks], strict=True):
+            name = next(name for name, value in plain.items() if value.is_floating_point())
+            assert torch.equal(own[name], sign * plain[name]), (asked, name)
+        assert found.model.options.get("variant") == asked
+    with pytest.raises(UsageError, match=r"--variant bf16: .*unet holds weights of fp16, plain"):
+        load(both, variant="bf16")

@@ -27,6 +27,7 @@ class Store(http.server.BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
     data = b""
+    headers_of: dict[str, str] = {}  # noqa: RUF012
     asked: list[str] = []  # noqa: RUF012 - one server a test
 
     def do_HEAD(self):
@@ -50,6 +51,8 @@ class Store(http.server.BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Length", str(len(data)))
         self.send_header("Connection", "close")
+        for name, value in self.headers_of.items():
+            self.send_header(name, value)
         self.end_headers()
         if body:
             self.wfile.write(data[: len(data) // 2] if "/broken/" in self.path else data)
@@ -59,7 +62,7 @@ class Store(http.server.BaseHTTPRequestHandler):
 @pytest.fixture
 def store(tmp_path):
     shards.write(tmp_path / "x.tar", samples(0, 4))
-    Store.data, Store.asked = (tmp_path / "x.tar").read_bytes(), []
+    Store.data, Store.asked, Store.headers_of = (tmp_path / "x.tar").read_bytes(), [], {}
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Store)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}"
@@ -112,6 +115,38 @@ def test_another_object_at_the_same_place_is_another_input(store, tmp_path, run_
     run_cli("caption", f"{store}/x.tar?id=1", *command)
     done = run_cli("caption", f"{store}/x.tar?id=2", *command, code=2)
     assert b"id=1" in done.stderr and b"id=2" in done.stderr
+
+
+@pytest.mark.parametrize("header", ["ETag", "Last-Modified"])
+def test_other_content_of_the_same_size_is_noticed(store, tmp_path, run_cli, header):
+    command = ("caption", f"{store}/x.tar", "-o", tmp_path / "o", "--backend", "given")
+    Store.headers_of = {header: "one"}
+    run_cli(*command)
+    Store.headers_of = {header: "two"}  # a mirror's own name for the same bytes
+    assert b"finished already" in run_cli(*command).stderr
+    Store.data = Store.data.replace(b"a person holds 1", b"a person holds 7")
+    done = run_cli(*command, code=2)
+    assert b"has changed since (checksum" in done.stderr
+    Store.headers_of = {header: "one"}  # what the store vouches for is not read again
+    Store.asked.clear()
+    assert b"finished already" in run_cli(*command).stderr
+
+
+def test_a_plan_for_other_machines_holds_no_signature(tmp_path):
+    """Jobs of Slurm read their plan from a file, perhaps days later."""
+    from socialcli.errors import UsageError
+    from socialcli.pipeline.engines import slurm
+    from socialcli.pipeline.plan import Plan, Task
+
+    url = f"https://h/x.tar?X-Amz-Signature={SECRET}"
+    for source, config in ((url, {}), ("in/a.tar+" + url, {}), ("a.tar", {"captions": url})):
+        tasks = (Task(0, source, "o.tar"),)
+        plan = Plan("stages", "caption", config, tasks)
+        with pytest.raises(UsageError, match="is signed") as error:
+            slurm._request(plan, list(tasks), {})
+        assert SECRET not in str(error.value)
+    tasks = (Task(0, "s3://bucket/a.tar", "o.tar"),)
+    assert slurm._request(Plan("stages", "caption", {}, tasks), list(tasks), {}).number == 1
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from socialcli.backends import BackendInfo, ModelSpec, where
+from socialcli.backends import BackendInfo, ModelSpec, variants, where
 from socialcli.errors import ModelMissing, UsageError
 
 if TYPE_CHECKING:
@@ -53,7 +53,8 @@ class StableDiffusion:
         for network in self.networks:
             network.requires_grad_(False).eval().to(spec.device)
         self.device, self.dtype = spec.device, devices.dtype(spec.dtype)
-        self.model = checkpoints.describe(spec, INFO.model, {})
+        variant = variants.options(spec.options.get("variant"))
+        self.model = checkpoints.describe(spec, INFO.model, variant)
 
     def _from_folder(self, spec: ModelSpec) -> None:
         import diffusers

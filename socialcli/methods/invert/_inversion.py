@@ -11,7 +11,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from socialcli.backends import ModelSpec
+from socialcli.backends import ModelSpec, variants
 from socialcli.config import option
 from socialcli.errors import UsageError
 from socialcli.methods.invert import _concepts, _templates
@@ -77,6 +77,10 @@ class InversionOptions(TrainingOptions):
     backend: str = option("stable-diffusion", "Diffusion backend.", role="diffusion")
     model: str = option("", "Diffusion checkpoint: folder, hub id or .safetensors file.")
     revision: str | None = option(None, "Branch, tag or commit of a hub checkpoint.")
+    variant: str | None = option(
+        None, "Which of several copies of its weights: fp16, bf16, ..., or plain (default: plain, "
+        "else the copy that is there)."
+    )  # fmt: skip
     size: int = option(
         0, "Side of the square that is trained on, pixels; 0: the model's own.", at_least=0
     )
@@ -130,7 +134,7 @@ class InversionMethod(TrainMethod, base=True):
 
     READS = ()
     FEATURES = (
-        "backend", "model", "revision", "size", "crop", "flip", "templates", "concept", "by",
+        "backend", "model", "revision", "variant", "size", "crop", "flip", "templates", "concept", "by",
         "initial_word",
     )  # fmt: skip
     config_type = InversionOptions
@@ -178,7 +182,10 @@ class InversionMethod(TrainMethod, base=True):
         _templates.read(config.templates)
 
     def models(self, config: Any) -> list[ModelSpec]:
-        return [ModelSpec("diffusion", config.backend, config.model, config.revision)]
+        own = variants.options(config.variant)
+        return [
+            ModelSpec("diffusion", config.backend, config.model, config.revision, options=own)
+        ]
 
     def select(self, config: Any, index: Index) -> Index:
         """The samples that belong to a concept.

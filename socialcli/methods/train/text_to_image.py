@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from socialcli.backends import ModelSpec
+from socialcli.backends import ModelSpec, variants
 from socialcli.config import option
 from socialcli.errors import UsageError
 from socialcli.training.method import TrainMethod
@@ -33,6 +33,10 @@ class Config(TrainingOptions):
     backend: str = option("stable-diffusion", "Diffusion backend.", role="diffusion")
     model: str = option("", "Diffusion checkpoint: folder, hub id or .safetensors file.")
     revision: str | None = option(None, "Branch, tag or commit of a hub checkpoint.")
+    variant: str | None = option(
+        None, "Which of several copies of its weights: fp16, bf16, ..., or plain (default: plain, "
+        "else the copy that is there)."
+    )  # fmt: skip
     size: int = option(
         0, "Side of the square that is trained on, pixels; 0: the model's own.", at_least=0
     )
@@ -70,7 +74,7 @@ class TextToImageMethod(TrainMethod):
 
     VERSION = 1
     READS = ("caption.json",)
-    FEATURES = ("backend", "model", "revision", "size", "crop", "flip")
+    FEATURES = ("backend", "model", "revision", "variant", "size", "crop", "flip")
     config_type = Config
 
     def check_options(self, config: Config) -> None:
@@ -78,7 +82,8 @@ class TextToImageMethod(TrainMethod):
             raise UsageError("--validate-every draws the texts of --prompt; there are none")
 
     def models(self, config: Config) -> list[ModelSpec]:
-        return [ModelSpec("diffusion", config.backend, config.model, config.revision)]
+        own = variants.options(config.variant)
+        return [ModelSpec("diffusion", config.backend, config.model, config.revision, options=own)]
 
     def check(self, config: Config, sample: Sample) -> None:
         _caption(sample)

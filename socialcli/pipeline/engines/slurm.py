@@ -120,6 +120,14 @@ def _request(plan: Plan, tasks: list[Task], options: dict[str, str]) -> Request:
     for task in tasks:
         if task.target == "-" or "-" in shards.parts(task.source):
             raise UsageError("--engine slurm: a pipe ends on this machine; give shard files")
+    places = [place for t in tasks for place in (*shards.parts(t.source), t.target)]
+    for value in (*places, *plan.config.values()):
+        if planning.public(value) != value:
+            raise UsageError(
+                f"--engine slurm: {planning.public(value)} is signed: its signature would lie in "
+                "the plan that all jobs read, and may have run out when they start; give an "
+                "address that the nodes may read (s3://, gs://), or copy the shards first"
+            )
     for key, value in options.items():
         if key not in PLACE + SIZE + OWN:
             known = ", ".join(sorted(PLACE + SIZE + OWN))

@@ -12,7 +12,7 @@ import typing
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from socialcli.backends import ModelSpec
+from socialcli.backends import ModelSpec, variants
 from socialcli.backends.ssr.ssr_encoder import CLIP, own_tower
 from socialcli.config import option
 from socialcli.errors import SocialcliError, UsageError
@@ -79,6 +79,10 @@ class Options(TrainingOptions):
     backend: str = option("stable-diffusion", "Which diffusion backend.", role="diffusion")
     model: str = option("", "Its model: hub id, folder in diffusers' layout, or one file.")
     revision: str | None = option(None, "Its commit or tag on the hub.")
+    variant: str | None = option(
+        None, "Which of several copies of its weights: fp16, bf16, ..., or plain (default: plain, "
+        "else the copy that is there)."
+    )  # fmt: skip
     ssr_model: str = option("", "SSR-Encoder to start from: a folder with its two files, or new.")
     clip_model: str = option(
         "", "CLIP whose vision tower SSR-Encoder looks through: hub id or folder; default: "
@@ -263,7 +267,8 @@ def check_options(config: Any) -> None:
 
 def base_spec(config: Any, device: str, dtype: str) -> ModelSpec:
     """The diffusion model."""
-    return ModelSpec("diffusion", config.backend, config.model, config.revision, device, dtype)
+    own = variants.options(config.variant)
+    return ModelSpec("diffusion", config.backend, config.model, config.revision, device, dtype, own)
 
 
 def specs(config: Any, device: str, dtype: str) -> dict[str, ModelSpec]:
