@@ -13,7 +13,7 @@ from socialcli.evaluation.samples import Known, Lost
 from socialcli.vision import layouts
 
 # Records that help where they are there, whatever the metrics ask for.
-HELPFUL = {"boxes.json", "entities.json", "layout.json"}
+HELPFUL = {"boxes.json", "entities.json", "layout.json", "meta.json"}
 Boxes = list[list[float]]
 
 

@@ -21,6 +21,7 @@ from socialcli.evaluation.features._compute import Seen, Want
 from socialcli.evaluation.joining import Joined
 from socialcli.evaluation.metrics import Column, Metric, Needs
 from socialcli.evaluation.samples import Known, Lost
+from socialcli.pipeline import domain
 from socialcli.pipeline.plan import public, shown
 from socialcli.pipeline.report import Report
 
@@ -138,6 +139,10 @@ def score(inputs: list[str], output: str, config: Any, options: Options) -> Scor
         lost=_distinct([*lost, *unread, *unjoined, *unseen]), options=options,
     )  # fmt: skip
     _measure(made, report)
+    specs = [spec for feature in seen.features.values() for spec in feature.models(config)]
+    kinds = map(_kind, joined)
+    if warning := domain.strangers(kinds, domain.limited(specs), "of which scores mean nothing"):
+        made.notes.append(warning)
     cut = sum(cut_off(case) != "" for case in cases)
     if cut:
         made.notes.append(
@@ -193,6 +198,16 @@ class Targets:
     def _of(self, name: str, subject: Subject) -> Any:
         subject = dataclasses.replace(subject, shared=self.shared[name])
         return self.seen.features[name].target(self.seen.config, subject)
+
+
+def _kind(one: Joined) -> str:
+    """Where what a picture shows came from: the source of the picture it was made of; without one
+    a miniature draws scenes of its world, and of other pictures nobody knows."""
+    if one.source is not None and "meta.json" in one.source.records:
+        return str(one.source.records["meta.json"].source)
+    model = one.generated.info.get("model")
+    name = str(model.get("model", "")) if isinstance(model, dict) else ""
+    return "world-0-train-0" if name.startswith("mini/") else ""
 
 
 def _distinct(lost: list[Lost]) -> list[Lost]:

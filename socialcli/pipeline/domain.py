@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,10 +63,7 @@ def stranger(sample: Sample, known: dict[str, re.Pattern[str]]) -> str:
     """What to say when a model is shown a picture of which it knows nothing; "" when it is not."""
     if not known or not sample.key:
         return ""
-    try:
-        source = sample.record(records.Meta).source
-    except SampleFailed:
-        source = ""
+    source = source_of(sample)
     roles = [role for role, world in known.items() if not world.match(source)]
     if not roles:
         return ""
@@ -73,3 +71,31 @@ def stranger(sample: Sample, known: dict[str, re.Pattern[str]]) -> str:
         f"the {', '.join(roles)} model was trained on rendered scenes (socialcli import world) and "
         "knows nothing else; for photographs choose another --profile or model"
     )
+
+
+def strangers(sources: Iterable[str], known: dict[str, re.Pattern[str]], what: str) -> str:
+    """What to say of many pictures at once; "" where the models know all of them.
+
+    Args:
+        sources: what ``meta.json`` gives as the source of each picture, "" where nobody knows.
+        known: see `limited`. what: what comes of it.
+    """
+    told = list(sources)
+    strange = {role: sum(not world.match(s) for s in told) for role, world in known.items()}
+    roles = [role for role, count in strange.items() if count]
+    if not roles:
+        return ""
+    verbs = ("model was", "knows") if len(roles) == 1 else ("models were", "know")
+    return (
+        f"the {', '.join(roles)} {verbs[0]} trained on rendered scenes (socialcli import world) "
+        f"and {verbs[1]} nothing else; {max(strange.values()):,} of {len(told):,} pictures are of "
+        f"another kind, {what}"
+    )
+
+
+def source_of(sample: Sample) -> str:
+    """Where a sample's picture came from, "" where nobody knows."""
+    try:
+        return sample.record(records.Meta).source
+    except SampleFailed:
+        return ""

@@ -126,6 +126,7 @@ def execute(plan: Plan, engine: str, engine_options: dict[str, str], report: Rep
         if done is None:
             todo.append(task)
         else:
+            shard.adopt(plan, task)
             total.add(done)
     if not plan.tasks:
         report.info(f"{plan.command}: this slice has no shards; there are fewer than slices")

@@ -64,6 +64,20 @@ def finished(plan: Plan, task: Task, read: bool = True) -> Stats | None:
     return Stats(dict(body["counts"]), 0.0, body["output"]["bytes"], 1, 1)
 
 
+def adopt(plan: Plan, task: Task) -> None:
+    """Let a finished shard without failures be one of the run that mends the others
+    (``--retry-failed`` with corrected captions), or the next run would refuse it."""
+    body = planning.load_stats(task.target) if plan.retry_failed else None
+    wanted = planning.identity(plan, task)
+    if body is None or body.get("identity") == wanted:
+        return
+    body |= {
+        "identity": wanted, "fingerprint": planning.fingerprint(wanted),
+        "config": planning.shown(plan.config), "made_as": body.get("identity"),
+    }  # fmt: skip
+    _write_stats(task, body)
+
+
 def _samples(
     plan: Plan, task: Task, checksums: list[shards.Checksum]
 ) -> Iterator[shards.Sample | shards.Damage]:
@@ -298,6 +312,10 @@ def _publish_stats(
             "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         },
     }
+    _write_stats(task, body)
+
+
+def _write_stats(task: Task, body: dict[str, Any]) -> None:
     text = json.dumps(body, indent=1, ensure_ascii=False) + "\n"
     # Stats that a power cut left empty say "not finished", so they need no sync of their own.
     shards.write_bytes(

@@ -30,6 +30,7 @@ from typing import Any
 
 from socialcli import backends, shards
 from socialcli.errors import UsageError
+from socialcli.pipeline import domain
 from socialcli.pipeline import plan as planning
 from socialcli.pipeline.dry_run import show
 from socialcli.pipeline.report import Report
@@ -41,6 +42,7 @@ from socialcli.training.options import TrainingOptions
 from socialcli.training.place import gathered, here, sole_owner
 from socialcli.training.step import Stepper, optimiser
 
+LOOKED_AT = 32  # samples, to see whether the models know such pictures
 WARM = 2  # steps of a profile that are not counted
 
 
@@ -120,6 +122,7 @@ class Run:
             cache = self.output / "cache" / "shards"
             index = data.usable(self.method, config, self.inputs, cache, self.place, self.report)
             self.place.index = index
+            self._say_what_models_know(index)
             what = (self.command, self.name, self.method, config, index)
             self.record = provenance.describe(*what)
             self.identity = provenance.identity(*what)
@@ -141,6 +144,14 @@ class Run:
                     self._profile()
                 else:
                     self._train()
+
+    def _say_what_models_know(self, index: Any) -> None:
+        """Warn where frozen networks know one kind of picture only, and the data are of another."""
+        known = domain.limited(self.method.models(self.config)) if self.place.first else {}
+        numbers = range(0, len(index), max(1, len(index) // LOOKED_AT)) if known else ()
+        sources = (domain.source_of(index.read(number)) for number in numbers)
+        if warning := domain.strangers(sources, known, "of which they teach nothing"):
+            self.report.warn(f"{warning} (looked at: some of the {len(index):,} samples)")
 
     def _same_run(self, checkpoint: Path) -> None:
         """Refuse to go on with a run of other options."""

@@ -107,7 +107,7 @@ def test_people_link_to_their_boxes_and_a_crowd_is_no_person(made):
 def test_captions(made):
     assert made[KEYS[0]]["caption.json"] == {
         "schema": 1, "text": "A person stands beside a dog.", "others": ["Someone with a dog"],
-        "model": TRUTH,
+        "model": TRUTH, "source": "annotation",
     }  # fmt: skip
     assert "caption.json" not in made[KEYS[4]]
 

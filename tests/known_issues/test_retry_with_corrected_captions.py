@@ -29,6 +29,10 @@ def test_a_corrected_file_does_exactly_the_failed_ones_again(run_cli, tmp_path):
     assert b'"text":"one"' in said["0a"].replace(b": ", b":")
     assert b'"text":"three"' in said["0c"].replace(b": ", b":")
     assert (tmp_path / "out/1.tar").read_bytes() == before
+    # All shards are of the corrected run now: the plain command finds nothing to do.
+    done = run_cli(*line)
+    assert b"2 of 2 shards are finished already" in done.stderr
+    assert (tmp_path / "out/1.tar").read_bytes() == before
 
 
 def test_other_options_are_still_another_run(run_cli, make_shards, tmp_path):
