@@ -134,8 +134,8 @@ class InversionMethod(TrainMethod, base=True):
 
     READS = ()
     FEATURES = (
-        "backend", "model", "revision", "variant", "size", "crop", "flip", "templates", "concept", "by",
-        "initial_word",
+        "backend", "model", "revision", "variant", "size", "crop", "flip", "templates", "concept",
+        "by", "initial_word",
     )  # fmt: skip
     config_type = InversionOptions
 
@@ -183,9 +183,7 @@ class InversionMethod(TrainMethod, base=True):
 
     def models(self, config: Any) -> list[ModelSpec]:
         own = variants.options(config.variant)
-        return [
-            ModelSpec("diffusion", config.backend, config.model, config.revision, options=own)
-        ]
+        return [ModelSpec("diffusion", config.backend, config.model, config.revision, options=own)]
 
     def select(self, config: Any, index: Index) -> Index:
         """The samples that belong to a concept.
