@@ -155,3 +155,36 @@ def checkpoint(folder: Path, seed: int = 0) -> Path:
     square = {"height": SIDE, "width": SIDE}
     SamImageProcessorPil(size={"longest_edge": SIDE}, pad_size=square).save_pretrained(folder)
     return folder
+
+
+def sam2(folder: Path) -> Path:
+    """A SAM 2 folder as `save_pretrained` writes it."""
+    import torch
+    from transformers import Sam2Config, Sam2Model
+
+    torch.manual_seed(0)
+    config = Sam2Config(
+        vision_config={
+            "backbone_config": {
+                "model_type": "sam2_hiera_det_model", "image_size": [SIDE, SIDE],
+                "hidden_size": 8, "num_attention_heads": 1, "blocks_per_stage": [1, 1, 2, 1],
+                "embed_dim_per_stage": [8, 16, 32, 64],
+                "num_attention_heads_per_stage": [1, 2, 4, 8], "window_size_per_stage": [4] * 4,
+                "global_attention_blocks": [3],
+                "window_positional_embedding_background_size": [4, 4],
+            },
+            "backbone_channel_list": [64, 32, 16, 8],
+            "backbone_feature_sizes": [[16, 16], [8, 8], [4, 4]],
+            "fpn_hidden_size": 32,
+        },
+        prompt_encoder_config={"hidden_size": 32, "image_size": SIDE, "patch_size": 16},
+        mask_decoder_config={
+            "hidden_size": 32, "mlp_dim": 48, "num_attention_heads": 2, "iou_head_hidden_dim": 32,
+        },
+    )  # fmt: skip
+    network = Sam2Model(config)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.1)
+    network.save_pretrained(folder)
+    return folder
