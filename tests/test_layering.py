@@ -42,8 +42,8 @@ MAY: dict[str, str] = {
     "exporters": "errors records shards validation vision",
     "evaluation": "backends config errors miniature pipeline records registry reports shards "
     "vision",
-    "methods": "backends config diffusion errors generation losses networks randomness records "
-    "shards training vision",
+    "methods": "backends config diffusion errors generation losses miniature networks randomness "
+    "records shards training vision",
     "cli": "backends config errors evaluation exporters generation methods pipeline records "
     "registry reports shards training validation vision",
     "benchmarks": "methods miniature pipeline records registry shards training vision",

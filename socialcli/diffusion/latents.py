@@ -6,6 +6,7 @@ Every function takes a `roles.Diffusion`. Prediction types and the noise schedul
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from socialcli.errors import UsageError
@@ -70,25 +71,68 @@ def denoising(
     Returns:
         (B,) float32.
     """
-    import torch
-
-    from socialcli.diffusion import schedule
     from socialcli.losses import denoise
 
-    unet, shape = diffusion.unet, mean.shape[1:]
-    latents = mean + std * draw.normal("posterior", *shape).to(mean)
-    noise = draw.normal("noise", *shape).to(mean)
+    noised = add_noise(alphas_cumprod, prediction_type, mean, std, draw, timesteps=timesteps)
+    return denoise.loss(predict(diffusion.unet, noised, conditioning), noised.target)
+
+
+@dataclass
+class Noised:
+    """Latents with noise, and what the UNet should say of them.
+
+    Attributes:
+        noisy: (B, C, h, w). timesteps: (B,) int64. target: (B, C, h, w).
+    """
+
+    noisy: Tensor
+    timesteps: Tensor
+    target: Tensor
+
+    def and_also(self, other: Noised) -> Noised:
+        """Both as one batch, this one's rows first."""
+        import torch
+
+        pairs = zip(vars(self).values(), vars(other).values(), strict=True)
+        return Noised(*(torch.cat(pair) for pair in pairs))
+
+
+def add_noise(
+    alphas_cumprod: Tensor, prediction_type: str, mean: Tensor, std: Tensor, draw: Draw,
+    named: str = "", timesteps: Tensor | None = None,
+) -> Noised:  # fmt: skip
+    """A draw of the posterior with noise of a timestep drawn uniformly, unless some are given.
+
+    Args:
+        alphas_cumprod, prediction_type: of `schedule.schedule`. mean, std: of `moments`.
+        draw: names "posterior", "noise" and "timestep", with ``named`` in front.
+        timesteps: (B,) int64.
+    """
+    from socialcli.diffusion import schedule
+
+    shape = mean.shape[1:]
+    latents = mean + std * draw.normal(f"{named}posterior", *shape).to(mean)
+    noise = draw.normal(f"{named}noise", *shape).to(mean)
     if timesteps is None:
-        timesteps = draw.integers("timestep", len(alphas_cumprod))
+        timesteps = draw.integers(f"{named}timestep", len(alphas_cumprod))
     timesteps = timesteps.to(mean.device)
-    noisy = schedule.noisy(latents, noise, timesteps, alphas_cumprod)
+    return Noised(
+        schedule.noisy(latents, noise, timesteps, alphas_cumprod),
+        timesteps,
+        schedule.target(latents, noise, timesteps, alphas_cumprod, prediction_type),
+    )
+
+
+def predict(unet: Any, noised: Noised, conditioning: Conditioning) -> Tensor:
+    """(B, C, h, w) float32, what the UNet says; a tensor argument is brought to its type."""
+    import torch
+
     arguments = {
         name: value.to(unet.dtype) if torch.is_tensor(value) else value
-        for name, value in conditioning.at(timesteps).items()
+        for name, value in conditioning.at(noised.timesteps).items()
     }
-    model_pred = unet(noisy.to(unet.dtype), timesteps, **arguments).sample
-    target = schedule.target(latents, noise, timesteps, alphas_cumprod, prediction_type)
-    return denoise.loss(model_pred.float(), target)
+    model_pred: Tensor = unet(noised.noisy.to(unet.dtype), noised.timesteps, **arguments).sample
+    return model_pred.float()
 
 
 def look(

@@ -121,7 +121,8 @@ class Run:
                 checkpoints.sweep(self.output, config.keep, config.checkpoint_every)
             cache = self.output / "cache" / "shards"
             index = data.usable(self.method, config, self.inputs, cache, self.place, self.report)
-            self.place.index = index
+            self.place.index, self.place.folder = index, self.output
+            self.place.say = self.report.info
             self._say_what_models_know(index)
             what = (self.command, self.name, self.method, config, index)
             self.record = provenance.describe(*what)

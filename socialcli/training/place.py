@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -80,6 +80,8 @@ class Place:
     processes: int = 1
     accelerator: Any = field(default=None, repr=False)  # where there are several processes
     index: Index = field(default_factory=lambda: Index([]), repr=False)  # the data
+    folder: Path = Path()  # the run's output folder, for what a method makes before it trains
+    say: Callable[[str], None] = field(default=lambda line: None, repr=False)  # to the user
 
     @property
     def first(self) -> bool:

@@ -180,19 +180,9 @@ class TextToImageMethod(TrainMethod):
 
     def save(self, state: State, folder: Path, metadata: dict[str, str]) -> None:
         """The whole model in diffusers' layout; the record stands in the UNet's header."""
-        from socialcli.backends.quiet import quiet_stderr
-        from socialcli.networks import weights
+        from socialcli.methods.train import _pipeline
 
-        with quiet_stderr():  # it warns of parts that are not used here
-            from diffusers import StableDiffusionPipeline
-        found = state.diffusion
-        pipeline: Any = StableDiffusionPipeline(
-            vae=found.vae, text_encoder=found.text_encoder, tokenizer=found.tokenizer,
-            unet=found.unet, scheduler=found.scheduler, safety_checker=None, feature_extractor=None,
-            requires_safety_checker=False,
-        )  # fmt: skip
-        pipeline.save_pretrained(folder, max_shard_size="1TB")
-        weights.annotate(folder / "unet" / "diffusion_pytorch_model.safetensors", metadata)
+        _pipeline.save(state.diffusion, folder, metadata)
 
 
 def _caption(sample: Sample) -> str:

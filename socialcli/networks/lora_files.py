@@ -1,0 +1,262 @@
+"""LoRA files in the two layouts in use, read and written.
+
+diffusers: ``unet.PATH.lora.down.weight`` and ``text_encoder.PATH.lora_linear_layer.down.weight``
+(or ``.lora_A.weight`` and ``.lora_B.weight``), alpha in the header under ``lora_adapter_metadata``.
+Without that header alpha counts as the rank.
+
+kohya: ``lora_unet_PATH.lora_down.weight``, ``.lora_up.weight`` and ``.alpha``, dots of the path
+replaced by underscores; ``lora_te_text_model_...`` for the text encoder. AUTOMATIC1111's web UI,
+ComfyUI and kohya's own tools read it, and so does diffusers.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from socialcli.errors import ModelMissing, UsageError
+from socialcli.networks import weights
+from socialcli.networks.lora import TEXT, UNET, LowRank, Place, adaptable
+
+FILE = "pytorch_lora_weights.safetensors"  # as diffusers names it in a folder
+HEADER = "lora_adapter_metadata"
+_TEXT_MODEL = "text_model."  # what newer versions of transformers leave out of layers' paths
+_SIDES = {
+    ".lora.down.weight": "down", ".lora.up.weight": "up",
+    ".lora_linear_layer.down.weight": "down", ".lora_linear_layer.up.weight": "up",
+    ".lora_A.weight": "down", ".lora_B.weight": "up",
+    ".lora_A.default.weight": "down", ".lora_B.default.weight": "up",
+    ".lora_down.weight": "down", ".lora_up.weight": "up",
+    ".down.weight": "down", ".up.weight": "up",  # the attention processors of older diffusers
+    ".alpha": "alpha",
+}  # fmt: skip
+_OTHERS = {
+    "dora_scale": "DoRA", "lora_magnitude_vector": "DoRA", "hada_w1_a": "LoHa", "lokr_w1": "LoKr",
+    "lora_mid": "LoCon with a Tucker core", "diff": "a full difference",
+}  # fmt: skip
+
+
+def split(given: str) -> tuple[str, float]:
+    """``FILE`` or ``FILE:SCALE`` in two.
+
+    Raises:
+        UsageError: a scale that is no number.
+    """
+    if Path(given).expanduser().exists():
+        return given, 1.0
+    file, colon, scale = given.rpartition(":")
+    if not colon or not file or "/" in scale:
+        return given, 1.0
+    try:
+        return file, float(scale)
+    except ValueError:
+        raise UsageError(
+            f"--lora {given}: expected FILE or FILE:SCALE, as my.safetensors:0.8"
+        ) from None
+
+
+def find(given: str) -> Path:
+    """The file of a LoRA: itself, or the one in a folder that a training has written.
+
+    Raises:
+        ModelMissing: there is none. UsageError: another kind of file.
+    """
+    file = Path(given).expanduser()
+    if file.is_dir():
+        file = file / FILE
+    if not file.is_file():
+        raise ModelMissing(
+            f"no LoRA at '{given}'. `socialcli train --method dreambooth --adapter lora` makes one"
+        )
+    if file.suffix != ".safetensors":
+        raise UsageError(f"{given}: expected a .safetensors file")
+    return file
+
+
+def read(
+    given: str, networks: Mapping[str, nn.Module]
+) -> tuple[dict[Place, LowRank], dict[str, str]]:
+    """The adapters of a file, in either layout, and the notes of its header.
+
+    Args:
+        given: a file, or a folder with a `FILE`.
+        networks: ``unet`` and ``text_encoder``, which say what a path means.
+
+    Raises:
+        ModelMissing: no such file.
+        UsageError: it is no LoRA, one of another kind, or one for another model.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    file = find(given)
+    try:
+        with safe_open(str(file), framework="pt") as opened:
+            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+            notes = dict(opened.metadata() or {})
+    except (SafetensorError, OSError) as error:
+        line = " ".join(str(error).split())[:160]
+        raise UsageError(f"{given}: not a safetensors file ({line})") from None
+    known = {part: dict(adaptable(network)) for part, network in networks.items()}
+    paths = {_kohya(part, path): (part, path) for part in known for path in known[part]}
+    sides: dict[Place, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        end = next((end for end in _SIDES if name.endswith(end)), None)
+        other = next((what for part, what in _OTHERS.items() if name.endswith(part)
+                      or f".{part}." in name), None)  # fmt: skip
+        if other or end is None:
+            what = other or f"'{name}'"
+            raise UsageError(f"{given}: it holds {what}, which is not plain LoRA")
+        place = _place(name.removesuffix(end), known, paths)
+        if place is None:
+            raise UsageError(
+                f"{given}: '{name}' belongs to no layer of this model; it was trained for another"
+            )
+        sides.setdefault(place, {})[_SIDES[end]] = tensor
+    if not sides:
+        raise UsageError(f"{given}: an empty LoRA")
+    stated = _stated(given, notes)
+    return {
+        place: _layer(given, place, found, known[place[0]][place[1]], stated)
+        for place, found in sides.items()
+    }, notes
+
+
+def _place(
+    name: str, known: dict[str, dict[str, nn.Module]], flat: dict[str, Place]
+) -> Place | None:
+    """What a name without its end means: a network and a path in it."""
+    if name.startswith("lora_te1_"):  # as tools for two encoders name the first
+        name = "lora_te_" + name.removeprefix("lora_te1_")
+    if name in flat:
+        return flat[name]
+    part, dot, path = name.partition(".")
+    if not dot or part not in known:
+        return None
+    path = path.removeprefix("base_model.model.")
+    # The processors of older diffusers: ...attn1.processor.to_q_lora
+    path = re.sub(r"\.processor\.(to_[a-z]+)_lora$", r".\1", path)
+    path = re.sub(r"\.to_out$", ".to_out.0", path)
+    for spelling in (path, path.removeprefix(_TEXT_MODEL), _TEXT_MODEL + path):
+        if spelling in known[part]:
+            return part, spelling
+    return None
+
+
+def _layer(
+    given: str, place: Place, found: dict[str, Tensor], layer: Any, stated: dict[str, Any]
+) -> LowRank:
+    """An adapter in the shape of its layer."""
+    where = ".".join(place)
+    if "down" not in found or "up" not in found:
+        raise UsageError(f"{given}: half of {where} is missing")
+    down, up = found["down"].float(), found["up"].float()
+    shape = layer.weight.shape
+    if len(shape) == 2:
+        down, up = down.flatten(1), up.flatten(1)
+    elif down.ndim == 2:
+        down, up = down[..., None, None], up[..., None, None]
+    if down.shape[1:] != shape[1:] or len(up) != shape[0] or up.shape[1] != len(down):
+        raise UsageError(
+            f"{given}: {where} is {tuple(down.shape)} and {tuple(up.shape)}, this model's layer "
+            f"{tuple(shape)}; it was trained for another"
+        )
+    if not (torch.isfinite(down).all() and torch.isfinite(up).all()):
+        raise UsageError(f"{given}: {where} has values that are not finite")
+    alpha = float(found["alpha"]) if "alpha" in found else _alpha(place, stated, len(down))
+    return LowRank(down, up, alpha)
+
+
+def _stated(given: str, notes: dict[str, str]) -> dict[str, Any]:
+    """What the header says of alphas, under names that begin with the network's."""
+    try:
+        stated = json.loads(notes.get(HEADER, "{}"))
+    except ValueError:
+        raise UsageError(f"{given}: its header's {HEADER} is not JSON") from None
+    return stated if isinstance(stated, dict) else {}
+
+
+def _alpha(place: Place, stated: dict[str, Any], rank: int) -> float:
+    part, path = place
+    patterns = stated.get(f"{part}.alpha_pattern") or {}
+    own = [value for name, value in patterns.items() if re.search(rf"(^|\.){name}$", path)]
+    alpha = own[0] if own else stated.get(f"{part}.lora_alpha", rank)
+    # Rank-stabilised LoRA multiplies by alpha / sqrt(rank).
+    return float(alpha) * (rank**0.5 if stated.get(f"{part}.use_rslora") else 1.0)
+
+
+def _kohya(part: str, path: str) -> str:
+    """A layer's name in kohya's layout."""
+    if part == TEXT and not path.startswith(_TEXT_MODEL):
+        path = _TEXT_MODEL + path
+    return f"lora_{'te' if part == TEXT else part}_{path.replace('.', '_')}"
+
+
+def write(file: Path, layers: Mapping[Place, LowRank], notes: Mapping[str, str]) -> None:
+    """The layout of diffusers, with every network's rank and alpha in the header.
+
+    ``pipeline.load_lora_weights(folder)`` takes it. All layers of a network have one rank and one
+    alpha.
+    """
+    tensors: dict[str, Tensor] = {}
+    stated: dict[str, Any] = {}
+    for (part, path), layer in layers.items():
+        if part == TEXT:
+            long = path if path.startswith(_TEXT_MODEL) else _TEXT_MODEL + path
+            name = f"{part}.{long}.lora_linear_layer"
+        else:
+            name = f"{part}.{path}.lora"
+        tensors[f"{name}.down.weight"] = layer.down.contiguous()
+        tensors[f"{name}.up.weight"] = layer.up.contiguous()
+        stated |= {f"{part}.r": layer.rank, f"{part}.lora_alpha": layer.alpha}
+        stated.setdefault(f"{part}.target_modules", []).append(path)
+    text = json.dumps(stated, sort_keys=True)
+    weights.write(file, tensors, {"format": "pt", **notes, HEADER: text})
+
+
+def write_kohya(file: Path, layers: Mapping[Place, LowRank], notes: Mapping[str, str]) -> None:
+    """The layout of kohya's tools, with the alpha that the layers have."""
+    tensors: dict[str, Tensor] = {}
+    for (part, path), layer in layers.items():
+        name = _kohya(part, path)
+        tensors[f"{name}.lora_down.weight"] = layer.down.contiguous()
+        tensors[f"{name}.lora_up.weight"] = layer.up.contiguous()
+        tensors[f"{name}.alpha"] = torch.tensor(layer.alpha)
+    weights.write(file, tensors, {"format": "pt", **notes})
+
+
+def kohya_notes(
+    layers: Mapping[Place, LowRank], width: int, side: int, prediction_type: str, title: str,
+    tags: Mapping[str, int],
+) -> dict[str, str]:  # fmt: skip
+    """What the tools that read this layout look for in its header.
+
+    Args:
+        width: of a text token; 768 of Stable Diffusion 1. side: of the pictures, pixels.
+        tags: text -> on how many pictures it was trained with.
+    """
+    first = next(iter(layers.values()))
+    family = "v2" if width == 1024 else "v1"
+    networks = {part for part, _ in layers}
+    return {
+        "ss_network_module": "networks.lora",
+        "ss_network_dim": str(first.rank),
+        "ss_network_alpha": f"{first.alpha:g}",
+        "ss_base_model_version": f"sd_{family}",
+        "ss_v2": str(family == "v2"),
+        "ss_output_name": title,
+        "ss_resolution": f"({side}, {side})",
+        "ss_tag_frequency": json.dumps({"img": dict(tags)}, ensure_ascii=False),
+        "ss_unet_only": str(networks == {UNET}),
+        "modelspec.sai_model_spec": "1.0.0",
+        "modelspec.architecture": f"stable-diffusion-{family}/lora",
+        "modelspec.implementation": "diffusers",
+        "modelspec.title": title,
+        "modelspec.resolution": f"{side}x{side}",
+        "modelspec.prediction_type": "v" if prediction_type == "v_prediction" else "epsilon",
+    }
