@@ -35,8 +35,8 @@ MAY: dict[str, str] = {
     "reports": "errors pipeline records shards validation vision",
     "training": "backends config errors networks pipeline randomness records registry shards "
     "vision",
-    "generation": "backends config diffusion errors pipeline records registry shards spreadsheets "
-    "vision",
+    "generation": "backends config diffusion errors networks pipeline records registry shards "
+    "spreadsheets vision",
     "stages": "backends config errors pipeline records shards vision",
     "importers": "config errors miniature pipeline records registry shards vision",
     "exporters": "errors records shards validation vision",

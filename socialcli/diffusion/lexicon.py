@@ -95,8 +95,11 @@ class Lexicon:
         return list(dict.fromkeys(self._pattern.findall(text)))
 
     def unknown(self, text: str) -> list[str]:
-        """What looks like a learned word, <so>, and is none."""
-        return [word for word in _PSEUDO.findall(text) if word not in self.words]
+        """What looks like a learned word, <so>, and is none, nor one of the tokenizer's own (as
+        those that came with weights of the model)."""
+        tokenize = self.diffusion.tokenizer.tokenize
+        found = [word for word in _PSEUDO.findall(text) if word not in self.words]
+        return [word for word in found if len(tokenize(word)) != 1]
 
     def expand(self, text: str) -> str:
         """A text with each word written out as the names of all its places."""

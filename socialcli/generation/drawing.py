@@ -11,7 +11,7 @@ from socialcli.backends import ModelSpec, variants
 from socialcli.diffusion import sampling
 from socialcli.diffusion.latents import pictures
 from socialcli.errors import SampleFailed
-from socialcli.generation import options, words
+from socialcli.generation import adapters, options, words
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from socialcli.diffusion.conditioning import Conditioning, Text
     from socialcli.diffusion.lexicon import Lexicon
+    from socialcli.networks.lora import Lora
     from socialcli.records import Model
 
 LAYERED = 8  # texts of which a state for every timestep and layer is kept
@@ -40,6 +41,8 @@ class Studio:
         plain: token -> the ordinary word for it.
         timesteps: of its scheduler.
         remarks: token -> what is to be said where it is used.
+        loras: adapters on the model's layers, in the order of ``--lora``.
+        identifiers: words that stand before a class and name a subject: "sks" of "sks dog".
     """
 
     diffusion: Any
@@ -51,6 +54,8 @@ class Studio:
     plain: dict[str, str] = field(default_factory=dict)
     timesteps: list[float] = field(default_factory=list)
     remarks: dict[str, str] = field(default_factory=dict)
+    loras: list[Lora] = field(default_factory=list)
+    identifiers: list[str] = field(default_factory=list)
     _texts: OrderedDict[tuple[str, bool], tuple[Text, str]] = field(
         default_factory=OrderedDict, repr=False
     )
@@ -167,6 +172,7 @@ def studio(config: Any) -> Studio:
 
     learned = words.read(config.words)
     new_studio = Studio(backends.load(spec(config)), long_prompts=config.long_prompts)
+    adapters.attach(config, new_studio)
     for network in (new_studio.diffusion.unet, new_studio.diffusion.vae):
         network.to(memory_format=torch.channels_last)  # an eighth faster on CPUs
     new_studio.scheduler = type(

@@ -62,6 +62,18 @@ class GenerateOptions(ModelOptions):
         None, "Which of several copies of its weights: fp16, bf16, ..., or plain (default: plain, "
         "else the copy that is there)."
     )  # fmt: skip
+    lora: list[str] = option(
+        [], "A LoRA as FILE or FILE:SCALE, in the layout of diffusers or of kohya's tools. "
+        "Repeatable."
+    )  # fmt: skip
+    custom_diffusion: list[str] = option(
+        [], "Custom Diffusion weights as FILE, FILE:TOKEN (its name in prompts) or "
+        "FILE:TOKEN=CLASS. Repeatable: several are merged in closed form.",
+    )  # fmt: skip
+    merge_captions: str = option(
+        "", "File of texts, one a line, that such a merging changes as little as it can; default: "
+        "200 ordinary ones.", file=True,
+    )  # fmt: skip
     format: str = option(
         "shards", "shards, or files: PNG and JSON side by side in a folder.", choices=FORMATS
     )

@@ -14,7 +14,15 @@ from typing import Any, BinaryIO
 from socialcli import backends, records, shards
 from socialcli.backends import naming
 from socialcli.errors import SampleFailed, UsageError
-from socialcli.generation import attention, drawing, references, requests, words
+from socialcli.generation import (
+    adapters,
+    attention,
+    concepts,
+    drawing,
+    references,
+    requests,
+    words,
+)  # fmt: skip
 from socialcli.generation import options as generating
 from socialcli.generation.folder import FolderWriter
 from socialcli.generation.method import GenerateMethod
@@ -75,6 +83,7 @@ class GenerateStage(Stage, base=True):
             UsageError: one line that names the option.
         """
         generating.check(config)
+        concepts.check(config)
         self.method.check_options(config)
 
     def models(self, config: Any) -> list[Any]:
@@ -109,7 +118,7 @@ class GenerateStage(Stage, base=True):
             facts["option references"] = [_held(place) for place in config.references]
         if config.words:
             facts["option words"] = words.facts(config.words)
-        return facts | self.method.facts(config)
+        return facts | adapters.facts(config) | self.method.facts(config)
 
     def samples(self, config: Any, source: str, checksums: list[Any]) -> Iterator[Sample | Damage]:
         """The requests numbered ``first:last``, or those that a shard's samples are."""
@@ -246,8 +255,10 @@ class GenerateStage(Stage, base=True):
         plain = request.plain_prompt
         if plain is None:
             plain = self.method.plain(config, loaded, request.prompt)
-        if plain is None:
-            plain = words.plain(loaded, request.prompt)
+            if plain is None:
+                plain = words.plain(loaded, request.prompt)
+            without = adapters.in_plain_words(plain or request.prompt, loaded.identifiers)
+            plain = without or plain
         default = self.method.SCALE
         record = records.Generated(
             prompt=request.prompt,

@@ -1,23 +1,48 @@
-"""One training picture of a subject: whole, or cut out and placed on a background."""
+"""One training picture of a subject: whole, cut out and placed on a background, or zoomed."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from socialcli.errors import SampleFailed
-from socialcli.methods.train import _augment, _subjects
+from socialcli.methods.train import _augment, _prior, _subjects
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from socialcli.methods.train._augment import Backgrounds
     from socialcli.methods.train._subjects import Subject
     from socialcli.randomness import Variant
     from socialcli.shards import Sample
 
 
+def check(config: Any, sample: Sample, masked: bool) -> None:
+    """Refuse a sample without masks where one is needed (SampleFailed)."""
+    if (config.augment or masked) and not sample.has("masks.json"):
+        flag = "--augment" if config.augment else "--masked-loss"
+        raise SampleFailed(f"no masks.json, which {flag} needs: run `socialcli segment` first")
+
+
+def facts(config: Any, behind: Backgrounds) -> dict[str, str]:
+    """What the folders of class pictures and backgrounds hold, as far as they are used."""
+    from socialcli.backends import naming
+
+    found = {"class pictures": _prior.fingerprint(config)}
+    if config.augment and behind.files:
+        found["backgrounds"] = naming.fingerprint(str(behind.files[0].parent.resolve()))
+    return {name: held for name, held in found.items() if held}
+
+
 def example(
-    sample: Sample, variant: Variant, config: Any, side: int, subjects: list[Subject],
-    shown: list[int], behind: Backgrounds, masked: bool,
-) -> dict[str, Any]:  # fmt: skip
+    sample: Sample,
+    variant: Variant,
+    config: Any,
+    side: int,
+    subjects: list[Subject],
+    shown: list[int],
+    behind: Backgrounds,
+    masked: bool,
+) -> dict[str, Any]:
     """One training picture of one of the subjects that a sample shows.
 
     Args:
@@ -55,3 +80,60 @@ def example(
     if masked:
         made["mask"] = torch.from_numpy(share.astype("float32"))[None]
     return made
+
+
+def zoomed(
+    sample: Sample,
+    variant: Variant,
+    config: Any,
+    side: int,
+    subjects: list[Subject],
+    shown: list[int],
+    behind: Backgrounds,
+) -> dict[str, Any]:
+    """The same as Custom Diffusion scales it, with ``before``, what the text begins with; the mask
+    is where the picture is."""
+    import torch
+
+    made = example(sample, variant, config, side, subjects, shown, behind, masked=False)
+    made |= {"mask": torch.ones(1, side, side), "before": ""}
+    if config.zoom:
+        import random
+
+        from socialcli.randomness import seeded
+
+        address = (variant.seed, "zoom", variant.key, variant.number)
+        rng = random.Random(seeded(*address))
+        made["pixels"], made["mask"], made["before"] = _augment.zoom(made["pixels"], rng)
+    return made
+
+
+def features(diffusion: Any, examples: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """``mean`` and ``deviation`` (C, h, w) of the latents of ``pixels``, ``mask`` at their size,
+    and everything else as it was."""
+    import torch
+    import torch.nn.functional as F
+
+    from socialcli.diffusion import latents
+
+    means, deviations = latents.moments(diffusion, torch.stack([e["pixels"] for e in examples]))
+    h, w = means.shape[-2:]
+    made: list[dict[str, Any]] = []
+    for mean, deviation, one in zip(means, deviations, examples, strict=True):
+        rest = {name: value for name, value in one.items() if name not in ("pixels", "mask")}
+        made.append({"mean": mean, "deviation": deviation, **rest})
+        if "mask" in one:
+            made[-1]["mask"] = F.adaptive_avg_pool2d(one["mask"], (h, w))
+    return made
+
+
+def look(state: Any) -> list[tuple[str, Image]]:
+    """A picture of each subject by the prompts (or the templates), as the model draws it now."""
+    from socialcli.diffusion import latents
+
+    config = state.config
+    prompts = config.prompt or config.template or _prior.TEMPLATES
+    texts = [latents.fill(p, s.phrase) for s in state.subjects for p in prompts]
+    return latents.look(
+        state.diffusion, texts, texts, state.side, config.sampling_steps, config.guidance
+    )

@@ -21,6 +21,7 @@ from socialcli.methods.train._subjects import SubjectOptions, file_name
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from socialcli.randomness import Draw
     from socialcli.training.place import Place
 
 SCHEDULER = "UniPCMultistepScheduler"
@@ -105,6 +106,23 @@ class Prior:
                 mean, std = latents.moments(self.diffusion, pixels)
             known = self._latents[file] = mean[0], std[0]
         return known
+
+    def drawn(self, classes: list[str], draw: Draw) -> tuple[Tensor, Tensor]:
+        """Means and stds (B, C, h, w) of one picture of each row's class, drawn at random."""
+        import torch
+
+        pairs = []
+        for at, word in enumerate(classes):
+            number = draw.random(at, "class picture").randrange(len(self.files[word]))
+            pairs.append(self.moments(word, number))
+        means, stds = zip(*pairs, strict=True)
+        return torch.stack(means), torch.stack(stds)
+
+
+def weights(config: Any) -> dict[str, float]:
+    """Name -> factor of the losses of a method with prior preservation."""
+    prior = {"prior": config.prior_weight} if config.prior_weight else {}
+    return {"denoise": 1.0, **prior}
 
 
 def prepare(

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from socialcli.backends import ModelSpec
 from socialcli.config import option
-from socialcli.errors import SampleFailed, UsageError
+from socialcli.errors import UsageError
 from socialcli.methods.train import _augment, _examples, _prior, _subjects
 from socialcli.methods.train._prior import PriorOptions
 from socialcli.training.method import Phase, TrainMethod
@@ -165,9 +165,7 @@ class DreamboothMethod(TrainMethod):
         return index.select(sorted({n for subject in subjects for n in subject.samples}))
 
     def check(self, config: Config, sample: Sample) -> None:
-        if (config.augment or config.masked_loss) and not sample.has("masks.json"):
-            flag = "--augment" if config.augment else "--masked-loss"
-            raise SampleFailed(f"no masks.json, which {flag} needs: run `socialcli segment` first")
+        _examples.check(config, sample, config.masked_loss)
 
     def load(self, config: Config, place: Place) -> State:
         """The model; class pictures are drawn before anything about it is changed."""
@@ -203,12 +201,7 @@ class DreamboothMethod(TrainMethod):
 
     def facts(self, state: State) -> dict[str, str]:
         """What the folders of class pictures and backgrounds hold."""
-        from socialcli.backends import naming
-
-        facts = {"class pictures": _prior.fingerprint(state.config)}
-        if state.config.augment and state.behind.files:
-            facts["backgrounds"] = naming.fingerprint(str(state.behind.files[0].parent.resolve()))
-        return {name: held for name, held in facts.items() if held}
+        return _examples.facts(state.config, state.behind)
 
     def trainable(self, state: State) -> Any:
         return state.module
@@ -223,28 +216,11 @@ class DreamboothMethod(TrainMethod):
 
     def features(self, state: State, examples: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """``mean`` and ``deviation`` (C, h, w) of the latents, the mask at their size."""
-        import torch
-        import torch.nn.functional as F
-
-        from socialcli.diffusion import latents
-
-        pictures = torch.stack([e["pixels"] for e in examples])
-        means, deviations = latents.moments(state.diffusion, pictures)
-        h, w = means.shape[-2:]
-        made: list[dict[str, Any]] = [
-            {"mean": m, "deviation": d, "subject": e["subject"]}
-            for m, d, e in zip(means, deviations, examples, strict=True)
-        ]
-        for features, example in zip(made, examples, strict=True):
-            if "mask" in example:
-                features["mask"] = F.adaptive_avg_pool2d(example["mask"], (h, w))
-        return made
+        return _examples.features(state.diffusion, examples)
 
     def losses(self, state: State, batch: dict[str, Any], draw: Draw) -> dict[str, Tensor]:
         """``denoise`` and ``prior`` (B,): the subject's picture under its identifier, and one of
         its class under the class alone, in one batch of 2B rows."""
-        import torch
-
         from socialcli.diffusion import latents
         from socialcli.diffusion.conditioning import Conditioning
         from socialcli.losses import denoise
@@ -262,12 +238,7 @@ class DreamboothMethod(TrainMethod):
         if prior is not None:
             texts += [latents.fill(templates[0], subject.word) for subject in subjects]
             with state.place.clock("class pictures"):
-                pairs = []
-                for at, subject in enumerate(subjects):
-                    count = len(prior.files[subject.word])
-                    number = draw.random(at, "class picture").randrange(count)
-                    pairs.append(prior.moments(subject.word, number))
-            means, stds = (torch.stack(values) for values in zip(*pairs, strict=True))
+                means, stds = prior.drawn([s.word for s in subjects], draw)
             noised = noised.and_also(
                 latents.add_noise(state.alphas, state.kind, means, stds, draw, "class ")
             )
@@ -286,19 +257,11 @@ class DreamboothMethod(TrainMethod):
         return found
 
     def weights(self, config: Config) -> dict[str, float]:
-        prior = {"prior": config.prior_weight} if config.prior_weight else {}
-        return {"denoise": 1.0, **prior}
+        return _prior.weights(config)
 
     def validate(self, state: State) -> list[tuple[str, Image]]:
         """Each subject in the prompts (or the templates)."""
-        from socialcli.diffusion import latents
-
-        config = state.config
-        prompts = config.prompt or config.template or _prior.TEMPLATES
-        texts = [latents.fill(p, s.phrase) for s in state.subjects for p in prompts]
-        return latents.look(
-            state.diffusion, texts, texts, state.side, config.sampling_steps, config.guidance
-        )
+        return _examples.look(state)
 
     def save(self, state: State, folder: Path, metadata: dict[str, str]) -> None:
         """The whole model in diffusers' layout, or the adapters; the header's ``subjects`` says
