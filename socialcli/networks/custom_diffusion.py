@@ -158,7 +158,7 @@ def _from_compvis(file: Path, state: Mapping[str, Any], unet: nn.Module) -> dict
     ends = (".attn2.to_k.weight", ".attn2.to_v.weight", ".attn2.to_q.weight",
             ".attn2.to_out.0.weight", ".attn2.to_out.0.bias")  # fmt: skip
     ranks = {"down_blocks": 0, "mid_block": 1, "up_blocks": 2}
-    named = {}
+    named: dict[str, Any] = {}
     for end in ends:
         theirs = [n for n in state if n.startswith(_COMPVIS) and n.endswith(end)]
         ours = [n for n, _ in unet.named_parameters() if n.endswith(end)]
