@@ -21,6 +21,7 @@ from socialcli.methods.train._subjects import SubjectOptions, file_name
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from socialcli.backends import ModelSpec
     from socialcli.randomness import Draw
     from socialcli.training.place import Place
 
@@ -35,6 +36,10 @@ class PriorOptions(SubjectOptions):
     backend: str = option("stable-diffusion", "Diffusion backend.", role="diffusion")
     model: str = option("", "Diffusion checkpoint: folder, hub id or .safetensors file.")
     revision: str | None = option(None, "Branch, tag or commit of a hub checkpoint.")
+    variant: str | None = option(
+        None, "Which of several copies of its weights: fp16, bf16, ..., or plain (default: plain, "
+        "else the copy that is there)."
+    )  # fmt: skip
     template: list[str] = option(
         [], "What a picture of a subject is called, with {} for it. Repeatable; default: 'a photo "
         "of a {}'. Class pictures are drawn from the first.",
@@ -63,6 +68,14 @@ def check(config: Any) -> None:
             raise UsageError(f"--template '{text}': write {{}} where the subject goes")
     if config.class_pictures and config.prior_weight:
         _augment.files(config.class_pictures)
+
+
+def models(config: Any) -> list[ModelSpec]:
+    """The diffusion model that learns."""
+    from socialcli.backends import ModelSpec, variants
+
+    own = variants.options(config.variant)
+    return [ModelSpec("diffusion", config.backend, config.model, config.revision, options=own)]
 
 
 @dataclass

@@ -12,7 +12,6 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from socialcli.backends import ModelSpec
 from socialcli.config import option
 from socialcli.methods.train import _augment, _examples, _prior, _subjects
 from socialcli.methods.train._prior import PriorOptions
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
 
+    from socialcli.backends import ModelSpec
     from socialcli.methods.train._subjects import Subject
     from socialcli.randomness import Draw, Variant
     from socialcli.shards import Sample
@@ -107,8 +107,8 @@ class CustomDiffusionMethod(TrainMethod):
 
     VERSION = 1
     FEATURES = (
-        "backend", "model", "revision", "subject", "by", "class_word", "size", "crop", "flip",
-        "augment", "backgrounds", "background_count", "zoom",
+        "backend", "model", "revision", "variant", "subject", "by", "class_word", "size", "crop",
+        "flip", "augment", "backgrounds", "background_count", "zoom",
     )  # fmt: skip
     config_type = Config
 
@@ -118,7 +118,7 @@ class CustomDiffusionMethod(TrainMethod):
             _augment.files(config.backgrounds)
 
     def models(self, config: Config) -> list[ModelSpec]:
-        return [ModelSpec("diffusion", config.backend, config.model, config.revision)]
+        return _prior.models(config)
 
     def select(self, config: Config, index: Index) -> Index:
         """The samples that show a subject.

@@ -13,7 +13,6 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from socialcli.backends import ModelSpec
 from socialcli.config import option
 from socialcli.errors import UsageError
 from socialcli.methods.train import _augment, _examples, _prior, _subjects
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
 
+    from socialcli.backends import ModelSpec
     from socialcli.methods.train._subjects import Subject
     from socialcli.networks.lora import Lora
     from socialcli.randomness import Draw, Variant
@@ -128,8 +128,8 @@ class DreamboothMethod(TrainMethod):
 
     VERSION = 1
     FEATURES = (
-        "backend", "model", "revision", "subject", "by", "class_word", "size", "crop", "flip",
-        "augment", "backgrounds", "background_count", "masked_loss",
+        "backend", "model", "revision", "variant", "subject", "by", "class_word", "size", "crop",
+        "flip", "augment", "backgrounds", "background_count", "masked_loss",
     )  # fmt: skip
     config_type = Config
 
@@ -144,7 +144,7 @@ class DreamboothMethod(TrainMethod):
                 raise UsageError(f"--prompt '{prompt}': write {{}} where the subject goes")
 
     def models(self, config: Config) -> list[ModelSpec]:
-        return [ModelSpec("diffusion", config.backend, config.model, config.revision)]
+        return _prior.models(config)
 
     def phases(self, config: Config, output: Path) -> list[Phase]:
         """One, with the learning rate and alpha that are meant by 0."""
