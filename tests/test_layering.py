@@ -40,8 +40,8 @@ MAY: dict[str, str] = {
     "stages": "backends config errors pipeline records shards vision",
     "importers": "config errors miniature pipeline records registry shards vision",
     "exporters": "errors records shards validation vision",
-    "evaluation": "backends config errors miniature pipeline records registry reports shards "
-    "vision",
+    "evaluation": "backends config errors miniature networks pipeline records registry reports "
+    "shards vision",
     "methods": "backends config diffusion errors generation losses miniature networks randomness "
     "records shards training vision",
     "cli": "backends config errors evaluation exporters generation methods pipeline records "

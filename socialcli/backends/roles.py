@@ -112,6 +112,12 @@ class PoseEstimator(Role, Protocol):
         None for a box in which nobody is found."""
 
 
+class PoseEncoder(Role, Protocol):
+    def encode(self, images: list[Image], boxes: list[list[XYXY]]) -> list[numpy.ndarray]:
+        """(K, D) float32 features of the body in each of a picture's K boxes; a pose backend offers
+        this when its network has features that say how somebody stands."""
+
+
 class PersonDetector(Role, Protocol):
     def people(self, images: list[Image]) -> list[list[tuple[XYXY, float]]]:
         """Person boxes with scores; a pose backend offers this when it can find people itself."""

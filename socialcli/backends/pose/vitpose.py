@@ -9,6 +9,9 @@ from socialcli.backends.pose.keypoints import scored
 from socialcli.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import numpy
     from PIL.Image import Image
 
     from socialcli.backends import ModelSpec
@@ -59,8 +62,42 @@ class ViTPose:
         """Keypoints of the person in each box."""
         import torch
 
-        owners = [(number, box) for number, mine in enumerate(boxes) for box in mine]
         result: list[list[Keypoints]] = [[] for _ in images]
+        for part, pixels, feed in self._windows(images, boxes):
+            with torch.inference_mode():
+                output = self.network(**feed)
+            output.heatmaps = output.heatmaps.float()
+            poses = self.processor.post_process_pose_estimation(output, boxes=pixels)
+            for (number, _), [pose] in zip(part, poses, strict=True):
+                scale = torch.tensor([images[number].width, images[number].height])
+                rows = torch.cat([pose["keypoints"] / scale, pose["scores"].reshape(-1, 1)], 1)
+                result[number].append(scored(rows.double().numpy(), self.threshold))
+        return result
+
+    def encode(self, images: list[Image], boxes: list[list[XYXY]]) -> list[numpy.ndarray]:
+        """(K, 2 C) float32 of each picture's K boxes: the encoder's last features, their mean and
+        their maximum over the window's patches."""
+        import numpy
+        import torch
+
+        result: list[list[numpy.ndarray]] = [[] for _ in images]
+        for part, _, feed in self._windows(images, boxes):
+            with torch.inference_mode():
+                found = self.network.backbone.forward_with_filtered_kwargs(**feed).feature_maps[-1]
+            both = torch.cat([found.mean(1), found.amax(1)], 1).float().cpu().numpy()
+            for (number, _box), row in zip(part, both, strict=True):
+                result[number].append(row)
+        width = 2 * self.network.config.backbone_config.hidden_size
+        return [numpy.array(rows, numpy.float32).reshape(-1, width) for rows in result]
+
+    def _windows(
+        self, images: list[Image], boxes: list[list[XYXY]]
+    ) -> Iterator[tuple[list[tuple[int, XYXY]], list[list[list[float]]], dict[str, Any]]]:
+        """What the network is fed: (number of the picture, box) of each window, the boxes in
+        pixels, the arguments."""
+        import torch
+
+        owners = [(number, box) for number, mine in enumerate(boxes) for box in mine]
         for start in range(0, len(owners), WINDOWS):
             part = owners[start : start + WINDOWS]
             pictures = [images[number] for number, _ in part]
@@ -74,15 +111,7 @@ class ViTPose:
                 feed["dataset_index"] = torch.full(
                     (len(part),), COCO_EXPERT, device=self.network.device
                 )
-            with torch.inference_mode():
-                output = self.network(**feed)
-            output.heatmaps = output.heatmaps.float()
-            poses = self.processor.post_process_pose_estimation(output, boxes=pixels)
-            for (number, _), picture, [pose] in zip(part, pictures, poses, strict=True):
-                scale = torch.tensor([picture.width, picture.height])
-                rows = torch.cat([pose["keypoints"] / scale, pose["scores"].reshape(-1, 1)], 1)
-                result[number].append(scored(rows.double().numpy(), self.threshold))
-        return result
+            yield part, pixels, feed
 
 
 def _coco_box(box: XYXY, image: Image) -> list[float]:
