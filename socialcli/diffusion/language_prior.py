@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from socialcli.errors import UsageError
 
@@ -124,39 +124,3 @@ def adain(vectors: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     centred = vectors - vectors.mean(-1, keepdim=True)
     own = (centred.square().mean(-1, keepdim=True) + TINY).sqrt()
     return std * centred / own + mean
-
-
-class Rows(nn.Module):
-    """What the rows of a table of learned words stand for: a parametrization of `Words.new`.
-
-    Each row is used as it is, or under a prior; rows that are ``fixed`` are those numbers, whatever
-    the parameter holds, and get no gradient.
-    """
-
-    def __init__(self, count: int, width: int) -> None:
-        super().__init__()
-        self.register_buffer("mean", torch.zeros(count, width))
-        self.register_buffer("std", torch.ones(count, width))
-        self.register_buffer("ruled", torch.zeros(count, 1, dtype=torch.bool))
-        self.register_buffer("held", torch.zeros(count, width))
-        self.register_buffer("fixed", torch.zeros(count, 1, dtype=torch.bool))
-        self.mean: Tensor
-        self.std: Tensor
-        self.ruled: Tensor
-        self.held: Tensor
-        self.fixed: Tensor
-
-    def rule(self, rows: slice, prior: Prior) -> None:
-        """Put rows under a prior."""
-        self.mean[rows], self.std[rows] = prior.mean.to(self.mean), prior.std.to(self.std)
-        self.ruled[rows] = True
-
-    def fix(self, rows: slice, vectors: Tensor) -> None:
-        """Hold rows at (n, D) vectors."""
-        self.held[rows] = vectors.to(self.held)
-        self.fixed[rows] = True
-
-    def forward(self, vectors: Tensor) -> Tensor:
-        """(N, D) parameters -> (N, D) embeddings."""
-        given = torch.where(self.ruled, adain(vectors, self.mean, self.std), vectors)
-        return torch.where(self.fixed, self.held, given)

@@ -15,6 +15,7 @@ from socialcli.shards import Sample
 
 SUFFIXES = (".txt", ".csv", ".tsv", ".jsonl", ".ndjson")
 PROMPT_COLUMNS = ("prompt", "caption", "text")
+_LEARNED = re.compile(r"<[^<>\s]+>")
 _REFERENCE = re.compile(r"(reference|query|scale|mask)[ _-]?(\d*)")
 
 
@@ -292,7 +293,16 @@ def of_sample(config: Any, sample: Sample, masks: list[str] | None = None) -> Re
     if isinstance(config, ReferenceOptions):
         given = config.reference
         wanted = asked(config, (), masks) if given else _matched(config, sample, masks)
-    return Request(text, config.negative, None, sample.key, None, wanted, sample)
+    return Request(text, config.negative, None, sample.key, _plain(sample, text), wanted, sample)
+
+
+def _plain(sample: Sample, text: str) -> str | None:
+    """What a caption with learned words (<so>) means: the sample's first caption, if that has none
+    of them."""
+    if not _LEARNED.search(text) or not sample.has("caption.json"):
+        return None
+    first = sample.record(records.Caption).text.strip()
+    return first if first and not _LEARNED.search(first) else None
 
 
 def caption(sample: Sample, number: int) -> str:

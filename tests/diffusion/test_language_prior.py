@@ -56,20 +56,6 @@ def test_gradients_agree_with_finite_differences():
     mean, std = language_prior.statistics(numbers(20, 8))
     vectors = numbers(2, 8, seed=5).requires_grad_()
     assert gradcheck(lambda v: language_prior.adain(v, mean, std), (vectors,), eps=1e-7)
-    rows = language_prior.Rows(2, 8).double()
-    rows.rule(slice(0, 1), language_prior.Prior(mean, std))
-    rows.fix(slice(1, 2), numbers(1, 8, seed=6))
-    assert gradcheck(rows, (vectors,), eps=1e-7)
-    rows(vectors).sum().backward()
-    assert vectors.grad[1].abs().sum() == 0  # a fixed row learns nothing
-
-
-def test_rows_that_nothing_rules_are_the_parameter_itself():
-    vectors = numbers(3, 4)
-    rows = language_prior.Rows(3, 4).double()
-    assert torch.equal(rows(vectors), vectors)
-    rows.fix(slice(1, 3), vectors[:2])
-    assert torch.equal(rows(vectors), torch.stack([vectors[0], vectors[0], vectors[1]]))
 
 
 class Tokenizer:
