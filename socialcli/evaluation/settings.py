@@ -128,16 +128,20 @@ def resolved(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def chosen(config: Any) -> dict[str, Metric]:
-    """Metric name -> metric, as ``--metrics`` asks, in its order; every option checked.
+    """Metric name -> metric, as ``--metrics`` asks, in its order; options checked by these
+    and by every feature.
 
     Raises:
         UsageError: no such metric, or an option with a value it cannot have.
     """
+    from socialcli.evaluation.metrics import Metric
+
     names = [name.strip() for name in config.metrics.split(",") if name.strip()]
     if not names:
         there = ", ".join(registry.available("metrics"))
         raise UsageError(f"--metrics is empty. There are: {there}")
     for part in parts():
-        part.check_options(config)
+        if not isinstance(part, Metric) or part.name in names:
+            part.check_options(config)
     check_bounds(config_type(), vars(config))
     return {name: registry.load("metrics", name) for name in dict.fromkeys(names)}
