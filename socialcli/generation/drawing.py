@@ -36,6 +36,7 @@ class Studio:
         scheduler: class name of the scheduler that is used.
         models: role -> what the record says of models besides it.
         long_prompts: what becomes of texts longer than the encoder reads, see `options.LONG`.
+        judge: what looks at pictures for ``--attempts``, an `attempts.Judge`.
         unread: ends of the texts asked for that were cut off, since somebody emptied it.
         lexicon: the learned words that it knows, if any (``--words``).
         plain: token -> the ordinary word for it.
@@ -50,6 +51,7 @@ class Studio:
     long_prompts: str = "cut"
     models: dict[str, Model] = field(default_factory=dict)
     unread: list[str] = field(default_factory=list)
+    judge: Any = None
     lexicon: Lexicon | None = None
     plain: dict[str, str] = field(default_factory=dict)
     timesteps: list[float] = field(default_factory=list)
@@ -128,11 +130,11 @@ class Studio:
         longest = max(map(len, states))
         if min(map(len, states)) < longest:
             empty = self.text("")
-            states = [_followed(s, empty, (longest - len(s)) // len(empty)) for s in states]
+            states = [followed(s, empty, (longest - len(s)) // len(empty)) for s in states]
         return states[0], states[1]
 
 
-def _followed(states: Text, empty: Tensor, times: int) -> Text:
+def followed(states: Text, empty: Tensor, times: int) -> Text:
     """A text's states with those of the empty text behind them, so many times."""
     import torch
 

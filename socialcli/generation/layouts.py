@@ -177,14 +177,11 @@ def of_pairs(guidance: float, studio: Studio, pairs: Sequence[tuple[Any, Any]]) 
 
 def even(studio: Studio, states: list[Any]) -> list[Any]:
     """Text states that are as long as the longest: what is shorter goes on with the empty text."""
-    import torch
-
     longest = max(map(len, states))
+    if min(map(len, states)) == longest:
+        return states
     empty = studio.text("")
-    return [
-        s if len(s) == longest else torch.cat([s, *[empty] * ((longest - len(s)) // len(empty))])
-        for s in states
-    ]
+    return [drawing.followed(s, empty, (longest - len(s)) // len(empty)) for s in states]
 
 
 def members(layout: records.Layout, size: tuple[int, int]) -> dict[str, bytes]:

@@ -82,6 +82,11 @@ class GenerateMethod(Part, base=True):
 
         return drawing.part(config, studio)
 
+    def layout(self, request: Any) -> tuple[Any, Any] | None:
+        """(the layout of a picture, each segment's reference pictures), by which `--attempts`
+        judges it; None of a method without layouts."""
+        return None
+
     def members(self, config: Any, request: Any, size: tuple[int, int]) -> dict[str, bytes]:
         """More members of a picture's sample; ``size`` is its width and height."""
         return {}

@@ -123,9 +123,26 @@ class ReferenceOptions(GenerateOptions):
 class LayoutOptions(GenerateOptions):
     """What methods have in common that read ``layout.json``; its prompt is the picture's."""
 
+    GROUPS: ClassVar[dict[str, str]] = {"attempts": "Drawing again"}
+
     references: list[str] = option(
         [], "Shards with the reference pictures that segments name. Repeatable."
     )
+    attempts: int = option(
+        1, "Draw a picture again, up to so many times in all, while a detector finds a subject "
+        "missing, doubled, blended or swapped; keep the best.", at_least=1,
+    )  # fmt: skip
+    ground_backend: str = option("grounding-dino", "Detector of --attempts.", role="ground")
+    ground_model: str = option("", "Its model: hub id or folder.")
+    box_threshold: float = option(
+        0.35, "A thing's box scores at least this (0 to 1).", at_least=0, at_most=1
+    )
+    dino_backend: str = option("vit", "What tells subjects apart for --attempts.", role="dino")
+    dino_model: str = option("", "Its model: hub id or folder.")
+    price_missing: float = option(1.0, "What a missing subject costs.", above=0)
+    price_surplus: float = option(0.5, "What a thing too many costs.", above=0)
+    price_hybrid: float = option(0.75, "What a blend of two subjects costs.", at_least=0)
+    price_swapped: float = option(0.75, "What a subject at another's place costs.", at_least=0)
 
 
 @dataclass

@@ -16,6 +16,7 @@ from socialcli.backends import naming
 from socialcli.errors import SampleFailed, UsageError
 from socialcli.generation import (
     adapters,
+    attempts,
     attention,
     concepts,
     drawing,
@@ -87,14 +88,17 @@ class GenerateStage(Stage, base=True):
         self.method.check_options(config)
 
     def models(self, config: Any) -> list[Any]:
-        return self.method.models(config)
+        return [*self.method.models(config), *attempts.specs(config)]
 
     def load(self, config: Any) -> Any:
         self.check(config)
         backends.require(self.models(config))
         if getattr(config, "references", None):
             references.library(tuple(config.references))
-        return self.method.load(config)
+        judge = attempts.judge(config)
+        loaded = self.method.load(config)
+        getattr(loaded, "studio", loaded).judge = judge
+        return loaded
 
     def count(self, config: Any) -> int:
         """How many pictures flags and prompt files ask for."""
@@ -226,6 +230,8 @@ class GenerateStage(Stage, base=True):
         unread: dict[int, list[str]],
     ) -> list[dict[str, bytes] | Exception]:
         """One batch of ``size``: what is missing of it is the last picture again."""
+        if getattr(loaded, "judge", None) is not None:
+            return self._again(config, loaded, items, part, size, unread)
         full = part + [part[-1]] * (size - len(part))
         seeds = [_seed(items[number]) for number, _ in full]
         conditioning = self.method.condition(config, loaded, [embedded for _, embedded in full])
@@ -242,6 +248,43 @@ class GenerateStage(Stage, base=True):
             for at, ((number, _), image) in enumerate(zip(part, images, strict=False))
         ]
 
+    def _again(
+        self,
+        config: Any,
+        loaded: Any,
+        items: list[Item],
+        part: list[Any],
+        size: int,
+        unread: dict[int, list[str]],
+    ) -> list[dict[str, bytes] | Exception]:
+        """The same of ``--attempts``: what a judge finds a fault in is drawn again."""
+        best: dict[int, Any] = {}  # number -> (verdict, attempt, seed, picture)
+        made: dict[int, int] = {}
+        todo = part
+        for attempt in range(config.attempts):
+            full = todo + [todo[-1]] * (size - len(todo))
+            seeds = [attempts.seed(_seed(items[number]), attempt) for number, _ in full]
+            conditioning = self.method.condition(config, loaded, [one for _, one in full])
+            images = drawing.draw(config, loaded, conditioning, seeds)
+            for (number, _), seed, image in zip(todo, seeds, images, strict=False):
+                made[number] = attempt + 1
+                layout = self.method.layout(items[number].work)
+                assert layout is not None
+                verdict = loaded.judge.verdict(image, *layout)
+                if number not in best or verdict.price < best[number][0].price:
+                    best[number] = verdict, attempt, seed, image
+            todo = [one for one in todo if not best[one[0]][0].faultless]
+            if not todo:
+                break
+        results: list[dict[str, bytes] | Exception] = []
+        for number, _ in part:
+            verdict, attempt, seed, image = best[number]
+            said = attempts.told(made[number], attempt, verdict)
+            results.append(
+                self._members(config, loaded, items[number], image, unread[number], {}, seed, said)
+            )
+        return results
+
     def _members(
         self,
         config: Any,
@@ -250,6 +293,8 @@ class GenerateStage(Stage, base=True):
         image: Any,
         unread: list[str],
         more: dict[str, bytes],
+        seed: int | None = None,
+        tried: records.Attempts | None = None,
     ) -> dict[str, bytes] | Exception:
         request: Request = item.work.request
         plain = request.plain_prompt
@@ -264,7 +309,8 @@ class GenerateStage(Stage, base=True):
             prompt=request.prompt,
             plain_prompt=plain,
             negative=request.negative,
-            seed=_seed(item),
+            seed=_seed(item) if seed is None else seed,
+            attempts=tried,
             method=self.name,
             model=loaded.diffusion.model,
             models=loaded.models,

@@ -368,6 +368,21 @@ class Shown:
 
 
 @dataclass
+class Attempts:
+    """How often a picture was drawn, and what a detector found wrong with the one that was kept:
+    ``kept`` is its number from 1, ``price`` what its faults cost (`socialcli.vision.assignment`).
+    """
+
+    count: limits.Positive
+    kept: limits.Positive
+    price: limits.Number
+    missing: limits.Count = 0
+    surplus: limits.Count = 0
+    hybrid: limits.Count = 0
+    swapped: limits.Count = 0
+
+
+@dataclass
 class Generated:
     """``KEY.generated.json``: all that a picture was made with.
 
@@ -392,6 +407,7 @@ class Generated:
     models: dict[str, Model] = field(default_factory=dict)
     unread: Annotated[list[limits.Text], limits.ITEMS] | None = None
     long_prompts: limits.Name | None = None
+    attempts: Attempts | None = None
 
 
 # Member suffix -> record type; the one list of what this schema version knows.
@@ -411,11 +427,11 @@ IMAGE_SUFFIXES = (
 )  # fmt: skip
 
 __all__ = [
-    "COCO_KEYPOINTS", "COCO_LIMBS", "FACE_LANDMARKS", "GROUND_TRUTH", "IDENTITY", "IMAGE_SUFFIXES",
-    "MEMBERS", "RLE", "SCHEMA_VERSION", "XYXY", "Box", "Boxes", "Caption", "Entities", "Entity",
-    "Face", "Gaze", "Generated", "Interaction", "Interactions", "Keypoint", "Keypoints", "Layout",
-    "Mask", "Masks", "Meta", "Model", "People", "Person", "Point", "Refused", "Segment",
-    "SegmentReference", "Shown", "Triple", "Vector",
-    "dump", "dump_identity", "dump_npy", "identity_array", "limits", "load", "load_identity",
-    "load_npy", "sources",
+    "COCO_KEYPOINTS", "COCO_LIMBS", "FACE_LANDMARKS", "GROUND_TRUTH", "IDENTITY",
+    "IMAGE_SUFFIXES", "MEMBERS", "RLE", "SCHEMA_VERSION", "XYXY", "Attempts", "Box", "Boxes",
+    "Caption", "Entities", "Entity", "Face", "Gaze", "Generated", "Interaction", "Interactions",
+    "Keypoint", "Keypoints", "Layout", "Mask", "Masks", "Meta", "Model", "People", "Person",
+    "Point", "Refused", "Segment", "SegmentReference", "Shown", "Triple", "Vector", "dump",
+    "dump_identity", "dump_npy", "identity_array", "limits", "load", "load_identity", "load_npy",
+    "sources",
 ]  # fmt: skip

@@ -9,6 +9,7 @@ import numpy
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 from tiny import diffusion as tiny
 
 from socialcli import records, registry, shards
@@ -32,7 +33,34 @@ def models(tmp_path_factory):
     place = tmp_path_factory.mktemp("models")
     tiny.stable_diffusion(place / "sd")
     tiny.controlnet(place / "net")
+    encoder(place)
+    words = {"<gnome>": torch.randn(1, tiny.WIDTH, generator=torch.Generator().manual_seed(0))}
+    save_file(words, place / "gnome.safetensors")
+    Image.new("RGB", (32, 32), "navy").save(place / "gnome.png")
     return place
+
+
+def encoder(place):
+    """A tiny SSR-Encoder and the tower it looks through."""
+    from transformers import CLIPImageProcessorPil, CLIPVisionConfig, CLIPVisionModel
+
+    from socialcli.networks import ssr_layouts
+    from socialcli.networks.ssr_encoder import SSREncoder
+
+    torch.manual_seed(1)
+    config = CLIPVisionConfig(
+        hidden_size=16, intermediate_size=16, num_hidden_layers=6, num_attention_heads=2,
+        image_size=32, patch_size=8, projection_dim=12,
+    )  # fmt: skip
+    CLIPVisionModel(config).save_pretrained(place / "vision")
+    CLIPImageProcessorPil(
+        size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}
+    ).save_pretrained(place / "vision")
+    made = SSREncoder.create(tiny.networks()[2], config, tiny.WIDTH, heads=2, dim_head=8)
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter.normal_(std=0.3)
+    ssr_layouts.save(made, place / "ssr")
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +109,8 @@ def configured(models, name: str, **options):
 def latents(models, loaded, name: str, found, seeds=(7,), **options) -> torch.Tensor:
     """What a method draws of layouts (or of prompts), before it is decoded."""
     method, config = configured(models, name, **options)
-    key = (name, str(config.__dict__.get("controlnet_model")))
+    own = ("controlnet_model", "words", "ssr_model")
+    key = (name, *(str(getattr(config, field, "")) for field in own))
     if key not in loaded:
         loaded[key] = method.load(config)
     state, embedded = loaded[key], []
@@ -276,6 +305,29 @@ def test_each_segment_sees_its_own_skeleton(models, loaded):
     assert (composite - plain).abs().max() < NEAR
 
 
+def test_words_and_references_act_in_the_segment_that_names_them(models, loaded):
+    """While segments develop apart, the other half is the same to the last bit."""
+    apart = {**APART, "kappa": 1.0}
+    half = SIZE // 8
+    word = {"words": [str(models / "gnome.safetensors")]}
+    ssr = {"ssr_model": str(models / "ssr"), "clip_model": str(models / "vision")}
+    for how in (word, ssr):
+        plain = halves("a dog", "a man")
+        named = halves("a dog", "a <gnome>" if "words" in how else "a man")
+        if "words" not in how:
+            reference = records.SegmentReference(str(models / "gnome.png"), "man", 0.9)
+            named.segments[1].references = [reference]
+        without, with_it = (
+            latents(models, loaded, "composite", [one], **apart, **how) for one in (plain, named)
+        )
+        assert (without - with_it)[..., :half].abs().max() < NEAR
+        assert (without - with_it)[..., half:].abs().max() > 1e-2
+    # The reference matters by its scale, and not at all at none.
+    named.segments[1].references[0].scale = 0.0
+    nothing = latents(models, loaded, "composite", [named], **apart, **how)
+    assert (nothing - without).abs().max() < NEAR
+
+
 def test_scaffolds_and_the_global_diffuser_change_the_picture(models, loaded):
     layout = halves("a man", "a dog")
     pictures = [
@@ -361,3 +413,70 @@ def test_by_the_command_the_layout_goes_with_the_picture(models, tmp_path):
     told = records.load(records.Generated, found[0]["0"]["generated.json"])
     assert (told.prompt, told.method, told.steps) == ("two people in a park", "composite", 2)
     assert Image.open(io.BytesIO(found[0]["0"]["png"])).size == (SIZE, SIZE)
+
+
+# ------------------------------------------------------------------ drawing again
+
+
+class Grounder:
+    """Finds what a picture's brightness says: a stand-in that finds a fault in some pictures."""
+
+    def __init__(self) -> None:
+        self.model = records.Model("stand-in", role="ground")
+        self.seen = 0
+
+    def ground(self, images, phrases, box_threshold, text_threshold):
+        from socialcli.backends.roles import Detection
+
+        found = []
+        for image, asked in zip(images, phrases, strict=True):
+            self.seen += 1
+            even = int(numpy.asarray(image).astype(int).sum()) % 2 == 0
+            boxes = [(0.0, 0.0, 0.5, 1.0), (0.5, 0.0, 1.0, 1.0)]
+            some = range(len(asked)) if even else range(len(asked) - 1)
+            found.append([Detection(n, boxes[n], 0.9) for n in some])
+        return found
+
+
+def tried(models, tmp_path, monkeypatch, name: str, batch: int, attempts: int, **options):
+    from socialcli import backends
+
+    grounder, load = Grounder(), backends.load
+    monkeypatch.setattr(
+        backends, "load", lambda s: grounder if s.role in ("ground", "dino") else load(s)
+    )
+    layout = halves("a man", "a dog")
+    for segment, word in zip(layout.segments, ("man", "dog"), strict=True):
+        segment.word = word
+    shards.write(
+        tmp_path / "in.tar", [(f"{n}", {"layout.json": records.dump(layout)}) for n in range(5)]
+    )
+    method = registry.load("methods.generate", "multidiffusion")
+    given = {"model": str(models / "sd"), "steps": 1, "device": "cpu", "batch_size": batch}
+    given |= {"attempts": attempts, "bootstrap": 0.0, **options}
+    values = profiles.values(None, "generate", method.config_type, given, "multidiffusion")
+    out = tmp_path / f"{name}.tar"
+    generate.run("multidiffusion", values, [str(tmp_path / "in.tar")], str(out),
+                 RunOptions(quiet=True))  # fmt: skip
+    return {s.key: s.members for s in shards.read(str(out))}, grounder
+
+
+def test_pictures_with_faults_are_drawn_again(models, tmp_path, monkeypatch):
+    """The same whatever the batch; the first without a fault is kept; the record says which."""
+    once, _ = tried(models, tmp_path, monkeypatch, "once", 4, 1)
+    some, grounder = tried(models, tmp_path, monkeypatch, "some", 4, 4)
+    again, _ = tried(models, tmp_path, monkeypatch, "again", 1, 4)
+    assert some == again
+    told = {k: records.load(records.Generated, m["generated.json"]) for k, m in some.items()}
+    first = {k: records.load(records.Generated, m["generated.json"]) for k, m in once.items()}
+    assert all(one.attempts is None for one in first.values())
+    assert grounder.seen == sum(one.attempts.count for one in told.values())
+    for key, one in told.items():
+        tries = one.attempts
+        pixels = numpy.asarray(Image.open(io.BytesIO(some[key]["png"])))
+        faultless = int(pixels.astype(int).sum()) % 2 == 0
+        assert (tries.missing == 0) == faultless == (tries.price == 0)
+        assert tries.kept == tries.count if faultless else (tries.kept, tries.count) == (1, 4)
+        same = once[key]["png"] == some[key]["png"] or one.seed == first[key].seed
+        assert same == (tries.kept == 1)
+    assert {one.attempts.count for one in told.values()} - {1}  # some were drawn again

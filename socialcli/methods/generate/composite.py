@@ -195,6 +195,10 @@ class CompositeMethod(GenerateMethod):
         longest = max(len(states) for pair in embedded.texts for states in pair)
         return len(embedded.plan.masks), longest, max(map(len, embedded.subjects))
 
+    def layout(self, request: Any) -> Any:
+        """See `GenerateMethod.layout`."""
+        return request.plan
+
     def part(self, config: Config, studio: Any) -> int:
         return layouts.part(config, studio)
 
@@ -261,7 +265,10 @@ def _arguments(
     def at(timesteps: Tensor) -> dict[str, Any]:
         arguments = rows.at(timesteps)
         text = arguments["encoder_hidden_states"]
-        return {**arguments, **encoder.condition(text, tokens, scales)}
+        told = encoder.condition(text, tokens, scales)
+        more = arguments.get("cross_attention_kwargs") or {}
+        both = {**more, **told["cross_attention_kwargs"]}
+        return {**arguments, **told, "cross_attention_kwargs": both}
 
     return Conditioning(at), whole
 

@@ -52,7 +52,14 @@ class MultiDiffusionMethod(GenerateMethod):
         return drawing.studio(config)
 
     def prepare(self, config: Config, request: Any) -> Any:
-        return layouts.of_request(config, request)
+        """(the layout, the pictures that its segments name).
+
+        Raises:
+            SampleFailed: no layout, or a reference that is not there.
+        """
+        layout = layouts.of_request(config, request)
+        wanted = config.attempts > 1 and any(segment.references for segment in layout.segments)
+        return layout, layouts.wanted(config, request, layout) if wanted else ()
 
     def embed(self, config: Config, studio: Studio, request: Any) -> Any:
         """(the layout, (negative, prompt) text states of each segment).
@@ -67,11 +74,15 @@ class MultiDiffusionMethod(GenerateMethod):
         plan, texts = embedded
         return len(plan.masks), max(len(states) for pair in texts for states in pair)
 
+    def layout(self, request: Any) -> Any:
+        """See `GenerateMethod.layout`."""
+        return request.plan
+
     def part(self, config: Config, studio: Any) -> int:
         return layouts.part(config, studio)
 
     def members(self, config: Config, request: Any, size: tuple[int, int]) -> dict[str, bytes]:
-        return layouts.members(request.plan, size)
+        return layouts.members(request.plan[0], size)
 
     def condition(self, config: Config, studio: Studio, embedded: list[Any]) -> Conditioning:
         """Each segment reads its own prompt; their predictions are merged by mask."""

@@ -1,0 +1,168 @@
+"""Drawing again what came out wrong: a judge of pictures, and the seeds of further attempts.
+
+A picture of a layout is looked at by a detector: who is missing, there twice, blended with another
+or at another's place (`socialcli.vision.assignment`). One that has a fault is drawn again from
+another seed, up to ``--attempts`` times, and the attempt of the lowest price is kept, the earliest
+of equal ones. Seeds follow from the picture's own, so that a key gives one picture whatever the
+run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from socialcli import backends, records
+from socialcli.backends import ModelSpec
+from socialcli.vision import assignment, layouts
+from socialcli.vision import boxes as geometry
+from socialcli.vision.people import kind_of
+
+if TYPE_CHECKING:
+    import numpy
+    from PIL.Image import Image
+
+    from socialcli.generation.references import Reference
+
+SAME_OBJECT = 0.7  # IoU from which two boxes of one word are one thing
+MOST_PICTURES = 12  # of one subject that are looked at
+
+
+def seed(first: int, attempt: int) -> int:
+    """The seed of attempt number ``attempt`` (from 0) at a picture whose own seed is ``first``."""
+    if attempt == 0:
+        return first
+    digest = hashlib.sha256(f"{first} {attempt}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 11  # 53 bits, as every seed here
+
+
+def specs(config: Any) -> list[ModelSpec]:
+    """The judge's models; none where pictures are drawn once."""
+    if getattr(config, "attempts", 1) == 1:
+        return []
+    return [
+        ModelSpec("ground", config.ground_backend, config.ground_model, None, config.device),
+        ModelSpec("dino", config.dino_backend, config.dino_model, None, config.device),
+    ]
+
+
+@dataclass
+class Judge:
+    """A grounder and an embedder, and what they saw of subjects' own pictures."""
+
+    grounder: Any
+    dino: Any
+    config: Any
+    _seen: dict[tuple[str, str], numpy.ndarray] = field(default_factory=dict)
+
+    def verdict(
+        self,
+        image: Image,
+        layout: records.Layout,
+        pictures: Sequence[Sequence[Reference]],
+    ) -> assignment.Verdict:
+        """What a picture has of its layout's subjects.
+
+        Args:
+            pictures: of each segment, its subject's own; where some segment has none, things are
+                told apart by kind and place alone.
+        """
+        import numpy
+
+        chosen = [n for n, segment in enumerate(layout.segments) if not segment.background]
+        segments = [layout.segments[n] for n in chosen]
+        words = [layouts.word(segment) for segment in segments]
+        found = self.things(image, words)
+        kinds = numpy.array([[label == word for word in words] for label, _ in found], bool)
+        kinds = kinds.reshape(len(found), len(words))
+        boxes = numpy.array([box for _, box in found], float).reshape(-1, 4)
+        places = geometry.iou(boxes, numpy.array([layouts.box(dict(s.rle)) for s in segments]))
+        own = [pictures[n] if pictures else () for n in chosen]
+        likeness = known = None
+        if all(own):
+            means = numpy.stack(
+                [self.subject(word, some) for word, some in zip(words, own, strict=True)]
+            )
+            known = means @ means.T
+            crops = [crop(image, box) for _, box in found]
+            likeness = self.embed(crops) @ means.T if crops else numpy.zeros((0, len(means)))
+        return assignment.judge(kinds, places, likeness, known, _prices(self.config))
+
+    def things(self, image: Image, words: Sequence[str]) -> list[tuple[str, records.XYXY]]:
+        """(word, box) of everything that the grounder finds for some words, each word once."""
+        asked = list(dict.fromkeys(words))
+        kinds = getattr(self.grounder, "kinds", None)
+        phrases = asked if kinds is None else sorted({kind_of(w) for w in asked} & set(kinds))
+        threshold = self.config.box_threshold
+        found: list[tuple[str, records.XYXY]] = []
+        if not phrases:
+            return found
+        detections = self.grounder.ground([image], [phrases], threshold, min(threshold, 0.25))[0]
+        for number, phrase in enumerate(phrases):
+            mine = [d for d in detections if d.phrase == number]
+            for kept in geometry.nms([d.xyxy for d in mine], [d.score for d in mine], SAME_OBJECT):  # type: ignore[arg-type]
+                named = [w for w in asked if kinds is not None and kind_of(w) == phrase]
+                found += [(word, mine[kept].xyxy) for word in named or [phrase]]
+        return found
+
+    def subject(self, word: str, pictures: Sequence[Reference]) -> numpy.ndarray:
+        """(D,) unit embedding of a subject: the mean over its own pictures, cut to the thing that
+        its word names where the grounder finds it."""
+        rows = []
+        for one in pictures[:MOST_PICTURES]:
+            name = (one.key, word)
+            if name not in self._seen:
+                inside = self.things(one.image, [word])
+                largest = max((box for _, box in inside), key=geometry.area, default=None)
+                part = one.image if largest is None else crop(one.image, largest)
+                self._seen[name] = self.embed([part])[0]
+            rows.append(self._seen[name])
+        return _unit(sum(rows)[None])[0]  # type: ignore[index]
+
+    def embed(self, images: Sequence[Image]) -> numpy.ndarray:
+        """(N, D) unit embeddings."""
+        return _unit(self.dino.images(list(images)))
+
+
+def judge(config: Any) -> Judge | None:
+    """The judge of a run; None where pictures are drawn once.
+
+    Raises:
+        ModelMissing: a model is not here.
+    """
+    if not specs(config):
+        return None
+    grounder, dino = (backends.load(spec) for spec in specs(config))
+    return Judge(grounder, dino, config)
+
+
+def told(count: int, kept: int, verdict: assignment.Verdict) -> records.Attempts:
+    """What the record says."""
+    return records.Attempts(
+        count=count, kept=kept + 1, price=verdict.price, missing=len(verdict.missing),
+        surplus=len(verdict.surplus), hybrid=len(verdict.hybrid), swapped=len(verdict.swapped),
+    )  # fmt: skip
+
+
+def crop(image: Image, box: Sequence[float]) -> Image:
+    """The part of a picture in a normalised box, at least a pixel."""
+    left, top, right, bottom = geometry.clip(tuple(box))  # type: ignore[arg-type]
+    x, y = int(left * image.width), int(top * image.height)
+    return image.crop(
+        (x, y, max(round(right * image.width), x + 1), max(round(bottom * image.height), y + 1))
+    )
+
+
+def _prices(config: Any) -> assignment.Prices:
+    return assignment.Prices(
+        config.price_missing, config.price_surplus, config.price_hybrid, config.price_swapped
+    )
+
+
+def _unit(rows: Any) -> numpy.ndarray:
+    import numpy
+
+    found = numpy.asarray(rows, numpy.float64)
+    return found / numpy.maximum(numpy.linalg.norm(found, axis=1, keepdims=True), 1e-12)
