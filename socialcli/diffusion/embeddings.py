@@ -17,7 +17,7 @@ from socialcli.errors import ModelMissing, UsageError
 if TYPE_CHECKING:
     from torch import Tensor
 
-_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth")
+SUFFIXES = (".safetensors", ".bin", ".pt", ".pth")
 _A1111 = "emb_params"
 
 
@@ -50,7 +50,7 @@ def read(given: str) -> list[Learned]:
     name, token = split(given)
     file = Path(name).expanduser()
     if file.is_dir():
-        inside = [p for s in _SUFFIXES for p in sorted(file.glob(f"learned_embeds*{s}"))]
+        inside = [p for s in SUFFIXES for p in sorted(file.glob(f"learned_embeds*{s}"))]
         if not inside:
             raise UsageError(f"{name}: no learned_embeds file in this folder")
         file = inside[0]
@@ -77,8 +77,8 @@ def _state(file: Path) -> tuple[dict[str, Any], dict[str, str]]:
     import torch
     from safetensors import safe_open
 
-    if file.suffix not in _SUFFIXES:
-        raise UsageError(f"{file}: expected an embedding as {', '.join(_SUFFIXES)}")
+    if file.suffix not in SUFFIXES:
+        raise UsageError(f"{file}: expected an embedding as {', '.join(SUFFIXES)}")
     try:
         if file.suffix == ".safetensors":
             with safe_open(file, framework="pt") as opened:

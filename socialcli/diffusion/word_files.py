@@ -113,7 +113,7 @@ def _of_file(file: Path) -> list[Learned]:
     """Whichever layout it has."""
     notes = _notes(file)
     if KINDS not in notes:
-        return _constant(str(file), notes)
+        return _foreign(file) or _constant(str(file), notes)
     from safetensors.torch import load_file
 
     try:
@@ -123,6 +123,14 @@ def _of_file(file: Path) -> list[Learned]:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(f"{file}: cannot be read as learned words ({_line(error)})") from None
     return [_learned(file, notes, *item, tensors) for item in items]
+
+
+def _foreign(file: Path) -> list[Learned]:
+    """Words of the public code of NeTI, ProSpect and P+; none where the file is of another kind."""
+    from socialcli.diffusion.words import _public
+
+    found = _public.read(file) if file.suffix in embeddings.SUFFIXES else None
+    return [Learned(word, plain, word.kind, file=str(file)) for word, plain in found or ()]
 
 
 def _learned(

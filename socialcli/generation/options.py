@@ -50,6 +50,10 @@ class GenerateOptions(ModelOptions):
         [], "What a learned word stands for in plain words, as TOKEN=WORD, for `socialcli score`. "
         "Repeatable.",
     )  # fmt: skip
+    truncation: int = option(
+        0, "Hidden units that words of --method neti are drawn with, of 128; fewer are easier to "
+        "edit and less like their pictures. 0: all.", at_least=0
+    )  # fmt: skip
     per_prompt: int = option(1, "Pictures of each prompt.", at_least=1)
     steps: int = option(30, "Denoising steps.", at_least=1)
     guidance: float = option(5.0, "Scale of classifier-free guidance; 1: none.", at_least=1)

@@ -61,6 +61,8 @@ def teach(config: Any, studio: Studio, learned: Sequence[Learned]) -> None:
     )
     for one in learned:
         one.word.eval().requires_grad_(False)
+        if config.truncation:
+            one.word.truncate(config.truncation)
     scheduler = sampling.scheduler(config.scheduler, studio.diffusion.scheduler)
     studio.timesteps = sampling.timesteps(scheduler, config.steps)
     studio.plain = {one.token: one.plain for one in learned if one.plain}

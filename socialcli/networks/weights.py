@@ -111,7 +111,35 @@ class _Placeholder:
     def __setstate__(self, state: Any) -> None: ...
 
 
-def _weights_only(path: Path) -> Any:
+class Inert(_Placeholder):
+    """Stands for an object of a foreign class and has what lay in the file as its attributes."""
+
+    def __setstate__(self, state: Any) -> None:
+        self.__dict__.update(state if isinstance(state, Mapping) else {})
+
+
+def objects(path: str | Path) -> Any:
+    """All that a torch checkpoint holds: tensors, plain containers, and `Inert` for each object of
+    another class. No foreign class is looked up, and none of their code runs.
+
+    Raises:
+        UsageError: it cannot be read so.
+    """
+    return _weights_only(Path(path), Inert)
+
+
+def state_of(module: Any) -> dict[str, Tensor]:
+    """The state dict of a module that was pickled whole and read by `objects`."""
+    state = vars(module)
+    own = {**(state.get("_parameters") or {}), **(state.get("_buffers") or {})}
+    found = {name: tensor.detach() for name, tensor in own.items() if torch.is_tensor(tensor)}
+    for name, inner in (state.get("_modules") or {}).items():
+        if inner is not None:
+            found |= {f"{name}.{below}": tensor for below, tensor in state_of(inner).items()}
+    return found
+
+
+def _weights_only(path: Path, stand_in: type = _Placeholder) -> Any:
     """``torch.load(weights_only=True)`` that steps over a training run's configuration objects.
 
     Lightning saves hyper-parameters beside the weights, often as classes of packages that are not
@@ -122,7 +150,7 @@ def _weights_only(path: Path) -> Any:
 
     try:
         foreign = serialization.get_unsafe_globals_in_checkpoint(path)
-        inert: list[Any] = [(_Placeholder, name) for name in foreign]
+        inert: list[Any] = [(stand_in, name) for name in foreign]
         with serialization.safe_globals(inert):
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:

@@ -64,9 +64,17 @@ class Word(nn.Module):
         None leaves these as they are."""
         return None
 
+    def kept(self) -> Word:
+        """The word as files keep it when its training is over."""
+        return self
+
     def settings(self) -> dict[str, Any]:
         """What its kind needs besides tensors to build it again; JSON values."""
         return {}
+
+    def truncate(self, units: int) -> None:
+        """Draw with the first so many hidden units alone, where it was learnt with nested dropout;
+        other words take no notice."""
 
     def misfit(self, layers: int) -> str:
         """Why it does not fit a UNet of so many cross-attention layers; "" where it does."""

@@ -155,6 +155,9 @@ class InversionMethod(TrainMethod, base=True):
 
     # --- what it may have ---
 
+    def check_concepts(self, config: Any, concepts: list[Concept]) -> None:
+        """Refuse concepts that it cannot learn, before a model is loaded (UsageError)."""
+
     def notes(self, state: Any, draw: Draw) -> list[Hashable] | None:
         """What training says of each row, see `diffusion.words.Word.address`."""
         return None
@@ -192,6 +195,7 @@ class InversionMethod(TrainMethod, base=True):
             UsageError: a concept without samples or initial word, or two of one name.
         """
         concepts = _concepts.find(config, index)
+        self.check_concepts(config, concepts)
         return index.select(sorted({n for concept in concepts for n in concept.samples}))
 
     def load(self, config: Any, place: Place) -> State:
@@ -314,7 +318,7 @@ class InversionMethod(TrainMethod, base=True):
         from socialcli.methods.invert import _files
 
         initial = {concept.token: concept.initial for concept in state.concepts}
-        words = list(state.words)
+        words = [word.kept() for word in state.words]
         word_files.write(folder, words, initial, metadata)
         _files.write_for_others(folder, words, initial, metadata)
 
@@ -323,6 +327,24 @@ def _cut_off(state: Any, template: str, concept: Concept) -> str:
     """The end of a template with a concept's word in it that the text encoder does not read."""
     text = state.lexicon.expand(filled(template, concept.token))
     return str(state.diffusion.unread(text))
+
+
+def tokens_of(config: Any, word: str) -> list[str]:
+    """The tokens of an ordinary word, by the model's tokenizer alone; [word] where that is not in
+    a folder of its own. A model that is missing is told when it is loaded."""
+    from pathlib import Path
+
+    from socialcli import backends
+
+    default = backends.info("diffusion", config.backend).model
+    place = backends.where(config.model or default)
+    folder = Path(place) / "tokenizer" if place else None
+    if folder is None or not folder.is_dir():
+        return [word]
+    from transformers import CLIPTokenizer
+
+    tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
+    return [str(token) for token in tokenizer.tokenize(word)]
 
 
 def initial_rows(diffusion: Any, initial: str) -> Tensor:
