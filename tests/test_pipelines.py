@@ -235,3 +235,40 @@ def test_no_makefile_is_forgotten() -> None:
         assert any(part in run for part in (f'"{name}"', "{name}.mk", f"/{name}")) or (
             "demo.mk" in run and f"$(HERE){name}" in demo
         ), name
+
+
+def test_the_table_of_several_subjects_comes_out_at_its_smallest(tmp_path, monkeypatch) -> None:
+    """Every command of the Makefile in this process, as it is printed: two layouts, two rows."""
+    import shlex
+
+    import typer
+
+    from socialcli.benchmarks import table004
+    from socialcli.cli import app
+
+    monkeypatch.chdir(ROOT)
+    said = make(
+        "table-004-mini.mk", "-n", f"OUT={tmp_path}", "SEEDS=0", "PICTURES=22", "LAYOUTS=2",
+        "EVERY=20", "PER=1", "STEPS=2", "WORD_STEPS=1", "DREAM_STEPS=1",
+        "PRIOR=--prior-weight 0", "ROWS=words control-gd dreambooth", "IDENTIFIERS=sks ktn",
+        "SCORE=--resamples 20 --show 0 --quiet", "DRAW=--quiet",
+    )  # fmt: skip
+    group = typer.main.get_command(app.app)
+    scores = []
+    for line in said.replace("\\\n", " ").splitlines():
+        words = shlex.split(line.partition("&&")[0].replace(f"{PYTHON} -m socialcli", "socialcli"))
+        if words[:1] == ["socialcli"]:
+            group.main(args=words[1:], standalone_mode=False)
+            scores += [Path(words[-1])] if words[1] == "score" else []
+    assert [folder.name for folder in scores] == ["words", "control-gd", "dreambooth"]
+    found = table004.figures(scores[1])
+    assert set(found["subjects_missing"]) == {"1", "2"}  # one layout of one subject, one of two
+    value, low, high = found["clip_t_score"]["2"]
+    assert 0 <= low <= value <= high
+    table = "\n".join(table004.lines(scores))
+    assert "| control-gd | " in table and "**missing**" in table and "0.93 / 0.50 / 0.89" in table
+    drawn = [records.load(records.Generated, m["generated.json"]) for m in
+             members(tmp_path / "pictures/dreambooth-0").values()]  # fmt: skip
+    assert {" ".join(one.prompt.split()[:3]) for one in drawn} != {"a woman in"}
+    picture = next(iter(members(tmp_path / "pictures/control-gd-0").values()))
+    assert records.load(records.Layout, picture["layout.json"]).segments[0].subject

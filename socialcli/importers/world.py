@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -12,6 +13,7 @@ from socialcli.importers import Entry, Importer
 SPLITS = ("train", "val", "test")
 INTERACTIONS = {"interactions": "exemplar", "interaction-sentences": "question"}
 SUBJECTS = {"subjects-train": "train", "subjects-test": "test"}
+ELEVEN = ("eleven", "compositions")
 
 
 @dataclass
@@ -22,8 +24,15 @@ class Config:
         "train",
         "Split: train, val or test (unseen people, things and verb-object pairs); or a "
         "benchmark: interactions (15 between two people), interaction-sentences, subjects-train "
-        "(5 pictures of each of 20 unseen subjects), subjects-test (10 others, with captions).",
+        "(5 pictures of each of 20 unseen subjects), subjects-test (10 others, with captions), "
+        "eleven (11 pictures of each of 11), compositions (layouts that put these together).",
     )
+    called: str = option(
+        "a {class}",
+        "Of compositions: how prompts call a subject; {class}, {name} and {identifier} are filled "
+        "in.",
+    )
+    every: int = option(1, "Of compositions: take each so many only.", at_least=1)
     scenes: int = option(1000, "How many scenes.", at_least=1)
     first: int = option(0, "Number of the first scene.", at_least=0)
     seed: int = option(0, "Which world; scenes of different seeds are unrelated.", at_least=0)
@@ -59,8 +68,18 @@ class WorldImporter(Importer):
             some = shots[config.first : config.first + config.scenes]
             yield from (Entry(shot.key, shot) for shot in some)
             return
+        if config.source in ELEVEN:
+            from socialcli.miniature.world import compositions
+
+            key, most = compositions.composition_key, compositions.COMPOSITIONS
+            if config.source == "eleven":
+                most = compositions.PICTURES * len(compositions.KINDS)
+                key = functools.partial(compositions.picture_key, config.seed)
+            numbers = range(config.first, most, config.every)[: config.scenes]
+            yield from (Entry(key(n), n) for n in numbers)
+            return
         if config.source not in SPLITS:
-            sources = (*SPLITS, *INTERACTIONS, *SUBJECTS)
+            sources = (*SPLITS, *INTERACTIONS, *SUBJECTS, *ELEVEN)
             raise UnknownName("the world has no split", config.source, sources)
         for index in range(config.first, config.first + config.scenes):
             yield Entry(f"world-{config.seed}-{config.source}-{index:07d}", index)
@@ -75,6 +94,13 @@ class WorldImporter(Importer):
 
             build = getattr(interactions, INTERACTIONS[config.source])
             found = build(config.seed, entry.work, config.size)
+        elif config.source in ELEVEN:
+            from socialcli.miniature.world import compositions
+
+            if config.source == "compositions":
+                number, called = entry.work, config.called
+                return compositions.composition(config.seed, number, config.size, called)
+            found = compositions.picture(config.seed, entry.work, config.size)
         elif config.source in SUBJECTS:
             from socialcli.miniature.world import split_subjects
 
