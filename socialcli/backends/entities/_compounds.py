@@ -34,13 +34,15 @@ COMPOUNDS = _phrases("""
     computer mouse:gadget, toilet paper:paper, high chair:chair, rocking chair:chair,
     jet ski:boat, bean bag:bag, punching bag:bag, sea food:food, bow tie:tie, neck tie:tie,
     merry go round:carousel, polar bear:dog, brown bear:dog, black bear:dog, grizzly bear:dog,
-    panda bear:dog, high heel:shoe
+    panda bear:dog, high heel:shoe, watering can:bucket, side walk:road, cross walk:road,
+    half pipe:ramp, camp fire:campfire
 """)
 # Idioms that would be read as nouns; the stand-in is an adverb.
 IDIOMS = _phrases("""
     hand in hand:together, arm in arm:together, side by side:together, face to face:together,
     back to back:together, shoulder to shoulder:together, in mid air:high, in mid-air:high,
-    in midair:high, in the air:high, about to:trying to
+    in midair:high, tie dye:colorful, tie dyed:colorful, tie-dye:colorful, tie-dyed:colorful,
+    in the air:high, about to:trying to
 """)
 # Of these the parser's reading is fine, but the last word alone would say the wrong kind.
 OBJECT_COMPOUNDS = frozenset(
@@ -67,7 +69,7 @@ PERSON_COMPOUNDS = frozenset(
      "horse rider", "old folk", "football fan"]
 )  # fmt: skip
 # Compounds that keep the head's own lemma ("a soccer ball" is a ball, "a birthday cake" a cake).
-PLAIN_HEADED = words("cake ball car truck wire mouse track")
+PLAIN_HEADED = words("cake ball car truck wire mouse track can")
 
 # Nouns that stand before another noun and say of which sort it is: "wedding cake", "dirt bike". The
 # parser is shown the second noun only.

@@ -267,6 +267,16 @@ CLOTHING = words("""
     raincoat jersey attire clothing clothes gear red black white blue pink yellow green orange
     purple brown gray grey tuxedo sari turban veil wig pajamas overalls tights
 """)
+# "a woman in blue": what she wears, and no thing of its own.
+COLOURS = words("red orange yellow green blue purple pink brown black white gray grey gold beige")
+# What other things stand on, and the verbs that put something there.
+STANDS = words("tripod stand easel pedestal mount plinth monopod")
+PLACING = words("put place set lay mount display install stand rest lean sit")
+# Verbs with somebody who gets it.
+GIVING = words("""
+    give pass hand offer sell serve show bring feed throw toss deliver present lend read send teach
+    distribute award
+""")
 # Where things happen; and what is held to do something.
 PLACES = words("""
     park field street road beach ocean sea lake river pond pool water yard garden forest wood

@@ -112,6 +112,10 @@ def _names_a_thing(token: Token, mended: Mended) -> bool:
         return True
     if token.dep_ == "npadvmod" and token == second_object(token.head):
         return not is_abstract(token)
+    if token.idx in mended.compounds and token.dep_ in ("ROOT", "nsubj", "dobj", "pobj", "conj"):
+        return True  # "a hydrant and a sign" without a verb: it is no adjective
+    if token.dep_ == "npadvmod" and _has_article(token) and _is_alive(token):
+        return True  # "a skateboarder high above a ramp"
     if token.pos_ not in ("NOUN", "PROPN") or token.dep_ in _NOT_HEADS or not token.is_alpha:
         if not (token.pos_ in ("NOUN", "PROPN") and "-" in token.text):
             return False
@@ -122,6 +126,10 @@ def _names_a_thing(token: Token, mended: Mended) -> bool:
     if not _LATIN.search(token.text):  # the parser knows English only
         return False
     return not is_abstract(token) or token.idx in mended.compounds
+
+
+def _is_alive(token: Token) -> bool:
+    return token.lemma_ in lexicon.PERSON or token.lemma_ in lexicon.ANIMAL
 
 
 def second_object(verb: Token) -> Token | None:
@@ -141,6 +149,8 @@ def is_abstract(token: Token) -> bool:
     lemma = token.lemma_.lower()
     governor = token.head.lemma_
     bare = not any(c.dep_ in ("det", "poss", "nummod", "amod") for c in token.children)
+    if token.lower_ in lexicon.COLOURS and bare and token.head.lower_ == "in":
+        return True
     if lemma in lexicon.GAMES:
         return bare and governor == "play"
     if lemma in lexicon.DEPICTIONS and token.dep_ == "dobj" and governor in ("take", "snap"):

@@ -282,8 +282,26 @@ class _Reader:
                 beside = any(noun.lemma_ in lexicon.PLACES for noun in nouns)
                 if doer and not beside and (child.dep_ == "agent" or _verbs.is_passive(verb)):
                     continue
+                if self._stands_on_it(child, verb):
+                    continue
                 found += self._through(child, [])
         return found + self._misplaced(verb)
+
+    def _stands_on_it(self, preposition: Token, verb: Token) -> bool:
+        """ "looks through a camera on a tripod": the camera stands there, whatever the parser says.
+
+        Not so of verbs that put something there, and of what somebody is on: "a man on a stand".
+        """
+        before = preposition.nbor(-1) if preposition.i else None
+        thing = self.nouns.of_token.get(before.i) if before is not None else None
+        on = preposition.lower_ in ("on", "upon", "atop")
+        return (
+            on
+            and thing is not None
+            and self.entity[thing].kind == "object"
+            and verb.lemma_ not in lexicon.PLACING
+            and any(c.dep_ == "pobj" and c.lemma_ in lexicon.STANDS for c in preposition.children)
+        )
 
     def _misplaced(self, verb: Token) -> list[tuple[list[str], list[int]]]:
         """Phrases that the parser hangs on the object though they say where, or with what.
@@ -296,6 +314,7 @@ class _Reader:
             if child.dep_ in ("prep", "agent"):
                 nouns += [c for c in child.children if c.dep_ == "pobj"]
         nouns += [joined for n in nouns for joined in self.lists.after.get(n.i, [])]
+        nouns += [c for n in nouns for c in n.children if c.dep_ == "conj" and c.pos_ == "NOUN"]
         nouns += [self.nouns.stands_for[n.i] for n in nouns if n.i in self.nouns.stands_for]
         posed = verb.lemma_ in _POSTURES  # "sits at a desk with two monitors": she, not the desk
         found = []
@@ -303,8 +322,10 @@ class _Reader:
             for words, targets in self._through(preposition, []):
                 lemma = self.entity[targets[0]].lemma
                 place = lemma in lexicon.PLACES and words[0] not in ("of", "with")
+                given = words == ["to"] and verb.lemma_ in lexicon.GIVING
+                given = given and self.entity[targets[0]].kind != "object"
                 tool = words == ["with"] and (lemma in lexicon.TOOLS or posed)
-                if place or tool or words[0] in _OF_THE_DEED:
+                if place or tool or given or words[0] in _OF_THE_DEED:
                     found.append((words, targets))
         return found
 
