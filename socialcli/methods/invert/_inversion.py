@@ -230,7 +230,8 @@ class InversionMethod(TrainMethod, base=True):
             config, place, diffusion, alphas, kind, common.size(diffusion, config.size), concepts,
             of, _templates.read(config.templates), nn.ModuleList(words), Lexicon(diffusion, words),
         )  # fmt: skip
-        for template in state.templates:
+        own = config.templates not in _templates.NAMED
+        for template in state.templates if own else ():
             if any(_cut_off(state, template, concept) for concept in concepts):
                 raise UsageError(
                     f"--templates: '{template[:40]}' is longer than the {diffusion.window} tokens "

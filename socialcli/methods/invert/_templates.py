@@ -34,6 +34,9 @@ STYLE = (
 )  # fmt: skip
 
 
+NAMED = ("object", "style", "captions")  # that need no file
+
+
 def read(name: str) -> list[str]:
     """The templates of a name, or of a file with one a line.
 
