@@ -129,8 +129,11 @@ class AttentionMaps:
         rows: which rows of the batch are kept, as ``slice(n, None)`` for those behind the
             unconditional ones; None for all.
         gradient: whether maps belong to the graph, up to the UNet's input and the text states.
+        beside: (B, L, D) text states of other texts, whose maps with the same queries are recorded
+            too, in ``others`` and never with gradient. It may be set anew before each call.
         maps: layer -> (B, heads, K, h, w) float32 (float64 of float64 networks), 0 to 1; a place's
             values sum to one over all tokens. Of the last call.
+        others: the same of ``beside``.
         calls: of the UNet since it is attached.
         after: called with (itself, the call's timestep) after each call.
     """
@@ -145,13 +148,16 @@ class AttentionMaps:
         mean_heads: bool = False,
         rows: slice | None = None,
         gradient: bool = False,
+        beside: Tensor | None = None,
         after: Callable[[AttentionMaps, Any], None] | None = None,
     ) -> None:
         self.unet = unet
         self.layers = list(layers_of(unet) if layers is None else layers)
         self.tokens, self.heads, self.mean_heads = tokens, heads, mean_heads
         self.rows, self.gradient, self.after = rows, gradient, after
+        self.beside = beside
         self.maps: dict[Layer, Tensor] = {}
+        self.others: dict[Layer, Tensor] = {}
         self.calls = 0
         self._handles: list[Any] = []
         self._projected: dict[tuple[str, str], Tensor] = {}
@@ -200,7 +206,7 @@ class AttentionMaps:
     def _called(self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         sample = args[0] if args else kwargs["sample"]
         self._size = (int(sample.shape[-2]), int(sample.shape[-1]))
-        self.maps = {}
+        self.maps, self.others = {}, {}
 
     def _done(
         self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
@@ -229,8 +235,18 @@ class AttentionMaps:
                     "queries and keys of its own: unfuse the projections to record attention maps"
                 )
             mask = kwargs.get("attention_mask")
-            with torch.set_grad_enabled(self.gradient and torch.is_grad_enabled()):
+            full = torch.autocast(query.device.type, enabled=False)  # not in half precision
+            with full, torch.set_grad_enabled(self.gradient and torch.is_grad_enabled()):
                 self.maps[layer] = self._map(layer, attention, query, key, mask)
+            if self.beside is not None:
+                with torch.no_grad():
+                    states = self.beside.to(query.dtype)
+                    if attention.norm_cross:
+                        states = attention.norm_encoder_hidden_states(states)
+                    other = attention.to_k(states)
+                    self._projected.pop((layer.name, "k"))
+                    with torch.autocast(query.device.type, enabled=False):
+                        self.others[layer] = self._map(layer, attention, query, other, mask)
 
         return read
 
@@ -293,13 +309,18 @@ def _select(probabilities: Tensor, columns: Tensor | None) -> Tensor:
     return taken * (columns >= 0).to(taken.dtype)
 
 
-def average(maps: AttentionMaps, side: int | tuple[int, int], mean_heads: bool = False) -> Tensor:
+def average(
+    maps: AttentionMaps | dict[Layer, Tensor],
+    side: int | tuple[int, int],
+    mean_heads: bool = False,
+) -> Tensor:
     """The mean over layers of their maps, brought to one size.
 
     Algorithm 1 of Identity Embedding (arXiv 2402.00631) calls this Re2 and takes 32 x 32. Sizes are
     changed bilinearly, so that the values of a place still sum to one over the tokens.
 
     Args:
+        maps: a recorder, whose ``maps`` are meant, or such a dict (its ``others``).
         side: pixels of the maps, or (height, width).
         mean_heads: (B, 1, K, h, w); needed where layers have different numbers of heads, as those
             of Stable Diffusion 2 and XL have.
@@ -307,10 +328,11 @@ def average(maps: AttentionMaps, side: int | tuple[int, int], mean_heads: bool =
     Raises:
         UsageError: nothing is recorded, or layers have different numbers of heads.
     """
-    if not maps.maps:
+    layers = maps.maps if isinstance(maps, AttentionMaps) else maps
+    if not layers:
         raise UsageError("no attention map is recorded: call the UNet first")
     size = (side, side) if isinstance(side, int) else tuple(side)
-    every = [m.mean(1, keepdim=True) if mean_heads else m for m in maps.maps.values()]
+    every = [m.mean(1, keepdim=True) if mean_heads else m for m in layers.values()]
     if len({m.shape[1] for m in every}) > 1:
         raise UsageError("these layers have different numbers of heads: average over heads")
     return torch.stack([resize(m, size) for m in every]).mean(0)

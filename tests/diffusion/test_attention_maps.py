@@ -286,3 +286,48 @@ def test_what_does_not_fit_is_said(unet):
         unet(*inputs())
     with AttentionMaps(unet) as maps, pytest.raises(UsageError, match="call the UNet first"):
         average(maps, 8)
+
+
+def test_maps_of_another_text_with_the_same_queries(unet, monkeypatch):
+    """Algorithm 1 of Identity Embedding: only the keys are of the other text."""
+    latents, t, text = inputs()
+    other = torch.randn(2, TOKENS, WIDTH, generator=torch.Generator().manual_seed(8)) * 3
+    plain = unet(latents, t, text).sample
+    queries, keys = {}, {}
+    names = {m: n for n, m in unet.named_modules()}
+    original = Attention.get_attention_scores
+
+    def spy(self, query, key, mask=None):
+        if self.is_cross_attention:
+            queries[names[self]], keys[names[self]] = query, key
+        return original(self, query, key, mask)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Attention, "get_attention_scores", spy)
+        unet.set_attn_processor(AttnProcessor())
+        unet(latents, t, text)
+    unet.set_attn_processor(AttnProcessor2_0())
+    text.requires_grad_(True)
+    with AttentionMaps(unet, tokens=[1, 2], gradient=True, beside=other) as maps:
+        assert torch.equal(unet(latents, t, text).sample, plain)
+    for layer, one in maps.others.items():
+        module = unet.get_submodule(layer.name)
+        key = module.head_to_batch_dim(module.to_k(other))
+        expected = (queries[layer.name] @ key.transpose(1, 2) * module.scale).softmax(-1)
+        expected = expected.unflatten(0, (2, layer.heads)).transpose(2, 3)[:, :, 1:3]
+        assert torch.allclose(one.flatten(-2), expected, atol=1e-6)
+        assert maps.maps[layer].requires_grad and not one.requires_grad
+    assert list(maps.others) == list(maps.maps)
+    same = average(maps.others, 8, mean_heads=True)
+    assert same.shape == (2, 1, 2, 8, 8)
+
+
+def test_maps_are_exact_where_layers_run_in_half_precision(unet):
+    """Training runs under autocast; probabilities of bfloat16 sum to one to two digits only."""
+    latents, t, text = inputs()
+    with torch.autocast("cpu", torch.bfloat16), AttentionMaps(unet, beside=text) as maps:
+        unet(latents, t, text)
+    for recorded in (maps.maps, maps.others):
+        for one in recorded.values():
+            assert one.dtype == torch.float32
+            assert torch.allclose(one.sum(2), torch.ones(()), atol=1e-5)
