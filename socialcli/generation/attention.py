@@ -19,6 +19,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from socialcli import records
+from socialcli.diffusion import stages
 from socialcli.generation import drawing
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ class Watch:
     def _add(self, maps: Any, timestep: Any) -> None:
         from socialcli.diffusion.attention_maps import average
 
-        at = stage(float(timestep.flatten()[0]), self.timesteps)
+        at = stages.stage(float(timestep.flatten()[0]), STAGES, timesteps=self.timesteps)
         self.sums[at] += average(maps, self.shape)[:, 0].float().cpu()
         self.counts[at] += 1
 
@@ -158,9 +159,3 @@ def watch(config: Any, studio: Any, prompts: list[str]) -> Watch:
         diffusion.unet, words, diffusion.latent_shape(height, width)[1:],
         int(diffusion.scheduler.config.num_train_timesteps), config.guidance != 1,
     )  # fmt: skip
-
-
-def stage(timestep: float, timesteps: int, stages: int = STAGES) -> int:
-    """Which of the equal parts of the timesteps one is in; 0 is the noisiest."""
-    part = int(timestep * stages // timesteps)
-    return stages - 1 - min(max(part, 0), stages - 1)

@@ -54,6 +54,11 @@ class GenerateOptions(ModelOptions):
         0, "Hidden units that words of --method neti are drawn with, of 128; fewer are easier to "
         "edit and less like their pictures. 0: all.", at_least=0
     )  # fmt: skip
+    stages: list[str] = option(
+        [], "Stages of a learned word: '<cat>=1-3' keeps these, and an ordinary word stands in the "
+        "others; '<cat>=4-5:<other>' puts in those of another word; k1-3 and v1-3 mean keys and "
+        "values alone. Repeatable.", affects_result=False,
+    )  # fmt: skip
     per_prompt: int = option(1, "Pictures of each prompt.", at_least=1)
     steps: int = option(30, "Denoising steps.", at_least=1)
     guidance: float = option(5.0, "Scale of classifier-free guidance; 1: none.", at_least=1)
@@ -195,6 +200,8 @@ def check(config: Any) -> None:
     for pair in config.plain_word:
         if not all(pair.partition("=")[::2]):
             raise UsageError(f"--plain-word {pair}: expected TOKEN=WORD")
+    if config.stages and not (config.words or getattr(config, "embedding", None)):
+        raise UsageError(f"--stages {config.stages[0]}: of which learned word? Give --words FILE")
     if any(not text.strip() for text in config.prompt):
         raise UsageError("--prompt is empty: say what the picture shall show")
     if not isinstance(config, ReferenceOptions):

@@ -122,6 +122,8 @@ class GenerateStage(Stage, base=True):
             facts["option references"] = [_held(place) for place in config.references]
         if config.words:
             facts["option words"] = words.facts(config.words)
+        if config.stages:  # a fact, so that runs without any are what they were
+            facts["stages"] = list(config.stages)
         return facts | adapters.facts(config) | self.method.facts(config)
 
     def samples(self, config: Any, source: str, checksums: list[Any]) -> Iterator[Sample | Damage]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from socialcli.backends import naming
-from socialcli.diffusion import embeddings, word_files
+from socialcli.diffusion import embeddings, mixed_words, word_files
 from socialcli.errors import SampleFailed, UsageError
 from socialcli.records import Model
 
@@ -53,24 +53,25 @@ def teach(config: Any, studio: Studio, learned: Sequence[Learned]) -> None:
     from socialcli.diffusion import sampling
     from socialcli.diffusion.lexicon import Lexicon
 
-    studio.lexicon = Lexicon(
-        studio.diffusion,
-        [one.word for one in learned],
-        {one.token: one.file for one in learned},
-        attach=False,  # a method may give the UNet processors of its own first: `drawing.draw`
-    )
     for one in learned:
         one.word.eval().requires_grad_(False)
         if config.truncation:
             one.word.truncate(config.truncation)
-    scheduler = sampling.scheduler(config.scheduler, studio.diffusion.scheduler)
-    studio.timesteps = sampling.timesteps(scheduler, config.steps)
+    tokens = [one.token for one in learned]
     studio.plain = {one.token: one.plain for one in learned if one.plain}
     for pair in config.plain_word:
         token, _, word = pair.partition("=")
-        if token not in studio.lexicon.words:
-            raise UsageError(f"--plain-word {pair}: there are {', '.join(studio.lexicon.words)}")
+        if token not in tokens:
+            raise UsageError(f"--plain-word {pair}: there are {', '.join(tokens)}")
         studio.plain[token] = word
+    studio.lexicon = Lexicon(
+        studio.diffusion,
+        mixed_words.apply(config.stages, learned, studio.plain, studio.diffusion),
+        {one.token: one.file for one in learned},
+        attach=False,  # a method may give the UNet processors of its own first: `drawing.draw`
+    )
+    scheduler = sampling.scheduler(config.scheduler, studio.diffusion.scheduler)
+    studio.timesteps = sampling.timesteps(scheduler, config.steps)
     model = studio.diffusion.model
     for one in learned:
         name, revision = one.base
@@ -86,6 +87,7 @@ def teach(config: Any, studio: Studio, learned: Sequence[Learned]) -> None:
         options={
             "tokens": {one.token: one.word.slots for one in learned},
             "methods": {one.token: one.method or one.word.kind for one in learned},
+            **({"stages": list(config.stages)} if config.stages else {}),
         },
     )
 

@@ -74,13 +74,6 @@ def test_a_word_with_more_tokens_than_it_shows(diffusion):
     ]  # fmt: skip
 
 
-def test_stages_at_every_timestep():
-    stages = [attention.stage(t, 1000) for t in range(1000)]
-    assert stages == [4] * 200 + [3] * 200 + [2] * 200 + [1] * 200 + [0] * 200
-    assert [attention.stage(t, 7, 3) for t in range(7)] == [2, 2, 2, 1, 1, 0, 0]
-    assert attention.stage(999.9, 1000) == 0 and attention.stage(1000, 1000) == 0
-
-
 @pytest.mark.parametrize("guidance", [1.0, 4.0])
 def test_means_are_those_of_the_softmax(diffusion, monkeypatch, guidance):
     """By hand from diffusers' unfused processor: heads, layers, then steps; the prompt's rows."""
