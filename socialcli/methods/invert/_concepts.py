@@ -38,8 +38,7 @@ def find(config: Any, index: Index) -> list[Concept]:
     concepts = _named(config, index) if config.concept else _grouped(config, index, extras)
     given = _initial(config.initial_word, [c.token for c in concepts])
     for concept in concepts:
-        classes = [extras[n].get("class") for n in concept.samples]
-        known = next((c for c in classes if isinstance(c, str) and c.strip()), "")
+        known = class_of(concept, index)
         concept.initial = given.get(concept.token) or given.get("") or known
         if not concept.initial:
             raise UsageError(
@@ -53,6 +52,12 @@ def find(config: Any, index: Index) -> list[Concept]:
         if not concept.token.strip() or len(concept.token.split()) > 1:
             raise UsageError(f"--token '{concept.token}': one word without spaces, as <cat>")
     return concepts
+
+
+def class_of(concept: Concept, index: Index) -> str:
+    """The class that a data set states of a concept's pictures, "" where it states none."""
+    classes = (_extra(index, number).get("class") for number in concept.samples)
+    return next((c for c in classes if isinstance(c, str) and c.strip()), "")
 
 
 def _extra(index: Index, number: int) -> dict[str, Any]:

@@ -34,7 +34,9 @@ STYLE = (
 )  # fmt: skip
 
 
-NAMED = ("object", "style", "captions")  # that need no file
+NAMED = ("object", "style", "face", "captions")  # that need no file
+# What Identity Embedding (arXiv 2402.00631) learns a person in, and measures ID (F) with.
+FACE = ("a photo of the face of {}",)
 
 
 def read(name: str) -> list[str]:
@@ -47,13 +49,14 @@ def read(name: str) -> list[str]:
     """
     if name in ("object", "captions"):
         return list(OBJECT)
-    if name == "style":
-        return list(STYLE)
+    if name in ("style", "face"):
+        return list(STYLE if name == "style" else FACE)
     try:
         lines = Path(name).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(
-            f"--templates {name}: not object, style or captions, and no readable file ({error})"
+            f"--templates {name}: not object, style, face or captions, and no readable file "
+            f"({error})"
         ) from None
     templates = [line.strip() for line in lines if line.strip()]
     for line in templates:

@@ -23,6 +23,9 @@ class Config(InversionOptions):
     """Options of `socialcli invert --method textual-inversion`."""
 
     vectors: int = option(1, "Vectors of each pseudo-word.", at_least=1)
+    stages: int = option(
+        1, "Equal parts of the timesteps, each with vectors of its own.", at_least=1, at_most=1000
+    )
 
 
 class TextualInversionMethod(InversionMethod):
@@ -32,6 +35,10 @@ class TextualInversionMethod(InversionMethod):
     config_type = Config
 
     def word(self, config: Config, token: str, rows: Tensor, layers: int) -> Word:
+        from socialcli.diffusion.words.staged import StagedWord
         from socialcli.diffusion.words.textual_inversion import TextualInversionWord
 
-        return TextualInversionWord(token, spread(rows, config.vectors))
+        vectors = spread(rows, config.vectors)
+        if config.stages == 1:
+            return TextualInversionWord(token, vectors)
+        return StagedWord(token, vectors.expand(config.stages, 1, -1, -1))
