@@ -207,6 +207,26 @@ def test_the_table_in_miniature(tmp_path: Path) -> None:
     assert "0.2971" in paper
 
 
+def test_people_from_one_picture_in_miniature(tmp_path: Path) -> None:
+    """The tables of Identity Embedding, on the packaged miniatures, as small as they can be: one
+    person, two steps, three prompts. What the threshold is made of is tested by itself."""
+    said = make("table-003-mini.mk", "-n", "SEEDS=0 1", "STEPS=1")
+    assert said.count(" invert ") == 16 and said.count(" generate ") == 18
+    assert said.count(" score ") == 1 + 9 + 1 and said.count("--pairs 10") == 2
+    (tmp_path / "threshold.txt").write_text("0.4")
+    small = ("table-003-mini.mk", f"OUT={tmp_path}", "PEOPLE=1", "SEEDS=0", "ROWS=identity",
+             "-o", tmp_path / "threshold.txt")  # fmt: skip
+    said = make(*small, "STEPS=2", "DRAW=--steps 2 --limit 3", "SCORE=--resamples 20")
+    assert f"tables: {tmp_path / 'results.md'}" in said
+    text = (tmp_path / "results.md").read_text()
+    rows = [line for line in text.splitlines() if line.startswith("| 5 pairs, all tokens")]
+    assert len(rows) == 2 and "| the category in its place |" in text
+    prompt, *_, trained, added, seconds = [cell.strip() for cell in rows[0].split("|")[2:-1]]
+    assert float(prompt.split()[0]) > 0.2 and float(seconds) > 0
+    assert float(trained.replace(",", "")) > float(added.replace(",", "")) > 0
+    assert "invert" not in make(*small).replace(str(tmp_path), "")  # nothing is left to do
+
+
 def test_the_miniatures_from_nothing(tmp_path: Path) -> None:
     """Two of them to the end of the Makefile; tests of `socialcli.miniature.zoo` train each for a
     few steps."""

@@ -12,6 +12,7 @@ from socialcli.importers import Entry, Importer
 
 SPLITS = ("train", "val", "test")
 INTERACTIONS = {"interactions": "exemplar", "interaction-sentences": "question"}
+IDENTITIES = {"identities": "picture", "identity-prompts": "question"}
 SUBJECTS = {"subjects-train": "train", "subjects-test": "test"}
 ELEVEN = ("eleven", "compositions")
 
@@ -25,7 +26,8 @@ class Config:
         "Split: train, val or test (unseen people, things and verb-object pairs); or a "
         "benchmark: interactions (15 between two people), interaction-sentences, subjects-train "
         "(5 pictures of each of 20 unseen subjects), subjects-test (10 others, with captions), "
-        "eleven (11 pictures of each of 11), compositions (layouts that put these together).",
+        "eleven (11 pictures of each of 11), compositions (layouts that put these together), "
+        "identities (one picture of each unseen person), identity-prompts (13 of each of them).",
     )
     called: str = option(
         "a {class}",
@@ -61,6 +63,13 @@ class WorldImporter(Importer):
             numbers = range(config.first, config.first + config.scenes)
             yield from (Entry(interactions.key(config.source, n), n) for n in numbers)
             return
+        if config.source in IDENTITIES:
+            from socialcli.miniature.world import identities
+
+            numbers = range(config.first, config.first + config.scenes)
+            named = ((identities.key(config.source, config.seed, n), n) for n in numbers)
+            yield from (Entry(key, number) for key, number in named)
+            return
         if config.source in SUBJECTS:
             from socialcli.miniature.world import split_subjects
 
@@ -79,7 +88,7 @@ class WorldImporter(Importer):
             yield from (Entry(key(n), n) for n in numbers)
             return
         if config.source not in SPLITS:
-            sources = (*SPLITS, *INTERACTIONS, *SUBJECTS, *ELEVEN)
+            sources = (*SPLITS, *INTERACTIONS, *SUBJECTS, *ELEVEN, *IDENTITIES)
             raise UnknownName("the world has no split", config.source, sources)
         for index in range(config.first, config.first + config.scenes):
             yield Entry(f"world-{config.seed}-{config.source}-{index:07d}", index)
@@ -101,6 +110,11 @@ class WorldImporter(Importer):
                 number, called = entry.work, config.called
                 return compositions.composition(config.seed, number, config.size, called)
             found = compositions.picture(config.seed, entry.work, config.size)
+        elif config.source in IDENTITIES:
+            from socialcli.miniature.world import identities
+
+            build = getattr(identities, IDENTITIES[config.source])
+            found = build(config.seed, entry.work, config.size)
         elif config.source in SUBJECTS:
             from socialcli.miniature.world import split_subjects
 

@@ -24,6 +24,7 @@ from socialcli.backends.gaze.sharingan import look as see
 from socialcli.diffusion import schedule
 from socialcli.errors import UsageError
 from socialcli.losses import (
+    attention_region,
     boundary,
     contrast,
     cross_attention,
@@ -757,6 +758,11 @@ def segments():
     return subject_aware.loss(logits, torch.ones(3, 6, 6), "segment"), logits
 
 
+def held():
+    target = noise(3, 2, 4, 6, 6).abs().requires_grad_()
+    return attention_region.loss(target, noise(3, 2, 4, 6, 6, seed=1).abs()), target
+
+
 # One call of each file's loss: its values, and the tensor that the model made.
 CALLS = {
     **{name: partial(watched, name) for name in WATCHING},
@@ -765,6 +771,7 @@ CALLS = {
     "regularisation": tokens,
     "contrast": words,
     "cross_attention": maps,
+    "attention_region": held,
     "subject_aware": segments,
 }
 FILES = sorted(p.stem for p in Path(denoise.__file__).parent.glob("[a-z]*.py"))

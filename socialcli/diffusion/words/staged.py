@@ -53,6 +53,8 @@ class StagedWord(Word):
 class IdentityWord(StagedWord):
     """While it is learnt: n pairs that a block makes of one vector. Only the block trains."""
 
+    initial: Tensor
+
     def __init__(self, token: str, initial: Tensor, pairs: int, order: str = "noisy-first") -> None:
         """A word that starts as an ordinary one.
 

@@ -133,7 +133,7 @@ class InversionMethod(TrainMethod, base=True):
     """
 
     READS = ()
-    FEATURES = (
+    FEATURES: ClassVar[tuple[str, ...] | None] = (
         "backend", "model", "revision", "variant", "size", "crop", "flip", "templates", "concept",
         "by", "initial_word",
     )  # fmt: skip

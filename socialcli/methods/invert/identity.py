@@ -145,7 +145,7 @@ class IdentityMethod(InversionMethod):
 
     def prepare(self, state: State, sample: Sample, variant: Variant) -> dict[str, Any]:
         """``pixels`` (3, S, S) in [-1, 1] of the picture, jittered, mirrored and smaller on a plain
-        ground; ``shown`` (S, S) 1 where it lies; ``concepts`` (numbers)."""
+        ground; ``shown`` (S, S) 1 where it lies; ``concepts`` (numbers), ``texts`` ("" each)."""
         from socialcli.vision import images
 
         config = state.config
@@ -153,7 +153,9 @@ class IdentityMethod(InversionMethod):
             images.decode(sample.picture()), state.side, variant.random, config.crop, config.jitter,
             0.5 if config.flip else 0.0, config.smallest,
         )  # fmt: skip
-        return {"pixels": pixels, "shown": shown, "concepts": state.of[sample.key]}
+        numbers = state.of[sample.key]
+        texts = [""] * len(numbers)  # captions are not asked for
+        return {"pixels": pixels, "shown": shown, "concepts": numbers, "texts": texts}
 
     def features(self, state: State, examples: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """``mean`` and ``deviation`` (C, h, w) of the latents, ``shown`` (h, w)."""
