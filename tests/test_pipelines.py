@@ -227,6 +227,22 @@ def test_people_from_one_picture_in_miniature(tmp_path: Path) -> None:
     assert "invert" not in make(*small).replace(str(tmp_path), "")  # nothing is left to do
 
 
+def test_concept101_alone_and_in_pairs(tmp_path: Path) -> None:
+    make(
+        "concept101.mk", f"CONCEPT101={DATA}/concept101", f"OUT={tmp_path}", "PROFILE=mini", "SSR=",
+        "PROMPTS=1", "DRAW=--steps 1", "METRICS=clip-t,clip-i", "SCORE=--resamples 10",
+    )  # fmt: skip
+    two = [json.loads(line) for line in (tmp_path / "combinations.jsonl").read_text().splitlines()]
+    assert [row["prompt"] for row in two] == ["the cat on the chair", "the chair behind the cat"]
+    drawn = members(tmp_path / "two")
+    assert drawn.keys() == {"000-00", "000-01"}
+    shown = json.loads(drawn["000-00"]["generated.json"])["references"]
+    assert [one["query"] for one in shown] == ["cat", "chair"]
+    for name, count in (("one", 4), ("two", 2)):
+        score = json.loads((tmp_path / "scores" / name / "score.json").read_text())
+        assert score["columns"]["clip_i"]["n"] == count, score["columns"]["clip_i"]
+
+
 def test_the_miniatures_from_nothing(tmp_path: Path) -> None:
     """Two of them to the end of the Makefile; tests of `socialcli.miniature.zoo` train each for a
     few steps."""

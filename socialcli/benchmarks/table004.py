@@ -133,8 +133,8 @@ def lines(folders: list[Path]) -> list[str]:
     made += ["The paper (Table 1; CLIP-I, CLIP-T, SAS):", ""]
     made += ["| | " + " | ".join(f"n {g}" for g in GROUPS) + " |", "|---" * 5 + "|"]
     for name, numbers in PAPER.items():
-        cells = [" / ".join(f"{n:.2f}" for n in numbers[at : at + 3]) for at in (0, 3, 6, 9)]
-        made.append(f"| {name} | " + " | ".join(cells) + " |")
+        printed = [" / ".join(f"{n:.2f}" for n in numbers[at : at + 3]) for at in (0, 3, 6, 9)]
+        made.append(f"| {name} | " + " | ".join(printed) + " |")
     return made
 
 

@@ -63,10 +63,10 @@ class Concept101Importer(Importer):
         """
         source = _picture.source_folder(config.source)
         images = _picture.source_folder(config.images) if config.images else source
-        concepts = _concepts(source)
+        found = concepts(source)
         paths: list[tuple[str, Concept]] = []
         missing = []
-        for concept in concepts.values():
+        for concept in found.values():
             folder = images / concept.folder
             names = _picture.pictures_in(folder) if folder.is_dir() else []
             if not names:
@@ -74,7 +74,7 @@ class Concept101Importer(Importer):
             paths += [(f"{concept.folder}/{name}", concept) for name in names]
         if missing:
             raise UsageError(
-                f"{images}: no pictures of {len(missing)} of {len(concepts)} concepts, first "
+                f"{images}: no pictures of {len(missing)} of {len(found)} concepts, first "
                 f"{missing[0]}; unpack benchmark_dataset.zip here or name its place with --images"
             )
         keys = shards.distinct_keys([_picture.printable(path) for path, _ in paths])
@@ -101,14 +101,18 @@ class Concept101Importer(Importer):
         return picture.members(license=LICENSE, extra=extra)
 
 
-def _concepts(source: Path) -> dict[str, Concept]:
-    """Concepts by folder, with the two-concept combinations that each takes part in."""
+def concepts(source: Path) -> dict[str, Concept]:
+    """Concepts by folder, with the two-concept combinations that each takes part in.
+
+    Raises:
+        UsageError: a file is missing, or not as it should be.
+    """
     file = source / "dataset.json"
-    concepts: dict[str, Concept] = {}
+    found: dict[str, Concept] = {}
     try:
         for item in _json(file):
             folder = _relative(item["instance_data_dir"])
-            concepts[folder] = Concept(
+            found[folder] = Concept(
                 name=folder.rpartition("/")[2],
                 folder=folder,
                 category=str(item["class_prompt"]),
@@ -122,7 +126,7 @@ def _concepts(source: Path) -> dict[str, Concept]:
             folders = [_relative(part["instance_data_dir"]) for part in parts]
             name = compose["prompt_filename_compose"]
             for position, folder in enumerate(folders):
-                concepts[folder].combinations.append(
+                found[folder].combinations.append(
                     {
                         "combination": number,  # counted from 0 in dataset_multiconcept.json
                         "position": position,  # which of {0}, {1} is this concept
@@ -134,7 +138,7 @@ def _concepts(source: Path) -> dict[str, Concept]:
                 )
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise UsageError(f"{file}: not Concept101's ({type(error).__name__}: {error})") from None
-    return concepts
+    return found
 
 
 def _json(file: Path) -> list[Any]:

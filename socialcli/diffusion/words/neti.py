@@ -47,7 +47,7 @@ class NetiWord(Word):
 
     def _made(self, addresses: Sequence[Any]) -> Tensor:
         """(A, out) of the mapper."""
-        parameter = self.mapper.output_layer[0].weight
+        parameter: Any = self.mapper.output_layer[0].weight
         given = torch.tensor(list(addresses), dtype=torch.float64).to(parameter)
         made: Tensor = self.mapper(given[:, 0], given[:, 1], given[:, 2])
         return made
