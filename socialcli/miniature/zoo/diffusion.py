@@ -17,9 +17,10 @@ from typing import Any
 
 from socialcli.miniature.world.captions import captions
 from socialcli.miniature.world.vocabulary import PLACES, VERBS
-from socialcli.miniature.zoo import cards, data, labels, latents, training
+from socialcli.miniature.zoo import attention, cards, data, labels, latents, training
 
-STEPS, BATCH, RATE = 6000, 32, 1e-3
+CYCLES = ((6000, 1.0), (4400, 0.6))
+BATCH, RATE = 32, 1e-3
 CHUNKS = 24  # of 2500 scenes
 CHANNELS, HEADS = (48, 80, 160), (1, 1, 2)
 TEXT, TEXT_LAYERS = 192, 3
@@ -30,6 +31,7 @@ DETAILS = 1200  # steps; see above
 # The error at a timestep when half trained: what it is divided by to make all count alike.
 USUAL = ((0, 1.0), (20, 0.7), (50, 0.45), (100, 0.28), (300, 0.144), (500, 0.081), (700, 0.037),
          (900, 0.0112), (999, 0.006))  # fmt: skip
+LOOK = 0.03  # of what patches do not read of the words that name what they show
 TINTS = ((600, 0.15), (850, 0.35))  # from a timestep on, so much more; see `tint`
 SUMMARY, WHERE = 10, 6  # last tokens, mostly padding, that are asked about the whole statement
 GUIDANCE, SAMPLING = 4.0, 30
@@ -104,7 +106,6 @@ def text_encoder() -> Any:
 def network() -> Any:
     """UNet, text encoder and the two heads, seeded."""
     import torch
-    from diffusers.models.attention_processor import AttnProcessor
     from torch import nn
 
     facts = sum(labels.PATCH_FACTS)
@@ -113,7 +114,8 @@ def network() -> Any:
         def __init__(self) -> None:
             super().__init__()
             self.unet = unet()
-            self.unet.set_attn_processor(AttnProcessor())  # a quarter faster than fused on CPUs
+            self.looks = attention.Recorder()
+            self.unet.set_attn_processor(self.looks)  # a quarter faster than fused on CPUs
             self.text = text_encoder()
             self.text.set_attn_implementation("eager")
             self.said = nn.Linear(TEXT, facts)
@@ -199,6 +201,7 @@ def tint(noise: Any, t: Any, rng: Any) -> Any:
 def batches(cache: dict[str, Any]) -> Any:
     """step -> latents, token ids, who is spoken of, what is shown, weights, noise, timesteps."""
     import torch
+    from torch.nn import functional
 
     nothing = torch.tensor(
         latents.tokenizer()("", padding="max_length", max_length=latents.LENGTH)["input_ids"]
@@ -220,8 +223,11 @@ def batches(cache: dict[str, Any]) -> Any:
         t = (spread * 1000).long()
         if step >= DETAILS:
             noise = tint(noise, t, rng)
-        weight = cache["weight"][rows].float()[:, None] / 100
         shown = cache["patches"][rows].long()
+        weight = cache["weight"][rows].float()[:, None] / 100
+        weight = weight * functional.interpolate(
+            attention.rare(shown).unflatten(1, (12, 12))[:, None], latents.SIDE
+        )
         return clean, ids, said, shown, weight, noise, t
 
     return batch
@@ -235,6 +241,7 @@ def _loss(model: Any, batch: tuple[Any, ...], step: int) -> Any:
     clean, ids, said, shown, weight, noise, t = (part.to(device) for part in batch)
     alpha = alphas().to(device)[t].view(-1, 1, 1, 1)
     noisy = alpha.sqrt() * clean + (1 - alpha).sqrt() * noise
+    model.looks.maps.clear()
     with torch.autocast(device.type, torch.bfloat16):
         states = model.text(input_ids=ids).last_hidden_state
         guess = model.unet(noisy, t, states).sample
@@ -246,6 +253,8 @@ def _loss(model: Any, batch: tuple[Any, ...], step: int) -> Any:
         share = share * 0.15 / usual().to(device)[t].view(-1, 1, 1, 1)
     value = (share * (guess.float() - noise).square()).mean()
     value = value + 0.03 * _misread(told, said)
+    trust = alpha.flatten().sqrt()
+    value = value + LOOK * attention.astray(model.looks.maps, said, shown, trust)
     for i, part in enumerate(seen.float().flatten(2).split(labels.PATCH_FACTS, 1)):
         value = value + 0.03 * functional.cross_entropy(part, shown[..., i])
     return value
@@ -287,18 +296,32 @@ def read(model: Any, cache: dict[str, Any], work: Path, minutes: float | None) -
     )  # fmt: skip
 
 
-def train(work: Path, steps: int, minutes: float | None, device: str) -> training.Run:
-    """Train, or go on training; the first call encodes the scenes."""
+def train(
+    work: Path, cycles: int | training.Cycles, minutes: float | None, device: str, done: int = 0
+) -> training.Run:
+    """Train, or go on training; the first call encodes the scenes.
+
+    ``done`` cycles are not run again: the published weights are what they gave.
+    """
     cache = latents.everything(
         work / "cache", CHUNKS, cards.folder("vae") / "vae", device, training.workers()
     )
-    model = network().to(device).train()
-    first = read(model, cache, work / "text", minutes)
-    if not first.finished:
-        return first
+    model = network()
+    start = None
+    if done:
+        pipe = published(cards.folder("diffusion"))
+        start = (done, {
+            **{f"unet.{name}": value for name, value in pipe.unet.state_dict().items()},
+            **{f"text.{name}": value for name, value in pipe.text_encoder.state_dict().items()},
+        })  # fmt: skip
+    model = model.to(device).train()
+    if not done:
+        first = read(model, cache, work / "text", minutes)
+        if not first.finished:
+            return first
     return training.fit(
-        model.train(), batches(cache), _loss, work, steps, rate=RATE, decay=1e-2, average=0.999,
-        minutes=minutes, part=0.95,
+        model.train(), batches(cache), _loss, work, cycles, rate=RATE, decay=1e-2, average=0.999,
+        minutes=minutes, part=0.95, heads=("said.", "shown."), done=start,
     )  # fmt: skip
 
 
