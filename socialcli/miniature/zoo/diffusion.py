@@ -37,10 +37,11 @@ SUMMARY, WHERE = 10, 6  # last tokens, mostly padding, that are asked about the 
 GUIDANCE, SAMPLING = 4.0, 30
 TEST = 128
 NOTE = (
-    "The published run met its recipe on the way: all noise levels count alike since step "
-    "1300, tinted noise since 2250 (stronger since 2750), the text encoder read alone at "
-    "steps 2043 and 4050 instead of first, the last 1200 steps a second cosine from half the "
-    "rate. A run from nothing follows the recipe from the start."
+    "The published run met its recipe on the way. In the first cycle all noise levels count alike "
+    "since step 1300, noise is tinted since 2250 (stronger since 2750), the text encoder read "
+    "alone at steps 2043 and 4050 instead of first, and the last 1200 steps were a second cosine "
+    "from half the rate. Instances count alike, and attention is supervised, since the second "
+    "cycle. A run from nothing follows the recipe from the start."
 )
 FILES = ("model_index.json", "scheduler/scheduler_config.json",
          "text_encoder/config.json", "text_encoder/model.safetensors",

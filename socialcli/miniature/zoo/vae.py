@@ -19,7 +19,7 @@ from socialcli.miniature.zoo import data, training
 
 STEPS, BATCH, RATE = 3200, 8, 2e-3
 CROPPED, CROP = 2200, 64  # steps on crops of so many pixels, twice as fast; then whole pictures
-DECODER: training.Cycles = ((1600, 1.0), (3000, 0.6))  # steps of the decoder alone, and rates
+DECODER: training.Cycles = ((1600, 1.0), (2000, 0.6))  # steps of the decoder alone, and rates
 FACES = 1600  # from this step of them on, faces must be recognised, too
 LIKE, ALIKE = 0.5, 0.2  # what embeddings count then, and the layers before them
 NOISE = 0.05  # deviation added to latents then: drawn ones are never exact
