@@ -6,9 +6,11 @@ import io
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import preloaded
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before anything imports torch
@@ -18,7 +20,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 # module stays in one process, so that what it makes once (a demo, a node) is made once.
 LONGEST = (
     "test_demo", "test_pipelines", "test_docs_site", "test_generate", "test_engines", "test_chaos",
-    "test_train_command", "test_feedback", "test_chain", "test_score", "test_documents",
+    "test_train_command", "test_feedback", "test_score", "test_documents",
     "test_zoo_controlnet", "test_template", "test_detections_replaced_annotations",
     "test_long_prompts", "test_zoo_gpu", "test_zoo_diffusion", "test_training", "test_running",
 )  # fmt: skip
@@ -32,8 +34,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: order.get(item.path.stem, len(order)))  # stable within a module
 
 
-@pytest.fixture
-def run_cli():
+@pytest.fixture(scope="session")
+def python() -> Iterator[list[str]]:
+    """The words before ``-m MODULE`` that start it in a process of its own, soon (`preloaded`)."""
+    with preloaded.python({**os.environ, **ENVIRONMENT}) as words:
+        yield words
+
+
+@pytest.fixture(scope="session")
+def program(python: list[str]) -> list[str]:
+    """The words that start the command line in a process of its own, soon."""
+    return [*python, "-m", "socialcli"]
+
+
+@pytest.fixture(scope="session")
+def run_cli(program: list[str]):
     """``run_cli("caption", shard, "-o", out, stdin=bytes, env={...}, code=0)`` in a process of its
     own; fails the test when the exit code is another than ``code`` (None: any)."""
 
@@ -45,7 +60,7 @@ def run_cli():
         **more: Any,
     ) -> subprocess.CompletedProcess[bytes]:
         done = subprocess.run(
-            [*COMMAND, *map(str, args)],
+            [*program, *map(str, args)],
             input=stdin,
             stdin=subprocess.DEVNULL if stdin is None else None,
             capture_output=True,

@@ -1,17 +1,20 @@
-"""`make demo` in small: the published miniatures through all nine subcommands, by its Makefile."""
+"""`make demo` in small: photographs and the published miniatures through all nine subcommands."""
 
 from __future__ import annotations
 
 import importlib.util
 import json
+import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from conftest import members
+from conftest import ENVIRONMENT, members
 
-from socialcli import records
+from socialcli import records, shards
+from socialcli.reports import cards
 
 pytest.importorskip("skimage")
 
@@ -27,21 +30,24 @@ FLOORS = (
     ("keypoints", "within 0.1 of the height", 0.8),
     ("interactions", "precision", 0.25),
 )
+STAGES = ["caption", "extract-entities", "ground", "segment", "annotate-pose"]
 DEGREES = 12.0  # median error of gaze; at random it would be 90
 SHORT = ("SCENES=24", "STEPS=2", "BATCH=4", "DRAWN=4", "WORD_STEPS=4")
 
 
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def demo(tmp_path_factory: pytest.TempPathFactory, program: list[str]) -> Path:
     out = tmp_path_factory.mktemp("demo")
     done = subprocess.run(
-        ["make", "-f", "pipelines/demo.mk", f'SOCIALCLI="{sys.executable}" -m socialcli',
+        ["make", "-f", "pipelines/demo.mk", f"SOCIALCLI={shlex.join(program)}",
          f"OUT={out}", *SHORT],
-        cwd=ROOT, capture_output=True, text=True, timeout=900,
+        cwd=ROOT, capture_output=True, text=True, timeout=900, env={**os.environ, **ENVIRONMENT},
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"report: {out}/report/index.html" in done.stdout
     assert "Traceback" not in done.stderr
+    if importlib.util.find_spec("mediapipe"):  # which is not built for every Python
+        assert f"report: {out}/photographs/report/index.html" in done.stdout
     return out
 
 
@@ -80,7 +86,7 @@ def test_the_report_has_it_all(demo: Path) -> None:
         assert shown in page
     assert page.count('<p class="shown" tabindex="0"><img') == 3
     links = ["../scores/tuned/index.html"]
-    if importlib.util.find_spec("mediapipe"):  # which is not built for every Python
+    if importlib.util.find_spec("mediapipe"):
         links.append("../photographs/report/index.html")
     for link in links:
         assert f'href="{link}"' in page and (demo / "report" / link).exists()
@@ -93,3 +99,49 @@ def test_what_the_miniatures_wrote_is_whole(demo: Path) -> None:
                 records.IDENTITY, "interactions.json"}  # fmt: skip
     for key, one in scenes.items():
         assert suffixes <= one.keys(), (key, suffixes - one.keys())
+
+
+@pytest.fixture
+def photographs(demo: Path) -> Path:
+    """Real photographs through the five stages with ``--profile offline``."""
+    pytest.importorskip("mediapipe")
+    return demo / "photographs"
+
+
+def test_the_six_faces_and_the_skeleton(photographs: Path) -> None:
+    samples = {s.key: s for s in shards.read(str(photographs / "annotated" / "000000.tar"))}
+    friends = samples["six-friends"].record(records.People)
+    # Where each face is, read off the photograph by eye: normalised centres.
+    centres = [(0.24, 0.24), (0.09, 0.38), (0.40, 0.40), (0.61, 0.47), (0.73, 0.15), (0.92, 0.38)]
+    faces = [p.face.xyxy for p in friends.people if p.face]
+    assert len(faces) == 6
+    for x, y in centres:
+        assert sum(b[0] < x < b[2] and b[1] < y < b[3] for b in faces) == 1, (x, y)
+    astronaut = samples["astronaut"].record(records.People).people[0]
+    assert astronaut.keypoints is not None
+    nose = astronaut.keypoints.points[0]
+    assert abs(nose[0] - 0.43) < 0.05 and abs(nose[1] - 0.25) < 0.05 and nose[2] == 2
+    left_shoulder, right_shoulder = astronaut.keypoints.points[5], astronaut.keypoints.points[6]
+    assert left_shoulder[0] > nose[0] > right_shoulder[0]  # she faces us
+    assert not samples["coffee"].record(records.People).people
+
+
+def test_every_stage_ends_in_the_report(photographs: Path) -> None:
+    page = (photographs / "report" / "index.html").read_text()
+    (folder,) = (photographs / "report").glob("samples-*")
+    listed = " ".join(text for text, _ in cards.read(folder, "index"))
+    for key in ("astronaut", "six-friends", "coffee"):
+        assert key in listed
+    assert "http://" not in page.replace("http://www.w3.org", "") and "<script src" not in page
+
+
+def test_pipes_give_the_bytes_that_merged_sidecars_give(photographs: Path, tmp_path: Path) -> None:
+    """The pipe's five processes are ordinary ones."""
+    python = f'"{sys.executable}" -m socialcli'
+    chain = " | ".join(f"{python} {stage} - -o - --quiet --profile offline" for stage in STAGES)
+    out = tmp_path / "piped.tar"
+    command = f'set -o pipefail; cat "{photographs}/images/000000.tar" | {chain} > "{out}"'
+    done = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert out.read_bytes() == (photographs / "annotated" / "000000.tar").read_bytes()

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from conftest import ENVIRONMENT
 
 ROOT = Path(__file__).parents[1]
 SITE = ROOT / "docs" / "site" / "mkdocs.yml"
@@ -39,19 +40,18 @@ def test_every_page_stands_in_the_menu() -> None:
 
 
 @pytest.mark.slow
-def test_the_tutorial_can_be_followed(tmp_path: Path) -> None:
+def test_the_tutorial_can_be_followed(program: list[str], tmp_path: Path) -> None:
     """Every console block of the tutorial, in its order, in an empty folder."""
     text = (ROOT / "docs" / "tutorial.md").read_text(encoding="utf-8")
     lines = [line for block in re.findall(r"```console\n(.*?)```", text, re.S)
              for line in block.splitlines()]  # fmt: skip
     assert len(lines) > 8
     for line in lines:
-        program, *words = shlex.split(line)
-        assert program == "socialcli", line
+        name, *words = shlex.split(line)
+        assert name == "socialcli", line
         done = subprocess.run(
-            [sys.executable, "-m", "socialcli", *words],
-            cwd=tmp_path, capture_output=True, text=True, check=False,
-            env={**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"},
+            [*program, *words], cwd=tmp_path, capture_output=True, text=True, check=False,
+            env={**os.environ, **ENVIRONMENT, "PYTHONPATH": str(ROOT)},
         )  # fmt: skip
         assert done.returncode == 0, f"{line}\n{done.stderr[-2000:]}"
     for made in ("report/index.html", "runs/word/learned_embeds.safetensors", "scores/score.json"):

@@ -1,7 +1,7 @@
 """Every Makefile in pipelines/, on fixtures: both papers' chains from official layouts to scores.
 
 Each model is a tiny stand-in (`tiny.whole`) or a miniature; the papers' chains are told to the real
-profile with ``--dry-run``. The demo's Makefiles are run by test_demo and test_chain.
+profile with ``--dry-run``. The demo's Makefiles are run by test_demo.
 """
 
 from __future__ import annotations
@@ -9,12 +9,11 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shlex
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
-import forked
 import pytest
 from conftest import ENVIRONMENT, members
 from PIL import Image, ImageDraw
@@ -30,17 +29,16 @@ PYTHON = "python"
 SETS = ("hico-det", "gazefollow")
 # Makefiles that other test files run to their end.
 ELSEWHERE = {
-    "photographs.mk": "test_chain.py", "demo.mk": "test_demo.py", "world.mk": "test_demo.py",
+    "photographs.mk": "test_demo.py", "demo.mk": "test_demo.py", "world.mk": "test_demo.py",
     "invert-mini.mk": "test_demo.py",
 }  # fmt: skip
 
 
 @pytest.fixture(scope="module", autouse=True)
-def python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Let `make` start commands from one warm process."""
+def commands(python: list[str]) -> None:
+    """Let `make` start commands from one preloaded process."""
     global PYTHON
-    with forked.program(tmp_path_factory.mktemp("forked")) as PYTHON:
-        yield
+    PYTHON = shlex.join(python)
 
 
 def make(file: str, *arguments: object, code: int = 0) -> str:
@@ -275,8 +273,6 @@ def test_no_makefile_is_forgotten() -> None:
 
 def test_the_table_of_several_subjects_comes_out_at_its_smallest(tmp_path, monkeypatch) -> None:
     """Every command of the Makefile in this process, as it is printed: two layouts, two rows."""
-    import shlex
-
     import typer
 
     from socialcli.benchmarks import table004

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from conftest import ENVIRONMENT
 from PIL import Image
 
 from socialcli import shards
@@ -18,7 +19,7 @@ ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory):
+def run(tmp_path_factory: pytest.TempPathFactory, program: list[str]):
     """``run("import", "pairs", ...)`` where the template is installed; gives stdout."""
     pytest.importorskip("setuptools")
     place = tmp_path_factory.mktemp("template")
@@ -30,9 +31,8 @@ def run(tmp_path_factory: pytest.TempPathFactory):
 
     def run(*words: object) -> str:
         done = subprocess.run(
-            [sys.executable, "-m", "socialcli", *map(str, words)],
-            capture_output=True, text=True, check=False,
-            env={**os.environ, "PYTHONPATH": path, "HF_HUB_OFFLINE": "1"},
+            [*program, *map(str, words)], capture_output=True, text=True, check=False,
+            env={**os.environ, **ENVIRONMENT, "PYTHONPATH": path},
         )  # fmt: skip
         assert done.returncode == 0, done.stderr[-2000:]
         return done.stdout

@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import COMMAND, ENVIRONMENT
+from conftest import ENVIRONMENT
 from standins import png
 
 from socialcli import registry, shards
@@ -100,40 +100,47 @@ def package(tmp_path: Path) -> Path:
     return folder
 
 
-def socialcli(package: Path, *args: object) -> subprocess.CompletedProcess[str]:
+@pytest.fixture
+def socialcli(program: list[str], package: Path):
+    """``socialcli("score", ...)`` where the package is installed."""
     path = os.pathsep.join([str(package), *filter(None, [os.environ.get("PYTHONPATH")])])
     environment = {**os.environ, **ENVIRONMENT, "PYTHONPATH": path}
-    return subprocess.run(
-        [*COMMAND, *map(str, args)], capture_output=True, text=True, env=environment, timeout=300
-    )
+
+    def run(*args: object) -> subprocess.CompletedProcess[str]:
+        line = [*program, *map(str, args)]
+        return subprocess.run(
+            line, capture_output=True, text=True, env=environment, timeout=300, check=False
+        )
+
+    return run
 
 
-def test_it_is_listed_and_scores(package: Path, tmp_path: Path) -> None:
-    told = socialcli(package, "score", "--help").stdout
+def test_it_is_listed_and_scores(socialcli, tmp_path: Path) -> None:
+    told = socialcli("score", "--help").stdout
     assert (
         "--brightest" in told and "--darker" in told and "bright, clip-i" in " ".join(told.split())
     )
     rows = [(f"{n}", {"png": png((v, v, v))}) for n, v in enumerate((0, 102, 204))]
     shards.write(tmp_path / "in.tar", rows)
     arguments = ("score", tmp_path / "in.tar", "--real", "--metrics", "bright", "--resamples", 9)
-    done = socialcli(package, *arguments, "-o", tmp_path / "out")
+    done = socialcli(*arguments, "-o", tmp_path / "out")
     assert done.returncode == 0, done.stderr
     body = json.loads((tmp_path / "out" / "score.json").read_text())
     assert body["columns"]["bright"]["value"] == pytest.approx(0.4)
     assert body["config"]["brightest"] == 255.0
     profile = tmp_path / "p.toml"
     profile.write_text("[score]\ndarker = true\nbrightest = 510\n")
-    done = socialcli(package, *arguments, "-o", tmp_path / "dark", "--profile", profile)
+    done = socialcli(*arguments, "-o", tmp_path / "dark", "--profile", profile)
     assert done.returncode == 0, done.stderr
     body = json.loads((tmp_path / "dark" / "score.json").read_text())
     assert body["columns"]["bright"]["value"] == pytest.approx(0.8)
-    done = socialcli(package, "score", "--compare", tmp_path / "out", tmp_path / "dark")
+    done = socialcli("score", "--compare", tmp_path / "out", tmp_path / "dark")
     assert done.returncode == 2 and "different --brightest" in done.stderr
 
 
-def test_a_misspelt_hook_is_refused(package: Path, tmp_path: Path) -> None:
+def test_a_misspelt_hook_is_refused(socialcli, package: Path, tmp_path: Path) -> None:
     (package / "own_bright.py").write_text(METRIC.lstrip().replace("def pictures", "def picture"))
-    done = socialcli(package, "score", tmp_path, "--metrics", "bright", "-o", tmp_path / "out")
+    done = socialcli("score", tmp_path, "--metrics", "bright", "-o", tmp_path / "out")
     assert done.returncode == 1 and done.stderr.count("\n") == 1
     assert "Bright.picture is no hook of its base. Did you mean 'pictures'?" in done.stderr
 

@@ -417,10 +417,8 @@ def test_the_stage_on_real_checkpoints(checkpoints):
         assert json.loads(result["masks.json"])["model"]["model"] == path.rpartition("/")[2]
 
 
-def test_from_the_command_line_as_a_sidecar(tmp_path, checkpoints):
+def test_from_the_command_line_as_a_sidecar(tmp_path, checkpoints, run_cli):
     """A join of pictures and boxes in, masks alone out, under the same keys."""
-    import subprocess
-    import sys
 
     from socialcli import shards
 
@@ -433,11 +431,9 @@ def test_from_the_command_line_as_a_sidecar(tmp_path, checkpoints):
         tmp_path / "boxes.tar",
         [(key, {"boxes.json": data}) for (key, _), data in zip(pictures, given, strict=True)],
     )
-    command = [sys.executable, "-m", "socialcli", "segment"]
     source = f"{tmp_path}/pictures.tar+{tmp_path}/boxes.tar"
     options = ["--sidecar", "--model", checkpoints["pth"], "--device", "cpu", "-o", "-"]
-    done = subprocess.run([*command, source, *options], capture_output=True, check=False)
-    assert done.returncode == 0, done.stderr.decode()
+    done = run_cli("segment", source, *options)
     (tmp_path / "masks.tar").write_bytes(done.stdout)
     made = list(shards.read(f"{source}+{tmp_path}/masks.tar"))
     assert [s.key for s in made] == ["a", "b", "c"]

@@ -1,0 +1,229 @@
+"""The command line without the seconds that importing torch, transformers and diffusers takes.
+
+A server keeps those packages imported and forks one process for each command: a process of its own,
+with the caller's streams, folder and environment, that runs ``python -m MODULE`` from its start.
+Nothing of socialcli is imported in the server, and no model is kept. `python` gives the words that
+stand in the place of ``python`` before ``-m socialcli`` in a test or a Makefile.
+
+What a command imported that others will need is imported in the server before the next command, so
+a test run that calls only light commands pays nothing. An ordinary process is started for a command
+whose environment differs in a variable that packages may read while they are imported, and for
+every command where a process cannot be forked safely (no Linux, or a GPU).
+
+All commands of a server share one seed of ``hash()``. Tests of kills, signals, memory, engines and
+of imports themselves start ordinary processes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import sys
+from collections.abc import Iterator
+
+HEAVY = {
+    "PIL", "accelerate", "cv2", "diffusers", "en_core_web_sm", "huggingface_hub", "numpy",
+    "safetensors", "scipy", "skimage", "sklearn", "spacy", "thinc", "tokenizers", "torch",
+    "torchmetrics", "transformers",
+}  # fmt: skip
+# Not onnxruntime, insightface and pyarrow: they start threads, which a forked process lacks.
+
+# Variables that packages may read while they are imported.
+READ_AT_IMPORT = (
+    r"(HF|HUGGINGFACE|TRANSFORMERS|DIFFUSERS|ACCELERATE|SAFETENSORS|TORCH|PYTORCH|ATEN|OMP|GOMP|KMP"
+    r"|MKL|OPENBLAS|NUMPY|SCIPY|SKLEARN|SPACY|CUDA|TF|USE|XDG|LC|LD|PYTHON(?!PATH)\w)\w*|HOME|LANG"
+)
+
+
+def _client(place: str, words: list[str]) -> None:
+    """Have the server at socket ``place`` run a command on our streams; end as it ends."""
+    import signal
+
+    try:
+        for number in range(3):
+            os.fstat(number)
+        server = socket.socket(socket.AF_UNIX)
+        server.connect(place)
+    except OSError:
+        os.execv(sys.executable, [sys.executable, *words])
+    request = json.dumps([words, os.getcwd(), dict(os.environ), os.umask(0o022)]).encode()
+    os.umask(json.loads(request)[3])
+    socket.send_fds(server, [len(request).to_bytes(8, "big")], [0, 1, 2])
+    server.sendall(request)
+    answer = server.makefile().read()
+    if not answer:
+        os.execv(sys.executable, [sys.executable, *words])
+    code = int(answer)
+    if code < 0:
+        signal.signal(-code, signal.SIG_DFL)
+        os.kill(os.getpid(), -code)
+    os._exit(code)
+
+
+class _Server:
+    """Forks a process for each command until its standard input ends."""
+
+    def __init__(self, place: str) -> None:
+        import selectors
+        import signal
+
+        self.environment = _read_at_import(dict(os.environ))
+        self.path = list(sys.path[1:])  # without the folder of this file
+        self.wanted: list[str] = []
+        self.running: dict[int, tuple[socket.socket, int]] = {}
+        self.ended, wake = os.pipe()
+        os.set_blocking(wake, False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(wake)
+        self.listener = socket.socket(socket.AF_UNIX)
+        self.listener.bind(place)
+        self.listener.listen(16)
+        self.selector = selectors.DefaultSelector()
+        for part in (0, self.ended, self.listener):
+            self.selector.register(part, selectors.EVENT_READ)
+
+    def serve(self) -> None:
+        import signal
+
+        while True:
+            for key, _ in self.selector.select():
+                if key.fileobj == 0:  # nobody is left who could ask
+                    for pid in self.running:
+                        os.kill(pid, signal.SIGKILL)
+                    return
+                if key.fileobj is self.listener:
+                    self._accept()
+                elif key.fileobj == self.ended:
+                    os.read(self.ended, 4096)
+                    self._reap()
+                else:  # a caller that was killed, or went
+                    self.selector.unregister(key.fileobj)
+                    for pid, (caller, _) in self.running.items():
+                        if caller is key.fileobj:
+                            os.kill(pid, signal.SIGKILL)
+
+    def _accept(self) -> None:
+        import gc
+        import selectors
+
+        caller, _ = self.listener.accept()
+        head, streams, _, _ = socket.recv_fds(caller, 8, 3)
+        request = b""
+        while len(request) < int.from_bytes(head, "big"):
+            request += caller.recv(1 << 20)
+        words, folder, environment, mask = json.loads(request)
+        self._import()
+        alone = len(os.listdir("/proc/self/task")) == 1  # or a fork would miss the other threads
+        if not alone or _read_at_import(environment) != self.environment:
+            caller.close()
+            for number in streams:
+                os.close(number)
+            return
+        gc.freeze()
+        report = os.memfd_create("imported")
+        pid = os.fork()
+        if not pid:
+            for number, stream in enumerate(streams):
+                os.dup2(stream, number)
+                os.close(stream)
+            caller.close()
+            self._run(words, folder, environment, mask, report)
+        for number in streams:
+            os.close(number)
+        self.running[pid] = (caller, report)
+        self.selector.register(caller, selectors.EVENT_READ)
+
+    def _import(self) -> None:
+        import importlib
+
+        for name in self.wanted:
+            if name not in sys.modules:
+                with contextlib.suppress(Exception):  # some only their own package can import
+                    importlib.import_module(name)
+        self.wanted = []
+
+    def _reap(self) -> None:
+        while self.running:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if not pid:
+                return
+            caller, report = self.running.pop(pid)
+            with open(report, "rb") as names:
+                names.seek(0)
+                self.wanted += names.read().decode().split()
+            if caller in [key.fileobj for key in self.selector.get_map().values()]:
+                self.selector.unregister(caller)
+                caller.sendall(str(os.waitstatus_to_exitcode(status)).encode())
+            caller.close()
+
+    def _run(self, words: list, folder: str, environment: dict, mask: int, report: int) -> None:
+        """In the child: what ``python -m MODULE WORDS`` does, whose words begin with ``-m``."""
+        import random
+        import runpy
+        import signal
+        import tempfile
+
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        self.listener.close()
+        self.selector.close()
+        os.close(self.ended)
+        os.chdir(folder)
+        os.umask(mask)
+        os.environ.clear()
+        os.environ.update(environment)
+        tempfile.tempdir = None
+        random.seed()
+        if "numpy" in sys.modules:
+            sys.modules["numpy"].random.seed()
+        if "torch" in sys.modules:
+            sys.modules["torch"].seed()
+        added = [p for p in environment.get("PYTHONPATH", "").split(os.pathsep) if p]
+        sys.path[:] = [folder, *added, *(p for p in self.path if p not in added)]
+        sys.argv[1:] = words[2:]
+        there = set(sys.modules)
+        try:
+            runpy.run_module(words[1], run_name="__main__", alter_sys=True)
+        finally:
+            new = [m for m in sys.modules if m not in there and m.partition(".")[0] in HEAVY]
+            os.write(report, " ".join(new).encode())
+        sys.exit(0)
+
+
+def _read_at_import(environment: dict[str, str]) -> dict[str, str]:
+    import re
+
+    return {k: v for k, v in environment.items() if re.fullmatch(READ_AT_IMPORT, k)}
+
+
+@contextlib.contextmanager
+def python(environment: dict[str, str]) -> Iterator[list[str]]:
+    """The words that start ``-m MODULE`` from a preloaded server, for as long as it is needed."""
+    import subprocess
+    import tempfile
+    import time
+
+    if sys.platform != "linux" or os.path.exists("/dev/nvidia0"):
+        yield [sys.executable]
+        return
+    with tempfile.TemporaryDirectory(prefix="preloaded-") as folder:
+        place = os.path.join(folder, "socket")
+        line = [sys.executable, __file__, "--serve", place]
+        server = subprocess.Popen(line, env=environment, stdin=subprocess.PIPE)
+        while not os.path.exists(place):
+            assert server.poll() is None
+            time.sleep(0.01)
+        yield [sys.executable, "-S", "-E", __file__, place]
+        server.communicate()  # its standard input ends, and so does it
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "--serve":
+        _Server(sys.argv[2]).serve()
+    else:
+        _client(sys.argv[1], sys.argv[2:])

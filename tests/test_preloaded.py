@@ -1,0 +1,88 @@
+"""A preloaded server runs commands as ``python -m socialcli`` does, without the imports."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from pathlib import Path
+
+import preloaded
+import pytest
+from conftest import COMMAND, ENVIRONMENT
+
+LIKE = {**os.environ, **ENVIRONMENT}
+
+
+@pytest.fixture
+def server():
+    with preloaded.python(LIKE) as words:
+        if len(words) == 1:
+            pytest.skip("no preloaded server on this machine")
+        yield [*words, "-m", "socialcli"]
+
+
+def ask(words: list[str], *arguments: object, env: dict[str, str] = LIKE, **more: object):
+    line = [*words, *map(str, arguments)]
+    return subprocess.run(line, capture_output=True, env=env, timeout=120, **more)  # type: ignore[call-overload]
+
+
+def test_streams_folder_and_exit_code_are_the_callers(server, tmp_path: Path) -> None:
+    for line in (["--help"], ["captoin"], ["inspect", "nothing"], ["merge", "-", "-o", "-"]):
+        forked, really = (ask(w, *line, cwd=tmp_path, input=b"") for w in (server, COMMAND))
+        assert forked.returncode == really.returncode
+        assert (forked.stdout, forked.stderr) == (really.stdout, really.stderr), line
+
+
+def test_what_one_command_imported_the_next_one_has(server, tmp_path: Path) -> None:
+    package = tmp_path / "socialcli"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "__main__.py").write_text(
+        "import sys, os\nprint('numpy' in sys.modules, os.getppid(), sys.argv[1:], flush=True)\n"
+        "print(__name__, __spec__.name)\nimport numpy\nprint(numpy.random.rand(3))\n"
+    )
+    env = {**LIKE, "PYTHONPATH": str(tmp_path)}
+    first, second, third = (
+        ask(server, "a", "b c", env=env, cwd=tmp_path).stdout.decode().splitlines()
+        for _ in range(3)
+    )
+    assert first[0].startswith("False ") and first[0].endswith("['a', 'b c']")
+    assert second[0] == third[0] == first[0].replace("False", "True")
+    assert second[1] == first[1] == "__main__ socialcli.__main__"
+    assert second[2] != third[2]  # random numbers that nobody seeded are not the same
+
+
+def test_another_environment_gets_an_ordinary_process(server, tmp_path: Path) -> None:
+    package = tmp_path / "socialcli"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "__main__.py").write_text(
+        "import os\nprint(os.getppid(), os.environ.get('OUT'), os.environ.get('HF_HOME'))\n"
+    )
+    env = {**LIKE, "PYTHONPATH": str(tmp_path)}
+    forked = ask(server, env={**env, "OUT": "1"}, cwd=tmp_path).stdout.split()
+    ordinary = ask(server, env={**env, "HF_HOME": "1"}, cwd=tmp_path).stdout.split()
+    assert forked[0] != str(os.getpid()).encode() and forked[1:] == [b"1", b"None"]
+    assert ordinary == [str(os.getpid()).encode(), b"None", b"1"]
+
+
+def test_a_command_ends_with_its_caller(server, tmp_path: Path) -> None:
+    package = tmp_path / "socialcli"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "__main__.py").write_text(
+        "import os, time\nopen('pid', 'w').write(str(os.getpid()))\ntime.sleep(60)\n"
+    )
+    env = {**LIKE, "PYTHONPATH": str(tmp_path)}
+    caller = subprocess.Popen(server, env=env, cwd=tmp_path)
+    until = time.monotonic() + 30
+    while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    pid = int((tmp_path / "pid").read_text())
+    caller.kill()
+    caller.wait()
+    while Path(f"/proc/{pid}").exists():
+        assert time.monotonic() < until
+        time.sleep(0.01)
