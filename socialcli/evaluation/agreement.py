@@ -25,24 +25,26 @@ REACH = 0.1  # of the person's height: how far off a keypoint may be (PCK)
 Counts = dict[str, float]
 
 
-def matched(found: list[XYXY], truth: list[XYXY], least: float = OVERLAP) -> list[tuple[int, int]]:
-    """Pairs (found, truth) that overlap by ``least`` or more, the best first, each box once."""
+def matched(
+    predicted: list[XYXY], truth: list[XYXY], least: float = OVERLAP
+) -> list[tuple[int, int]]:
+    """Pairs (predicted, truth) that overlap by ``least`` or more, the best first, each box once."""
     import numpy
 
     from socialcli.vision import boxes
 
-    if not found or not truth:
+    if not predicted or not truth:
         return []
-    found_, truth_ = numpy.array(found), numpy.array(truth)
+    predicted_, truth_ = numpy.array(predicted), numpy.array(truth)
     near, values = [], []
-    for start in range(0, len(found), _ROWS):
-        overlap = boxes.iou(found_[start : start + _ROWS], truth_)
+    for start in range(0, len(predicted), _ROWS):
+        overlap = boxes.iou(predicted_[start : start + _ROWS], truth_)
         rows, columns = numpy.nonzero(overlap >= least)
         near.append(numpy.stack([rows + start, columns], axis=1))
         values.append(overlap[rows, columns])
     order = numpy.argsort(-numpy.concatenate(values), kind="stable")
     pairs: list[tuple[int, int]] = []
-    free, wanted = numpy.ones(len(found), bool), numpy.ones(len(truth), bool)
+    free, wanted = numpy.ones(len(predicted), bool), numpy.ones(len(truth), bool)
     for i, j in numpy.concatenate(near)[order]:
         if free[i] and wanted[j]:
             pairs.append((int(i), int(j)))
@@ -50,8 +52,8 @@ def matched(found: list[XYXY], truth: list[XYXY], least: float = OVERLAP) -> lis
     return pairs
 
 
-def triples(found: records.Entities, truth: records.Entities) -> Counts:
-    """Whether the first (subject, verb, object) of ``truth`` is among those of ``found``."""
+def triples(predicted: records.Entities, truth: records.Entities) -> Counts:
+    """Whether the first (subject, verb, object) of ``truth`` is among those of ``predicted``."""
 
     def named(parsed: records.Entities) -> list[tuple[str, str, str]]:
         lemma = {e.id: e.lemma for e in parsed.entities}
@@ -61,36 +63,41 @@ def triples(found: records.Entities, truth: records.Entities) -> Counts:
         ]
 
     wanted = named(truth)[:1]
-    return {"wanted": len(wanted), "right": sum(t in named(found) for t in wanted)}
+    return {"wanted": len(wanted), "right": sum(t in named(predicted) for t in wanted)}
 
 
-def boxes(found: records.Boxes, truth: records.Boxes) -> Counts:
+def boxes(predicted: records.Boxes, truth: records.Boxes) -> Counts:
     """Boxes at the same place; ``named``: with the same label as well."""
-    pairs = matched([b.xyxy for b in found.boxes], [b.xyxy for b in truth.boxes])
+    pairs = matched([b.xyxy for b in predicted.boxes], [b.xyxy for b in truth.boxes])
     named = sum(
-        truth.boxes[j].label.lower() in found.boxes[i].label.lower().split() for i, j in pairs
+        truth.boxes[j].label.lower() in predicted.boxes[i].label.lower().split() for i, j in pairs
     )
     return {
-        "found": len(found.boxes), "wanted": len(truth.boxes), "right": len(pairs), "named": named,
+        "found": len(predicted.boxes), "wanted": len(truth.boxes), "right": len(pairs),
+        "named": named,
     }  # fmt: skip
 
 
-def masks(found: records.Masks, truth: records.Masks) -> Counts:
-    """Sum of the IoUs of found masks, each with the true mask it overlaps most."""
+def masks(predicted: records.Masks, truth: records.Masks) -> Counts:
+    """Sum of the IoUs of predicted masks, each with the true mask it overlaps most."""
     from socialcli.vision import masks as rle
 
     # Masks of pictures of different sizes have no pixel in common.
-    same = (found.width, found.height) == (truth.width, truth.height)
-    overlaps = rle.overlaps([m.rle for m in found.masks], [m.rle for m in truth.masks if same])
+    same = (predicted.width, predicted.height) == (truth.width, truth.height)
+    overlaps = rle.overlaps([m.rle for m in predicted.masks], [m.rle for m in truth.masks if same])
     total = float(overlaps.max(axis=1).sum()) if overlaps.size else 0.0
-    return {"found": len(found.masks), "wanted": len(truth.masks), "iou": total}
+    return {"found": len(predicted.masks), "wanted": len(truth.masks), "iou": total}
 
 
-def faces(found: records.People, truth: records.People) -> Counts:
+def faces(predicted: records.People, truth: records.People) -> Counts:
     """Faces at the same place."""
-    mine = [p.face.xyxy for p in found.people if p.face]
-    right = [p.face.xyxy for p in truth.people if p.face]
-    return {"found": len(mine), "wanted": len(right), "right": len(matched(mine, right))}
+    predicted_boxes = [p.face.xyxy for p in predicted.people if p.face]
+    true_boxes = [p.face.xyxy for p in truth.people if p.face]
+    return {
+        "found": len(predicted_boxes),
+        "wanted": len(true_boxes),
+        "right": len(matched(predicted_boxes, true_boxes)),
+    }
 
 
 def _where(person: records.Person, places: dict[int, XYXY]) -> XYXY:
@@ -113,12 +120,15 @@ def _places(side: Callable[[type], Any]) -> dict[int, XYXY]:
 
 
 def _same_people(
-    found: records.People, truth: records.People, mine: dict[int, XYXY], right: dict[int, XYXY]
+    predicted: records.People,
+    truth: records.People,
+    predicted_boxes: dict[int, XYXY],
+    true_boxes: dict[int, XYXY],
 ) -> list[tuple[records.Person, records.Person, XYXY]]:
     """People of both sides that are the same one, with the true body box."""
-    places = [_where(p, right) for p in truth.people]
-    pairs = matched([_where(p, mine) for p in found.people], places)
-    return [(found.people[i], truth.people[j], places[j]) for i, j in pairs]
+    places = [_where(p, true_boxes) for p in truth.people]
+    pairs = matched([_where(p, predicted_boxes) for p in predicted.people], places)
+    return [(predicted.people[i], truth.people[j], places[j]) for i, j in pairs]
 
 
 def keypoints(pairs: list[tuple[records.Person, records.Person, XYXY]]) -> Counts:
@@ -154,30 +164,33 @@ def gazes(pairs: list[tuple[records.Person, records.Person, XYXY]], samples: Any
 
 
 def interactions(
-    found: records.Interactions,
+    predicted: records.Interactions,
     truth: records.Interactions,
-    mine: dict[int, XYXY],
-    right: dict[int, XYXY],
+    predicted_boxes: dict[int, XYXY],
+    true_boxes: dict[int, XYXY],
     people: list[tuple[records.Person, records.Person, XYXY]],
 ) -> Counts:
     """Interactions with the same verb, by the same person, with the same thing or person."""
     same = {one.id: other.id for one, other, _ in people}
     free, hits = list(truth.interactions), 0
-    for one in found.interactions:
+    for one in predicted.interactions:
         for other in free:
             if one.verb != other.verb or same.get(one.subject or 0) != other.subject:
                 continue
             if other.object_person is not None:
                 alike = same.get(one.object_person or 0) == other.object_person
             else:
-                here, there = mine.get(one.object or 0), right.get(other.object or 0)
+                here, there = (
+                    predicted_boxes.get(one.object or 0),
+                    true_boxes.get(other.object or 0),
+                )
                 alike = bool(here and there and matched([here], [there]))
             if alike:
                 hits += 1
                 free.remove(other)
                 break
     wanted = len(truth.interactions)
-    return {"found": len(found.interactions), "wanted": wanted, "right": hits}
+    return {"found": len(predicted.interactions), "wanted": wanted, "right": hits}
 
 
 class Agreement:
@@ -193,15 +206,18 @@ class Agreement:
         self.values: dict[str, list[float]] = defaultdict(list)
         self.samples = 0
 
-    def add(self, found: Callable[[type], Any], truth: Callable[[type], Any]) -> None:
+    def add(self, predicted: Callable[[type], Any], truth: Callable[[type], Any]) -> None:
         """One sample: each side gives its record of a kind, or None where it has none."""
         self.samples += 1
-        mine, right = _places(found), _places(truth)  # people stand there whoever says so
-        found = self._of("found", found, self.found_source)
+        predicted_boxes, true_boxes = (
+            _places(predicted),
+            _places(truth),
+        )  # people stand there whoever says so
+        predicted = self._of("found", predicted, self.found_source)
         truth = self._of("truth", truth, self.truth_source)
 
         def both(kind: type) -> tuple[Any, Any] | None:
-            pair = found(kind), truth(kind)
+            pair = predicted(kind), truth(kind)
             return None if None in pair else pair
 
         def note(kind: str, counts: Counts) -> None:
@@ -216,12 +232,12 @@ class Agreement:
             note("masks", masks(*pair))
         same: list[Any] = []
         if pair := both(records.People):
-            same = _same_people(*pair, mine, right)
+            same = _same_people(*pair, predicted_boxes, true_boxes)
             note("faces", faces(*pair))
             note("keypoints", keypoints(same))
             note("gaze", gazes(same, self.values))
         if pair := both(records.Interactions):
-            note("interactions", interactions(*pair, mine, right, same))
+            note("interactions", interactions(*pair, predicted_boxes, true_boxes, same))
 
     def _of(self, side: str, given: Callable[[type], Any], wanted: str) -> Callable[[type], Any]:
         """A side's records with the parts of the wanted source alone; these are counted."""

@@ -75,11 +75,11 @@ def resampled(
     """
     import numpy
 
-    found: dict[str, list[numpy.ndarray]] = {}
+    by_column: dict[str, list[numpy.ndarray]] = {}
     for counts in draws(units, resamples, seed):
         for name, values in estimate(spread(counts, members)).items():
-            found.setdefault(name, []).append(values)
-    return {name: numpy.concatenate(parts) for name, parts in found.items()}
+            by_column.setdefault(name, []).append(values)
+    return {name: numpy.concatenate(parts) for name, parts in by_column.items()}
 
 
 def spread(counts: numpy.ndarray, members: numpy.ndarray) -> numpy.ndarray:

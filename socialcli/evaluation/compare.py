@@ -119,8 +119,8 @@ def _names(titles: list[str], folders: list[str], names: list[str] | None) -> li
 
 def _units(all_rows: list[dict[str, numpy.ndarray]]) -> dict[str, int]:
     """The sources that every method has, numbered from 0 in the order of their names."""
-    found = [set(map(str, rows["unit"])) for rows in all_rows]
-    return {unit: number for number, unit in enumerate(sorted(set.intersection(*found)))}
+    units = [set(map(str, rows["unit"])) for rows in all_rows]
+    return {unit: number for number, unit in enumerate(sorted(set.intersection(*units)))}
 
 
 def _cell(
@@ -135,9 +135,9 @@ def _cell(
 
     name, nothing = column.name, numpy.zeros(0)
     value = values[number][name]
-    mine, first = drawn[number].get(name, nothing), drawn[0].get(name, nothing)
-    span = bootstrap.interval(mine, value, kind).within(column.low, column.high)
-    apart = bootstrap.difference(first, mine, value - values[0][name], kind)
+    own, first = drawn[number].get(name, nothing), drawn[0].get(name, nothing)
+    span = bootstrap.interval(own, value, kind).within(column.low, column.high)
+    apart = bootstrap.difference(first, own, value - values[0][name], kind)
     there = number > 0 and apart.p is not None
     return {
         "value": value if numpy.isfinite(value) else None,
@@ -179,13 +179,13 @@ def _judge(result: dict[str, Any]) -> None:
 
 def write(result: dict[str, Any], output: str) -> list[str]:
     """``compare.json``, ``compare.md`` and ``compare.tex`` in a folder; returns their paths."""
-    made = {
+    comparison = {
         "compare.md": tables.compared_markdown(result),
         "compare.tex": tables.compared_latex(result),
         "compare.json": json.dumps(result, ensure_ascii=False, indent=1, allow_nan=False) + "\n",
     }
     paths = []
-    for name, text in made.items():
+    for name, text in comparison.items():
         path = str(Path(output) / name)
         shards.write_bytes(path, text.encode("utf-8", "replace"))
         paths.append(path)

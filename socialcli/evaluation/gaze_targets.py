@@ -24,7 +24,7 @@ def targets(people: People, boxes: Boxes, entities: Entities | None = None) -> l
     A box without a label goes by its entity's head noun; without either it is no target.
     """
     nouns = {e.id: e.lemma or e.head for e in entities.entities} if entities else {}
-    found = []
+    labels_looked_at = []
     for person in people.people:
         gaze = person.gaze
         if gaze is None or gaze.point is None or gaze.inside is False:
@@ -37,8 +37,8 @@ def targets(people: People, boxes: Boxes, entities: Entities | None = None) -> l
             and inside(gaze.point, box.xyxy)
         ]
         if around:
-            found.append(min(around)[1])
-    return found
+            labels_looked_at.append(min(around)[1])
+    return labels_looked_at
 
 
 def labels(source: Picture) -> tuple[str, ...]:

@@ -64,11 +64,11 @@ def classes(name: str, references: list[list[Interaction]]) -> Classes:
         if all(
             one.hoi is not None
             and table.numbers.get((_plain(one.verb), _plain(one.object_label))) == one.hoi - 1
-            for found in references
-            for one in found
+            for annotated in references
+            for one in annotated
         ):
             return table
-    seen = {(_plain(i.verb), _plain(i.object_label)) for found in references for i in found}
+    seen = {(_plain(i.verb), _plain(i.object_label)) for annotated in references for i in annotated}
     return Classes(sorted(seen), has_rare=False)
 
 

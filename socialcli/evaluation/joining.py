@@ -88,11 +88,11 @@ def join(
     joined: list[Joined] = []
     lost: list[Lost] = []
     for sample in samples:
-        made = _with_references(sample, references, by_subject, against)
-        if isinstance(made, Joined):
-            joined.append(made)
+        paired_up = _with_references(sample, references, by_subject, against)
+        if isinstance(paired_up, Joined):
+            joined.append(paired_up)
         else:
-            lost.append(Lost(sample.key, sample.location, made))
+            lost.append(Lost(sample.key, sample.location, paired_up))
     if not joined:
         raise UsageError(
             f"no picture of {where[0]} joins with {where[1]}: first {lost[0].key}: "
@@ -107,35 +107,35 @@ def _with_references(
 ) -> Joined | str:
     """A sample with what it is compared with, or why there is nothing."""
     queries = _queries([query for _, query in sample.references])
-    made = Joined(sample, queries=queries)
+    joined = Joined(sample, queries=queries)
     if sample.source:
-        made.source = references.get(sample.source)
-        if made.source is None:
+        joined.source = references.get(sample.source)
+        if joined.source is None:
             return f"its source '{sample.source}' is not in the reference shards"
         if against == "layout":
-            return _of_layout(made, made.source, by_subject)
+            return _of_layout(joined, joined.source, by_subject)
         if against in ("auto", "source"):
-            made.subjects = [[(made.source, boxes_of(made.source, queries))]]
-            return made
+            joined.subjects = [[(joined.source, boxes_of(joined.source, queries))]]
+            return joined
     for key, query in sample.references:
-        found = _named(key, references)
-        if found is None:
+        reference = _named(key, references)
+        if reference is None:
             return f"its reference '{key}' is not in the reference shards"
-        same = [found] if against == "references" else by_subject[found.subject]
-        made.subjects.append([(one, boxes_of(one, _queries([query]))) for one in same])
-    if not made.subjects:  # a learned word is the word of the subject that it is called by
+        same = [reference] if against == "references" else by_subject[reference.subject]
+        joined.subjects.append([(one, boxes_of(one, _queries([query]))) for one in same])
+    if not joined.subjects:  # a learned word is the word of the subject that it is called by
         words = {_word(name): own for name, own in by_subject.items()}
         called = [words[word] for word in sample.pseudo_words if word in words]
-        made.subjects = [[(one, boxes_of(one, [])) for one in own] for own in called]
-    if made.subjects or made.source is not None:
-        return made
+        joined.subjects = [[(one, boxes_of(one, [])) for one in own] for own in called]
+    if joined.subjects or joined.source is not None:
+        return joined
     return (
         "its generated.json names neither source_key nor references, and no <word> of its prompt "
         "is a subject of the reference"
     )
 
 
-def _of_layout(made: Joined, source: Known, by_subject: dict[str, list[Known]]) -> Joined | str:
+def _of_layout(joined: Joined, source: Known, by_subject: dict[str, list[Known]]) -> Joined | str:
     """Of each segment of the source's layout the pictures of its subject: those that are called so,
     else its own part of the source."""
     layout: records.Layout | None = source.records.get("layout.json")
@@ -143,13 +143,13 @@ def _of_layout(made: Joined, source: Known, by_subject: dict[str, list[Known]]) 
         return f"its source '{source.key}' has no layout.json"
     segments = [segment for segment in layout.segments if not segment.background]
     words = [layouts.word(segment) for segment in segments]
-    made.queries = list(dict.fromkeys(words))
+    joined.queries = list(dict.fromkeys(words))
     for segment, word in zip(segments, words, strict=True):
         own = [one for one in by_subject.get(segment.subject or "", []) if one is not source]
         pictures = [(one, boxes_of(one, [word])) for one in own]
         box = list(map(float, layouts.box(dict(segment.rle))))
-        made.subjects.append(pictures or [(source, [box])])
-    return made
+        joined.subjects.append(pictures or [(source, [box])])
+    return joined
 
 
 def _word(subject: str) -> str:
@@ -176,8 +176,8 @@ def boxes_of(sample: Known, queries: list[str]) -> Boxes:
     names = {e.id: {e.text.lower(), e.head.lower(), e.lemma.lower()} for e in entities.entities}
 
     def named(box: records.Box) -> bool:
-        mine = {box.label.lower(), *names.get(box.entity or 0, set())} - {""}
-        return any(query in mine or mine & set(query.split()) for query in queries)
+        nouns = {box.label.lower(), *names.get(box.entity or 0, set())} - {""}
+        return any(query in nouns or nouns & set(query.split()) for query in queries)
 
     return [list(map(float, b.xyxy)) for b in boxes.boxes if not queries or named(b)]
 

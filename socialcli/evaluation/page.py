@@ -85,7 +85,7 @@ class Shown:
     values: list[float] = field(default_factory=list)
 
 
-def shown(made: Score) -> tuple[list[Shown], dict[str, bytes]]:
+def shown(score: Score) -> tuple[list[Shown], dict[str, bytes]]:
     """What to show of a score: the best and the worst pictures by each metric's first figure.
 
     Each picture's bytes are read again from where it is, once, whatever it is shown for.
@@ -95,28 +95,28 @@ def shown(made: Score) -> tuple[list[Shown], dict[str, bytes]]:
     """
     import numpy
 
-    found: list[Shown] = []
+    figures: list[Shown] = []
     wanted: dict[int, list[Shot]] = {}
-    for name in (metric.COLUMNS[0].name for metric in made.metrics.values()):
-        values, column = made.pictures.get(name, numpy.zeros(0)), made.columns[name]
+    for name in (metric.COLUMNS[0].name for metric in score.metrics.values()):
+        values, column = score.pictures.get(name, numpy.zeros(0)), score.columns[name]
         there = [int(i) for i in numpy.flatnonzero(numpy.isfinite(values))]
         if not there:
             continue
         sign = -1 if column["better"] == "lower" else 1
-        order = sorted(there, key=lambda i: (-sign * values[i], made.cases[i].key))
+        order = sorted(there, key=lambda i: (-sign * values[i], score.cases[i].key))
         one = Shown(name, values=[float(values[i]) for i in there])
-        count = min(made.options.show, len(order) // 2)
+        count = min(score.options.show, len(order) // 2)
         for numbers, target in ((order[:count], one.best), (order[::-1][:count], one.worst)):
             for number in numbers:
-                info = made.joined[number].generated
+                info = score.joined[number].generated
                 seed = str(info.info.get("seed", ""))
                 target.append(Shot(info.key, info.prompt, seed, float(values[number])))
                 wanted.setdefault(number, []).append(target[-1])
-        found.append(one)
-    return found, _fill(made, wanted)
+        figures.append(one)
+    return figures, _fill(score, wanted)
 
 
-def _fill(made: Score, wanted: dict[int, list[Shot]]) -> dict[str, bytes]:
+def _fill(score: Score, wanted: dict[int, list[Shot]]) -> dict[str, bytes]:
     """Put the pictures' file names into the shots; returns the pictures."""
     from socialcli.errors import SampleFailed
     from socialcli.evaluation import samples
@@ -125,7 +125,7 @@ def _fill(made: Score, wanted: dict[int, list[Shot]]) -> dict[str, bytes]:
     pictures: dict[str, bytes] = {}
     uses: dict[str, dict[str, list[tuple[Shot, str]]]] = {}
     for number, shots in wanted.items():
-        joined = made.joined[number]
+        joined = score.joined[number]
         source = joined.source or next((s for part in joined.subjects for s, _ in part), None)
         for known, name in ((joined.generated, "picture"), (source, "source")):
             if known is not None:
@@ -139,11 +139,11 @@ def _fill(made: Score, wanted: dict[int, list[Shot]]) -> dict[str, bytes]:
                 continue
             try:
                 data = item.picture()
-                mine = digests.pop(samples.digest(data), [])
-                small = thumbnail(data) if mine else b""
+                shots_of_picture = digests.pop(samples.digest(data), [])
+                small = thumbnail(data) if shots_of_picture else b""
             except SampleFailed:
                 continue
-            for shot, name in mine:
+            for shot, name in shots_of_picture:
                 file = f"{hashlib.sha256(small).hexdigest()[:16]}.jpg"
                 pictures[file] = small
                 setattr(shot, name, file)

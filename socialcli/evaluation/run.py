@@ -102,12 +102,12 @@ def score(inputs: list[str], output: str, config: Any, options: Options) -> Scor
     generated = samples.locations(inputs)
     asked = [*options.reference, *options.test_set] or (inputs if options.real else [])
     reference = samples.locations(asked) if asked else []
-    mine, lost = samples.generated(generated, options.limit, options.real)
+    pictures, lost = samples.generated(generated, options.limit, options.real)
     members = joining.HELPFUL | {m for need in needs.values() for m in need.members}
     believed = settings.estimates(config)
-    theirs, unread = samples.reference(reference, joining.wanted(mine), members, believed)
+    known, unread = samples.reference(reference, joining.wanted(pictures), members, believed)
     where = (", ".join(public(inputs)), ", ".join(public(asked)))
-    joined, unjoined = joining.join(mine, theirs, needs, config.against, where)
+    joined, unjoined = joining.join(pictures, known, needs, config.against, where)
     notes: list[str] = []
     if options.train_set:
         unreadable, notes = training_set.attach(joined, options.train_set)
@@ -122,39 +122,39 @@ def score(inputs: list[str], output: str, config: Any, options: Options) -> Scor
     classes = {name: metric.classes(config, sources) for name, metric in metrics.items()}
     everything = {name for need in needs.values() for name in need.everything}
     unseen = _compute.compute(
-        seen, _wants(joined, theirs, needs, targets), config.batch_size, report
+        seen, _wants(joined, known, needs, targets), config.batch_size, report
     )
     cases = [_case(one, needs, seen, targets) for one in joined]
     every = [
         Picture(one.key, {name: seen.value(name, one.digest) or {} for name in everything})
-        for one in (theirs.values() if everything else ())
+        for one in (known.values() if everything else ())
     ]
     contexts = {name: Context(config, every, classes[name]) for name in metrics}
     rows = {name: metric.rows(cases, contexts[name]) for name, metric in metrics.items()}
-    made = Score(
+    result = Score(
         options.title or shards.public(shards.parts(inputs[0])[0]).rstrip("/").rpartition("/")[2],
         inputs, asked, options.train_set, dataclasses.asdict(config), metrics, cases, joined,
         contexts, rows, notes=notes,
         models={name: store.models for name, store in seen.stores.items()},
         lost=_distinct([*lost, *unread, *unjoined, *unseen]), options=options,
     )  # fmt: skip
-    _measure(made, report)
+    _measure(result, report)
     specs = [spec for feature in seen.features.values() for spec in feature.models(config)]
     kinds = map(_kind, joined)
     if warning := domain.strangers(kinds, domain.limited(specs), "of which scores mean nothing"):
-        made.notes.append(warning)
+        result.notes.append(warning)
     cut = sum(cut_off(case) != "" for case in cases)
     if cut:
-        made.notes.append(
+        result.notes.append(
             f"{cut:,} of {len(cases):,} prompts are longer than CLIP reads: clip-t compares with "
             "their beginning (samples.jsonl has what is left out, under unread)"
         )
     from socialcli.evaluation import writing
 
-    for path in writing.write(made, Path(output)):
+    for path in writing.write(result, Path(output)):
         report.info(path)
-    _say(made, report, len(mine) + len(lost))
-    return made
+    _say(result, report, len(pictures) + len(lost))
+    return result
 
 
 def show(inputs: list[str], output: str, config: Any, options: Options) -> None:
@@ -230,19 +230,21 @@ def _wants(
     joined: list[Joined], references: dict[str, Known], needs: dict[str, Needs], targets: Targets
 ) -> list[Want]:
     """Every picture and text with the features that some metric asks of it."""
-    mine = sorted({name for need in needs.values() for name in need.generated})
+    features = sorted({name for need in needs.values() for name in need.generated})
     texts = sorted({name for need in needs.values() for name in need.text})
     theirs = sorted({name for need in needs.values() for name in need.references})
     every = sorted({name for need in needs.values() for name in need.everything})
     trained = sorted({name for need in needs.values() for name in need.training})
     wants: list[Want] = []
     for one in joined:
-        made = one.generated
-        jobs = [(name, targets.generated(name, one)) for name in mine]
-        wants.append(Want(made.key, made.digest, jobs, made.location))
-        if made.prompt and texts:
+        picture = one.generated
+        jobs = [(name, targets.generated(name, one)) for name in features]
+        wants.append(Want(picture.key, picture.digest, jobs, picture.location))
+        if picture.prompt and texts:
             jobs = [(name, None) for name in texts]
-            wants.append(Want(made.key, _text_digest(made), jobs, made.location, made.prompt))
+            wants.append(
+                Want(picture.key, _text_digest(picture), jobs, picture.location, picture.prompt)
+            )
         for sample, boxes in _references(one):
             jobs = [(name, targets.reference(name, boxes)) for name in theirs]
             wants.append(Want(sample.key, sample.digest, jobs, sample.location))
@@ -272,18 +274,18 @@ def _case(one: Joined, needs: dict[str, Needs], seen: Seen, targets: Targets) ->
         there = {name: value for name, value in values.items() if value is not None}
         return Picture(sample.key, there, sample.records)
 
-    mine = {name for need in needs.values() for name in need.generated}
+    features = {name for need in needs.values() for name in need.generated}
     theirs = {name for need in needs.values() for name in need.references}
     texts = {name for need in needs.values() for name in need.text}
     trained = {name for need in needs.values() for name in need.training}
-    said = {name: seen.value(name, _text_digest(one.generated)) for name in texts}
+    states = {name: seen.value(name, _text_digest(one.generated)) for name in texts}
     plain = {name for name in theirs if not seen.features[name].has("target")}
     return Case(
         one.generated.key,
         one.unit,
         one.generated.prompt,
-        picture(one.generated, mine, lambda name: targets.generated(name, one)),
-        {name: value for name, value in said.items() if value is not None},
+        picture(one.generated, features, lambda name: targets.generated(name, one)),
+        {name: value for name, value in states.items() if value is not None},
         picture(one.source, plain, lambda name: None) if one.source is not None else None,
         [
             [
@@ -299,29 +301,29 @@ def _case(one: Joined, needs: dict[str, Needs], seen: Seen, targets: Targets) ->
     )
 
 
-def _measure(made: Score, report: Report) -> None:
+def _measure(result: Score, report: Report) -> None:
     """Figures, intervals and each picture's own figures."""
     import numpy
 
-    units = {unit: n for n, unit in enumerate(dict.fromkeys(case.unit for case in made.cases))}
-    members = numpy.array([units[case.unit] for case in made.cases])
-    ones = numpy.ones((1, len(made.cases)))
-    for name, metric in made.metrics.items():
-        rows = made.rows[name]
+    units = {unit: n for n, unit in enumerate(dict.fromkeys(case.unit for case in result.cases))}
+    members = numpy.array([units[case.unit] for case in result.cases])
+    ones = numpy.ones((1, len(result.cases)))
+    for name, metric in result.metrics.items():
+        rows = result.rows[name]
         plain = {k: float(v[0]) for k, v in metric.estimate(rows, ones).items()}
-        count = at_most(made.options.resamples, metric)
+        count = at_most(result.options.resamples, metric)
         count = count if len(units) > 1 else 0  # one source says nothing about others
         if count and any(numpy.isfinite(v) for v in plain.values()):
             report.info(f"{name}: {count:,} resamples of {len(units):,} sources")
         estimate = functools.partial(metric.estimate, rows)
-        drawn = bootstrap.resampled(estimate, members, len(units), count, made.options.seed)
+        drawn = bootstrap.resampled(estimate, members, len(units), count, result.options.seed)
         own = metric.pictures(rows)
         for column in metric.COLUMNS:
             value = plain[column.name]
             values = drawn.get(column.name, numpy.zeros(0))
             span = bootstrap.interval(values, value, metric.INTERVAL)
             span = span.within(column.low, column.high)
-            made.columns[column.name] = {
+            result.columns[column.name] = {
                 "value": value if numpy.isfinite(value) else None,
                 "low": span.low,
                 "high": span.high,
@@ -331,8 +333,8 @@ def _measure(made: Score, report: Report) -> None:
                 "metric": name,
                 **_plain(column),
             }
-        made.pictures.update(own)
-        made.notes += metric.notes(rows)
+        result.pictures.update(own)
+        result.notes += metric.notes(rows)
 
 
 def at_most(resamples: int, metric: Metric) -> int:
@@ -364,7 +366,7 @@ def _plain(column: Column) -> dict[str, Any]:
     return facts
 
 
-def as_json(made: Score) -> dict[str, Any]:
+def as_json(result: Score) -> dict[str, Any]:
     """What score.json holds."""
     from importlib import metadata
 
@@ -374,46 +376,46 @@ def as_json(made: Score) -> dict[str, Any]:
             versions[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             continue
-    methods = Counter(str(j.generated.info.get("method", "")) for j in made.joined)
+    methods = Counter(str(j.generated.info.get("method", "")) for j in result.joined)
     return {
         "schema": SCHEMA,
-        "title": made.title,
-        "generated": public(made.inputs),
-        "reference": public(made.reference),
-        **({"training": public(made.training)} if made.training else {}),
-        "pictures": len(made.cases),
-        "units": len({case.unit for case in made.cases}),
-        "lost": len(made.lost),
+        "title": result.title,
+        "generated": public(result.inputs),
+        "reference": public(result.reference),
+        **({"training": public(result.training)} if result.training else {}),
+        "pictures": len(result.cases),
+        "units": len({case.unit for case in result.cases}),
+        "lost": len(result.lost),
         "methods": dict(methods),
-        "resamples": made.options.resamples,
-        "seed": made.options.seed,
+        "resamples": result.options.resamples,
+        "seed": result.options.seed,
         "level": bootstrap.LEVEL,
-        "columns": made.columns,
-        "notes": made.notes,
-        "models": made.models,
+        "columns": result.columns,
+        "notes": result.notes,
+        "models": result.models,
         "config": shown(
-            {k: v for k, v in made.config.items() if k not in ("device", "batch_size")}
+            {k: v for k, v in result.config.items() if k not in ("device", "batch_size")}
         ),
-        "metrics": {name: metric.SOURCE for name, metric in made.metrics.items()},
+        "metrics": {name: metric.SOURCE for name, metric in result.metrics.items()},
         "socialcli": __version__,
         "versions": versions,
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
 
 
-def _say(made: Score, report: Report, total: int) -> None:
-    for note in made.notes:
+def _say(result: Score, report: Report, total: int) -> None:
+    for note in result.notes:
         report.info(note)
-    keys = {(one.location, one.key) for one in made.lost}
-    for one in made.lost[:5]:
+    keys = {(one.location, one.key) for one in result.lost}
+    for one in result.lost[:5]:
         report.warn(f"{one.location}: {one.key}: {one.reason}")
     if keys:
-        more = f"; all {len(made.lost):,} in errors.jsonl" if len(made.lost) > 5 else ""
+        more = f"; all {len(result.lost):,} in errors.jsonl" if len(result.lost) > 5 else ""
         report.warn(f"{len(keys):,} of {total:,} pictures could not be used whole{more}")
-    if len(keys) > made.options.max_error_rate * max(total, 1):
+    if len(keys) > result.options.max_error_rate * max(total, 1):
         raise SocialcliError(
             f"score: {len(keys):,} of {total:,} pictures failed, more than --max-error-rate "
-            f"{made.options.max_error_rate:g}; what could be scored is written, see errors.jsonl"
+            f"{result.options.max_error_rate:g}; what could be scored is written, see errors.jsonl"
         )
 
 

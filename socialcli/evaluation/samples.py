@@ -71,7 +71,7 @@ def locations(inputs: list[str]) -> list[str]:
     Raises:
         UsageError: nothing there, or standard input, which cannot be read twice.
     """
-    found = []
+    archives = []
     for given in inputs:
         if given == "-":
             raise UsageError("score reads its inputs more than once: give files, not -")
@@ -79,10 +79,10 @@ def locations(inputs: list[str]) -> list[str]:
         if folder.is_dir() and not any(shards.is_tar(p.name) for p in folder.iterdir()):
             if not _pictures(folder):
                 raise UsageError(f"{given}: neither shards nor pictures in this folder")
-            found.append(given)
+            archives.append(given)
         else:
-            found += shards.expand([given])
-    return found
+            archives += shards.expand([given])
+    return archives
 
 
 def _pictures(folder: Path) -> list[Path]:
@@ -115,7 +115,7 @@ def digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()[:32]
 
 
-def generated(found: list[str], limit: int | None, real: bool) -> tuple[list[Known], list[Lost]]:
+def generated(archives: list[str], limit: int | None, real: bool) -> tuple[list[Known], list[Lost]]:
     """Generated samples in order, and those that cannot be used.
 
     Args:
@@ -128,7 +128,7 @@ def generated(found: list[str], limit: int | None, real: bool) -> tuple[list[Kno
     samples: list[Known] = []
     lost: list[Lost] = []
     bare: list[Lost] = []  # pictures of a folder that nothing is said about: a contact sheet
-    for location, item in _items(found, limit):
+    for location, item in _items(archives, limit):
         if isinstance(item, Damage):
             lost.append(Lost("", location, item.reason))
             continue
@@ -144,14 +144,14 @@ def generated(found: list[str], limit: int | None, real: bool) -> tuple[list[Kno
     if not samples:
         lost = [*lost, *bare]
         if not lost:
-            raise UsageError(f"{', '.join(found)}: no samples")
+            raise UsageError(f"{', '.join(archives)}: no samples")
         raise UsageError(f"{lost[0].location}: {lost[0].key}: {lost[0].reason}")
     return samples, lost
 
 
-def _items(found: list[str], limit: int | None = None) -> Iterator[tuple[str, Sample | Damage]]:
+def _items(archives: list[str], limit: int | None = None) -> Iterator[tuple[str, Sample | Damage]]:
     count = 0
-    for location in found:
+    for location in archives:
         for item in read(location):
             if isinstance(item, Sample):
                 if count == limit:
@@ -189,7 +189,7 @@ def _as_generated(sample: Sample) -> dict[str, Any]:
 
 
 def reference(
-    found: list[str],
+    archives: list[str],
     wanted: set[str] | None,
     members: set[str],
     estimates: frozenset[str] = frozenset(),
@@ -207,7 +207,7 @@ def reference(
     """
     samples: dict[str, Known] = {}
     lost: list[Lost] = []
-    for location, item in _items(found):
+    for location, item in _items(archives):
         if isinstance(item, Damage):
             lost.append(Lost("", location, item.reason))
             continue

@@ -93,9 +93,9 @@ def config_type() -> type[Settings]:
                 )
             types[field.name] = hints[field.name]
     there = ", ".join(registry.available("metrics"))
-    made = [(name, types[name], _again(field, there)) for name, field in fields.items()]
+    options = [(name, types[name], _again(field, there)) for name, field in fields.items()]
     return dataclasses.make_dataclass(
-        "Config", made, bases=(Settings,), namespace={"__module__": __name__}
+        "Config", options, bases=(Settings,), namespace={"__module__": __name__}
     )
 
 

@@ -54,14 +54,15 @@ def markdown(score: dict[str, Any]) -> str:
 
 def models(score: dict[str, Any]) -> list[str]:
     """Which model each feature comes from, in words."""
-    told = []
-    for feature, made in score["models"].items():
+    lines = []
+    for feature, models_of in score["models"].items():
         names = [
-            " ".join(str(m[k]) for k in ("backend", "model", "revision") if m.get(k)) for m in made
+            " ".join(str(m[k]) for k in ("backend", "model", "revision") if m.get(k))
+            for m in models_of
         ]
         if names:
-            told.append(f"{feature} by {', '.join(dict.fromkeys(names))}")
-    return told
+            lines.append(f"{feature} by {', '.join(dict.fromkeys(names))}")
+    return lines
 
 
 def _with_unit(text: str, column: dict[str, Any]) -> str:

@@ -26,15 +26,15 @@ def metrics(chosen: dict[str, Metric], given: bool) -> dict[str, Metric]:
         UsageError: one of those was asked for, and no training pictures are given.
     """
     there = set(registry.available("metrics"))
-    found: dict[str, Metric] = {}
+    loaded: dict[str, Metric] = {}
     for name, metric in chosen.items():
         if name.endswith(ENDING) and not given:
             raise UsageError(f"{name}: compared with training pictures: give --train-set SHARDS")
-        found.setdefault(name, metric)
+        loaded.setdefault(name, metric)
         other = f"{name}{ENDING}"
         if given and other in there:
-            found.setdefault(other, registry.load("metrics", other))
-    return found
+            loaded.setdefault(other, registry.load("metrics", other))
+    return loaded
 
 
 def attach(joined: list[Joined], inputs: list[str]) -> tuple[list[Lost], list[str]]:

@@ -18,20 +18,20 @@ if TYPE_CHECKING:
     from socialcli.evaluation.samples import Lost
 
 
-def write(made: Score, out: Path) -> Iterator[str]:
+def write(score: Score, out: Path) -> Iterator[str]:
     """Write everything; yields the paths a person wants to open. ``score.json`` comes last, so
     that a folder with one is whole."""
     from socialcli.evaluation import page
 
-    body = run.as_json(made)
-    for name, rows in made.rows.items():
-        cases = {"key": [c.key for c in made.cases], "unit": [c.unit for c in made.cases]}
+    body = run.as_json(score)
+    for name, rows in score.rows.items():
+        cases = {"key": [c.key for c in score.cases], "unit": [c.unit for c in score.cases]}
         shards.write_bytes(str(out / "rows" / f"{name}.npz"), _npz({**cases, **rows}))
-    _lines(out / "samples.jsonl", _samples(made))
-    _lines(out / "errors.jsonl", (_public(one) for one in made.lost))
+    _lines(out / "samples.jsonl", _samples(score))
+    _lines(out / "errors.jsonl", (_public(one) for one in score.lost))
     shards.write_bytes(str(out / "table.md"), tables.markdown(body).encode())
     shards.write_bytes(str(out / "table.tex"), tables.latex(body).encode())
-    figures, pictures = page.shown(made)
+    figures, pictures = page.shown(score)
     for name, data in pictures.items():
         shards.write_bytes(str(out / page.FOLDER / name), data, synced=False)
     with shards.publish(str(out / "index.html")) as stream:
@@ -79,15 +79,15 @@ def _public(lost: Lost) -> dict[str, str]:
     return {name: shards.public_text(shards.public(text)) for name, text in vars(lost).items()}
 
 
-def _samples(made: Score) -> Iterator[dict[str, Any]]:
+def _samples(score: Score) -> Iterator[dict[str, Any]]:
     """One line per picture: where it is, what it was made from, its own figures."""
     import numpy
 
-    for number, joined in enumerate(made.joined):
+    for number, joined in enumerate(score.joined):
         info = joined.generated.info
         own = {
             name: float(values[number]) if numpy.isfinite(values[number]) else None
-            for name, values in made.pictures.items()
+            for name, values in score.pictures.items()
         }
         yield {
             "key": joined.generated.key,
@@ -96,6 +96,6 @@ def _samples(made: Score) -> Iterator[dict[str, Any]]:
             "prompt": joined.generated.prompt,
             "seed": info["seed"] if isinstance(info.get("seed"), int) else None,
             "method": str(info.get("method", "")),
-            **({"unread": rest} if (rest := run.cut_off(made.cases[number])) else {}),
+            **({"unread": rest} if (rest := run.cut_off(score.cases[number])) else {}),
             **own,
         }

@@ -28,10 +28,10 @@ def stats(archive: str) -> dict[str, Any] | None:
 
 def counts(archive: str) -> dict[str, int] | None:
     """How many samples ended how: total, ok, filtered, failed, damaged."""
-    found = (stats(archive) or {}).get("counts")
-    if not isinstance(found, dict):
+    numbers = (stats(archive) or {}).get("counts")
+    if not isinstance(numbers, dict):
         return None
-    return {str(k): v for k, v in found.items() if isinstance(v, int)}
+    return {str(k): v for k, v in numbers.items() if isinstance(v, int)}
 
 
 def errors(archive: str) -> Iterator[dict[str, str]]:

@@ -103,14 +103,14 @@ def stacked(rows: Sequence[tuple[str, Sequence[int]]], parts_names: Sequence[str
     lines = []
     for name, counts in rows:
         total = sum(counts) or 1
-        said = ", ".join(f"{p} {c:,}" for p, c in zip(parts_names, counts, strict=True))
+        spoken = ", ".join(f"{p} {c:,}" for p, c in zip(parts_names, counts, strict=True))
         cut = "".join(
             f'<i class="part{number}" style="--part:{count / total:.3f}"></i>'
             for number, count in enumerate(counts)
         )
         lines.append(
-            f'<tr title="{escape(f"{name}: {said}")}"><th scope="row">{escape(name)}</th>'
-            f'<td><div>{cut}<span class="spoken">{escape(said)}</span></div></td></tr>'
+            f'<tr title="{escape(f"{name}: {spoken}")}"><th scope="row">{escape(name)}</th>'
+            f'<td><div>{cut}<span class="spoken">{escape(spoken)}</span></div></td></tr>'
         )
     legend = "".join(
         f'<span><i class="part{number}"></i>{escape(part)}</span>'
@@ -128,7 +128,7 @@ def rose(counts: Sequence[int], unit: str) -> str:
     side, centre, reach, hole = 250, 125.0, 88.0, 10.0
     total, most = sum(counts) or 1, max(counts, default=1) or 1
     step = 2 * math.pi / len(counts)
-    parts, said = [], []
+    parts, spoken = [], []
     for share in (0.25, 1.0):
         radius = hole + (reach - hole) * math.sqrt(share)
         parts.append(
@@ -145,7 +145,7 @@ def rose(counts: Sequence[int], unit: str) -> str:
         ]
         degrees = round(math.degrees(number * step))
         title = f"{degrees}° clockwise from right: {count:,} {unit} ({count / total:.1%})"
-        said.append(f"{degrees}°: {count:,}")
+        spoken.append(f"{degrees}°: {count:,}")
         parts.append(
             f'<path class="bar" d="M{ax:.1f} {ay:.1f}L{bx:.1f} {by:.1f}A{radius:.1f} {radius:.1f} '
             f'0 0 1 {cx:.1f} {cy:.1f}L{dx:.1f} {dy:.1f}Z"><title>{escape(title)}</title></path>'
@@ -156,7 +156,7 @@ def rose(counts: Sequence[int], unit: str) -> str:
     ):  # fmt: skip
         anchor = {"right": "end", "left": "start"}.get(name, "middle")
         parts.append(f'<text x="{x:g}" y="{y:g}" text-anchor="{anchor}">{name}</text>')
-    label = f"{unit} by direction, in degrees clockwise from right. {', '.join(said)}"
+    label = f"{unit} by direction, in degrees clockwise from right. {', '.join(spoken)}"
     return _svg(side, side, parts, label, "rose")
 
 

@@ -77,7 +77,7 @@ def _decoded(
     import numpy
     from PIL import Image
 
-    found = []
+    decoded = []
     left = _MOST_PIXELS
     for mask, colour in named:
         height, width = mask.rle["size"]
@@ -93,8 +93,8 @@ def _decoded(
         small = Image.fromarray(whole.astype(numpy.uint8) * 255).resize(
             size, Image.Resampling.BILINEAR
         )
-        found.append((mask.id, colour, numpy.array(small) > 127))
-    return sorted(found, key=lambda item: -int(item[2].sum()))
+        decoded.append((mask.id, colour, numpy.array(small) > 127))
+    return sorted(decoded, key=lambda item: -int(item[2].sum()))
 
 
 def edge(mask: numpy.ndarray) -> numpy.ndarray:
@@ -190,10 +190,10 @@ def _dashes(path: list[float], dash: float) -> list[list[float]]:
     x, y, end_x, end_y = path
     length = math.hypot(end_x - x, end_y - y)
     count = min(max(1, round(length / (2 * dash))), 500)
-    found: list[Any] = []
+    dashes: list[Any] = []
     for number in range(count):
         a, b = number / count, (number + 0.5) / count
-        found.append(
+        dashes.append(
             [x + (end_x - x) * a, y + (end_y - y) * a, x + (end_x - x) * b, y + (end_y - y) * b]
         )
-    return found
+    return dashes

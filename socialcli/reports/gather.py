@@ -56,24 +56,24 @@ def look(
         cards: where every sample is written for the page, and every one that was lost.
         progress: what is told of each sample that was looked at.
     """
-    found = Looked(cards=cards)
+    looked = Looked(cards=cards)
     chosen: list[tuple[int, int, View]] = []  # a heap: the largest hash on top, negated
     for location in locations:
-        if limit is not None and found.statistics.samples >= limit:
-            found.limited = True
+        if limit is not None and looked.statistics.samples >= limit:
+            looked.limited = True
             break
-        _one_shard(found, location, chosen, pictures, limit, progress)
+        _one_shard(looked, location, chosen, pictures, limit, progress)
     if progress is not None:
         progress.finish()
     chosen.sort(key=lambda item: item[1])
-    found.views = [made for _, _, made in chosen]
+    looked.views = [one for _, _, one in chosen]
     if cards is not None:
-        cards.enlarge([(number, made) for _, number, made in chosen])
-    return found
+        cards.enlarge([(number, one) for _, number, one in chosen])
+    return looked
 
 
 def _one_shard(
-    found: Looked,
+    looked: Looked,
     location: str,
     chosen: list[tuple[int, int, View]],
     pictures: int,
@@ -82,14 +82,14 @@ def _one_shard(
 ) -> None:
     from socialcli import shards
 
-    statistics = found.statistics
+    statistics = looked.statistics
     shown = shards.public(location)
     before = statistics.samples
     members: dict[str, int] = {}
     try:
         for item in shards.read_all(location):
             if isinstance(item, shards.Damage):
-                _lose(found, location, {"status": "damaged", "reason": item.reason})
+                _lose(looked, location, {"status": "damaged", "reason": item.reason})
                 continue
             if not item.key:
                 continue
@@ -98,10 +98,10 @@ def _one_shard(
             if item.filtered is not None:
                 statistics.filtered += 1
                 entry = {"key": item.key, "status": "filtered", "reason": item.filtered}
-                _lose(found, location, entry)
+                _lose(looked, location, entry)
                 continue
             if limit is not None and statistics.samples >= limit:
-                found.limited = True
+                looked.limited = True
                 break
             parsed, problems = read_members(item)
             statistics.add(item, parsed, len({p.member for p in problems}))
@@ -109,45 +109,45 @@ def _one_shard(
                 members[suffix] = members.get(suffix, 0) + 1
             if item.problem:
                 entry = {"key": item.key, "status": "damaged", "reason": item.problem}
-                _lose(found, location, entry)
+                _lose(looked, location, entry)
             rank = -int.from_bytes(hashlib.sha256(_bytes(item.key)).digest()[:8], "big")
             keep = len(chosen) < pictures or (chosen and rank > chosen[0][0])
-            if not keep and found.cards is None:
+            if not keep and looked.cards is None:
                 continue
-            made = view(item, shown, parsed, problems)
-            number = statistics.samples if found.cards is None else found.cards.add(made)
+            one = view(item, shown, parsed, problems)
+            number = statistics.samples if looked.cards is None else looked.cards.add(one)
             if keep:
-                entry_ = (rank, number, made)
+                entry_ = (rank, number, one)
                 push = heapq.heappush if len(chosen) < pictures else heapq.heapreplace
                 push(chosen, entry_)
     except SocialcliError as error:
-        found.unread += 1
-        found.complaints.append(f"{shown}: {str(error).removeprefix(f'{shown}: ')}")
+        looked.unread += 1
+        looked.complaints.append(f"{shown}: {str(error).removeprefix(f'{shown}: ')}")
     row = ShardRow(shown, statistics.samples - before, _size(location))
     last = shards.parts(location)[-1]
     row.ended = beside.counts(last)
     row.made = _made(beside.stats(last))
     for part in shards.parts(location):
         for entry in beside.errors(part):
-            _lose(found, part, entry)
-    found.shards.append(row)
-    found.per_shard.append(members)
+            _lose(looked, part, entry)
+    looked.shards.append(row)
+    looked.per_shard.append(members)
 
 
 def _bytes(key: str) -> bytes:
     return key.encode("utf-8", "surrogateescape")
 
 
-def _lose(found: Looked, location: str, entry: dict[str, str]) -> None:
+def _lose(looked: Looked, location: str, entry: dict[str, str]) -> None:
     from socialcli import shards
 
     status = entry.get("status") or "failed"
-    found.lost_by[status] = found.lost_by.get(status, 0) + 1
+    looked.lost_by[status] = looked.lost_by.get(status, 0) + 1
     entry = {**entry, "status": status, "shard": shards.public(location)}
-    if len(found.lost) < MOST_LOST:
-        found.lost.append(entry)
-    if found.cards is not None:
-        found.cards.lose(entry)
+    if len(looked.lost) < MOST_LOST:
+        looked.lost.append(entry)
+    if looked.cards is not None:
+        looked.cards.lose(entry)
 
 
 def _size(location: str) -> int | None:
@@ -172,7 +172,7 @@ def _made(stats: dict[str, Any] | None) -> str:
 
 
 def write(
-    found: Looked,
+    looked: Looked,
     out: str,
     title: str,
     columns: int,
@@ -187,26 +187,28 @@ def write(
     `shown.section`). Sheets and samples that an earlier report left in the folder are removed.
 
     Args:
-        found: from `look` with ``cards`` that write into ``out``.
+        looked: from `look` with ``cards`` that write into ``out``.
     """
     from socialcli import shards
     from socialcli.reports import cards, sheet
     from socialcli.reports.page import page
     from socialcli.vision import provenance, text
 
-    written = found.cards
+    written = looked.cards
     assert written is not None
     folder = Path(out)
     for old in folder.glob("sheet-[0-9][0-9][0-9].png"):
         old.unlink()
     text.missing.clear()
-    shown, total = len(found.views), found.statistics.samples
+    shown, total = len(looked.views), looked.statistics.samples
     sheets = []
-    if found.views:
+    if looked.views:
         heading = f"{title}: {shown:,} of {total:,} pictures" if shown < total else title
-        made = [(view.key, view.generated) for view in found.views if view.generated is not None]
-        info = provenance.of_sheet(made)
-        for number, image in enumerate(sheet.pages(found.views, columns, page_size, heading)):
+        drawn_from = [
+            (view.key, view.generated) for view in looked.views if view.generated is not None
+        ]
+        info = provenance.of_sheet(drawn_from)
+        for number, image in enumerate(sheet.pages(looked.views, columns, page_size, heading)):
             path = folder / f"sheet-{number:03}.png"
             with shards.publish(str(path)) as stream:
                 # Run lengths only: less than half the time of the default, a tenth more bytes.
@@ -220,13 +222,13 @@ def write(
         )
     else:
         chosen = f"The contact sheets show all {total:,} samples."
-    if written.drawn < found.statistics.pictures:
+    if written.drawn < looked.statistics.pictures:
         chosen += f" The list shows {written.drawn:,} pictures: --thumbnails says how many."
-    if found.limited:
+    if looked.limited:
         chosen += " The shards hold more: --limit left the rest unread."
-    lost = sum(found.lost_by.values())
+    lost = sum(looked.lost_by.values())
     name = written.finish()
-    report = Report(title, found.statistics, found.shards, found.lost, lost, chosen,
+    report = Report(title, looked.statistics, looked.shards, looked.lost, lost, chosen,
                     written.enlarged, written.count, name,
                     sheets[:MOST_SHEETS], links or [], sections or [])  # fmt: skip
     with shards.publish(str(folder / "index.html")) as stream:
@@ -236,7 +238,7 @@ def write(
     yield str(folder / "index.html")
     if text.missing:
         some = "".join(sorted(text.missing)[:12])
-        found.complaints.append(
+        looked.complaints.append(
             f"no font on this machine has {some!r}; on Debian: apt-get install fonts-noto-cjk "
             "fonts-noto-core (the page uses the reader's own fonts)"
         )

@@ -153,19 +153,19 @@ def _gaze(view: View, scale: Scale) -> Iterator[Mark]:
             continue
         colour = view.colour("person", person.id) or _NOTHING
         outside = gaze.inside is False
-        told = f"person {person.id} looks {'out of the picture' if outside else 'here'}"
+        title = f"person {person.id} looks {'out of the picture' if outside else 'here'}"
         end = scale.point(gaze.point) if gaze.point is not None and not outside else None
         for point in (gaze.points or [])[:_MOST_POINTS]:
             yield Mark("gaze", "dot", (*scale.point(point), scale.line * 0.8), colour)
         if end is not None:
-            yield Mark("gaze", "ring", (*end, scale.line * 3), colour, title=told)
+            yield Mark("gaze", "ring", (*end, scale.line * 3), colour, title=title)
         elif start is not None and gaze.vector is not None:
             reach = _to_edge(start, gaze.vector, scale)
             if not outside:
                 reach = min(reach, 0.25 * max(scale.width, scale.height))
             end = (start[0] + gaze.vector[0] * reach, start[1] + gaze.vector[1] * reach)
         if start is not None and end is not None and math.dist(start, end) > 1:
-            yield Mark("gaze", "arrow", (*start, *end), colour, dashed=outside, title=told)
+            yield Mark("gaze", "arrow", (*start, *end), colour, dashed=outside, title=title)
 
 
 def _to_edge(start: Sequence[float], vector: Sequence[float], scale: Scale) -> float:
@@ -213,8 +213,8 @@ def _interactions(view: View, scale: Scale) -> tuple[list[_Verb], list[Mark]]:
 
 def _place(view: View, box_id: int | None, person_id: int | None) -> records.XYXY | None:
     box, person = view.box(box_id), view.person(person_id)
-    found = box.xyxy if box is not None else view.body(person) if person is not None else None
-    return (found[0], found[1], found[2], found[3]) if found else None  # JSON gives lists
+    corners = box.xyxy if box is not None else view.body(person) if person is not None else None
+    return (corners[0], corners[1], corners[2], corners[3]) if corners else None  # JSON gives lists
 
 
 def _middle(xyxy: Sequence[float]) -> tuple[float, float]:
@@ -229,7 +229,7 @@ def _labels(
     high, pad = size * 1.35, size * 0.35
     room = min(scale.width - 2 * pad, 0.6 * scale.width + 40)
     taken: list[Rect] = []
-    found = []
+    labels = []
 
     def put(layer: str, text: str, colour: str, spots: list[tuple[float, float, float]]) -> None:
         """Each spot is x, y of the tag's top and where along the tag x is: 0 left, 1 right."""
@@ -245,7 +245,7 @@ def _labels(
                 best = (cost, rect)
         if best is not None:
             taken.append(best[1])
-            found.append(Mark(layer, "label", best[1], colour, text))
+            labels.append(Mark(layer, "label", best[1], colour, text))
 
     for verb in verbs[:_MOST_LABELS]:  # at the middle of their arrow, or nearby
         steps = (0.0, high, -high, 2 * high, -2 * high)
@@ -266,7 +266,7 @@ def _labels(
         heights = (top - high, top, bottom - high, bottom)
         spots = [(x, y, anchor) for y in heights for x, anchor in ((left, 0.0), (right, 1.0))]
         put("boxes", text, colour or _NOTHING, spots)
-    return found
+    return labels
 
 
 def _fitted(text: str, size: float, room: float, measure: Callable[[str, float], float]) -> str:

@@ -105,7 +105,7 @@ def describe(view: View) -> str:
 def has(view: View) -> list[str]:
     """What the sample has, in the words of `HAS`, for the page's filter."""
     people = view.people
-    found = {
+    annotated = {
         "captions": view.caption is not None,
         "boxes": bool(view.boxes),
         "masks": bool(view.masks),
@@ -117,7 +117,7 @@ def has(view: View) -> list[str]:
         "interactions": bool(view.interactions),
         "problems": bool(view.problems),
     }
-    return [name for name, there in found.items() if there]
+    return [name for name, there in annotated.items() if there]
 
 
 def _caption(view: View) -> str:
@@ -156,10 +156,10 @@ def svg(view: View, size: tuple[int, int]) -> str:
         layers["masks"].append(_mask(mask, colour, f"mask {id}", enlarged))
     drawn = marks(view, scale, text.width)
     for name in LAYERS:
-        mine = [m for m in drawn if m.layer == name and m.kind != "label"]
-        if mine:
-            layers[name].append(f'<path class="case" d="{"".join(map(_outline, mine))}"/>')
-            layers[name] += [_shape(mark) for mark in mine]
+        in_layer = [m for m in drawn if m.layer == name and m.kind != "label"]
+        if in_layer:
+            layers[name].append(f'<path class="case" d="{"".join(map(_outline, in_layer))}"/>')
+            layers[name] += [_shape(mark) for mark in in_layer]
     groups = "".join(f'<g class="{n}">{"".join(p)}</g>' for n, p in layers.items() if p)
     for name in LAYERS:  # names last, over the lines of every layer
         tags = [_tag(m, scale) for m in drawn if m.layer == name and m.kind == "label"]

@@ -128,7 +128,7 @@ def human(size: float) -> str:
 def _facts(report: Report) -> str:
     """Cards with a number each, and a bar for the share of samples that have the member."""
     s = report.statistics
-    found = []
+    facts = []
     for name, suffix in (
         ("captions", "caption.json"), ("entities", "entities.json"), ("boxes", "boxes.json"),
         ("masks", "masks.json"), ("people", "people.json"), ("faces", "people.json"),
@@ -143,15 +143,15 @@ def _facts(report: Report) -> str:
         if name in ("faces", "poses", "gazes"):
             says = f"{name} of {s.things['people']:,} people"
             share = s.things[name] / max(s.things["people"], 1)
-        found.append(
+        facts.append(
             f'<div class="fact"><b>{s.things[name]:,}</b><span>{says}</span>'
             f'<i style="--share:{share:.1%}"></i></div>'
         )
     wrong = (("left out or failed", report.lost_count), ("unreadable members", s.problems))
     for name, count in (*wrong, ("damaged samples", s.unusable)):
         if count:
-            found.append(f'<div class="fact bad"><b>{count:,}</b><span>{name}</span></div>')
-    return f'<div class="facts">{"".join(found)}</div>\n'
+            facts.append(f'<div class="fact bad"><b>{count:,}</b><span>{name}</span></div>')
+    return f'<div class="facts">{"".join(facts)}</div>\n'
 
 
 def _panels(s: Statistics) -> Iterator[str]:

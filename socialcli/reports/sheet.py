@@ -74,8 +74,8 @@ def _tile(view: View, layers: tuple[str, ...]) -> Image:
     picture = _picture(view, layers)
     caption: list[text.Piece] = [(part, view.colour("entity", id)) for part, id in view.phrases()]
     lines = text.wrap(caption, CAPTION, TILE, 4) if caption else []
-    told: list[text.Piece] = [(f"{r}   ", None) for r in view.relations()[:6]]
-    relations = text.wrap(told, SMALL + 1, TILE, 2) if told else []
+    pieces: list[text.Piece] = [(f"{r}   ", None) for r in view.relations()[:6]]
+    relations = text.wrap(pieces, SMALL + 1, TILE, 2) if pieces else []
     caption_high, small_high = round(CAPTION * 1.55), round(SMALL * 1.6)
     wrong: list[list[text.Piece]] = [[(p, None)] for p in view.problems[:2]]
     below = 10 + len(lines) * caption_high + (len(relations) + 1 + len(wrong)) * small_high
@@ -107,8 +107,8 @@ def _picture(view: View, layers: tuple[str, ...]) -> Image:
         reason = view.problems[-1] if view.problems else "no picture in this shard"
         canvas = ImageDraw.Draw(picture)
         for number, line in enumerate(text.wrap([(reason, None)], SMALL + 2, TILE - 40, 6)):
-            told = "".join(t for t, _ in line)
-            text.draw(canvas, 20, 20 + number * 22, told, SMALL + 2, "#FFFFFF")
+            words = "".join(t for t, _ in line)
+            text.draw(canvas, 20, 20 + number * 22, words, SMALL + 2, "#FFFFFF")
         return picture
     # Small pictures are enlarged too: marks need room.
     scale = min(TILE / picture.width, TALLEST * TILE / picture.height)

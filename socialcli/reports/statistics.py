@@ -214,12 +214,12 @@ def spread(counts: Counter[int], most: int) -> list[tuple[str, int]]:
     bins: Counter[int] = Counter()
     for number, count in counts.items():
         bins[(number - low) // width] += count
-    found = []
+    rows = []
     for number in range((high - low) // width + 1):
         start = low + number * width
         name = str(start) if width == 1 else f"{start}–{start + width - 1}"
-        found.append((name, bins[number]))
-    return found
+        rows.append((name, bins[number]))
+    return rows
 
 
 def quantile(counts: Counter[int], share: float) -> int | None:

@@ -18,22 +18,24 @@ _STAGE = {
 }
 
 
-def text(found: Looked, per_shard: bool) -> str:
+def text(looked: Looked, per_shard: bool) -> str:
     """The table, with a line per shard if asked for."""
-    s = found.statistics
-    lines = [summary(s, found.shards)]
-    if found.lost_by:
-        told = ", ".join(f"{count:,} {status}" for status, count in sorted(found.lost_by.items()))
-        lines[0] += f"; not among them or not whole: {told}"
+    s = looked.statistics
+    lines = [summary(s, looked.shards)]
+    if looked.lost_by:
+        statuses = ", ".join(
+            f"{count:,} {status}" for status, count in sorted(looked.lost_by.items())
+        )
+        lines[0] += f"; not among them or not whole: {statuses}"
     rows: list[tuple[str, ...]] = [("member", "samples", "missing", "size", "holds")]
-    for name, member in _members(found).items():
+    for name, member in _members(looked).items():
         missing = s.samples - member.samples
         rows.append(
             (name, f"{member.samples:,}", f"{missing:,}" if missing else "-",
-             human(member.size), _holds(found, name))
+             human(member.size), _holds(looked, name))
         )  # fmt: skip
     lines += ["", *_aligned(rows)]
-    lines += _sources(found)
+    lines += _sources(looked)
     absent = [f"{name} (`socialcli {stage}`)" for name, stage in _STAGE.items()
               if name not in s.members]  # fmt: skip
     if absent and s.samples:
@@ -41,40 +43,40 @@ def text(found: Looked, per_shard: bool) -> str:
     if s.problems:
         lines += ["", f"{s.problems:,} members cannot be read; `socialcli validate` says why"]
     if per_shard:
-        lines += ["", *_aligned(_shard_rows(found))]
-    for entry in found.lost[:5]:
+        lines += ["", *_aligned(_shard_rows(looked))]
+    for entry in looked.lost[:5]:
         key = entry.get("key") or "-"
         lines += [f"{entry['status']}: {entry['shard']}: {key}: {entry.get('reason', '')}"]
-    if sum(found.lost_by.values()) > 5:
+    if sum(looked.lost_by.values()) > 5:
         lines += ["... and more; the page that --out writes lists them"]
     from socialcli.pipeline.report import one_line
 
     return "\n".join(one_line(line) for line in lines)
 
 
-def _ordered(found: Looked) -> list[str]:
+def _ordered(looked: Looked) -> list[str]:
     """Members present: the picture, the known ones in the chain's order, then the others."""
-    there = set(found.statistics.members)
+    there = set(looked.statistics.members)
     known = [*records.IMAGE_SUFFIXES, *records.MEMBERS, records.IDENTITY]
     return [name for name in known if name in there] + sorted(there - set(known))
 
 
-def _members(found: Looked) -> dict[str, Member]:
+def _members(looked: Looked) -> dict[str, Member]:
     """Members by suffix; pictures of several formats are one."""
-    s = found.statistics
-    images = [name for name in _ordered(found) if name in records.IMAGE_SUFFIXES]
+    s = looked.statistics
+    images = [name for name in _ordered(looked) if name in records.IMAGE_SUFFIXES]
     rows = {}
     if len(images) > 1:
         size = sum(s.members[name].size for name in images)
         rows[f"picture ({', '.join(images)})"] = Member(s.pictures, size)
-    for name in _ordered(found):
+    for name in _ordered(looked):
         if len(images) < 2 or name not in images:
             rows[name] = s.members[name]
     return rows
 
 
-def _holds(found: Looked, suffix: str) -> str:
-    s = found.statistics
+def _holds(looked: Looked, suffix: str) -> str:
+    s = looked.statistics
     things = s.things
     if suffix == "caption.json" and s.words:
         return f"{quantile(s.words, 0.5)} words in the middle one, at most {max(s.words)}"
@@ -91,27 +93,27 @@ def _holds(found: Looked, suffix: str) -> str:
     return f"{things[name]:,} {name}" if suffix in records.MEMBERS and name in things else ""
 
 
-def _sources(found: Looked) -> list[str]:
+def _sources(looked: Looked) -> list[str]:
     """Where a member holds annotations, or estimates of several backends: whose parts are whose."""
     lines = []
-    for what, counts in found.statistics.sources.items():
+    for what, counts in looked.statistics.sources.items():
         if len(counts) > 1 or records.sources.ANNOTATION in counts:
-            told = ", ".join(f"{count:,} {name}" for name, count in counts.most_common())
-            lines.append(f"{what} by source: {told}")
+            shares = ", ".join(f"{count:,} {name}" for name, count in counts.most_common())
+            lines.append(f"{what} by source: {shares}")
     return ["", *lines] if lines else []
 
 
-def _shard_rows(found: Looked) -> list[tuple[str, ...]]:
-    members = _ordered(found)
+def _shard_rows(looked: Looked) -> list[tuple[str, ...]]:
+    members = _ordered(looked)
     rows: list[tuple[str, ...]] = [
         ("shard", "samples", "ok", "filtered", "failed", "size", *members)
     ]
-    for row, counts in zip(found.shards, found.per_shard, strict=True):
+    for row, counts in zip(looked.shards, looked.per_shard, strict=True):
         ended = row.ended or {}
-        told = [f"{ended[k]:,}" if k in ended else "-" for k in ("ok", "filtered", "failed")]
+        outcomes = [f"{ended[k]:,}" if k in ended else "-" for k in ("ok", "filtered", "failed")]
         size = human(row.size) if row.size is not None else "-"
         cells = [f"{counts.get(name, 0):,}" for name in members]
-        rows.append((row.location, f"{row.samples:,}", *told, size, *cells))
+        rows.append((row.location, f"{row.samples:,}", *outcomes, size, *cells))
     return rows
 
 
@@ -119,25 +121,25 @@ def _aligned(rows: list[tuple[str, ...]]) -> list[str]:
     """Columns under each other: the first to the left, numbers to the right."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     last_is_text = rows[0][-1] == "holds"
-    found = []
+    lines = []
     for row in rows:
         cells = []
         for i, (cell, width) in enumerate(zip(row, widths, strict=True)):
             left = i == 0 or (last_is_text and i == len(row) - 1)
             cells.append(cell.ljust(width) if left else cell.rjust(width))
-        found.append("  ".join(cells).rstrip())
-    return found
+        lines.append("  ".join(cells).rstrip())
+    return lines
 
 
-def as_json(found: Looked) -> dict[str, Any]:
+def as_json(looked: Looked) -> dict[str, Any]:
     """The same, and every histogram, for machines."""
-    s = found.statistics
+    s = looked.statistics
     return {
         "schema": records.SCHEMA_VERSION,
         "samples": s.samples,
         "pictures": s.pictures,
         "bytes": s.size,
-        "lost": found.lost_by,
+        "lost": looked.lost_by,
         "unreadable_members": s.problems,
         "damaged_samples": s.unusable,
         "members": {
@@ -146,7 +148,7 @@ def as_json(found: Looked) -> dict[str, Any]:
                 "missing": s.samples - s.members[name].samples,
                 "bytes": s.members[name].size,
             }
-            for name in _ordered(found)
+            for name in _ordered(looked)
         },
         "counts": dict(s.things),
         "models": {role: dict(counts) for role, counts in s.models.items()},
@@ -171,7 +173,7 @@ def as_json(found: Looked) -> dict[str, Any]:
                 "ended": row.ended,
                 "members": counts,
             }
-            for row, counts in zip(found.shards, found.per_shard, strict=True)
+            for row, counts in zip(looked.shards, looked.per_shard, strict=True)
         ],
     }
 

@@ -88,14 +88,14 @@ class View:
 
     def segments(self) -> list[tuple[records.XYXY, str, str]]:
         """(normalised box, prompt, colour) of each segment of the layout whose mask can be read."""
-        found = []
+        segments = []
         for segment in self.layout.segments if self.layout is not None else []:
             try:
                 box = layouts.box(masks.check(segment.rle))
-                found.append((box, segment.prompt, segment.colour))
+                segments.append((box, segment.prompt, segment.colour))
             except SampleFailed as error:
                 self.wrong(f"layout.json: segment {segment.id}: {error}")
-        return found
+        return segments
 
     def phrases(self) -> list[tuple[str, int | None]]:
         """The caption cut into (text, entity id or None), in order, nothing left out."""
@@ -111,17 +111,17 @@ class View:
 
     def relations(self) -> list[str]:
         """Who does what to whom, in words: annotated interactions first, then the caption's."""
-        found = []
+        relations = []
         for i in self.interactions:
             person = self.person(i.subject)
             box = self.box(i.subject_box) or (self.box(person.box) if person else None)
             subject = self._word(box) if box is not None else "person"
-            found.append(" ".join(w for w in (subject, i.verb, i.object_label) if w))
+            relations.append(" ".join(w for w in (subject, i.verb, i.object_label) if w))
         for t in self.triples:
             subject_, object_ = self.entity(t.subject), self.entity(t.object)
             words = [e.lemma for e in (subject_,) if e] + [t.verb]
-            found.append(" ".join(words + [e.lemma for e in (object_,) if e]))
-        return list(dict.fromkeys(found))
+            relations.append(" ".join(words + [e.lemma for e in (object_,) if e]))
+        return list(dict.fromkeys(relations))
 
     def words(self) -> str:
         """Everything of the sample that one may search for, in one line."""
@@ -136,25 +136,25 @@ def view(sample: Sample, shard: str, parsed: dict[str, Any], problems: list[Any]
         picture = sample.picture()
     except SampleFailed:
         picture = None
-    made = View(sample.key, shard, picture, problems=[str(p) for p in problems])
+    one = View(sample.key, shard, picture, problems=[str(p) for p in problems])
     if sample.problem:
-        made.problems.insert(0, sample.problem)
-    made.caption = parsed.get("caption.json")
-    made.generated = parsed.get("generated.json")
-    made.layout = parsed.get("layout.json")
+        one.problems.insert(0, sample.problem)
+    one.caption = parsed.get("caption.json")
+    one.generated = parsed.get("generated.json")
+    one.layout = parsed.get("layout.json")
     if "entities.json" in parsed:
-        made.entities = parsed["entities.json"].entities
-        made.triples = parsed["entities.json"].triples
+        one.entities = parsed["entities.json"].entities
+        one.triples = parsed["entities.json"].triples
     for name in ("boxes", "masks", "people", "interactions"):
         if f"{name}.json" in parsed:
-            setattr(made, name, getattr(parsed[f"{name}.json"], name))
+            setattr(one, name, getattr(parsed[f"{name}.json"], name))
     for name, most in MOST_THINGS.items():
-        things = getattr(made, name)
+        things = getattr(one, name)
         if len(things) > most:
-            made.wrong(f"{name}: {most} of {len(things):,} are drawn")
-            setattr(made, name, things[:most])
-    _colours(made)
-    return made
+            one.wrong(f"{name}: {most} of {len(things):,} are drawn")
+            setattr(one, name, things[:most])
+    _colours(one)
+    return one
 
 
 def _colours(view: View) -> None:

@@ -181,7 +181,7 @@ def test_captions_are_dropped_as_often_as_asked(captioned, model):
     state = type("S", (), {})()
     state.config = method.Config(caption_drop=0.25)
     state.nothing = torch.zeros(2, 3)
-    state.diffusion = state.alphas = state.kind = None
+    state.diffusion = state.alphas_cumprod = state.prediction_type = None
     batch = {"states": torch.ones(2000, 2, 3), "mean": None, "deviation": None}
     whole, common.denoising = (
         common.denoising,

@@ -30,7 +30,7 @@ _RELATIVE = frozenset(["who", "that", "which", "whom"])
 def find(doc: Doc, nouns: Nouns, mended: Mended, text: str) -> list[Triple]:
     """Triples in the order of their verbs; each (subject, verb, object) once."""
     reader = _Reader(nouns, mended, text, _lists.find(doc))
-    found: dict[tuple[int, str, int | None], Triple] = {}
+    unique: dict[tuple[int, str, int | None], Triple] = {}
     for token in doc:
         if token.pos_ == "VERB" and token.lemma_ != "be":
             triples = reader.of_verb(token)
@@ -40,8 +40,8 @@ def find(doc: Doc, nouns: Nouns, mended: Mended, text: str) -> list[Triple]:
             continue
         for triple in triples:
             if triple.subject != triple.object:
-                found.setdefault((triple.subject, triple.verb, triple.object), triple)
-    return list(found.values())
+                unique.setdefault((triple.subject, triple.verb, triple.object), triple)
+    return list(unique.values())
 
 
 class _Reader:
@@ -123,7 +123,7 @@ class _Reader:
 
     def expand(self, token: Token) -> list[int]:
         """A noun and those joined to it: "a man and his dog"."""
-        found = self.ids(token)
+        ids = self.ids(token)
         real = token
         while real.i in self.nouns.stands_for and self.nouns.stands_for[real.i].i != real.i:
             real = self.nouns.stands_for[real.i]
@@ -132,10 +132,10 @@ class _Reader:
                 elsewhere = self.lists.first.get(child.i, source.i) not in (token.i, real.i)
                 elsewhere = elsewhere or child.i in self.lists.apart
                 if child.dep_ == "conj" and child.pos_ in ("NOUN", "PROPN", "PRON"):
-                    found = found + ([] if elsewhere else self.expand(child))
+                    ids = ids + ([] if elsewhere else self.expand(child))
             for joined in self.lists.after.get(source.i, []):
-                found = found + self.ids(joined)
-        return list(dict.fromkeys(found))
+                ids = ids + self.ids(joined)
+        return list(dict.fromkeys(ids))
 
     def _antecedent(self, token: Token) -> list[int]:
         """ "he" and "him" in the simplest case: a person named before, of no other sex.
@@ -199,31 +199,31 @@ class _Reader:
     def _modified(self, verb: Token) -> list[int]:
         """The noun a participle describes; with "a man and a woman looking", both of them."""
         head = verb.head
-        found = self.ids(head)
+        ids = self.ids(head)
         if head.dep_ == "conj" and _verbs.determined(head) == _verbs.determined(head.head):
             # The parser hangs the participle on the last of several nouns that belong together.
             chain = [head]
             while chain[-1].dep_ == "conj" and chain[-1].head.pos_ in ("NOUN", "PROPN"):
                 chain.append(chain[-1].head)
             if chain[-1].dep_ in ("ROOT", "nsubj", "attr", "pobj"):
-                found = [i for noun in reversed(chain) for i in self.ids(noun)]
+                ids = [i for noun in reversed(chain) for i in self.ids(noun)]
         else:  # or on the first of them: "a bride and groom cutting"
             joined = [c for c in head.children if c.dep_ == "conj" and c.i < verb.i]
             joined = [noun for noun in joined if noun.i not in self.lists.first]
-            found = found + [i for noun in joined for i in self.expand(noun)]
-        return self._wearer(list(dict.fromkeys(found)), verb)
+            ids = ids + [i for noun in joined for i in self.expand(noun)]
+        return self._wearer(list(dict.fromkeys(ids)), verb)
 
-    def _wearer(self, found: list[int], verb: Token) -> list[int]:
+    def _wearer(self, ids: list[int], verb: Token) -> list[int]:
         """Clothes do nothing: where the parser says so, it is whoever was named before them.
 
         Those who wear it in "a man wearing glasses and a black jacket is opening ..." come first.
         """
-        if not found or not any(child.dep_ == "dobj" for child in verb.children):
-            return found
-        alive = [i for i in found if self.entity[i].lemma not in lexicon.CLOTHING]
+        if not ids or not any(child.dep_ == "dobj" for child in verb.children):
+            return ids
+        alive = [i for i in ids if self.entity[i].lemma not in lexicon.CLOTHING]
         if alive:
             return alive
-        before = [e.id for e in self.nouns.entities if e.id < found[0] and e.kind != "object"]
+        before = [e.id for e in self.nouns.entities if e.id < ids[0] and e.kind != "object"]
         return before[-1:]
 
     def agents(self, verb: Token) -> list[int]:
@@ -274,7 +274,7 @@ class _Reader:
     # --- prepositions
 
     def _prepositions(self, verb: Token) -> list[tuple[list[str], list[int]]]:
-        found = []
+        phrases = []
         for child in verb.children:
             if child.dep_ in ("prep", "dative", "advmod", "prt", "agent") and child.i > verb.i:
                 doer = child.dep_ == "agent" or (child.dep_ == "prep" and child.lower_ == "by")
@@ -284,8 +284,8 @@ class _Reader:
                     continue
                 if self._stands_on_it(child, verb):
                     continue
-                found += self._through(child, [])
-        return found + self._misplaced(verb)
+                phrases += self._through(child, [])
+        return phrases + self._misplaced(verb)
 
     def _stands_on_it(self, preposition: Token, verb: Token) -> bool:
         """ "looks through a camera on a tripod": the camera stands there, whatever the parser says.
@@ -317,7 +317,7 @@ class _Reader:
         nouns += [c for n in nouns for c in n.children if c.dep_ == "conj" and c.pos_ == "NOUN"]
         nouns += [self.nouns.stands_for[n.i] for n in nouns if n.i in self.nouns.stands_for]
         posed = verb.lemma_ in _POSTURES  # "sits at a desk with two monitors": she, not the desk
-        found = []
+        phrases = []
         for preposition in (c for noun in nouns for c in noun.children if c.dep_ == "prep"):
             for words, targets in self._through(preposition, []):
                 lemma = self.entity[targets[0]].lemma
@@ -326,8 +326,8 @@ class _Reader:
                 given = given and self.entity[targets[0]].kind != "object"
                 tool = words == ["with"] and (lemma in lexicon.TOOLS or posed)
                 if place or tool or given or words[0] in _OF_THE_DEED:
-                    found.append((words, targets))
-        return found
+                    phrases.append((words, targets))
+        return phrases
 
     def _through(self, word: Token, before: list[str]) -> list[tuple[list[str], list[int]]]:
         """ "in front of a bus", "next to a truck", "off of a dock" as (words, entities)."""
@@ -337,7 +337,7 @@ class _Reader:
         adverb = word.dep_ in ("advmod", "prt")
         # A particle is in the verb's name already ("pick up"); other adverbs say how, not where.
         words = before if adverb and word.lower_ not in _PLACE_ADVERBS else [*before, name]
-        found = []
+        phrases = []
         for child in word.children:
             if child.dep_ == "pobj":
                 targets = self.expand(child)
@@ -345,29 +345,29 @@ class _Reader:
                 if worn and not any(a.lemma_ == "dress" for a in word.ancestors):
                     continue  # "walked by a woman in a blue coat": not where, but what she wears
                 if targets:
-                    found.append((words, targets))
+                    phrases.append((words, targets))
                 else:
                     for deeper in child.children:
                         if deeper.dep_ == "prep" and deeper.lower_ in ("of", "to"):
-                            found += self._through(deeper, [*words, child.lower_])
+                            phrases += self._through(deeper, [*words, child.lower_])
             elif child.dep_ == "prep":
-                found += self._through(child, words)
-        return found
+                phrases += self._through(child, words)
+        return phrases
 
     # --- "take a picture of a dog": a verb whose object names no thing
 
     def _light(self, verb: Token) -> list[str]:
         for child in verb.children:
             if child.dep_ == "dobj" and child.pos_ in ("NOUN", "PROPN") and not self.expand(child):
-                kept = [t.lower_ for t in child.lefts if t.dep_ == "compound"]
-                return [*kept, child.lower_]
+                compounds = [t.lower_ for t in child.lefts if t.dep_ == "compound"]
+                return [*compounds, child.lower_]
         return []
 
     def _after_light(self, verb: Token) -> list[tuple[list[str], list[int]]]:
-        found = []
+        phrases = []
         for child in verb.children:
             if child.dep_ == "dobj" and child.pos_ in ("NOUN", "PROPN") and not self.expand(child):
                 for deeper in child.children:
                     if deeper.dep_ == "prep":
-                        found += self._through(deeper, [])
-        return found
+                        phrases += self._through(deeper, [])
+        return phrases

@@ -63,8 +63,8 @@ class State:
     config: Config
     place: Place
     diffusion: Any
-    alphas: Tensor
-    kind: str
+    alphas_cumprod: Tensor
+    prediction_type: str
     side: int  # pixels
     nothing: Tensor  # (L, D): the states of ""
 
@@ -106,11 +106,11 @@ class TextToImageMethod(TrainMethod):
         diffusion.unet.requires_grad_(True)
         if config.gradient_checkpointing:
             diffusion.unet.enable_gradient_checkpointing()
-        alphas, kind = schedule.schedule(diffusion.scheduler)
+        alphas_cumprod, prediction_type = schedule.schedule(diffusion.scheduler)
         with torch.no_grad():
             nothing = diffusion.prompts([""])[0].float()
         side = common.size(diffusion, config.size)
-        return State(config, place, diffusion, alphas, kind, side, nothing)
+        return State(config, place, diffusion, alphas_cumprod, prediction_type, side, nothing)
 
     def trainable(self, state: State) -> Any:
         return state.diffusion.unet
@@ -152,13 +152,13 @@ class TextToImageMethod(TrainMethod):
         from socialcli.diffusion import latents as common
         from socialcli.diffusion.conditioning import Conditioning
 
-        told = batch["states"].float()
-        dropped = draw.uniform("caption").to(told) < state.config.caption_drop
-        states = torch.where(dropped[:, None, None], state.nothing, told)
+        conditional = batch["states"].float()
+        dropped = draw.uniform("caption").to(conditional) < state.config.caption_drop
+        states = torch.where(dropped[:, None, None], state.nothing, conditional)
         value = common.denoising(
             state.diffusion,
-            state.alphas,
-            state.kind,
+            state.alphas_cumprod,
+            state.prediction_type,
             batch["mean"],
             batch["deviation"],
             Conditioning({"encoder_hidden_states": states}),

@@ -109,30 +109,30 @@ def _thing_phrase(rng: random.Random, thing: SceneThing) -> tuple[str, str]:
 
 
 def _phrase(
-    rng: random.Random, scene: Scene, instance: int, said: set[str]
+    rng: random.Random, scene: Scene, instance: int, phrases: set[str]
 ) -> tuple[str, str, str]:
     """Phrase, head and kind of an instance; "another" where the phrase has been used."""
     for person in scene.people:
         if person.id == instance:
             phrase, head = _person_phrase(rng, person)
-            if phrase in said:
+            if phrase in phrases:
                 phrase = "another " + phrase.split(" ", 1)[1]
-            said.add(phrase)
+            phrases.add(phrase)
             return phrase, head, "person"
     thing = next(t for t in scene.things if t.id == instance)
     phrase, head = _thing_phrase(rng, thing)
-    if phrase in said:
+    if phrase in phrases:
         phrase = "another " + phrase.split(" ", 1)[1]
-    said.add(phrase)
+    phrases.add(phrase)
     return phrase, head, "animal" if head in ANIMALS else "object"
 
 
 def _caption(rng: random.Random, scene: Scene) -> Written:
     out = Written()
-    said: set[str] = set()
+    phrases: set[str] = set()
     place = PLACES[scene.place] if rng.random() < 0.75 else ""
     if not scene.relations:
-        return _standing(rng, scene, out, said, place)
+        return _standing(rng, scene, out, phrases, place)
     main = scene.relations[0]
     form = rng.random()
     if place and form < 0.12:
@@ -141,21 +141,21 @@ def _caption(rng: random.Random, scene: Scene) -> Written:
         place = ""
         form = 0.5
     if form < 0.28 and VERBS[main.pair.verb].past:
-        _passive(rng, scene, main, out, said)
+        _passive(rng, scene, main, out, phrases)
     elif form < 0.36:
         out.say("there is")
-        _active(rng, scene, main, out, said, "who is")
+        _active(rng, scene, main, out, phrases, "who is")
     elif form < 0.56:
-        _active(rng, scene, main, out, said, "")
+        _active(rng, scene, main, out, phrases, "")
     elif form < 0.70:
-        _active(rng, scene, main, out, said, "third")
+        _active(rng, scene, main, out, phrases, "third")
     else:
-        _active(rng, scene, main, out, said, "is")
+        _active(rng, scene, main, out, phrases, "is")
     if place:
         out.say(place)
     if len(scene.relations) > 1 and rng.random() < 0.6:
         out.say("while")
-        _active(rng, scene, scene.relations[1], out, said, "is")
+        _active(rng, scene, scene.relations[1], out, phrases, "is")
     elif len(scene.people) > 1 and rng.random() < 0.35:
         named = {m.instance for m in out.mentions} | {
             i for r in scene.relations for i in (r.subject, r.object)
@@ -163,17 +163,17 @@ def _caption(rng: random.Random, scene: Scene) -> Written:
         rest = [p for p in scene.people if p.id not in named]
         if rest:
             out.say("and")
-            out.name(rest[0].id, *_phrase(rng, scene, rest[0].id, said))
+            out.name(rest[0].id, *_phrase(rng, scene, rest[0].id, phrases))
             out.say("is standing nearby")
     return out
 
 
 def _active(
-    rng: random.Random, scene: Scene, relation: Relation, out: Written, said: set[str], form: str
+    rng: random.Random, scene: Scene, relation: Relation, out: Written, phrases: set[str], form: str
 ) -> None:
     verb = VERBS[relation.pair.verb]
     subject = next(p for p in scene.people if p.id == relation.subject)
-    out.name(subject.id, *_phrase(rng, scene, subject.id, said))
+    out.name(subject.id, *_phrase(rng, scene, subject.id, phrases))
     words = verb.third if form == "third" else verb.ing
     his = "her" if subject.who.female else "his"
     after = ""
@@ -182,7 +182,7 @@ def _active(
     if form not in ("", "third"):
         out.say(form)
     out.say(words)
-    phrase, head, kind = _phrase(rng, scene, relation.object, said)
+    phrase, head, kind = _phrase(rng, scene, relation.object, phrases)
     if kind == "animal" and verb.lemma in ("walk", "pet", "feed", "hug") and rng.random() < 0.25:
         phrase = f"{his} {head}"
     out.name(relation.object, phrase, head, kind)
@@ -193,28 +193,28 @@ def _active(
 
 
 def _passive(
-    rng: random.Random, scene: Scene, relation: Relation, out: Written, said: set[str]
+    rng: random.Random, scene: Scene, relation: Relation, out: Written, phrases: set[str]
 ) -> None:
     verb = VERBS[relation.pair.verb]
-    out.name(relation.object, *_phrase(rng, scene, relation.object, said))
+    out.name(relation.object, *_phrase(rng, scene, relation.object, phrases))
     past = verb.past.replace(" in arms", "")
     out.say(f"is being {past}")
     if verb.lemma == "hold in arms":
         out.say("in the arms of")
     else:
         out.say("by")
-    out.name(relation.subject, *_phrase(rng, scene, relation.subject, said))
+    out.name(relation.subject, *_phrase(rng, scene, relation.subject, phrases))
     out.triples.append((relation.subject, verb.lemma, relation.object, f"is being {past}", True))
 
 
 def _standing(
-    rng: random.Random, scene: Scene, out: Written, said: set[str], place: str
+    rng: random.Random, scene: Scene, out: Written, phrases: set[str], place: str
 ) -> Written:
     """Where the act cannot be seen (everything of it is hidden), only who is there."""
     for at, person in enumerate(scene.people[:2]):
         if at:
             out.say("and")
-        out.name(person.id, *_phrase(rng, scene, person.id, said))
+        out.name(person.id, *_phrase(rng, scene, person.id, phrases))
     out.say("standing")
     out.say(place or PLACES[scene.place])
     return out

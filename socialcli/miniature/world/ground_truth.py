@@ -78,9 +78,9 @@ def _entities(written: Written, entity_of: dict[int, int]) -> records.Entities:
 
 def _all_boxes(scene: Scene) -> list[tuple[int, str, records.XYXY]]:
     """Instance number, class word and normalised box of everything visible, in number order."""
-    found = [(p.id, p.who.noun, p.box) for p in scene.people]
-    found += [(t.id, t.look.kind, t.box) for t in scene.things]
-    return [(n, word, _norm(box, scene.size)) for n, word, box in sorted(found)]
+    rows = [(p.id, p.who.noun, p.box) for p in scene.people]
+    rows += [(t.id, t.look.kind, t.box) for t in scene.things]
+    return [(n, word, _norm(box, scene.size)) for n, word, box in sorted(rows)]
 
 
 def _norm(box: records.XYXY, size: int) -> records.XYXY:

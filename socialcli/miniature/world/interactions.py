@@ -49,8 +49,8 @@ class Interaction:
     @property
     def pair(self) -> Pair:
         """The world's class of it; number 0 for one that it does not have."""
-        found = (p for p in PAIRS if (p.verb, p.object) == (self.verb, "person"))
-        return next(found, Pair(0, self.verb, "person", "t"))
+        pairs = (p for p in PAIRS if (p.verb, p.object) == (self.verb, "person"))
+        return next(pairs, Pair(0, self.verb, "person", "t"))
 
     def rich(self, first: str, second: str, his: str) -> str:
         """What happens, in words that the miniatures know."""
@@ -109,8 +109,8 @@ def exemplar(seed: int, index: int, size: int) -> dict[str, bytes]:
     """The members of an exemplar's sample, ground truth and all."""
     which, decided = plan(seed, index)
     scene = paint(decided, size)
-    found = ground_truth.members(scene, [_written(which, scene)])
-    return _with_meta(found, which)
+    members = ground_truth.members(scene, [_written(which, scene)])
+    return _with_meta(members, which)
 
 
 @dataclass(frozen=True)
@@ -134,8 +134,8 @@ class Sentence:
         """With pseudo-words: ``form`` is `THREE` or `ONE`."""
         name = self.interaction.name
         words = {"p1": f"<{name}-1>", "r": f"<{name}>", "p2": f"<{name}-2>"}
-        said = form.format(a=_article(self.first), b=_article(self.second), **words)
-        return f"{said} {self.place}"
+        clause = form.format(a=_article(self.first), b=_article(self.second), **words)
+        return f"{clause} {self.place}"
 
 
 def sentence(seed: int, index: int) -> Sentence:
@@ -173,9 +173,9 @@ def question(seed: int, index: int, size: int) -> dict[str, bytes]:
         )
     written.text = asked.rich
     others = [asked.learned(form) for form in (THREE, ONE)]
-    found = ground_truth.members(scene, [written, *(Written(text) for text in others)])
-    kept = ("png", "meta.json", "caption.json", "entities.json")
-    return _with_meta({name: found[name] for name in kept}, which)
+    members = ground_truth.members(scene, [written, *(Written(text) for text in others)])
+    names = ("png", "meta.json", "caption.json", "entities.json")
+    return _with_meta({name: members[name] for name in names}, which)
 
 
 def _written(which: Interaction, scene: Scene) -> Written:

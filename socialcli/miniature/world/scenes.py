@@ -153,13 +153,13 @@ def _boxes(instances: numpy.ndarray, count: int) -> list[XYXY | None]:
     """Tight box of every instance in pixels, None where fewer than 6 pixels are visible."""
     from scipy import ndimage
 
-    found: list[XYXY | None] = [None] * (count + 1)
+    corners: list[XYXY | None] = [None] * (count + 1)
     for at, area in enumerate(ndimage.find_objects(instances, max_label=count)):
         if area is not None:
             rows, columns = area
             if int((instances[area] == at + 1).sum()) >= 6:
-                found[at + 1] = (columns.start, rows.start, columns.stop, rows.stop)
-    return found
+                corners[at + 1] = (columns.start, rows.start, columns.stop, rows.stop)
+    return corners
 
 
 def _shadow(page: Pen, placed: Placed) -> None:

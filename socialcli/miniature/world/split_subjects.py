@@ -117,15 +117,15 @@ def _world(seed: int) -> int:
 @cache
 def _pool(seed: int) -> dict[str, list[int]]:
     """Kind -> plans in whose main act, a frequent one, a thing of this kind is the object."""
-    found: dict[str, list[int]] = {kind: [] for kind in (*LIVE, *RIGID)}
+    numbers: dict[str, list[int]] = {kind: [] for kind in (*LIVE, *RIGID)}
     for number in range(POOL):
         one = plan(_world(seed), number, "test")
         pair = one.placed[one.main].pair
-        if pair in FREQUENT and pair is not None and pair.object in found:
+        if pair in FREQUENT and pair is not None and pair.object in numbers:
             kinds = [prop.look.kind for placed in one.placed for prop in placed.act.props]
             if kinds.count(pair.object) == 1:
-                found[pair.object].append(number)
-    return found
+                numbers[pair.object].append(number)
+    return numbers
 
 
 def _is_clear(one: Plan, subject: Look) -> bool:
@@ -147,16 +147,16 @@ def templates(scene: Scene, subject: Look) -> list[str]:
     >>> "a man is walking a brown dog in the park" -> "a man is walking a {} in the park"
     """
     thing = next(t for t in scene.things if t.look == subject)
-    found: dict[str, None] = {}
+    texts: dict[str, None] = {}
     for turn in range(_TRIES):
         drawn = dataclasses.replace(scene, caption_seed=f"{scene.caption_seed} {turn}")
         for written in captions(drawn, CAPTIONS):
             text = _without(written, thing.id)
             if text:
-                found.setdefault(text)
-        if len(found) >= CAPTIONS:
+                texts.setdefault(text)
+        if len(texts) >= CAPTIONS:
             break
-    return list(found)[:CAPTIONS]
+    return list(texts)[:CAPTIONS]
 
 
 def _without(written: Written, instance: int) -> str:

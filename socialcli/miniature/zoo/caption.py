@@ -80,7 +80,7 @@ def adopt(model: Any, clip: Any) -> None:
     """
     import torch
 
-    theirs, mine = clip.vision_model, model.vision_model
+    theirs, adopted = clip.vision_model, model.vision_model
     before = theirs.pre_layrnorm
     with torch.no_grad():
         sample = data.pixels(data.train_scenes(0, 16), CLIP)
@@ -90,20 +90,20 @@ def adopt(model: Any, clip: Any) -> None:
             return (rows - rows.mean(-1, keepdim=True)) * gain
 
         seen, places = theirs.embeddings.patch_embedding.weight, theirs.embeddings
-        mine.embeddings.patch_embedding.weight.copy_(fold(seen.movedim(0, -1)).movedim(-1, 0))
-        mine.embeddings.patch_embedding.bias.zero_()
-        mine.embeddings.class_embedding.copy_(fold(places.class_embedding)[None, None])
-        mine.embeddings.position_embedding.copy_(
+        adopted.embeddings.patch_embedding.weight.copy_(fold(seen.movedim(0, -1)).movedim(-1, 0))
+        adopted.embeddings.patch_embedding.bias.zero_()
+        adopted.embeddings.class_embedding.copy_(fold(places.class_embedding)[None, None])
+        adopted.embeddings.position_embedding.copy_(
             (fold(places.position_embedding.weight) + before.bias)[None]
         )
-        for old, new in zip(theirs.encoder.layers, mine.encoder.layers, strict=True):
+        for old, new in zip(theirs.encoder.layers, adopted.encoder.layers, strict=True):
             parts = (old.self_attn.q_proj, old.self_attn.k_proj, old.self_attn.v_proj)
             new.self_attn.qkv.weight.copy_(torch.cat([p.weight for p in parts]))
             new.self_attn.qkv.bias.copy_(torch.cat([p.bias for p in parts]))
             new.self_attn.projection.load_state_dict(old.self_attn.out_proj.state_dict())
             for name in ("layer_norm1", "layer_norm2", "mlp"):
                 getattr(new, name).load_state_dict(getattr(old, name).state_dict())
-        mine.post_layernorm.load_state_dict(theirs.post_layernorm.state_dict())
+        adopted.post_layernorm.load_state_dict(theirs.post_layernorm.state_dict())
 
 
 def _trained() -> Any:
@@ -122,9 +122,9 @@ def _trained() -> Any:
 
     clip = CLIPModel.from_pretrained(cards.folder("clip"), dtype=torch.float32)
     torch.manual_seed(1)
-    made = Trained()
-    adopt(made.blip, clip)
-    return made
+    trained = Trained()
+    adopt(trained.blip, clip)
+    return trained
 
 
 @cache
@@ -140,10 +140,10 @@ def _batch(step: int) -> tuple[Any, ...]:
     scenes = oddities.train_scenes(step, BATCH, ODD)
     texts = []
     for scene in scenes:
-        found = captions(scene, TEXTS)
+        written = captions(scene, TEXTS)
         for i in range(TEXTS):
             prompt = rng.choice(PROMPTED) + " " if rng.random() < 0.1 else ""
-            texts.append(prompt + found[i % len(found)].text + "</s>")
+            texts.append(prompt + written[i % len(written)].text + "</s>")
     tokens = _tokenizer()(texts, padding=True, return_tensors="pt")
     facts = torch.from_numpy(numpy.stack([labels.patches(s, PATCH) for s in scenes]))
     acts = torch.tensor([labels.acts(s) for s in scenes])
@@ -196,10 +196,10 @@ def train(
 
     start = None
     if done:
-        kept = Blip2ForConditionalGeneration.from_pretrained(
+        published = Blip2ForConditionalGeneration.from_pretrained(
             cards.folder("caption"), dtype=torch.float32
         )
-        start = (done, {f"blip.{name}": weight for name, weight in kept.state_dict().items()})
+        start = (done, {f"blip.{name}": weight for name, weight in published.state_dict().items()})
     model = _trained().to(device).train()
     quicken(model.blip.vision_model)
     run = training.fit(
@@ -234,12 +234,12 @@ def measure(folder: Path) -> dict[str, float]:
 
     captioner = backends.load(ModelSpec("caption", "blip2", str(folder)))
     scenes = [s for s in data.test_scenes(TEST) if s.relations]
-    told = right(captioner, scenes, [s.image for s in scenes])
-    unseen = [r for r, s in zip(told, scenes, strict=True) if s.relations[0].pair.tier in "vt"]
+    verdicts = right(captioner, scenes, [s.image for s in scenes])
+    unseen = [r for r, s in zip(verdicts, scenes, strict=True) if s.relations[0].pair.tier in "vt"]
     return {
-        "triples": round(sum(told) / len(told), 4),
+        "triples": round(sum(verdicts) / len(verdicts), 4),
         "unseen_triples": round(sum(unseen) / max(len(unseen), 1), 4),
-        "scenes": len(told),
+        "scenes": len(verdicts),
     }
 
 
@@ -247,13 +247,13 @@ def right(captioner: Any, scenes: list[Any], pictures: list[Any]) -> list[bool]:
     """Whether what the captioner says first of each picture is true of its scene."""
     from socialcli.backends.roles import Generation
 
-    told: list[bool] = []
+    verdicts: list[bool] = []
     for start in range(0, len(scenes), 32):
         part = pictures[start : start + 32]
-        found = captioner.caption(part, Generation(), [0] * len(part))
-        several = zip(scenes[start : start + 32], found, strict=True)
-        told += [parse(text) in truths(scene) for scene, text in several]
-    return told
+        texts = captioner.caption(part, Generation(), [0] * len(part))
+        several = zip(scenes[start : start + 32], texts, strict=True)
+        verdicts += [parse(text) in truths(scene) for scene, text in several]
+    return verdicts
 
 
 def truths(scene: Any) -> set[tuple[str, str, str]]:
@@ -279,7 +279,7 @@ def parse(text: str) -> tuple[str, str, str] | None:
 
     None where it makes none. Passives are turned round; holding a person is "hold in arms".
     """
-    found = min(
+    first = min(
         (
             (match.start(), -len(form), form, lemma, passive)
             for form, lemma, passive in _forms()
@@ -287,9 +287,9 @@ def parse(text: str) -> tuple[str, str, str] | None:
         ),
         default=None,
     )
-    if found is None:
+    if first is None:
         return None
-    at, _, form, lemma, passive = found
+    at, _, form, lemma, passive = first
     noun = re.compile(r"\b(" + "|".join((*NOUNS, *ANIMALS, *THINGS)) + r")\b")
     before, after = noun.findall(text[:at]), noun.findall(text[at + len(form) :])
     if not before or not after:

@@ -155,9 +155,9 @@ def _look(tower: Any, pixels: Any, facts: Any, thin: bool) -> tuple[Any, Any]:
 
     states = tower.embeddings(pixels)
     if thin:
-        kept = torch.randperm(facts.shape[1], device=facts.device)[: facts.shape[1] // 2]
-        facts = facts[:, kept]
-        states = torch.cat([states[:, :1], states[:, 1 + kept]], 1)
+        chosen = torch.randperm(facts.shape[1], device=facts.device)[: facts.shape[1] // 2]
+        facts = facts[:, chosen]
+        states = torch.cat([states[:, :1], states[:, 1 + chosen]], 1)
     states = tower.encoder(inputs_embeds=tower.pre_layrnorm(states)).last_hidden_state
     return torch.cat([tower.post_layernorm(states[:, :1]), states[:, 1:]], 1), facts
 
@@ -226,9 +226,9 @@ def _rounds(scenes: Any) -> list[list[tuple[Any, str]]]:
     for scene in scenes:
         text = captions(scene)[0].text
         free = (r for r in rounds if text not in r and len(r) < ROUND)
-        mine = next(free, None)
-        if mine is None:
-            rounds.append(mine := {})
-        mine[text] = scene
+        free_round = next(free, None)
+        if free_round is None:
+            rounds.append(free_round := {})
+        free_round[text] = scene
     full = [r for r in rounds if len(r) == ROUND] or rounds[:1]
     return [[(scene, text) for text, scene in r.items()] for r in full]

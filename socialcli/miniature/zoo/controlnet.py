@@ -101,9 +101,9 @@ def train(work: Path, steps: int, minutes: float | None, device: str) -> trainin
     """Train, or go on training; the diffusion miniature must be there."""
     from diffusers.models.attention_processor import AttnProcessor
 
-    kept = work.parent / "diffusion" / "cache"  # what the UNet learnt from, where it lies there
+    cached = work.parent / "diffusion" / "cache"  # what the UNet learnt from, where it lies there
     cache = latents.everything(
-        kept if kept.is_dir() else work / "cache",
+        cached if cached.is_dir() else work / "cache",
         CHUNKS,
         cards.folder("vae") / "vae",
         device,
@@ -152,8 +152,8 @@ def measure(folder: Path) -> dict[str, float]:
     poser = seeing.backend("pose", "vitpose")
 
     def near(pictures: list[Any]) -> float:
-        found = pose.near(poser, scenes, pictures)[2]
-        return round(sum(found) / max(1, len(found)), 4)
+        hits = pose.near(poser, scenes, pictures)[2]
+        return round(sum(hits) / max(1, len(hits)), 4)
 
     return {
         "pck": near(rows[0]),

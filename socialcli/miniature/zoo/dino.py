@@ -66,11 +66,15 @@ def slots(plan: Plan) -> list[tuple[Any, Slot]]:
     A thing can stand for one of its kind, a person for one of the same sex and age (the pose
     depends on the stature, the clothes on the sex).
     """
-    found: list[tuple[Any, Slot]] = []
+    slots_of_kind: list[tuple[Any, Slot]] = []
     for placed in plan.placed:
-        found += [((w.female, w.child), (placed, "person", i)) for i, w in enumerate(placed.who)]
-        found += [(p.look.kind, (placed, "prop", i)) for i, p in enumerate(placed.act.props)]
-    return found
+        slots_of_kind += [
+            ((w.female, w.child), (placed, "person", i)) for i, w in enumerate(placed.who)
+        ]
+        slots_of_kind += [
+            (p.look.kind, (placed, "prop", i)) for i, p in enumerate(placed.act.props)
+        ]
+    return slots_of_kind
 
 
 def subject(slot: Slot) -> Identity | Look:
@@ -183,9 +187,9 @@ def _loss(model: Any, batch: tuple[Any, ...], step: int) -> Any:
     pixels, shows, answers = (part.to(device) for part in batch)
     with torch.autocast(device.type, torch.bfloat16):
         token = model(pixel_values=pixels).last_hidden_state[:, 0]
-        told = model.auxiliary(token)
+        auxiliary = model.auxiliary(token)
     value = contrast(functional.normalize(token.float(), dim=-1), shows)
-    for question, logits in enumerate(told.float().split([*ASKED.values()], dim=1)):
+    for question, logits in enumerate(auxiliary.float().split([*ASKED.values()], dim=1)):
         if (answers[:, question] >= 0).any():
             value = value + 0.2 * functional.cross_entropy(logits, answers[:, question])
     return value
@@ -244,7 +248,7 @@ def gallery(split: str, subjects: int) -> list[tuple[str, Scene, Any]]:
 
     chosen: dict[str, Any] = {}
     waiting: dict[Any, list[str]] = {}  # sort -> names with scenes to come
-    found: list[tuple[str, Scene, Any]] = []
+    shown: list[tuple[str, Scene, Any]] = []
     wanted = _turns(subjects)
     index = 0
     while wanted or any(waiting.values()):
@@ -265,13 +269,13 @@ def gallery(split: str, subjects: int) -> list[tuple[str, Scene, Any]]:
             else:
                 continue
             scene = paint(one, data.SIZE)
-            mine = next((o for name, o in _named(scene) if name == who.name), None)
-            if mine is not None:  # else something hides it: it waits for other scenes
-                found.append((who.name, scene, mine))
-                if sum(name == who.name for name, _, _ in found) == SCENES:
+            instance = next((o for name, o in _named(scene) if name == who.name), None)
+            if instance is not None:  # else something hides it: it waits for other scenes
+                shown.append((who.name, scene, instance))
+                if sum(name == who.name for name, _, _ in shown) == SCENES:
                     waiting[sort].remove(who.name)
             break  # one subject a scene
-    return found
+    return shown
 
 
 def _turns(subjects: int) -> dict[str, int]:

@@ -107,13 +107,13 @@ def _batch(step: int) -> tuple[Any, ...]:
             side = float(max(box[2] - box[0], box[3] - box[1])) * rng.uniform(0.95, 1.05)
             slot = next(i for i in range(6) if EDGES[i] <= side < EDGES[i + 1])
             near = (anchors - torch.stack([x, y])).abs().max(1).values <= sizes * 0.8
-            mine = near & (sizes == STRIDES[slot // 2])
-            mine[1 - slot % 2 :: 2] = False
-            score[mine] = 1
-            at, unit = anchors[mine], sizes[mine, None]
-            distance[mine] = torch.cat([at - box[:2], box[2:] - at], 1) / unit
+            assigned = near & (sizes == STRIDES[slot // 2])
+            assigned[1 - slot % 2 :: 2] = False
+            score[assigned] = 1
+            at, unit = anchors[assigned], sizes[assigned, None]
+            distance[assigned] = torch.cat([at - box[:2], box[2:] - at], 1) / unit
             five = torch.tensor(person.landmarks).float() * scale
-            point[mine] = (five[None] - at[:, None]).flatten(1) / unit
+            point[assigned] = (five[None] - at[:, None]).flatten(1) / unit
         scores.append(score)
         distances.append(distance)
         points.append(point)
@@ -199,28 +199,32 @@ def measure(folder: Path) -> dict[str, float]:
     from socialcli.vision import boxes
 
     detector = backends.load(ModelSpec("face", "insightface", str(folder)))
-    found = total = wrong = 0
+    detected = total = wrong = 0
     errors = []
     for scene in data.test_scenes(TEST):
         [faces] = detector.detect([scene.image])
-        mine = [f.xyxy for f in faces]
+        boxes_found = [f.xyxy for f in faces]
         truth = [p for p in scene.people if p.face is not None]
         total += len(truth)
         hits = set()
         for person in truth:
             box = tuple(v / scene.size for v in person.face or ())
-            overlap = boxes.iou(numpy.array(box), numpy.array(mine))[0] if mine else numpy.zeros(0)
+            overlap = (
+                boxes.iou(numpy.array(box), numpy.array(boxes_found))[0]
+                if boxes_found
+                else numpy.zeros(0)
+            )
             if len(overlap) and overlap.max() >= 0.5:
                 best = int(overlap.argmax())
-                found += 1
+                detected += 1
                 hits.add(best)
                 five = numpy.array(faces[best].landmarks) * scene.size
                 off = numpy.linalg.norm(five - numpy.array(person.landmarks), axis=1).mean()
                 errors.append(off / (person.face[2] - person.face[0]))  # type: ignore[index]
-        wrong += len(mine) - len(hits)
+        wrong += len(boxes_found) - len(hits)
     return {
-        "recall50": round(found / total, 4),
-        "precision": round(found / max(found + wrong, 1), 4),
+        "recall50": round(detected / total, 4),
+        "precision": round(detected / max(detected + wrong, 1), 4),
         "landmark_error": round(float(numpy.mean(errors or [9])), 4),
         "faces": total,
     }

@@ -143,7 +143,7 @@ def _scenes(step: int, rng: random.Random) -> list[tuple[Any, list[Any]]]:
     from socialcli.miniature.world.scenes import paint
 
     people = rng.choices((1, 2, 3, 4), CROWD)[0]
-    found: list[tuple[Any, list[Any]]] = []
+    chosen_scenes: list[tuple[Any, list[Any]]] = []
     for index in range(step * LOOKED_THROUGH, (step + 1) * LOOKED_THROUGH):
         planned = plan(data.TRAIN_SEED, index, "train")
         if sum(len(p.who) for p in planned.placed) not in (people, people + 1):
@@ -152,10 +152,10 @@ def _scenes(step: int, rng: random.Random) -> list[tuple[Any, list[Any]]]:
             continue
         scene = paint(planned, data.SIZE)
         if len(scene.people) >= people:
-            found.append((scene, rng.sample(scene.people, people)))
-        if len(found) == BATCH:
+            chosen_scenes.append((scene, rng.sample(scene.people, people)))
+        if len(chosen_scenes) == BATCH:
             break
-    return found
+    return chosen_scenes
 
 
 def _heads(rows: list[tuple[Any, list[Any]]], rng: random.Random) -> tuple[Any, ...]:
@@ -197,9 +197,9 @@ def _head_loss(encoder: Any, batch: tuple[Any, ...], step: int) -> Any:
     cut, vectors = (part.to(device) for part in batch)
     with torch.autocast(device.type, torch.bfloat16):
         seen = encoder.backbone(cut).flatten(1)
-        found = encoder.gaze_predictor(seen)
+        predicted = encoder.gaze_predictor(seen)
     # The chord, not its square: near the truth a degree still counts as a degree.
-    cosine = (functional.normalize(found.float(), dim=-1) * vectors).sum(-1)
+    cosine = (functional.normalize(predicted.float(), dim=-1) * vectors).sum(-1)
     return (2 - 2 * cosine + 1e-4).sqrt().mean()
 
 
@@ -272,12 +272,12 @@ def _loss(model: Any, batch: tuple[Any, ...], step: int) -> Any:
     goal = bumps(points, SIDE, 0.6, 0.5).flatten(2)
     goal = goal / goal.sum(-1, keepdim=True).clamp(min=1e-6)
     seek = -(goal * asked.log_softmax(-1)).sum(-1)
-    mine = within[some, chosen]
+    target_maps = within[some, chosen]
     wrong = ((heat - bumps(points[some, chosen], heat.shape[-1], SIGMA)) ** 2).sum((-1, -2))
     weight = torch.where(patches > 0, 4.0, 1.0)
     named = functional.binary_cross_entropy_with_logits(content, patches, weight)
     return (
-        2 * (wrong * mine).sum() / mine.sum().clamp(min=1) / (math.pi * SIGMA**2)
+        2 * (wrong * target_maps).sum() / target_maps.sum().clamp(min=1) / (math.pi * SIGMA**2)
         + 0.5 * (seek * within).sum() / within.sum().clamp(min=1)
         + 0.3 * functional.binary_cross_entropy_with_logits(inside, within.flatten().float())
         + 2 * named
@@ -336,9 +336,9 @@ def measure(folder: Path) -> dict[str, float]:
     estimator = backends.load(ModelSpec("gaze", "sharingan", str(folder / FILE)))
     scenes = data.test_scenes(TEST)
     heads: list[Any] = [[tuple(v / s.size for v in p.head) for p in s.people] for s in scenes]
-    found = estimator.gaze([s.image for s in scenes], heads)
+    estimates = estimator.gaze([s.image for s in scenes], heads)
     hits, angles, agree = [], [], []
-    for scene, gazes in zip(scenes, found, strict=True):
+    for scene, gazes in zip(scenes, estimates, strict=True):
         boxes = {other.id: other.box for other in scene.everything}
         for person, gaze in zip(scene.people, gazes, strict=True):
             cosine = sum(a * b for a, b in zip(gaze.vector, person.gaze_vector, strict=True))

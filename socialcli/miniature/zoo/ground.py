@@ -122,7 +122,7 @@ def _loss(model: Any, batch: tuple[Any, ...], step: int) -> Any:
     ids, mask = ids.to(device), mask.to(device)
     with torch.autocast(device.type, torch.bfloat16):
         out = model(pixel_values=pixels.to(device), input_ids=ids, attention_mask=mask)
-        found = [(out.enc_outputs_class, out.enc_outputs_coord_logits.float().sigmoid())]
+        layers = [(out.enc_outputs_class, out.enc_outputs_coord_logits.float().sigmoid())]
         states = out.intermediate_hidden_states
         for level in range(states.shape[1]):
             before = (out.intermediate_reference_points[:, level - 1] if level
@@ -131,11 +131,11 @@ def _loss(model: Any, batch: tuple[Any, ...], step: int) -> Any:
                 states[:, level], out.encoder_last_hidden_state_text, mask.bool()
             )
             delta = model.bbox_embed[level](states[:, level]).float()
-            found.append((logits, (delta + torch.special.logit(before.float(), 1e-5)).sigmoid()))
+            layers.append((logits, (delta + torch.special.logit(before.float(), 1e-5)).sigmoid()))
     width = ids.shape[1]
     total = sum(len(boxes) for boxes, _ in labels)
     value = torch.zeros((), device=device)
-    for logits, boxes in found:
+    for logits, boxes in layers:
         value = value + _matched(logits[..., :width].float(), boxes, mask, labels) / max(total, 1)
     return value
 
@@ -226,23 +226,23 @@ def measure(folder: Path) -> dict[str, float]:
     for start in range(0, len(scenes), 16):
         part = scenes[start : start + 16]
         asked = [list(dict.fromkeys(m.phrase for m in captions(s)[0].mentions)) for s in part]
-        for scene, phrases, found in zip(
+        for scene, phrases, detections in zip(
             part, asked, grounder.ground([s.image for s in part], asked, 0.05, 0.05), strict=True
         ):
             for number, phrase in enumerate(phrases):
-                mine = [d for d in found if d.phrase == number]
-                corners = numpy.array([d.xyxy for d in mine]).reshape(-1, 4)
-                kept = boxes.nms(corners, numpy.array([d.score for d in mine]), 0.5)
+                of_phrase = [d for d in detections if d.phrase == number]
+                corners = numpy.array([d.xyxy for d in of_phrase]).reshape(-1, 4)
+                survivors = boxes.nms(corners, numpy.array([d.score for d in of_phrase]), 0.5)
                 right = truth(scene, phrase)
                 total += len(right)
                 free = set(range(len(right)))
-                for i in kept:  # best first
+                for i in survivors:  # best first
                     overlap = boxes.iou(corners[i], numpy.array(right))[0] if right else []
                     best = max(free, key=lambda j: overlap[j], default=None)
                     hit = best is not None and overlap[best] >= 0.5
                     if hit:
                         free.discard(best)
-                    rows.append((mine[i].score, bool(hit)))
+                    rows.append((of_phrase[i].score, bool(hit)))
     return {"ap50": round(average_precision(rows, total), 4), "phrases": total}
 
 

@@ -195,11 +195,11 @@ def measure(folder: Path) -> dict[str, float]:
     apart = 0.0
     for scene in data.test_scenes(TEST):
         shown = [p for p in scene.people if p.face is not None]
-        found = true_faces(scene)
-        if found:
-            [embeddings] = embedder.embed([scene.image], [found])
+        scene_faces = true_faces(scene)
+        if scene_faces:
+            [embeddings] = embedder.embed([scene.image], [scene_faces])
             if len(names) < 40:  # the two files hold the same network
-                [other] = pack.embed([scene.image], [found])
+                [other] = pack.embed([scene.image], [scene_faces])
                 apart = max(apart, float(numpy.abs(other - embeddings).max()))
             rows += list(embeddings)
             names += [p.who.number for p in shown]

@@ -43,12 +43,12 @@ def network(window: int = 48, widths: tuple[int, ...] = (32, 64, 128, 192)) -> A
 
 def candidates(scene: Any) -> list[tuple[Any, Any, str]]:
     """(person, other, object class) of every person with everything else that is visible."""
-    found = []
+    pairs = []
     for person in scene.people:
         for other in scene.everything:
             if other.id != person.id:
-                found.append((person, other, labels.noun(other)))
-    return found
+                pairs.append((person, other, labels.noun(other)))
+    return pairs
 
 
 def _pairs(network: Any, tiers: str) -> Any:
@@ -157,26 +157,26 @@ def measure(folder: Path) -> dict[str, float]:
         asked = [candidates(s) for s in part]
         pictures = torch.from_numpy(numpy.stack([numpy.asarray(s.image) for s in part]))
         boxes = [
-            torch.tensor([(*p.box, *o.box) for p, o, _ in mine], dtype=torch.float32) / s.size
-            for s, mine in zip(part, asked, strict=True)
+            torch.tensor([(*p.box, *o.box) for p, o, _ in pairs], dtype=torch.float32) / s.size
+            for s, pairs in zip(part, asked, strict=True)
         ]
         with torch.inference_mode():
-            found = finder.logits(
+            logits = finder.logits(
                 pictures.permute(0, 3, 1, 2).float() / 255, boxes,
-                [[name for _, _, name in mine] for mine in asked],
+                [[name for _, _, name in pairs] for pairs in asked],
             )  # fmt: skip
-        for scene, mine, rows in zip(part, asked, found, strict=True):
+        for scene, pairs, rows in zip(part, asked, logits, strict=True):
             true = labels.relations(scene)
-            for (person, other, name), row in zip(mine, rows.sigmoid().tolist(), strict=True):
+            for (person, other, name), row in zip(pairs, rows.sigmoid().tolist(), strict=True):
                 for number, which in enumerate(finder.classes):
                     if which.object == name:
                         right = (person.id, which.verb, other.id) in true
                         scores[number].append((row[number], right))
     tiers = {p.hoi: p.tier for p in PAIRS}
     precision = {
-        which.hoi: eleven_points(mine)
-        for which, mine in zip(finder.classes, scores, strict=True)
-        if any(right for _, right in mine)
+        which.hoi: eleven_points(scored)
+        for which, scored in zip(finder.classes, scores, strict=True)
+        if any(right for _, right in scored)
     }
 
     def mean(kinds: str) -> float:
@@ -186,7 +186,7 @@ def measure(folder: Path) -> dict[str, float]:
     return {
         "map_full": mean("cmrvt"), "map_rare": mean("r"), "map_unseen": mean("vt"),
         "map_seen": mean("cm"), "classes": len(precision),
-        "pairs": sum(right for mine in scores for _, right in mine),
+        "pairs": sum(right for scored in scores for _, right in scored),
     }  # fmt: skip
 
 

@@ -76,12 +76,12 @@ def acts(scene: Scene) -> tuple[int, int, int]:
 def relations(scene: Scene) -> set[tuple[int, str, int]]:
     """(subject id, verb, object id) of all that is true of a scene, `MUTUAL` acts both ways."""
     people = {p.id for p in scene.people}
-    found = set()
+    triples = set()
     for one in scene.relations:
-        found.add((one.subject, one.pair.verb, one.object))
+        triples.add((one.subject, one.pair.verb, one.object))
         if one.pair.verb in MUTUAL and one.object in people:
-            found.add((one.object, one.pair.verb, one.subject))
-    return found
+            triples.add((one.object, one.pair.verb, one.subject))
+    return triples
 
 
 def noun(one: ScenePerson | SceneThing) -> str:

@@ -42,21 +42,21 @@ def facts(folder: Path, chunk: int) -> dict[str, Any]:
     file = folder / f"facts-{chunk:03d}.npz"
     if file.exists():
         return dict(numpy.load(file))
-    made = tokenizer()
+    bert = tokenizer()
     rows: dict[str, list[Any]] = {"ids": [], "said": [], "patches": [], "weight": []}
     for scene in data.train_scenes(chunk, CHUNK):
-        ids, said = tokens(made, scene)
+        ids, facts_of_tokens = tokens(bert, scene)
         rows["ids"].append(ids)
-        rows["said"].append(said)
+        rows["said"].append(facts_of_tokens)
         rows["patches"].append(labels.patches(scene, PATCH).astype(numpy.uint8))
         rows["weight"].append(weight(scene))
-    found = {name: numpy.stack(values) for name, values in rows.items()}
+    arrays = {name: numpy.stack(values) for name, values in rows.items()}
     folder.mkdir(parents=True, exist_ok=True)
     part = file.with_suffix(".part.npz")
     with part.open("wb") as out:
-        numpy.savez(out, allow_pickle=False, **found)
+        numpy.savez(out, allow_pickle=False, **arrays)
     part.replace(file)
-    return found
+    return arrays
 
 
 def tokens(tokenizer: Any, scene: Any) -> tuple[Any, Any]:
@@ -72,7 +72,7 @@ def tokens(tokenizer: Any, scene: Any) -> tuple[Any, Any]:
         return_offsets_mapping=True,
     )  # fmt: skip
     table = labels.instances(scene)
-    said = numpy.zeros((TEXTS, LENGTH, 3), numpy.uint8)
+    facts_of_tokens = numpy.zeros((TEXTS, LENGTH, 3), numpy.uint8)
     for row, one in enumerate(written):
         starts = numpy.array([o[0] for o in read["offset_mapping"][row]])
         ends = numpy.array([o[1] for o in read["offset_mapping"][row]])
@@ -80,9 +80,9 @@ def tokens(tokenizer: Any, scene: Any) -> tuple[Any, Any]:
             inside = (starts >= mention.start) & (ends <= mention.end) & (ends > starts)
             kind, hue, role = table[mention.instance]
             # A colour that is not said cannot be read.
-            told = labels.HUES[hue] in mention.phrase.split()
-            said[row, inside] = kind, hue if told else 0, role
-    return numpy.array(read["input_ids"], numpy.int16), said
+            colour_named = labels.HUES[hue] in mention.phrase.split()
+            facts_of_tokens[row, inside] = kind, hue if colour_named else 0, role
+    return numpy.array(read["input_ids"], numpy.int16), facts_of_tokens
 
 
 def weight(scene: Any) -> Any:
@@ -126,12 +126,12 @@ def encode(vae: Any, rows: Any) -> Any:
 
     from socialcli.miniature.zoo.vae import HALF
 
-    found = []
+    encoded = []
     with torch.inference_mode(), torch.autocast(vae.device.type, torch.bfloat16):
         for start in range(0, len(rows), 50):
             pixels = data.normalised(rows[start : start + 50], HALF).to(vae.device)
-            found.append(vae.encode(pixels).latent_dist.mode().float())
-    return (torch.cat(found) * vae.config.scaling_factor).half().cpu().numpy()
+            encoded.append(vae.encode(pixels).latent_dist.mode().float())
+    return (torch.cat(encoded) * vae.config.scaling_factor).half().cpu().numpy()
 
 
 def _file(folder: Path, chunk: int, vae_folder: Path) -> Path:
@@ -149,14 +149,17 @@ def everything(
     import torch
 
     files = [_file(folder, i, vae_folder) for i in range(chunks)]
-    told = list(_in_order(functools.partial(facts, folder), range(chunks), workers))
+    chunks_of_facts = list(_in_order(functools.partial(facts, folder), range(chunks), workers))
     todo = [i for i in range(chunks) if not files[i].exists()]
     vae = autoencoder(vae_folder).to(device)
     for i, drawn in zip(todo, _in_order(_rows, todo, workers), strict=True):
         part = files[i].with_suffix(".part.npy")
         numpy.save(part, encode(vae, drawn))
         part.replace(files[i])
-    parts = [one | {"latents": numpy.load(file)} for one, file in zip(told, files, strict=True)]
+    parts = [
+        one | {"latents": numpy.load(file)}
+        for one, file in zip(chunks_of_facts, files, strict=True)
+    ]
     return {
         name: torch.from_numpy(numpy.concatenate([part[name] for part in parts]))
         for name in parts[0]

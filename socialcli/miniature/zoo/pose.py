@@ -129,11 +129,11 @@ def measure(folder: Path) -> dict[str, float]:
 
     scenes = data.test_scenes(TEST)
     estimator = backends.load(ModelSpec("pose", "vitpose", str(folder)))
-    found = near(estimator, scenes, [s.image for s in scenes])
+    near_by_visibility = near(estimator, scenes, [s.image for s in scenes])
     return {
-        "pck": round(sum(found[2]) / len(found[2]), 4),
-        "pck_hidden": round(sum(found[1]) / max(len(found[1]), 1), 4),
-        "keypoints": len(found[2]),
+        "pck": round(sum(near_by_visibility[2]) / len(near_by_visibility[2]), 4),
+        "pck_hidden": round(sum(near_by_visibility[1]) / max(len(near_by_visibility[1]), 1), 4),
+        "keypoints": len(near_by_visibility[2]),
     }
 
 

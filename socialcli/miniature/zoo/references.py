@@ -39,8 +39,12 @@ def draw(
             scheduler = UniPCMultistepScheduler.from_config(base.scheduler.config)
             scheduler.set_timesteps(SAMPLING)
             for t in scheduler.timesteps:
-                free, told = base.unet(torch.cat([state] * 2), t, **given).sample.chunk(2)
-                state = scheduler.step(free + GUIDANCE * (told - free), t, state).prev_sample
+                unconditional, conditional = base.unet(
+                    torch.cat([state] * 2), t, **given
+                ).sample.chunk(2)
+                state = scheduler.step(
+                    unconditional + GUIDANCE * (conditional - unconditional), t, state
+                ).prev_sample
             light = (base.decode(state).clamp(-1, 1) * 127.5 + 127.5).round()
             rows = light.permute(0, 2, 3, 1).numpy().astype(numpy.uint8)
             pictures += [Image.fromarray(row) for row in rows]
@@ -49,9 +53,9 @@ def draw(
 
 def cases(count: int) -> list[tuple[str, str, Any, Any, str]]:
     """(person's noun, thing's, reference scene, target scene, prompt) of test groups."""
-    found: list[tuple[str, str, Any, Any, str]] = []
+    chosen_cases: list[tuple[str, str, Any, Any, str]] = []
     number = 0
-    while len(found) < count:
+    while len(chosen_cases) < count:
         group = subjects.group("test", number)
         number += 1
         clear = [s for s in group if subjects.is_clear(s)]
@@ -63,8 +67,8 @@ def cases(count: int) -> list[tuple[str, str, Any, Any, str]]:
                 for article in ("a", "an"):
                     plain = ("an " if thing[0] in "aeiou" else "a ") + thing
                     text = text.replace(f"{article} {look} {thing}", plain)
-            found.append((who, thing, clear[0], others[0], text))
-    return found
+            chosen_cases.append((who, thing, clear[0], others[0], text))
+    return chosen_cases
 
 
 def faces(cases: list[Any], pictures: list[Any]) -> dict[str, float]:

@@ -68,8 +68,8 @@ def torso(picture: Any, points: Any) -> Any:
 
 def wears(picture: Any, noun: str, colour: str, grounder: Any, posers: Any) -> bool:
     """Whether somebody the noun fits wears the colour in a picture."""
-    found = grounder.ground([picture], [[noun]], BOX, TEXT)[0]
-    people = posers.estimate([picture], [[one.xyxy for one in found]])[0]
+    detections = grounder.ground([picture], [[noun]], BOX, TEXT)[0]
+    people = posers.estimate([picture], [[one.xyxy for one in detections]])[0]
     return any(
         shares(torso(picture, person.points))[colour] >= SHARE
         for person in people
@@ -79,8 +79,8 @@ def wears(picture: Any, noun: str, colour: str, grounder: Any, posers: Any) -> b
 
 def count(pictures: list[Any], grounder: Any) -> list[int]:
     """How many people the grounder finds in each picture."""
-    found = grounder.ground(pictures, [["person"]] * len(pictures), BOX, TEXT)
-    return [len(boxes) for boxes in found]
+    detections = grounder.ground(pictures, [["person"]] * len(pictures), BOX, TEXT)
+    return [len(boxes) for boxes in detections]
 
 
 def looked_at(

@@ -97,9 +97,9 @@ def _batch(step: int) -> tuple[Any, ...]:
         dense.append(facts[scene.instances])
     corners = torch.tensor(boxes, dtype=torch.float32).reshape(BATCH, PROMPTS, 4)
     truth = torch.from_numpy(numpy.stack(masks)).float().reshape(BATCH, PROMPTS, 1, data.SIZE, -1)
-    told = torch.from_numpy(numpy.stack(dense))
-    told[..., 2:] /= data.SIZE
-    return data.pixels(scenes), corners, truth, told
+    dense_facts = torch.from_numpy(numpy.stack(dense))
+    dense_facts[..., 2:] /= data.SIZE
+    return data.pixels(scenes), corners, truth, dense_facts
 
 
 def _loss(model: Any, batch: tuple[Any, ...], step: int) -> Any:
@@ -119,7 +119,7 @@ def _loss(model: Any, batch: tuple[Any, ...], step: int) -> Any:
         logits, scores = model.mask_decoder(
             features, where, sparse, dense, multimask_output=step % 4 != 3
         )
-        told = model.auxiliary(features.permute(0, 2, 3, 1))
+        answers = model.auxiliary(features.permute(0, 2, 3, 1))
     logits, scores = logits.float(), scores.float()  # (B, prompts, 3 or 1, 96, 96)
     truth = truth.expand_as(logits)
     p = logits.sigmoid()
@@ -135,27 +135,29 @@ def _loss(model: Any, batch: tuple[Any, ...], step: int) -> Any:
         iou = both / either.clamp(min=1)
     # A box means one thing, so all masks learn alike (the original teaches the best alone).
     masks = (20 * focal + dice).mean()
-    return masks + functional.mse_loss(scores, iou) + _dense(told.float(), facts)
+    return masks + functional.mse_loss(scores, iou) + _dense(answers.float(), facts)
 
 
-def _dense(told: Any, facts: Any) -> Any:
+def _dense(answers: Any, facts: Any) -> Any:
     """Every pixel says whether it belongs to something, to a person, and in which box.
 
     A mask teaches the encoder about one thing; this teaches it about all of the picture.
 
     Args:
-        told: (B, tokens down, tokens across, 16 * DENSE) from the features.
+        answers: (B, tokens down, tokens across, 16 * DENSE) from the features.
         facts: (B, 96, 96, DENSE) of the pixels.
     """
     from torch.nn import functional
 
-    count, down, across, _ = told.shape
+    count, down, across, _ = answers.shape
     side = facts.shape[1] // down
-    told = told.reshape(count, down, across, side, side, DENSE).transpose(2, 3).reshape(facts.shape)
+    answers = (
+        answers.reshape(count, down, across, side, side, DENSE).transpose(2, 3).reshape(facts.shape)
+    )
     inside = facts[..., 0]
-    sure = functional.binary_cross_entropy_with_logits(told[..., 0], inside)
-    person = functional.binary_cross_entropy_with_logits(told[..., 1], facts[..., 1])
-    off = (told[..., 2:] - facts[..., 2:]).abs().mean(-1)
+    sure = functional.binary_cross_entropy_with_logits(answers[..., 0], inside)
+    person = functional.binary_cross_entropy_with_logits(answers[..., 1], facts[..., 1])
+    off = (answers[..., 2:] - facts[..., 2:]).abs().mean(-1)
     return sure + person + 5 * (off * inside).sum() / inside.sum().clamp(min=1)
 
 
@@ -168,8 +170,8 @@ def train(
 
     start = None
     if done:
-        kept = SamModel.from_pretrained(cards.folder("segment"), dtype=torch.float32)
-        start = (done, kept.state_dict())
+        published = SamModel.from_pretrained(cards.folder("segment"), dtype=torch.float32)
+        start = (done, published.state_dict())
     return training.fit(
         network().to(device).train(), _batch, _loss, work, cycles, rate=RATE, decay=1e-3,
         minutes=minutes, muon=MUON, heads=("auxiliary.",), done=start,
@@ -205,9 +207,9 @@ def measure(folder: Path) -> dict[str, float]:
         every = [s.everything for s in part]
         boxes = [[tuple(v / s.size for v in o.box) for o in e]
                  for s, e in zip(part, every, strict=True)]  # fmt: skip
-        found = segmenter.segment([s.image for s in part], boxes)
-        for mine, masks in zip(every, found, strict=True):
-            for one, segment in zip(mine, masks, strict=True):
+        segments = segmenter.segment([s.image for s in part], boxes)
+        for instances, masks in zip(every, segments, strict=True):
+            for one, segment in zip(instances, masks, strict=True):
                 both, either = one.mask & segment.mask, one.mask | segment.mask
                 overlaps.append(both.sum() / either.sum())
     return {"mean_iou": round(float(numpy.mean(overlaps)), 4), "instances": len(overlaps)}

@@ -94,21 +94,21 @@ def chunk(folder: Path, number: int, vae: Any, mark: str) -> dict[str, Any]:
         "weight": numpy.stack([weight(s) for s in flat]),
         "clear": numpy.array([subjects.is_clear(s) for s in flat]),
     }
-    found = {k: v.reshape(GROUPS, SCENES, *v.shape[1:]) for k, v in rows.items() if k != "latents"}
-    found["latents"] = rows["latents"]
+    arrays = {k: v.reshape(GROUPS, SCENES, *v.shape[1:]) for k, v in rows.items() if k != "latents"}
+    arrays["latents"] = rows["latents"]
     names = [subjects.query_words(group) for group in groups]
     texts = [[who, thing or who, f"{who}, {thing}" if thing else who] for who, thing in names]
-    found["queries"] = numpy.array(
+    arrays["queries"] = numpy.array(
         [tokenizer(t, padding="max_length", max_length=latents.LENGTH)["input_ids"] for t in texts],
         numpy.int16,
     )
-    found["thing"] = numpy.array([bool(thing) for _, thing in names])
+    arrays["thing"] = numpy.array([bool(thing) for _, thing in names])
     folder.mkdir(parents=True, exist_ok=True)
     part = file.with_suffix(".part.npz")
     with part.open("wb") as out:
-        numpy.savez(out, allow_pickle=False, **found)
+        numpy.savez(out, allow_pickle=False, **arrays)
     part.replace(file)
-    return found
+    return arrays
 
 
 def weight(scene: Any) -> Any:
@@ -321,9 +321,9 @@ def measure(folder: Path) -> dict[str, float]:
     cases = references.cases(TEST)
     queries = [f"{who}, {thing}" if thing else who for who, thing, *_ in cases]
     pictures_of, prompts = [c[2].image for c in cases], [c[4] for c in cases]
-    found: dict[str, float] = {"pictures": len(cases)}
+    figures: dict[str, float] = {"pictures": len(cases)}
     for scale, suffix in ((SCALE, ""), (0.0, "_without")):
         pictures = references.draw(base, ssr, prompts, queries, pictures_of, scale)
-        found |= {k + suffix: v for k, v in references.faces(cases, pictures).items()}
-        found |= {k + suffix: v for k, v in references.colours(cases, pictures).items()}
-    return {name: found[name] for name in FIGURES if name in found}
+        figures |= {k + suffix: v for k, v in references.faces(cases, pictures).items()}
+        figures |= {k + suffix: v for k, v in references.colours(cases, pictures).items()}
+    return {name: figures[name] for name in FIGURES if name in figures}

@@ -67,11 +67,13 @@ def is_clear(scene: Any) -> bool:
 @cache
 def _pools(split: str) -> dict[tuple[str, bool], list[int]]:
     """Plan numbers by the kind of object and whether a child acts; kinds met four times."""
-    found: dict[tuple[str, bool], list[int]] = {}
+    numbers_by_subject: dict[tuple[str, bool], list[int]] = {}
     for index in range(POOL):
         main = _main(plan(1, index, split))
-        found.setdefault((main.act.object, main.who[0].child), []).append(index)
-    return {key: numbers for key, numbers in sorted(found.items()) if len(numbers) >= 8}
+        numbers_by_subject.setdefault((main.act.object, main.who[0].child), []).append(index)
+    return {
+        key: numbers for key, numbers in sorted(numbers_by_subject.items()) if len(numbers) >= 8
+    }
 
 
 def _main(plan: Plan) -> Any:

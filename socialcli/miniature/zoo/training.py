@@ -134,8 +134,8 @@ def fit(
     if file.exists():
         state = torch.load(file, weights_only=True, map_location="cpu")
         model.load_state_dict(state["model"])
-        for (optimizer, _), kept in zip(optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(kept)
+        for (optimizer, _), saved_state in zip(optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved_state)
         mean = {n: v.to(mean[n].device) for n, v in state["mean"].items()}
         step, spent = state["step"], state["seconds"]
     begun = saved = time.monotonic()
@@ -251,8 +251,8 @@ def _optimizers(
     if not hasattr(torch.optim, "Muon"):
         raise UsageError(f"torch {torch.__version__} has no Muon: pip install 'torch>=2.9'")
     # Steps as long as AdamW's, so that the same weight decay means the same.
-    made = torch.optim.Muon(
+    orthogonal = torch.optim.Muon(
         [{"params": matrices, "scale": 1.0}],
         lr=muon, weight_decay=decay, adjust_lr_fn="match_rms_adamw",
     )  # fmt: skip
-    return [(adam, rate), (made, muon)]
+    return [(adam, rate), (orthogonal, muon)]

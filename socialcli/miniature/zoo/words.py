@@ -29,13 +29,15 @@ _MORE = (
 @cache
 def words() -> tuple[str, ...]:
     """All words of the world's captions, in a fixed order."""
-    found = set(_MORE.split()) | set(ANIMALS) | set(THINGS) | set(COLOURS) | set(COATS) | set(HAIRS)
+    vocabulary_words = (
+        set(_MORE.split()) | set(ANIMALS) | set(THINGS) | set(COLOURS) | set(COATS) | set(HAIRS)
+    )
     for verb in VERBS.values():
         for form in (verb.lemma, verb.third, verb.ing, verb.past):
-            found |= set(re.findall(r"[a-z]+", form))
+            vocabulary_words |= set(re.findall(r"[a-z]+", form))
     for phrase in PLACES.values():
-        found |= set(phrase.split())
-    return tuple(sorted(found))
+        vocabulary_words |= set(phrase.split())
+    return tuple(sorted(vocabulary_words))
 
 
 def vocabulary() -> dict[str, int]:
@@ -51,10 +53,10 @@ def tokenizer(folder: Path | None = None):
     """A `BertTokenizer` of the vocabulary, saved to ``folder`` where one is given."""
     from transformers import BertTokenizer
 
-    made = BertTokenizer(vocab=vocabulary(), do_lower_case=True)
+    bert = BertTokenizer(vocab=vocabulary(), do_lower_case=True)
     if folder is not None:
-        made.save_pretrained(folder)
-    return made
+        bert.save_pretrained(folder)
+    return bert
 
 
 def _merges(split: list[list[str]]) -> tuple[tuple[str, str], ...]:
@@ -106,15 +108,15 @@ def clip_tokenizer(folder: Path | None = None, length: int = 77):
     """
     from transformers import CLIPTokenizer
 
-    made = CLIPTokenizer(
+    clip = CLIPTokenizer(
         vocab=clip_vocabulary(),
         merges=list(clip_merges()),  # type: ignore[arg-type]
         model_max_length=length,
     )
     if folder is not None:
-        made.save_pretrained(folder)
-        made.backend_tokenizer.model.save(str(folder))
-    return made
+        clip.save_pretrained(folder)
+        clip.backend_tokenizer.model.save(str(folder))
+    return clip
 
 
 def writing_tokenizer(folder: Path | None = None):
@@ -137,10 +139,10 @@ def writing_tokenizer(folder: Path | None = None):
     raw.post_processor = processors.TemplateProcessing(
         single="</s> $A", special_tokens=[("</s>", table["</s>"])]
     )
-    made = PreTrainedTokenizerFast(
+    fast = PreTrainedTokenizerFast(
         tokenizer_object=raw, bos_token="</s>", eos_token="</s>", pad_token="<pad>"
     )
-    made.add_special_tokens({"additional_special_tokens": ["<image>"]})
+    fast.add_special_tokens({"additional_special_tokens": ["<image>"]})
     if folder is not None:
-        made.save_pretrained(folder)
-    return made
+        fast.save_pretrained(folder)
+    return fast

@@ -173,10 +173,10 @@ class FeedbackMethod(TrainMethod):
             ).cpu()
             if config.originals == "reconstruction":
                 pictures = state.decode(spread[:, 0])
-            made = []
+            per_sample = []
             for number, example in enumerate(examples):
                 known = {n: v for n, v in example.items() if n not in ("picture", "reference")}
-                made.append(
+                per_sample.append(
                     {
                         **known,
                         "latents": spread[number].cpu(),
@@ -188,10 +188,10 @@ class FeedbackMethod(TrainMethod):
             for name, watch in state.watch.items():
                 rows = [n for n, e in enumerate(examples) if speaks(e, name)]
                 if rows:
-                    found = watch.targets(pictures[rows], [examples[n] for n in rows])
-                    for row, targets in zip(rows, found, strict=True):
-                        made[row].update(targets)
-        return made
+                    targets_of_rows = watch.targets(pictures[rows], [examples[n] for n in rows])
+                    for row, targets in zip(rows, targets_of_rows, strict=True):
+                        per_sample[row].update(targets)
+        return per_sample
 
     def unread(self, state: State, example: dict[str, Any]) -> str:
         base = state.base
@@ -220,24 +220,31 @@ class FeedbackMethod(TrainMethod):
         latents = mean + spread * draw.normal("posterior", *mean.shape[1:]).to(device)
         noise = draw.normal("noise", *mean.shape[1:]).to(device)
         steps = timesteps.piecewise(
-            draw.uniform("timestep"), len(state.alphas), config.likely_below, config.likely_ratio
+            draw.uniform("timestep"),
+            len(state.alphas_cumprod),
+            config.likely_below,
+            config.likely_ratio,
         )
-        told = (draw.uniform("caption") >= config.caption_drop).to(device)
-        text = torch.where(told[:, None, None], batch["text"], state.nothing)
+        captioned = (draw.uniform("caption") >= config.caption_drop).to(device)
+        text = torch.where(captioned[:, None, None], batch["text"], state.nothing)
         there = steps.to(device)
-        noisy = schedule.noisy(latents, noise, there, state.alphas)
+        noisy = schedule.noisy(latents, noise, there, state.alphas_cumprod)
         with clock("unet"), state.mixed():
             subject = state.encoder.subject_tokens(batch["image"], batch["named"])
             condition = state.encoder.condition(text, [subject], [1.0])
-            said = state.base.unet(noisy.to(state.place.dtype), there, **condition).sample.float()
-        goal = schedule.target(latents, noise, there, state.alphas, state.prediction)
+            model_pred = state.base.unet(
+                noisy.to(state.place.dtype), there, **condition
+            ).sample.float()
+        goal = schedule.target(latents, noise, there, state.alphas_cumprod, state.prediction_type)
         scales = subject.unflatten(1, (state.encoder.scales, -1))
-        found = {
-            "denoise": denoise.loss(said, goal),
+        plain_losses = {
+            "denoise": denoise.loss(model_pred, goal),
             "regularisation": regularisation.loss(scales, batch["named"], config.regularisation),
         }
-        estimate = schedule.estimate(noisy, said, there, state.alphas, state.prediction)
-        return {**found, **_feedback(state, batch["examples"], estimate, steps)}
+        estimate = schedule.estimate(
+            noisy, model_pred, there, state.alphas_cumprod, state.prediction_type
+        )
+        return {**plain_losses, **_feedback(state, batch["examples"], estimate, steps)}
 
     def trainable(self, state: State) -> Any:
         return state.encoder
@@ -328,23 +335,27 @@ def _feedback(
     for name, gate in state.gates.items():
         has = torch.tensor([speaks(example, name) for example in examples])
         asked[name] = gate.open(steps) & has
-    found = {name: torch.zeros(len(examples), device=estimate.device) for name in asked}
+    values_by_name = {name: torch.zeros(len(examples), device=estimate.device) for name in asked}
     rows = torch.stack([*asked.values(), torch.zeros(len(examples), dtype=torch.bool)]).any(0)
     shown = rows.nonzero()[:, 0]
     if len(shown) == 0:
-        return found
+        return values_by_name
     with clock("decode"), state.exact():
         pictures = state.decode(estimate[shown.to(estimate.device)])
     place = {int(sample): at for at, sample in enumerate(shown)}
     for name, open_ in asked.items():
-        mine = open_.nonzero()[:, 0].tolist()
-        if not mine:
+        asked_rows = open_.nonzero()[:, 0].tolist()
+        if not asked_rows:
             continue
         with clock(name), state.exact():
-            at = torch.tensor([place[sample] for sample in mine], device=pictures.device)
-            values = state.watch[name].values(pictures[at], [examples[n] for n in mine])
-        state.remember(name, steps[mine], values)
-        scale = state.gates[name].weights(steps[mine], len(state.alphas)).to(values.device)
-        index = torch.tensor(mine, device=values.device)
-        found[name] = found[name].index_put((index,), values.float() * scale)
-    return found
+            at = torch.tensor([place[sample] for sample in asked_rows], device=pictures.device)
+            values = state.watch[name].values(pictures[at], [examples[n] for n in asked_rows])
+        state.remember(name, steps[asked_rows], values)
+        scale = (
+            state.gates[name]
+            .weights(steps[asked_rows], len(state.alphas_cumprod))
+            .to(values.device)
+        )
+        index = torch.tensor(asked_rows, device=values.device)
+        values_by_name[name] = values_by_name[name].index_put((index,), values.float() * scale)
+    return values_by_name

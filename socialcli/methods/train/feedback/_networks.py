@@ -37,8 +37,8 @@ class State:
     base: Any  # backends.roles.Diffusion
     vision: Any
     processor: Any
-    alphas: Tensor  # (T,) float64, on the CPU
-    prediction: str  # what the UNet predicts, see diffusion.schedule
+    alphas_cumprod: Tensor  # (T,) float64, on the CPU
+    prediction_type: str  # what the UNet predicts, see diffusion.schedule
     gates: dict[str, Any]  # feedback -> timesteps.Gate
     watch: dict[str, Any]  # feedback -> its `training.feedback.Watcher`
     side: int  # of the square that is trained on, pixels
@@ -92,16 +92,20 @@ class State:
 
         if not self.config.write_curves or not self.curves:
             return
-        made = {}
+        curves_by_name = {}
         for name, pairs in self.curves.items():
             steps, values = numpy.array(pairs).T
-            parts = (steps * BINS // len(self.alphas)).astype(int)
+            parts = (steps * BINS // len(self.alphas_cumprod)).astype(int)
             count = numpy.bincount(parts, minlength=BINS)
             total = numpy.bincount(parts, values, minlength=BINS)
             filled = count > 0
             at = numpy.arange(BINS)
-            made[name] = numpy.interp(at, at[filled], total[filled] / count[filled]).tolist()
-        text = json.dumps({"samples": {n: len(p) for n, p in self.curves.items()}, **made})
+            curves_by_name[name] = numpy.interp(
+                at, at[filled], total[filled] / count[filled]
+            ).tolist()
+        text = json.dumps(
+            {"samples": {n: len(p) for n, p in self.curves.items()}, **curves_by_name}
+        )
         Path(self.config.write_curves).write_text(text + "\n", encoding="utf-8")
 
     def draw(self, samples: list[dict[str, Any]]) -> list[Image]:
@@ -141,7 +145,7 @@ def load(config: Any, place: Place) -> State:
     """
     from socialcli.backends.ssr.ssr_encoder import tower
     from socialcli.diffusion import latents as diffusion
-    from socialcli.diffusion import schedule as prediction
+    from socialcli.diffusion import schedule
     from socialcli.networks import ssr_layouts
     from socialcli.networks.ssr_encoder import SSREncoder
 
@@ -163,12 +167,12 @@ def load(config: Any, place: Place) -> State:
         base.unet.enable_gradient_checkpointing()
         base.unet.train()  # diffusers checkpoints in training mode only; there is no dropout in it
     watch = watchers(config, place)
-    alphas, kind = prediction.schedule(base.scheduler)
+    alphas_cumprod, prediction_type = schedule.schedule(base.scheduler)
     side = diffusion.size(base, config.size)
     nothing = base.prompts([""])[0].detach()
     return State(
-        config, place, encoder, base, seen.network, seen.processor, alphas, kind, gates(config),
-        watch, side, nothing,
+        config, place, encoder, base, seen.network, seen.processor, alphas_cumprod,
+        prediction_type, gates(config), watch, side, nothing,
     )  # fmt: skip
 
 

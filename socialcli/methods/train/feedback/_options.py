@@ -148,12 +148,12 @@ def config_type() -> type[Options]:
     """
     feedbacks = all_feedbacks()
     hints = typing.get_type_hints(Options)
-    made: dict[str, tuple[str, Any, Any]] = {}
+    fields_by_name: dict[str, tuple[str, Any, Any]] = {}
 
     def add(name: str, kind: Any, value: Any) -> None:
-        if name in made:
+        if name in fields_by_name:
             raise SocialcliError(f"two parts of train feedback have an option '{name}'")
-        made[name] = (name, kind, value)
+        fields_by_name[name] = (name, kind, value)
 
     def add_own(chosen: bool) -> None:
         """Of all feedbacks, the options that choose a model, or the others."""
@@ -180,7 +180,9 @@ def config_type() -> type[Options]:
             add_own(chosen=False)
     bases = (_Behaviour, TrainingOptions)
     namespace = {"__module__": __name__}
-    return dataclasses.make_dataclass("Config", made.values(), bases=bases, namespace=namespace)
+    return dataclasses.make_dataclass(
+        "Config", fields_by_name.values(), bases=bases, namespace=namespace
+    )
 
 
 def _again(field: dataclasses.Field[Any], names: str = "") -> Any:

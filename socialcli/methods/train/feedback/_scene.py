@@ -63,10 +63,10 @@ def read(sample: Sample, frame: Frame, config: Any, wanted: dict[str, Feedback])
 def tensors(scene: Scene, wanted: dict[str, Feedback]) -> dict[str, Any]:
     """What the feedbacks need of a scene, as tensors and lists: ``NAME_part`` for each feedback
     that has something to say."""
-    made: dict[str, Any] = {}
+    merged: dict[str, Any] = {}
     for name, part in scene.watched.items():
-        made |= wanted[name].tensors(part)
-    return made
+        merged |= wanted[name].tensors(part)
+    return merged
 
 
 def _query(

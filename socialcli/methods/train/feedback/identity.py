@@ -67,8 +67,8 @@ class IdentityWatcher:
     def __init__(self, config: Any, loaded: Any) -> None:
 
         network = loaded.network
-        self.kind: torch.dtype = next(network.parameters()).dtype
-        self.network = lambda crops: network(crops.to(self.kind))
+        self.dtype: torch.dtype = next(network.parameters()).dtype
+        self.network = lambda crops: network(crops.to(self.dtype))
         self.aligned, self.normalised = config.identity_aligned, config.identity_normalised
 
     def targets(self, pictures: Tensor, examples: Examples) -> Examples:

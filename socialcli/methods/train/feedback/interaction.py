@@ -113,12 +113,14 @@ class InteractionWatcher:
 
     def targets(self, pictures: Tensor, examples: Examples) -> Examples:
         """(n, C) labels of each pair and (n, C) prior: which verbs its object allows."""
-        made = []
+        per_sample = []
         for example in examples:
             objects, verbs = example["interaction_objects"], example["interaction_verbs"]
             labels, prior = self.recogniser.labels(objects, verbs)
-            made.append({"interaction_labels": labels.cpu(), "interaction_prior": prior.cpu()})
-        return made
+            per_sample.append(
+                {"interaction_labels": labels.cpu(), "interaction_prior": prior.cpu()}
+            )
+        return per_sample
 
     def values(self, pictures: Tensor, examples: Examples) -> Tensor:
         from socialcli.losses import interaction

@@ -83,8 +83,8 @@ class PoseWatcher:
             points = pose.to_window(marked[..., :2], boxes, wide, high, self.estimator.size)
             weights = (marked[..., 2] > 1).float()
         else:
-            found = pose.keypoints(self.estimator, pictures, owners, boxes)
-            points, weights = found.points, (found.scores >= self.least).float()
+            estimated = pose.keypoints(self.estimator, pictures, owners, boxes)
+            points, weights = estimated.points, (estimated.scores >= self.least).float()
             # A keypoint annotated as beyond the square or hidden is a guess of the estimator.
             labelled = (marked[..., 2] > 0).any(-1, keepdim=True)
             weights = weights * ((marked[..., 2] > 1) | ~labelled)
