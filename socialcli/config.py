@@ -50,7 +50,7 @@ def option(
     }
     if isinstance(default, (list, dict)):
         return field(default_factory=lambda: type(default)(default), metadata=metadata)
-    return field(default=default if default is not None else None, metadata=metadata)
+    return field(default=default, metadata=metadata)
 
 
 def beyond(metadata: Mapping[str, Any], value: Any) -> str:
@@ -64,13 +64,16 @@ def beyond(metadata: Mapping[str, Any], value: Any) -> str:
             continue
         if isinstance(number, float) and not math.isfinite(number):
             return "expected a finite number"
-        if at_least is not None and at_most is not None:
-            if not at_least <= number <= at_most:
-                return f"expected a number from {at_least:g} to {at_most:g}"
-        elif at_least is not None and number < at_least:
+        low = at_least is not None and number < at_least
+        high = at_most is not None and number > at_most
+        if (low or high) and at_least is not None and at_most is not None:
+            return f"expected a number from {at_least:g} to {at_most:g}"
+        if low:
             return f"at least {at_least:g}"
-        elif above is not None and number <= above:
+        if above is not None and number <= above:
             return f"above {above:g}"
+        if high:
+            return f"at most {at_most:g}"
     return ""
 
 

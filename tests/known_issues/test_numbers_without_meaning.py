@@ -77,16 +77,23 @@ def test_every_bound_says_what_it_wants():
         share: float = option(0.5, "", at_least=0, at_most=1)
         rate: float = option(0.1, "", above=0)
         many: list[float] = option([], "", at_least=0)
+        most: float = option(0.1, "", at_most=1)
+        part: float = option(0.1, "", above=0, at_most=1)
 
     for values, line in (
         ({"low": 0}, "--low 0: at least 1"),
         ({"share": 1.5}, "--share 1.5: expected a number from 0 to 1"),
         ({"rate": 0.0}, "--rate 0.0: above 0"),
+        ({"share": -0.1}, "--share -0.1: expected a number from 0 to 1"),
         ({"many": [1.0, -1.0]}, r"--many 1.0, -1.0: at least 0"),
+        ({"most": 1.1}, "--most 1.1: at most 1"),
+        ({"part": 0}, "--part 0: above 0"),
+        ({"part": 1.1}, "--part 1.1: at most 1"),
     ):
         with pytest.raises(UsageError, match=line):
             check_bounds(Config, values)
     check_bounds(Config, {"low": 1, "share": 1, "rate": 1e-9, "many": [0.0], "more": -1})
+    check_bounds(Config, {"share": 0, "most": 1, "part": 1, "many": [], "rate": True})
 
 
 def test_commands_that_declare_their_own_numbers_bound_them():
