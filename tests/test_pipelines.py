@@ -271,7 +271,9 @@ def test_no_makefile_is_forgotten() -> None:
         ), name
 
 
-def test_the_table_of_several_subjects_comes_out_at_its_smallest(tmp_path, monkeypatch) -> None:
+def test_the_table_of_several_subjects_comes_out_at_its_smallest(
+    make, python: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Every command of the Makefile in this process, as it is printed: two layouts, two rows."""
     import typer
 
@@ -286,9 +288,10 @@ def test_the_table_of_several_subjects_comes_out_at_its_smallest(tmp_path, monke
         "SCORE=--resamples 20 --show 0 --quiet", "DRAW=--quiet",
     )  # fmt: skip
     group = typer.main.get_command(app.app)
+    program = shlex.join([*python, "-m", "socialcli"])
     scores = []
     for line in said.replace("\\\n", " ").splitlines():
-        words = shlex.split(line.partition("&&")[0].replace(f"{PYTHON} -m socialcli", "socialcli"))
+        words = shlex.split(line.partition("&&")[0].replace(program, "socialcli"))
         if words[:1] == ["socialcli"]:
             group.main(args=words[1:], standalone_mode=False)
             scores += [Path(words[-1])] if words[1] == "score" else []
