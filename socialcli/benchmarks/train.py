@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from socialcli import shards
+from socialcli import registry, shards
 from socialcli.benchmarks import in_turns, ratio, table
 
 WEIGHTS = Path(__file__).parent.parent / "miniature" / "weights"
@@ -44,26 +44,25 @@ def run(turns: int) -> str:
         return plain(turns, data, root) + "\n\n" + feedback(turns, data, root)
 
 
-def scenes(file: Path) -> str:
+def scenes(file: Path, count: int = PICTURES, seed: int = 7) -> str:
     """A shard of rendered scenes with everything that is known of them."""
     from socialcli.miniature.world import scene
     from socialcli.miniature.world.ground_truth import members
 
-    shards.write(file, ((f"{n:05d}", members(scene(7, n, SIDE))) for n in range(PICTURES)))
+    shards.write(file, ((f"{n:05d}", members(scene(seed, n, SIDE))) for n in range(count)))
     return str(file)
 
 
 def plain(turns: int, data: str, root: Path) -> str:
     """Plain fine-tuning against the example, in float32 and in bfloat16 on both sides."""
-    from socialcli.methods.train import text_to_image
-
+    method = registry.load("methods.train", "text-to-image")
     model = WEIGHTS / "diffusion"
     peer, mine = "diffusers' example, step by step", "socialcli train"
     rows, costs = [], []
     for mixed, dtype in (("no", "float32"), ("bf16", "bfloat16")):
         values = {"model": str(model), "dtype": dtype, "mixed_precision": mixed}
         with (
-            opened(text_to_image, root / dtype, data, **values) as ours,
+            opened(method, root / dtype, data, **values) as ours,
             beside(example, model, data, mixed) as (theirs, spent),
         ):
             started = time.process_time()
@@ -87,8 +86,7 @@ def plain(turns: int, data: str, root: Path) -> str:
 
 def feedback(turns: int, data: str, root: Path) -> str:
     """Each feedback, and all, over none."""
-    from socialcli.methods.train import feedback as method
-
+    method = registry.load("methods.train", "feedback")
     models = {
         "model": str(WEIGHTS / "diffusion"), "ssr_model": str(WEIGHTS / "ssr"),
         "identity_model": str(WEIGHTS / "face" / "backbone.pth"),
@@ -119,7 +117,10 @@ def feedback(turns: int, data: str, root: Path) -> str:
 
 
 @contextlib.contextmanager
-def opened(method: Any, folder: Path, data: str, **values: Any) -> Iterator[Callable[[], None]]:
+def opened(
+    method: Any, folder: Path, data: str, pictures: int = PICTURES, batch: int = BATCH,
+    **values: Any,
+) -> Iterator[Callable[[], None]]:  # fmt: skip
     """A training as the loop sets it up, its features kept in memory; a call of what is given
     goes on for one epoch of steps."""
     from socialcli.pipeline.report import Report
@@ -130,7 +131,7 @@ def opened(method: Any, folder: Path, data: str, **values: Any) -> Iterator[Call
     from socialcli.training.place import here
     from socialcli.training.step import Stepper, optimiser
 
-    fixed = {"device": "cpu", "batch_size": BATCH, "micro_batch": BATCH, "variants": 1}
+    fixed = {"device": "cpu", "batch_size": batch, "micro_batch": batch, "variants": 1}
     usual = {"dtype": "float32", "mixed_precision": "auto"}
     config = method.config_type(**resolved({**usual, **values, **fixed}))
     place = here(config)
@@ -144,7 +145,7 @@ def opened(method: Any, folder: Path, data: str, **values: Any) -> Iterator[Call
     with contextlib.closing(stream.micro_batches(0, ENDLESS)) as batches:
 
         def epoch() -> None:
-            for _ in range(PICTURES // BATCH):
+            for _ in range(pictures // batch):
                 stepper.go(batches, lambda: False, lambda *_, **__: None)
 
         yield epoch

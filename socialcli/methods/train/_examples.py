@@ -24,13 +24,12 @@ def check(config: Any, sample: Sample, masked: bool) -> None:
 
 
 def facts(config: Any, behind: Backgrounds) -> dict[str, str]:
-    """What the folders of class pictures and backgrounds hold, as far as they are used."""
+    """What the folder of backgrounds holds, where one is used."""
     from socialcli.backends import naming
 
-    found = {"class pictures": _prior.fingerprint(config)}
-    if config.augment and behind.files:
-        found["backgrounds"] = naming.fingerprint(str(behind.files[0].parent.resolve()))
-    return {name: held for name, held in found.items() if held}
+    if not config.augment or not behind.files:
+        return {}
+    return {"backgrounds": naming.fingerprint(str(behind.files[0].parent.resolve()))}
 
 
 def example(
@@ -137,3 +136,48 @@ def look(state: Any) -> list[tuple[str, Image]]:
     return latents.look(
         state.diffusion, texts, texts, state.side, config.sampling_steps, config.guidance
     )
+
+
+def marked(
+    sample: Sample,
+    variant: Variant,
+    config: Any,
+    side: int,
+    subjects: list[Subject],
+    shown: list[int],
+    behind: Backgrounds,
+) -> dict[str, Any]:
+    """One training picture with the masks of all subjects in it.
+
+    Returns:
+        ``pixels`` (3, S, S) float32 in [0, 1], ``masks`` (K, S, S) float32 in [0, 1]; K subjects.
+
+    Raises:
+        SampleFailed: no mask says where a subject is.
+    """
+    import numpy
+    import torch
+
+    from socialcli.diffusion import latents
+    from socialcli.training import geometry
+    from socialcli.vision import images
+
+    rng = variant.random
+    image = images.decode(sample.picture())
+    where = {n: _subjects.mask(sample, subjects[n]) for n in shown}
+    for number, mask in where.items():
+        if mask is None:
+            raise SampleFailed(f"no mask of {subjects[number].name}")
+    masks = numpy.zeros((len(subjects), side, side), numpy.float32)
+    if rng.random() < config.augment:
+        number = rng.choice(shown)
+        mask = where[number]
+        assert mask is not None
+        pixels, masks[number] = _augment.place(image, mask, side, rng, behind, config.flip)
+    else:
+        frame = geometry.choose(image.width, image.height, side, rng, config.crop, config.flip)
+        pixels = frame.picture(image)
+        for number, mask in where.items():
+            assert mask is not None
+            masks[number] = frame.mask(mask)
+    return {"pixels": (latents.pixels(pixels) + 1) / 2, "masks": torch.from_numpy(masks)}

@@ -170,12 +170,13 @@ def prepare(
     return Prior(made, diffusion, side)
 
 
-def fingerprint(config: Any) -> str:
-    """What the given pictures hold; "" where the model draws them."""
+def facts(config: Any) -> dict[str, str]:
+    """What the folder of given pictures holds, where one is used."""
     from socialcli.backends import naming
 
-    used = config.class_pictures and config.prior_weight
-    return naming.fingerprint(str(Path(config.class_pictures).resolve())) if used else ""
+    if not config.class_pictures or not config.prior_weight:
+        return {}
+    return {"class pictures": naming.fingerprint(str(Path(config.class_pictures).resolve()))}
 
 
 def _given(folder: str, classes: list[str]) -> dict[str, list[Path]]:

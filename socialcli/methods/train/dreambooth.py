@@ -201,7 +201,7 @@ class DreamboothMethod(TrainMethod):
 
     def facts(self, state: State) -> dict[str, str]:
         """What the folders of class pictures and backgrounds hold."""
-        return _examples.facts(state.config, state.behind)
+        return _prior.facts(state.config) | _examples.facts(state.config, state.behind)
 
     def trainable(self, state: State) -> Any:
         return state.module

@@ -1,0 +1,38 @@
+"""Subjects detected in a generated picture as a subject segmentation's encoder sees them:
+``vector`` (K, 512)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from socialcli.backends import naming
+from socialcli.evaluation.features import Feature, Look, Subject, Value, _vectors, subject_encoder
+
+if TYPE_CHECKING:
+    from socialcli.errors import SampleFailed
+
+
+class SubjectEncoderFound(Feature):
+    """See `Feature`."""
+
+    config_type = subject_encoder.Options
+    AFTER = ("subject-objects",)
+
+    def models(self, config: Any) -> tuple[()]:
+        return ()
+
+    def check_options(self, config: Any) -> None:
+        subject_encoder.check(config)
+
+    def options(self, config: Any) -> dict[str, Any]:
+        return {"model": naming.content(config.segmentation_model)}
+
+    def load(self, config: Any) -> Any:
+        return subject_encoder.load(config)
+
+    def target(self, config: Any, subject: Subject) -> list[str]:
+        """The names that ``subject-objects`` looks for."""
+        return list(subject.queries)
+
+    def run(self, config: Any, models: list[Any], looks: list[Look]) -> list[Value | SampleFailed]:
+        return _vectors.of_crops(models[0], looks, _vectors.detected(looks))
