@@ -46,7 +46,7 @@ MAY: dict[str, str] = {
     "records shards training vision",
     "cli": "backends config errors evaluation exporters generation methods pipeline records "
     "registry reports shards training validation vision",
-    "benchmarks": "errors importers methods miniature networks pipeline records registry shards "
+    "benchmarks": "errors importers miniature networks pipeline records registry shards "
     "training vision",
     "__main__": "cli",
 }
