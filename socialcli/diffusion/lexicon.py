@@ -160,6 +160,7 @@ class Lexicon:
         timesteps: Tensor,
         notes: Sequence[Hashable] | None = None,
         whole: bool = False,
+        layers: Sequence[int] | None = None,
     ) -> LayerStates:
         """The states of B texts at B timesteps, equal ones encoded once.
 
@@ -167,7 +168,9 @@ class Lexicon:
             timesteps: (B,). notes: one a row, see `Word.address`.
             whole: all windows of a text that is longer than the encoder reads at once, one behind
                 the other; all texts must then have equally many. Else what is too long is cut.
+            layers: only these, which the result then numbers from 0.
         """
+        asked = range(self.layers) if layers is None else layers
         rows = list(zip(texts, timesteps.tolist(), notes or [None] * len(texts), strict=True))
         used = {text: [self.words[token] for token in self.used(text)] for text in texts}
         numbers: dict[_State, int] = {}
@@ -178,8 +181,8 @@ class Lexicon:
             bypass = part == VALUE and any(word.BYPASS for word in used[text])
             return numbers.setdefault(_State(text, addresses, bypass), len(numbers))
 
-        keys = [[number(row, layer, KEY) for row in rows] for layer in range(self.layers)]
-        values = [[number(row, layer, VALUE) for row in rows] for layer in range(self.layers)]
+        keys = [[number(row, layer, KEY) for row in rows] for layer in asked]
+        values = [[number(row, layer, VALUE) for row in rows] for layer in asked]
         table = self._states(list(numbers), used, whole)
         key_index = torch.tensor(keys, device=table.device)
         if keys == values:

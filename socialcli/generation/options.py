@@ -37,6 +37,14 @@ class GenerateOptions(ModelOptions):
     caption: int = option(
         0, "Of shards: which caption is the prompt; 0 first, 1... the others.", at_least=0
     )
+    captions: int = option(
+        1, "Of shards: how many captions of each sample are drawn, from --caption on.", at_least=1
+    )
+    subject_word: str = option(
+        "", "Of shards of subjects: draw the prompts that their data set gives (meta.json) with "
+        "this word where the subject stands; {name} is the subject's name, so '<{name}>' is what "
+        "invert calls it.",
+    )  # fmt: skip
     negative: str = option("", "What guidance leads away from.")
     long_prompts: str = option(
         "cut", "Prompts longer than the text encoder reads (CLIP: 75 tokens): cut, with a warning, "

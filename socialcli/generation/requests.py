@@ -10,6 +10,7 @@ from typing import Any
 
 from socialcli import records, shards, spreadsheets
 from socialcli.errors import SampleFailed, UsageError
+from socialcli.generation import subject_prompts
 from socialcli.generation.options import LayoutOptions, ReferenceOptions
 from socialcli.shards import Sample
 
@@ -285,7 +286,12 @@ def of_sample(config: Any, sample: Sample, masks: list[str] | None = None) -> Re
         SampleFailed: no such caption, or nothing to tell its subjects by.
     """
     planned = isinstance(config, LayoutOptions) or not sample.has("caption.json")
-    if planned and sample.has("layout.json"):
+    plain = None
+    if config.subject_word:
+        texts, plains = subject_prompts.of_word(sample, config.subject_word)
+        text = _numbered(texts, config.caption, "meta.json's prompts")
+        plain = plains[config.caption].strip() if plains else None
+    elif planned and sample.has("layout.json"):
         text = sample.record(records.Layout).prompt
     else:
         text = caption(sample, config.caption)
@@ -293,7 +299,35 @@ def of_sample(config: Any, sample: Sample, masks: list[str] | None = None) -> Re
     if isinstance(config, ReferenceOptions):
         given = config.reference
         wanted = asked(config, (), masks) if given else _matched(config, sample, masks)
-    return Request(text, config.negative, None, sample.key, _plain(sample, text), wanted, sample)
+    if not config.subject_word:
+        plain = _plain(sample, text)
+    return Request(text, config.negative, None, sample.key, plain, wanted, sample)
+
+
+def all_of_sample(
+    config: Any, sample: Sample, masks: list[str] | None = None
+) -> list[tuple[str, Request]]:
+    """(key, request) of everything that a sample of a shard is drawn for: ``--captions`` captions,
+    as far as it has so many, ``--per-prompt`` pictures of each.
+
+    Raises:
+        SampleFailed: see `of_sample`.
+    """
+    if config.captions == 1:
+        return copies(sample.key, of_sample(config, sample, masks), config.per_prompt)
+    end = min(config.caption + config.captions, max(_count(config, sample), config.caption + 1))
+    found: list[tuple[str, Request]] = []
+    for number in range(config.caption, end):
+        request = of_sample(replace(config, caption=number), sample, masks)
+        found += copies(f"{sample.key}-caption-{number}", request, config.per_prompt)
+    return found
+
+
+def _count(config: Any, sample: Sample) -> int:
+    """How many captions a sample has."""
+    if config.subject_word:
+        return len(subject_prompts.of_word(sample, config.subject_word)[0])
+    return len(_captions(sample)[0])
 
 
 def _plain(sample: Sample, text: str) -> str | None:
@@ -312,24 +346,25 @@ def caption(sample: Sample, number: int) -> str:
     Raises:
         SampleFailed: it has none of that number, or an empty one.
     """
-    texts, place = (_prompts(sample), "meta.json's prompts")
+    texts, place = _captions(sample)
+    return _numbered(texts, number, place)
+
+
+def _captions(sample: Sample) -> tuple[list[str], str]:
+    """All captions of a sample, and where they stand."""
+    texts = subject_prompts.of_class(sample)
     if sample.has("caption.json") or not texts:
         record = sample.record(records.Caption)
-        texts, place = ([record.text, *record.others], "caption.json")
+        return [record.text, *record.others], "caption.json"
+    return texts, "meta.json's prompts"
+
+
+def _numbered(texts: list[str], number: int, place: str) -> str:
     if number >= len(texts):
         raise SampleFailed(f"no caption {number}: {place} has {len(texts)}, counted from 0")
     if not texts[number].strip():
         raise SampleFailed("the caption is empty")
     return texts[number].strip()
-
-
-def _prompts(sample: Sample) -> list[str]:
-    """The prompts of a data set of subjects (Concept101, DreamBooth), of the subject's class."""
-    extra = sample.record(records.Meta).extra if sample.has("meta.json") else {}
-    prompts, name = extra.get("prompts"), extra.get("class")
-    if not isinstance(prompts, list) or not isinstance(name, str):
-        return []
-    return [p.replace("{}", name).replace("{0}", name) for p in prompts if isinstance(p, str)]
 
 
 def _matched(

@@ -144,13 +144,13 @@ class GenerateStage(Stage, base=True):
         if problem is None and sample.filtered is None:
             try:
                 sample.check()
-                request = requests.of_sample(config, sample, self.method.masks(config))
+                wanted = requests.all_of_sample(config, sample, self.method.masks(config))
             except SampleFailed as error:
                 problem = str(error)
         if problem is not None or sample.filtered is not None:
             yield Sample(sample.key, problem=problem, filtered=sample.filtered)
             return
-        for key, one in requests.copies(sample.key, request, config.per_prompt):
+        for key, one in wanted:
             yield Sample(key, work=one)
 
     def look(self, config: Any, sources: list[str]) -> None:

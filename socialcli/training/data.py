@@ -43,7 +43,12 @@ def usable(
         key, why = next(iter(index.unusable.items()))
         report.warn(f"{len(index.unusable):,} samples are left out; the first is {key}: {why}")
     index = _complete(method, index, _named(places), report)
+    before = set(index.unusable)
     index = method.select(config, index)
+    left = [(key, why) for key, why in index.unusable.items() if key not in before]
+    if left:
+        key, why = left[0]
+        report.warn(f"{len(left):,} samples are left out; the first is {key}: {why}")
     _one_passes(method, config, index, _named(places))
     return index
 

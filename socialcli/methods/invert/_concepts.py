@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import fnmatch
-import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from socialcli.diffusion import tokens
 from socialcli.errors import SampleFailed, UsageError
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def _grouped(config: Any, index: Index, extras: list[dict[str, Any]]) -> list[Co
     concepts: dict[str, Concept] = {}
     for number, name in enumerate(names):
         if name:
-            token = config.token.replace("{name}", file_name(name))
+            token = tokens.named(config.token, name)
             concepts.setdefault(name, Concept(name, token)).samples.append(number)
     return [concepts[name] for name in sorted(concepts)]
 
@@ -125,8 +125,3 @@ def _initial(given: list[str], tokens: list[str]) -> dict[str, str]:
             raise UsageError(f"--initial-word {one}: expected WORD or TOKEN=WORD")
         words[token] = word.strip()
     return words
-
-
-def file_name(text: str) -> str:
-    """A name for files and tokens: letters, digits, dashes and dots of a text."""
-    return re.sub(r"[^\w.-]+", "-", text.strip("<>")).strip("-.") or "concept"

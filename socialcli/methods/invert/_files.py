@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from socialcli.methods.invert import _concepts
+from socialcli.diffusion import tokens
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,7 +23,7 @@ def write_for_others(
     at a time."""
     constant = {word.token: word.vectors([()])[0] for word in words if word.CONSTANT}
     for token, vectors in constant.items():
-        name = _concepts.file_name(token)
+        name = tokens.file_name(token)
         _write(folder / "a1111" / f"{name}.safetensors", "emb_params", vectors, constant, initial,
                metadata)  # fmt: skip
         if len(constant) > 1:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from socialcli.randomness import Draw, Variant
     from socialcli.shards import Sample
     from socialcli.shards.index import Index
+    from socialcli.training.geometry import Frame
     from socialcli.training.place import Place
 
 
@@ -107,8 +108,10 @@ class State:
     Attributes:
         alphas, kind: of `schedule.schedule`. side: of pictures, pixels.
         of: key -> its concepts' numbers.
-        words: an nn.ModuleList, one word a concept, in their order: what trains.
+        words: an nn.ModuleList, one word a concept, in their order, and behind them what
+            `InversionMethod.others` gave: what trains.
         lexicon: the words, as the model's texts use them.
+        others: token -> initial word, of `InversionMethod.others`.
     """
 
     config: Any
@@ -122,6 +125,7 @@ class State:
     templates: list[str]
     words: Any
     lexicon: Lexicon
+    others: dict[str, str] = field(default_factory=dict)
     more: dict[str, Any] = field(default_factory=dict)  # what a method keeps besides
 
 
@@ -132,7 +136,7 @@ class InversionMethod(TrainMethod, base=True):
     others of the kind adds them.
     """
 
-    READS = ()
+    READS: tuple[str, ...] = ()
     FEATURES: ClassVar[tuple[str, ...] | None] = (
         "backend", "model", "revision", "variant", "size", "crop", "flip", "templates", "concept",
         "by", "initial_word",
@@ -157,6 +161,16 @@ class InversionMethod(TrainMethod, base=True):
 
     def check_concepts(self, config: Any, concepts: list[Concept]) -> None:
         """Refuse concepts that it cannot learn, before a model is loaded (UsageError)."""
+
+    def others(
+        self, config: Any, concepts: list[Concept], index: Index, diffusion: Any
+    ) -> dict[Word, str]:
+        """Words that train besides the concepts' own, each with the word that it starts as."""
+        return {}
+
+    def fits(self, state: Any, template: str) -> bool:
+        """Whether the text encoder reads all of a template, with whatever stands in it."""
+        return not any(_cut_off(state, template, concept) for concept in state.concepts)
 
     def notes(self, state: Any, draw: Draw) -> list[Hashable] | None:
         """What training says of each row, see `diffusion.words.Word.address`."""
@@ -226,13 +240,16 @@ class InversionMethod(TrainMethod, base=True):
         words = [
             self.word(config, c.token, initial_rows(diffusion, c.initial), count) for c in concepts
         ]
+        others = self.others(config, concepts, place.index, diffusion)
+        words += others
         state = State(
             config, place, diffusion, alphas, kind, common.size(diffusion, config.size), concepts,
             of, _templates.read(config.templates), nn.ModuleList(words), Lexicon(diffusion, words),
+            {word.token: initial for word, initial in others.items()},
         )  # fmt: skip
         own = config.templates not in _templates.NAMED
         for template in state.templates if own else ():
-            if any(_cut_off(state, template, concept) for concept in concepts):
+            if not self.fits(state, template):
                 raise UsageError(
                     f"--templates: '{template[:40]}' is longer than the {diffusion.window} tokens "
                     "that the text encoder reads"
@@ -248,17 +265,12 @@ class InversionMethod(TrainMethod, base=True):
         """``pixels`` (3, S, S) in [-1, 1], ``concepts`` (numbers), ``texts``: each one's template
         out of the caption ("" where that is not asked for, or does not mention it)."""
         from socialcli.diffusion import latents as common
-        from socialcli.training import geometry
         from socialcli.vision import images
 
         image = images.decode(sample.picture())
-        config = state.config
-        flip = float(config.flip and variant.number % 2 == 1)
-        frame = geometry.choose(
-            image.width, image.height, state.side, variant.random, config.crop, flip
-        )
+        frame = square(state, image.size, variant)
         numbers = state.of[sample.key]
-        own = config.templates == "captions"
+        own = state.config.templates == "captions"
         texts = [
             _templates.of_sample(sample, state.concepts[n].initial) if own else "" for n in numbers
         ]
@@ -318,7 +330,7 @@ class InversionMethod(TrainMethod, base=True):
         from socialcli.diffusion import word_files
         from socialcli.methods.invert import _files
 
-        initial = {concept.token: concept.initial for concept in state.concepts}
+        initial = {concept.token: concept.initial for concept in state.concepts} | state.others
         words = [word.kept() for word in state.words]
         word_files.write(folder, words, initial, metadata)
         _files.write_for_others(folder, words, initial, metadata)
@@ -346,6 +358,15 @@ def tokens_of(config: Any, word: str) -> list[str]:
 
     tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
     return [str(token) for token in tokenizer.tokenize(word)]
+
+
+def square(state: Any, size: tuple[int, int], variant: Variant) -> Frame:
+    """Where a version of a picture of ``size`` (width, height) is cut: the same whenever asked."""
+    from socialcli.training import geometry
+
+    config = state.config
+    flip = float(config.flip and variant.number % 2 == 1)
+    return geometry.choose(*size, state.side, variant.random, config.crop, flip)
 
 
 def initial_rows(diffusion: Any, initial: str) -> Tensor:
