@@ -9,6 +9,7 @@ of each is the first line of its file, read as text, so that ``--help`` imports 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import errno
 import functools
@@ -27,7 +28,7 @@ from typer.core import TyperCommand, TyperGroup
 from socialcli import registry
 from socialcli.cli import environment, flags
 from socialcli.cli.help import FIRST, Command
-from socialcli.errors import SocialcliError, UnknownName
+from socialcli.errors import SocialcliError, UnknownName, UsageError
 
 COMMANDS = Path(__file__).parent / "commands"
 # The order of `socialcli --help`: the chain as it runs, then what looks at its results. Commands
@@ -71,12 +72,28 @@ def _completion(words: list[str]) -> None:
     sys.exit(0)
 
 
+# Arguments that say where something is or goes to; an empty text there would mean the current
+# folder, or the root of the disk.
+PLACES = {
+    "inputs": "an input", "found": "the first argument", "truth": "the second argument",
+    "source": "the source", "output": "--output", "out": "--out", "reference": "--reference",
+}  # fmt: skip
+
+
+def _refuse_empty_places(arguments: dict[str, Any]) -> None:
+    for name, told in PLACES.items():
+        value = arguments.get(name)
+        if value == "" or (isinstance(value, list) and "" in value):
+            raise UsageError(f"{told} is empty; a variable of the script may not be set")
+
+
 def guarded(function: Callable[..., Any]) -> Callable[..., Any]:
     """``function`` with every expected ending turned into one line and the right exit code."""
 
     @functools.wraps(function)
     def run(*args: Any, **kwargs: Any) -> Any:
         try:
+            _refuse_empty_places(kwargs)
             result = function(*args, **kwargs)
             sys.stdout.flush()
             return result
@@ -102,7 +119,11 @@ def guarded(function: Callable[..., Any]) -> Callable[..., Any]:
             if error.errno == errno.EBADF and error.filename is None:
                 _say("error: standard output is closed, and there is something to write to it")
                 os._exit(1)  # flushing it once more at the end would fail again
-            _say(f"error: {error.filename or ''}: {error.strerror or error}")
+            _say(f"error: {error.filename or 'writing failed'}: {error.strerror or error}")
+            if error.filename is None:  # standard output: its end would be another error
+                with contextlib.suppress(OSError, ValueError):
+                    sys.stdout.flush()
+                os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
             sys.exit(1)
 
     return run

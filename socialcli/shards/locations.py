@@ -74,7 +74,9 @@ def expand(locations: list[str], check: bool = True) -> list[str]:
     """
     found: list[str] = []
     for location in locations:
-        first, *others = parts(location)
+        first, *others = parts(location) or [""]
+        if not first:
+            raise UsageError(f"an input is '{location}', which names no shard")
         sides = [_expand_one(first)]
         for other in others:
             if other.endswith("/") or Path(other).is_dir():

@@ -209,8 +209,8 @@ def _kept(item: Item) -> dict[str, bytes] | Exception:
     kept = {"caption.json": item.work.existing}
     if not item.work.annotated:
         return kept
-    line = f"{item.key} keeps its annotated caption; --replace-annotations writes over such"
-    return Noted(kept, {"annotations_kept": line})
+    line = "captions that came with the data stay; --replace-annotations writes over them"
+    return Noted(kept, {"annotations_kept": line})  # the same words each time: they are said once
 
 
 def clean(text: str) -> str:
