@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 PACKAGE = Path(__file__).resolve().parents[1]
 # A card's ``data`` begins with the key -> what ``meta.json`` gives as the source of such pictures.
-WORLDS = {"socialcli.world": re.compile(r"world-\d+-(train|val|test)-\d+")}
+WORLDS = {"socialcli.world": re.compile(r"world-\d+-[a-z-]+-.")}
 
 
 def limited(specs: list[ModelSpec]) -> dict[str, re.Pattern[str]]:
