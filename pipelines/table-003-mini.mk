@@ -1,7 +1,7 @@
 # Tables I and III of Identity Embedding (arXiv 2402.00631) in miniature: people of the rendered
 # world whom no miniature has seen, each learned from one picture, then drawn in other places, at acts
 # with things, and with other attributes; scores with intervals, parameters, and seconds a word.
-#   make -f pipelines/table-003-mini.mk -j2        about six hours on two cores; goes on where it was
+#   make -f pipelines/table-003-mini.mk -j2     five hours of one core by estimate; goes on where it was
 #   make -f pipelines/table-003-mini.mk PEOPLE=2 SEEDS=0 STEPS=20 ROWS='ti identity'      a first look
 #   make -f pipelines/table-003-mini.mk OTHERS='prospect neti'     with more methods of invert
 #

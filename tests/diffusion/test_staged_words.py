@@ -49,6 +49,12 @@ def test_an_identity_word_starts_as_its_category_and_keeps_its_pairs(tmp_path):
         for parameter in word.parameters():
             parameter.normal_(std=0.3)
     word.train()
+    lengths = word.table().norm(dim=-1)
+    assert torch.allclose(lengths, initial.norm().expand_as(lengths), atol=1e-5)
+    free = IdentityWord("<anna>", initial, 3, scaled=False)
+    free.load_state_dict(word.state_dict())
+    assert torch.allclose(free.block(initial).view(3, 2, 1, WIDTH), free.table())
+    assert float((free.table().norm(dim=-1) - lengths).abs().min()) > 1e-3
     kept = word.kept()
     assert word.training and kept.stages.shape == (3, 2, 1, WIDTH)
     assert len({float(x) for x in kept.stages.sum(-1).flatten()}) == 6

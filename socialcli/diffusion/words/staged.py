@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from socialcli.diffusion import stages
 from socialcli.diffusion.words import KEY, Word, WordKind
@@ -55,15 +56,23 @@ class IdentityWord(StagedWord):
 
     initial: Tensor
 
-    def __init__(self, token: str, initial: Tensor, pairs: int, order: str = "noisy-first") -> None:
+    def __init__(
+        self,
+        token: str,
+        initial: Tensor,
+        pairs: int,
+        order: str = "noisy-first",
+        scaled: bool = True,
+    ) -> None:
         """A word that starts as an ordinary one.
 
         Args:
             initial: (D,) its embedding, which stays as it is: the block's input, and at first every
                 vector that comes out of it.
+            scaled: every vector is as long as this embedding; else as the block makes it.
         """
         Word.__init__(self, token, 1, len(initial))
-        self.count, self.parts, self.order = pairs, 2, order
+        self.count, self.parts, self.order, self.scaled = pairs, 2, order, scaled
         self.register_buffer("initial", initial.detach().float().clone())
         # Without ProSpect's dropout: one mask for all rows of a micro-batch would make the result
         # depend on how a batch is divided.
@@ -72,6 +81,8 @@ class IdentityWord(StagedWord):
 
     def table(self) -> Tensor:
         made: Tensor = self.block(self.initial)
+        if self.scaled:
+            made = functional.normalize(made, dim=-1) * self.initial.norm()
         return made.unflatten(0, (self.count, 2)).unsqueeze(2)
 
     def kept(self) -> StagedWord:

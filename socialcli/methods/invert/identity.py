@@ -66,6 +66,10 @@ class Config(InversionOptions):
         "", "The ordinary word whose attention it is held to, and that it starts as, one token of "
         "the model (woman, dog, car); default: the samples' class, else person.",
     )  # fmt: skip
+    vector_norm: str = option(
+        "category", "Length of the vectors: that of the category's embedding, or free: what the "
+        "block makes, which grows without end.", choices=("category", "free"),
+    )  # fmt: skip
     attention_weight: float = option(
         0.003, "Weight of the face-wise attention loss; 0: without it.", at_least=0
     )
@@ -117,7 +121,8 @@ class IdentityMethod(InversionMethod):
     def word(self, config: Config, token: str, rows: Tensor, layers: int) -> IdentityWord:
         from socialcli.diffusion.words.staged import IdentityWord
 
-        return IdentityWord(token, _inversion.spread(rows, 1)[0], config.pairs, config.order)
+        initial, scaled = _inversion.spread(rows, 1)[0], config.vector_norm == "category"
+        return IdentityWord(token, initial, config.pairs, config.order, scaled)
 
     def load(self, config: Config, place: Place) -> State:
         """The model and the words, with a recorder on its cross-attention.
