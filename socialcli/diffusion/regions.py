@@ -139,6 +139,8 @@ class Composite:
             see `control.guide`.
         push: changes the prediction of a step, e.g. by the gradient of a loss: (step, R rows of
             model_pred) -> the same.
+        adapters: called before the UNet is, with whether it is called for whole pictures: sets what
+            acts in some rows only.
     """
 
     regions: Regions
@@ -152,6 +154,7 @@ class Composite:
     whole_controls: Sequence[Control] = ()
     guess: bool = False
     push: Callable[[Step, Tensor], Tensor] | None = None
+    adapters: Callable[[bool], None] | None = None
     _noise: Any = None
 
     def is_global(self, number: int, count: int) -> bool:
@@ -164,7 +167,10 @@ class Composite:
         """(R, C, h, w) model_pred of the loop's rows."""
         if step.number == 0:
             self._noise = step.latents / step.scheduler.init_noise_sigma
-        if self.is_global(step.number, step.count):
+        whole = self.is_global(step.number, step.count)
+        if self.adapters is not None:
+            self.adapters(whole)
+        if whole:
             pictures = step.latents[self.regions.firsts]
             count = len(pictures) * (1 if step.guidance == 1 else 2)
             arguments = self.whole(step.timestep.expand(count))

@@ -112,6 +112,10 @@ class Studio:
                 return lexicon.ahead(text, self.timesteps, whole), rest
             return lexicon.encode([text], torch.zeros(1), whole=whole).keys(0)[0], rest
 
+    def forget(self) -> None:
+        """Drop the texts that are kept: what encodes them has changed."""
+        self._texts.clear()
+
     def texts(self, negative: str, prompt: str) -> tuple[Text, Text]:
         """Text states of a negative prompt and a prompt, of one length: where they are read whole,
         the shorter goes on with those of the empty text, as other tools do it.

@@ -480,3 +480,95 @@ def test_pictures_with_faults_are_drawn_again(models, tmp_path, monkeypatch):
         same = once[key]["png"] == some[key]["png"] or one.seed == first[key].seed
         assert same == (tries.kept == 1)
     assert {one.attempts.count for one in told.values()} - {1}  # some were drawn again
+
+
+# ------------------------------------------------------------------ LoRAs, subject-aware guidance
+
+
+def test_a_lora_acts_in_the_segments_that_call_its_subject(models, loaded, tmp_path):
+    """In their rows and in their texts; one that names nobody acts everywhere."""
+    import json
+
+    from socialcli.networks import lora, lora_files
+
+    _, text_encoder, unet, _ = tiny.networks()
+    places = {(lora.UNET, p): m for p, m in lora.targets(unet, lora.UNET_TARGETS).items()}
+    places |= {(lora.TEXT, p): m for p, m in lora.targets(text_encoder, lora.TEXT_TARGETS).items()}
+    torch.manual_seed(0)
+    layers = lora.fresh(places, 2, 2.0)
+    for one in layers.values():
+        one.up.normal_(0, 0.5)
+    subject = {"subjects": json.dumps([{"identifier": "sks", "name": "Ada", "class": "man"}])}
+    lora_files.write(tmp_path / "named.safetensors", layers, subject)
+    lora_files.write(tmp_path / "bare.safetensors", layers, {})
+    apart = {**APART, "kappa": 1.0}
+    layout, half = halves("a dog", "a sks man"), SIZE // 8
+    without = latents(models, loaded, "composite", [layout], **apart)
+
+    def drawn(file, **options):
+        how = {**apart, "lora": [str(tmp_path / file)], **options}
+        return latents(models, {}, "composite", [layout], **how)
+
+    named = drawn("named.safetensors")
+    assert (named - without)[..., :half].abs().max() < NEAR
+    assert (named - without)[..., half:].abs().max() > 1e-3
+    assert (drawn("bare.safetensors") - without)[..., :half].abs().max() > 1e-3
+    whole = drawn("named.safetensors", global_steps=2)  # all adapters draw the whole picture
+    alone = latents(models, loaded, "composite", [layout], **{**apart, "global_steps": 2})
+    assert (whole - alone)[..., :half].abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("kind", ["epsilon", "v_prediction", "sample"])
+def test_guidance_moves_the_estimate_down_the_loss(kind):
+    """By its share of the estimate's length, in the subject's segment alone."""
+    from types import SimpleNamespace
+
+    from diffusers import DDIMScheduler
+
+    from socialcli.diffusion.conditioning import Step
+    from socialcli.methods.generate import _subject_aware
+
+    scheduler = DDIMScheduler(prediction_type=kind, clip_sample=False)
+    scheduler.set_timesteps(4)
+    mask = torch.zeros(2, 1, 8, 8, dtype=torch.bool)
+    mask[0, :, :, :4], mask[1, :, :, 4:] = True, True
+    regions = Regions((2,), mask)
+    weight = torch.randn(2, 3, 1, 1, generator=torch.Generator().manual_seed(0))
+
+    def decode(z):
+        return torch.nn.functional.interpolate(z[:, :3], scale_factor=4) / 3
+
+    def network(pictures):
+        return torch.nn.functional.conv2d(pictures, weight)
+
+    latents = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(1)).expand(
+        2, -1, -1, -1
+    )
+    pred = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(2)).expand(2, -1, -1, -1)
+    step = Step(1, 4, scheduler.timesteps[1], latents, {}, SimpleNamespace(), scheduler, 1.0)
+    push = _subject_aware.push(network, decode, regions, [1, None], "segment", 0.1)
+    with torch.inference_mode():
+        moved = push(step, pred)
+        before, after = (regions.merge(step.estimate(p, latents)) for p in (pred, moved))
+    change = after - before
+    assert change[..., 4:].abs().max() < 1e-5  # the other segment shows no subject
+    share = (change.square().mean() / before.square().mean()).sqrt()
+    assert share == pytest.approx(0.1, rel=0.01)
+
+    def loss(z):
+        return _subject_aware._loss(network, decode, regions, [0], [1], "segment", z)
+
+    assert loss(after) < loss(before)
+    untouched = _subject_aware.push(network, decode, regions, [None, None], "segment", 0.1)
+    assert untouched(step, pred) is pred
+
+
+def test_which_subject_a_segment_shows():
+    from socialcli.methods.generate import _subject_aware
+
+    known = [{"name": "Ada", "identifier": "sks"}, {"name": "Rex", "identifier": "ktn"}]
+    one = halves("a ktn dog").segments[0]
+    assert _subject_aware.channel(one, known) == 1
+    one.subject = "Ada"
+    assert _subject_aware.channel(one, known) == 0
+    assert _subject_aware.channel(halves("a dog").segments[0], known) is None

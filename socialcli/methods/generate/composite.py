@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,13 +15,16 @@ from socialcli.errors import SampleFailed, UsageError
 from socialcli.generation import controls, drawing, layouts
 from socialcli.generation.method import GenerateMethod
 from socialcli.generation.options import ControlOptions, LayoutOptions
+from socialcli.methods.generate import _bound
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from socialcli.backends import ModelSpec
+    from socialcli.diffusion.regions import Regions
     from socialcli.generation.drawing import Studio
 
+FORMS = ("printed", "pseudo-label", "entropy", "segment")
 AT = ("start", "end")
 AS = ("surroundings", "start")
 PAPER = {"scaffold": (80, 8), "free": (80, 2), "controlnet": (50, 2)}  # steps, of them global
@@ -51,6 +55,16 @@ class Config(ControlOptions, LayoutOptions):
         "as in the paper, 8 with a scaffolding image, else 2.", at_least=-1,
     )  # fmt: skip
     global_at: str = option("start", "Where they are.", choices=AT)
+    sal: str = option(
+        "none", "Subject-aware guidance by --sal-model: the paper's loss as printed, which asks "
+        "the network to doubt, or one of three readings of it.", choices=("none", *FORMS),
+    )  # fmt: skip
+    sal_model: str = option(
+        "", "Network that marks the subjects' pixels (train --method subject-segmentation)."
+    )
+    sal_weight: float = option(
+        0.02, "How far it moves the estimate in a step, as a share of its size.", above=0
+    )
     ssr_model: str = option(
         "", "SSR-Encoder for segments with references: a folder with its two files."
     )
@@ -69,11 +83,14 @@ class Config(ControlOptions, LayoutOptions):
 
 @dataclass
 class State:
-    """The studio's models, the nets, and the subject encoder."""
+    """The studio's models, the nets, the subject encoder, the network of subject-aware guidance,
+    and the LoRAs with their weights and the identifiers that name their subjects."""
 
     studio: Studio
     nets: list[Any]
     ssr: Any = None  # a `ssr.State`
+    subjects: Any = None  # a `subject_unet.Trained`
+    bound: list[tuple[Any, float, list[str]]] = field(default_factory=list)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.studio, name)
@@ -113,6 +130,8 @@ class CompositeMethod(GenerateMethod):
         """Refuse options that do not fit each other."""
         controls.check(config)
         layouts.check(config)
+        if (config.sal == "none") != (not config.sal_model):
+            raise UsageError("--sal and --sal-model go together: a form of the loss, and a network")
         if config.global_steps > config.steps:
             raise UsageError(
                 f"--global-steps {config.global_steps}: there are {config.steps} steps in all"
@@ -129,6 +148,8 @@ class CompositeMethod(GenerateMethod):
         facts = controls.facts(config)
         if config.scaffold and Path(config.scaffold).expanduser().is_file():
             facts["option scaffold"] = naming.content(config.scaffold)
+        if config.sal_model:
+            facts["option sal_model"] = naming.content(config.sal_model)
         return facts
 
     def models(self, config: Config) -> list[ModelSpec]:
@@ -151,6 +172,9 @@ class CompositeMethod(GenerateMethod):
         state = State(studio, controls.load(config, studio))
         if encoder is not None:
             state.ssr = ssr.attached(config, encoder, studio)
+        if config.sal_model:
+            state.subjects = _subjects(config, studio)
+        state.bound = _bound.of_run(config, studio)
         return state
 
     def prepare(self, config: Config, request: Any) -> Any:
@@ -185,7 +209,7 @@ class CompositeMethod(GenerateMethod):
                 scale = self.SCALE if one.scale is None else one.scale
                 subjects[number].append((*ssr.subject(state.ssr, one, 1.0), scale))
         return Embedded(
-            plan, layouts.texts(config, state.studio, plan), subjects,
+            plan, _bound.texts(config, state.studio, state.bound, plan), subjects,
             _hints(config, state, request, plan), _scaffold(config, state, request, plan),
         )  # fmt: skip
 
@@ -229,6 +253,11 @@ class CompositeMethod(GenerateMethod):
             whole_controls=controls.of(config, state.nets, together),
             guess=config.guess,
         )
+        plans = [one.plan for one in embedded]
+        if state.subjects is not None:
+            composite.push = _pushed(config, state, regions, plans)
+        if state.bound:
+            composite.adapters = _bound.weigher(config, state.bound, plans)
         return Conditioning(
             rows.at, guide=composite.guide, after=composite.after, spread=regions.counts
         )
@@ -313,3 +342,39 @@ def _scaffold(config: Config, state: State, request: Any, plan: layouts.Planned)
     with torch.inference_mode():
         latents: Tensor = state.studio.diffusion.encode(pixels)[0]
     return latents.float()
+
+
+def _subjects(config: Config, studio: Studio) -> Any:
+    """The network of subject-aware guidance.
+
+    Raises:
+        ModelMissing: it is not there. UsageError: it is another, or does not name its subjects.
+    """
+    from socialcli.networks import subject_unet
+    from socialcli.records import Model
+
+    trained = subject_unet.load(config.sal_model)
+    if not trained.subjects:
+        raise UsageError(
+            f"{config.sal_model}: its header does not name its subjects, so that nobody knows "
+            "which segment shows which; `socialcli train --method subject-segmentation` writes them"
+        )
+    trained.network.requires_grad_(False).to(studio.diffusion.device)
+    studio.models["subjects"] = Model(
+        "subject-unet", naming.name(config.sal_model), naming.revision(config.sal_model),
+        role="subjects",
+    )  # fmt: skip
+    return trained
+
+
+def _pushed(
+    config: Config, state: State, regions: Regions, plans: list[layouts.Planned]
+) -> Callable[[Any, Tensor], Tensor]:
+    from socialcli.methods.generate import _subject_aware
+
+    segments = [segment for plan in plans for segment in plan.segments]
+    channels = [_subject_aware.channel(s, state.subjects.subjects) for s in segments]
+    return _subject_aware.push(
+        state.subjects.network, state.studio.diffusion.decode, regions, channels, config.sal,
+        config.sal_weight,
+    )  # fmt: skip
