@@ -9,7 +9,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # the same for us and for the pee
 import argparse
 import importlib
 
-NAMES = ("startup", "io", "model-bound", "generate", "train", "dreambooth")
+NAMES = ("startup", "io", "model-bound", "generate", "layouts", "train", "dreambooth")
 
 
 def main() -> None:
