@@ -479,7 +479,7 @@ def test_pictures_with_faults_are_drawn_again(models, tmp_path, monkeypatch):
         assert tries.kept == tries.count if faultless else (tries.kept, tries.count) == (1, 4)
         same = once[key]["png"] == some[key]["png"] or one.seed == first[key].seed
         assert same == (tries.kept == 1)
-    assert {one.attempts.count for one in told.values()} - {1}  # some were drawn again
+    assert any(one.attempts.kept > 1 for one in told.values())  # another seed was better
 
 
 # ------------------------------------------------------------------ LoRAs, subject-aware guidance
