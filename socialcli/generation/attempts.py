@@ -74,10 +74,12 @@ class Judge:
         chosen = [n for n, segment in enumerate(layout.segments) if not segment.background]
         segments = [layout.segments[n] for n in chosen]
         words = [layouts.word(segment) for segment in segments]
-        found = self.things(image, words)
-        kinds = numpy.array([[label == word for word in words] for label, _ in found], bool)
-        kinds = kinds.reshape(len(found), len(words))
-        boxes = numpy.array([box for _, box in found], float).reshape(-1, 4)
+        found = self.found(image, words)
+        boxes = numpy.array([box for _, box, _ in found], float).reshape(-1, 4)
+        things = assignment.things(boxes, [w for w, _, _ in found], [s for _, _, s in found])
+        boxes = boxes[[at for at, _ in things]]
+        kinds = numpy.array([[word in said for word in words] for _, said in things], bool)
+        kinds = kinds.reshape(len(things), len(words))
         places = geometry.iou(boxes, numpy.array([layouts.box(dict(s.rle)) for s in segments]))
         own = [pictures[n] if pictures else () for n in chosen]
         likeness = known = None
@@ -86,17 +88,17 @@ class Judge:
                 [self.subject(word, some) for word, some in zip(words, own, strict=True)]
             )
             known = means @ means.T
-            crops = [crop(image, box) for _, box in found]
+            crops = [crop(image, box) for box in boxes]
             likeness = self.embed(crops) @ means.T if crops else numpy.zeros((0, len(means)))
         return assignment.judge(kinds, places, likeness, known, _prices(self.config))
 
-    def things(self, image: Image, words: Sequence[str]) -> list[tuple[str, records.XYXY]]:
-        """(word, box) of everything that the grounder finds for some words, each word once."""
+    def found(self, image: Image, words: Sequence[str]) -> list[tuple[str, records.XYXY, float]]:
+        """(word, box, score) of all that the grounder finds for some words, each word once."""
         asked = list(dict.fromkeys(words))
         kinds = getattr(self.grounder, "kinds", None)
         phrases = asked if kinds is None else sorted({kind_of(w) for w in asked} & set(kinds))
         threshold = self.config.box_threshold
-        found: list[tuple[str, records.XYXY]] = []
+        found: list[tuple[str, records.XYXY, float]] = []
         if not phrases:
             return found
         detections = self.grounder.ground([image], [phrases], threshold, min(threshold, 0.25))[0]
@@ -104,7 +106,8 @@ class Judge:
             mine = [d for d in detections if d.phrase == number]
             for kept in geometry.nms([d.xyxy for d in mine], [d.score for d in mine], SAME_OBJECT):  # type: ignore[arg-type]
                 named = [w for w in asked if kinds is not None and kind_of(w) == phrase]
-                found += [(word, mine[kept].xyxy) for word in named or [phrase]]
+                best = mine[kept]
+                found += [(word, best.xyxy, best.score) for word in named or [phrase]]
         return found
 
     def subject(self, word: str, pictures: Sequence[Reference]) -> numpy.ndarray:
@@ -114,8 +117,8 @@ class Judge:
         for one in pictures[:MOST_PICTURES]:
             name = (one.key, word)
             if name not in self._seen:
-                inside = self.things(one.image, [word])
-                largest = max((box for _, box in inside), key=geometry.area, default=None)
+                inside = self.found(one.image, [word])
+                largest = max((box for _, box, _ in inside), key=geometry.area, default=None)
                 part = one.image if largest is None else crop(one.image, largest)
                 self._seen[name] = self.embed([part])[0]
             rows.append(self._seen[name])

@@ -9,13 +9,17 @@ place is *swapped*.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from socialcli.vision import boxes as geometry
 
 if TYPE_CHECKING:
     import numpy
 
 HYBRID = 0.75  # share of the best of two subjects up to which a thing is both
+SAME_THING = 0.7  # IoU from which boxes of different words are of one thing
 UNLIKE = 1e6  # of a pair that cannot be: another kind of thing
 
 
@@ -50,6 +54,33 @@ class Verdict:
     @property
     def faultless(self) -> bool:
         return not (self.missing or self.surplus or self.hybrid or self.swapped)
+
+
+def things(
+    boxes: numpy.ndarray, words: Sequence[str], scores: Sequence[float]
+) -> list[tuple[int, frozenset[str]]]:
+    """The things that detections of several words are of: a person found as "man" and as "woman" is
+    one thing that may be either.
+
+    Args:
+        boxes: (K, 4) xyxy. words, scores: of each.
+
+    Returns:
+        (the best scored detection, the words that were found at its place) of each, best first.
+    """
+    import numpy
+
+    if not len(boxes):
+        return []
+    common = geometry.iou(boxes, boxes)
+    found: list[tuple[int, set[str]]] = []
+    for one in numpy.argsort(-numpy.asarray(scores, float), kind="stable").tolist():
+        same = next((words_ for at, words_ in found if common[one, at] >= SAME_THING), None)
+        if same is None:
+            found.append((one, {words[one]}))
+        else:
+            same.add(words[one])
+    return [(at, frozenset(said)) for at, said in found]
 
 
 def judge(

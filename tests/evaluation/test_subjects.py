@@ -80,6 +80,19 @@ def test_the_assignment_is_the_best_of_all():
         assert sum(unlike[pair] for pair in found.pairs) == pytest.approx(best, abs=1e-4)
 
 
+def test_a_thing_found_by_two_words_is_one():
+    boxes = numpy.array([[0, 0, 0.5, 1], [0.02, 0, 0.5, 1], [0.5, 0, 1, 1]])
+    found = assignment.things(boxes, ["man", "woman", "dog"], [0.4, 0.9, 0.5])
+    assert found == [(1, {"man", "woman"}), (2, {"dog"})]
+    assert assignment.things(numpy.zeros((0, 4)), [], []) == []
+    # So one person cannot be the man and the woman too.
+    both = [["woman", WOMAN], ["dog", WOMAN], ["dog", DOG]]
+    vectors = [[1, 0], [1, 0], [0, 1]]
+    assert subjects.of_case(case(both, vectors, vectors), Prices())["missing"] == 0
+    lone = subjects.of_case(case(both[:2], vectors[:2], vectors[:2]), Prices())
+    assert (lone["missing"], lone["surplus"]) == (1, 0)
+
+
 def test_without_pictures_of_them_place_tells_subjects_apart():
     found = judge(numpy.ones((2, 2), bool), numpy.array([RIGHT, LEFT]))
     assert sorted(found.pairs) == [(0, 1), (1, 0)] and found.faultless

@@ -7,6 +7,8 @@ pictures, a missing subject and a surplus thing have their prices. A subject's p
 the reference shards that are called by its name (`meta.json`'s subject, `people.json`'s identity),
 else its own part of the source picture (``--against layout``).
 
+A person found as "man" and as "woman" is one thing that may be either.
+
 * missing: subjects that nothing was assigned to; surplus: things left over;
 * hybrid: things that look like two of the subjects at once, told by DINO, in which blends lie
   between those that were blended (in CLIP they do not);
@@ -135,16 +137,20 @@ def of_case(case: Case, prices: assignment.Prices) -> dict[str, float] | None:
     if len(galleries) != len(segments):
         return None
     words = [layouts.word(segment) for segment in segments]
-    kinds = numpy.array([[label == w for w in words] for label, _ in found], bool)
-    kinds = kinds.reshape(len(found), len(segments))
     boxes = numpy.array([box for _, box in found], float).reshape(-1, 4)
+    labels = [label for label, _ in found]
+    things = assignment.things(boxes, labels, case.generated.get("subject-objects", "scores"))
+    chosen = [at for at, _ in things]
+    boxes, clip, dino = boxes[chosen], clip[chosen], dino[chosen]
+    kinds = numpy.array([[w in said for w in words] for _, said in things], bool)
+    kinds = kinds.reshape(len(things), len(segments))
     places = geometry.iou(boxes, numpy.array([layouts.box(dict(s.rle)) for s in segments]))
     likeness = known = None
     cosine = 0.0
     if all(rows is not None for rows in galleries):
         means = numpy.stack([rows.mean(axis=0) for rows in galleries])  # type: ignore[union-attr]
         known = _means.cosine(means, means)
-        likeness = _means.cosine(dino, means) if len(found) else numpy.zeros((0, len(means)))
+        likeness = _means.cosine(dino, means) if things else numpy.zeros((0, len(means)))
     verdict = assignment.judge(kinds, places, likeness, known, prices)
     for thing, subject in verdict.pairs:
         own = gallery(case.subjects[subject], "clip")
