@@ -572,3 +572,33 @@ def test_which_subject_a_segment_shows():
     one.subject = "Ada"
     assert _subject_aware.channel(one, known) == 0
     assert _subject_aware.channel(halves("a dog").segments[0], known) is None
+
+
+def test_a_subject_network_guides_each_segment(models, loaded, tmp_path):
+    """A network of `train --method subject-segmentation`, whose header names its subjects."""
+    import json
+    from pathlib import Path
+
+    from socialcli.networks import subject_unet
+
+    torch.manual_seed(0)
+    network = subject_unet.SubjectUNet(2).eval()
+    named = [{"name": "Ada", "identifier": "sks", "class": "man"},
+             {"name": "Rex", "identifier": "ktn", "class": "dog"}]  # fmt: skip
+    subject_unet.save(network, Path(tmp_path), {"subjects": json.dumps(named), "side": "32"})
+    layout, half = halves("a sks man", "a dog"), SIZE // 8
+    apart = {**APART, "kappa": 1.0, "sal_model": str(tmp_path), "sal_weight": 0.05}
+    drawn = {
+        form: latents(models, {}, "composite", [layout], **apart, sal=form)
+        for form in ("entropy", "printed")
+    }
+    free = latents(models, loaded, "composite", [layout], **{**APART, "kappa": 1.0})
+    for one in drawn.values():
+        assert (one - free)[..., half:].abs().max() < NEAR  # "a dog" is none of the subjects
+        assert (one - free)[..., :half].abs().max() > 1e-3
+    assert (drawn["entropy"] - drawn["printed"])[..., :half].abs().max() > 1e-3
+    with pytest.raises(UsageError, match="--sal and --sal-model go together"):
+        configured(models, "composite", sal="entropy")
+    subject_unet.save(network, Path(tmp_path), {})
+    with pytest.raises(UsageError, match="does not name its subjects"):
+        latents(models, {}, "composite", [layout], **apart, sal="entropy")

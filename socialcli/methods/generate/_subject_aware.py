@@ -74,7 +74,8 @@ def push(
         size = slope.square().mean(dim=(1, 2, 3), keepdim=True).sqrt()
         length = clean.detach().square().mean(dim=(1, 2, 3), keepdim=True).sqrt()
         change = -weight * length * slope / size.clamp(min=1e-12)
-        return pred + regions.spread(_as_prediction(step, change)).to(pred)
+        # Each row in its own segment: what another row sees there is that row's business.
+        return pred + regions.spread(_as_prediction(step, change)).to(pred) * inside.to(pred)
 
     return moved
 
