@@ -665,6 +665,17 @@ def test_p_values_are_uniform_without_a_difference() -> None:
     assert low <= 14  # 6 expected; more than 14 has a chance of 0.1 %
 
 
+def test_half_of_the_resamples_suffice_and_ties_count_for_both_sides() -> None:
+    nan = numpy.nan
+    half, fewer = numpy.array([1.0, 2.0, nan, nan]), numpy.array([1.0, nan])
+    assert bootstrap.interval(half, 1.5).resamples == 2
+    assert bootstrap.interval(half, 1.5).low == pytest.approx(1.025)
+    assert bootstrap.difference(numpy.zeros(4), half, 1.5).low == pytest.approx(1.025)
+    assert bootstrap.interval(fewer, 1.0).low is None  # one value has no spread
+    assert bootstrap.difference(numpy.zeros(2), fewer, 1.0).low is None
+    assert bootstrap.difference(numpy.zeros(9), numpy.zeros(9), 0.0).p == 1.0
+
+
 def test_nothing_to_judge_is_no_interval() -> None:
     nothing = numpy.full(10, numpy.nan)
     assert bootstrap.interval(nothing, numpy.nan).low is None
