@@ -30,7 +30,7 @@ SETS = ("hico-det", "gazefollow")
 # Makefiles that other test files run to their end.
 ELSEWHERE = {
     "photographs.mk": "test_demo.py", "demo.mk": "test_demo.py", "world.mk": "test_demo.py",
-    "invert-mini.mk": "test_demo.py",
+    "invert-mini.mk": "test_demo.py", "table-001-mini.mk": "test_table_001.py",
 }  # fmt: skip
 
 

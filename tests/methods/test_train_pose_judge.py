@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -98,56 +97,45 @@ def test_what_cannot_be_judged_is_told(tmp_path, exemplars, changed, message):
         train(tmp_path, exemplars, **changed)
 
 
-def test_a_score_shows_the_judges_own_accuracy_beside_its_own(tmp_path, judge, exemplars, run_cli):
-    """Real scenes through the whole of `score`; against the judge asked by hand."""
-    run_cli(
-        "score", exemplars, "--real", "--profile", "mini", "--metrics",
-        "clip-t,clip-s,pose-s,pose-kp", "--pose-judge", judge, "--resamples", 20, "-o", tmp_path,
-    )  # fmt: skip
-    body = json.loads((tmp_path / "score.json").read_text())
-    columns = body["columns"]
-    assert columns["pose_s_held_out"]["value"] == columns["pose_kp_held_out"]["value"] == 100
-    for name in ("pose_s", "pose_kp"):
-        assert columns[name]["value"] >= 60 and columns[name]["n"] == 10
-        assert columns[name]["low"] is not None
-    assert 0 < columns["clip_s"]["value"] < 1
-    notes = " ".join(body["notes"])
-    assert "2 interactions (chance 50.0 %)" in notes and "100.0 % of 4 held-out" in notes
-    table = (tmp_path / "table.md").read_text()
-    assert "Pose-S of exemplars" in table
-    # CLIP-S by hand, of the first picture.
-    from socialcli import backends, records
-    from socialcli.backends import ModelSpec
-    from socialcli.vision import images
+def test_a_score_needs_a_judge_and_its_own_pose_model(judge):
+    """Told before a picture is looked at."""
+    from types import SimpleNamespace
 
-    sample = next(iter(shards.read(exemplars)))
-    clip = backends.load(ModelSpec("clip", "clip", str(WEIGHTS / "clip")))
-    o1, o2 = (e.head for e in sample.record(records.Entities).entities)
-    text = clip.texts([f"A photo of a {o1} and a {o2}"])[0]
-    wanted = float(text @ clip.images([images.decode(sample.picture())])[0])
-    lines = [json.loads(line) for line in (tmp_path / "samples.jsonl").read_text().splitlines()]
-    mine = next(line for line in lines if line["key"] == sample.key)
-    assert json.dumps(mine).find("clip_s") > 0
-    assert _value(mine, "clip_s") == pytest.approx(wanted, abs=1e-4)
+    from socialcli.records import Model
+
+    feature = part("features", "pose-judged")
+    with pytest.raises(UsageError, match="need --pose-judge FOLDER"):
+        feature.load(SimpleNamespace(pose_judge=""))
+    loaded = feature.load(SimpleNamespace(pose_judge=str(judge)))
+    assert loaded.model.options["held_out"]["pose_s"] == 1.0
+    known = pose_judge.read(str(judge)).pose
+
+    def pose(revision: str) -> SimpleNamespace:
+        return SimpleNamespace(
+            model=Model("vitpose", known["model"], revision), encode=lambda *_: None
+        )
+
+    feature.check_models([pose(known["revision"]), loaded])
+    with pytest.raises(UsageError, match="--pose-judge learned from the pose model mini/pose"):
+        feature.check_models([pose("sha256:other"), loaded])
 
 
-def _value(body: object, name: str) -> float:
-    """A number somewhere in nested JSON."""
-    if isinstance(body, dict):
-        if name in body:
-            return float(body[name])
-        for inner in body.values():
-            found = _value(inner, name)
-            if found == found:
-                return found
-    return float("nan")
+def test_the_two_subjects_of_a_picture():
+    """Each name its best box, the left one first; one box is not two subjects."""
+    from socialcli.evaluation.features import Look, pose_judged
 
+    left, right = [0.1, 0.1, 0.4, 0.9], [0.5, 0.1, 0.9, 0.9]
 
-def test_a_judge_of_another_pose_model_and_no_judge_are_refused(
-    tmp_path, judge, exemplars, run_cli
-):
-    done = run_cli(
-        "score", exemplars, "--real", "--profile", "mini", "--metrics", "pose-s", "-o", tmp_path,
-        code=2,
-    )  # fmt: skip
-    assert b"need --pose-judge FOLDER" in done.stderr
+    def two(names, *boxes):
+        found = {"boxes": [[n, b] for n, b, _ in boxes], "scores": [s for *_, s in boxes]}
+        return pose_judged._two(Look(extra=names, before={"subject-objects": found}))
+
+    assert two(["dog", "cat"], ("dog", right, 0.9), ("cat", left, 0.8)) == [
+        tuple(left), tuple(right),
+    ]  # fmt: skip
+    assert two(["man", "man"], ("man", right, 0.9), ("man", left, 0.4)) == [
+        tuple(left), tuple(right),
+    ]  # fmt: skip
+    same = two(["dog", "cat"], ("dog", right, 0.9), ("cat", right, 0.8), ("cat", left, 0.3))
+    assert same == [tuple(left), tuple(right)]
+    assert two(["dog", "cat"], ("dog", right, 0.9)) == [tuple(right)]

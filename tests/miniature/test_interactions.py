@@ -111,6 +111,14 @@ def test_rich_texts_are_sentences():
     assert "in arms" not in said  # "is holding a boy in her arms"
 
 
+def test_the_miniatures_know_it_for_their_own_world(exemplars):
+    from socialcli.pipeline import domain
+
+    known = {"clip": domain.WORLDS["socialcli.world"]}
+    asked = shards.Sample("x/y", interactions.question(0, 1, 64))
+    assert not domain.stranger(exemplars[0], known) and not domain.stranger(asked, known)
+
+
 def test_the_command_writes_both(tmp_path, run_cli):
     for source, count in (("interactions", 15), ("interaction-sentences", 6)):
         run_cli("import", "world", source, "--scenes", count, "--size", 48, "-o", tmp_path / source)

@@ -110,7 +110,7 @@ def exemplar(seed: int, index: int, size: int) -> dict[str, bytes]:
     which, decided = plan(seed, index)
     scene = paint(decided, size)
     members = ground_truth.members(scene, [_written(which, scene)])
-    return _with_meta(members, which)
+    return _with_meta(members, which, f"world-{seed}-interactions-{index:07d}")
 
 
 @dataclass(frozen=True)
@@ -175,7 +175,8 @@ def question(seed: int, index: int, size: int) -> dict[str, bytes]:
     others = [asked.learned(form) for form in (THREE, ONE)]
     members = ground_truth.members(scene, [written, *(Written(text) for text in others)])
     names = ("png", "meta.json", "caption.json", "entities.json")
-    return _with_meta({name: members[name] for name in names}, which)
+    source = f"world-{seed}-interactions-sentence-{index:07d}"
+    return _with_meta({name: members[name] for name in names}, which, source)
 
 
 def _written(which: Interaction, scene: Scene) -> Written:
@@ -197,8 +198,9 @@ def _written(which: Interaction, scene: Scene) -> Written:
     return out
 
 
-def _with_meta(members: dict[str, bytes], which: Interaction) -> dict[str, bytes]:
+def _with_meta(members: dict[str, bytes], which: Interaction, source: str) -> dict[str, bytes]:
     meta = records.load(records.Meta, members["meta.json"], "meta.json")
+    meta.source = source  # by which the miniatures know their own world
     meta.extra |= {"concept": which.name, "class": "interaction", "seen": which.seen}
     return {**members, "meta.json": records.dump(meta)}
 
