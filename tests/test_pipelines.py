@@ -272,7 +272,7 @@ def test_no_makefile_is_forgotten() -> None:
 
 
 def test_the_table_of_several_subjects_comes_out_at_its_smallest(
-    make, python: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    python: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every command of the Makefile in this process, as it is printed: two layouts, two rows."""
     import typer
@@ -284,7 +284,8 @@ def test_the_table_of_several_subjects_comes_out_at_its_smallest(
     said = make(
         "table-004-mini.mk", "-n", f"OUT={tmp_path}", "SEEDS=0", "PICTURES=22", "LAYOUTS=2",
         "EVERY=20", "PER=1", "STEPS=2", "WORD_STEPS=1", "DREAM_STEPS=1",
-        "PRIOR=--prior-weight 0", "ROWS=words control-gd dreambooth", "IDENTIFIERS=sks ktn",
+        "PRIOR=--prior-weight 0", "ROWS=words free-gd-sal dreambooth", "IDENTIFIERS=sks ktn",
+        "SEG_STEPS=1", "SEGMENT=--held-back 1 --quiet",
         "SCORE=--resamples 20 --show 0 --quiet", "DRAW=--quiet",
     )  # fmt: skip
     group = typer.main.get_command(app.app)
@@ -295,15 +296,16 @@ def test_the_table_of_several_subjects_comes_out_at_its_smallest(
         if words[:1] == ["socialcli"]:
             group.main(args=words[1:], standalone_mode=False)
             scores += [Path(words[-1])] if words[1] == "score" else []
-    assert [folder.name for folder in scores] == ["words", "control-gd", "dreambooth"]
+    assert [folder.name for folder in scores] == ["words", "free-gd-sal", "dreambooth"]
     found = table004.figures(scores[1])
     assert set(found["subjects_missing"]) == {"1", "2"}  # one layout of one subject, one of two
     value, low, high = found["clip_t_score"]["2"]
     assert 0 <= low <= value <= high
+    assert set(found["sas"]) == {"1", "2"}
     table = "\n".join(table004.lines(scores))
-    assert "| control-gd | " in table and "**missing**" in table and "0.93 / 0.50 / 0.89" in table
+    assert "| free-gd-sal | " in table and "**missing**" in table and "0.93 / 0.50 / 0.89" in table
     drawn = [records.load(records.Generated, m["generated.json"]) for m in
              members(tmp_path / "pictures/dreambooth-0").values()]  # fmt: skip
     assert {" ".join(one.prompt.split()[:3]) for one in drawn} != {"a woman in"}
-    picture = next(iter(members(tmp_path / "pictures/control-gd-0").values()))
+    picture = next(iter(members(tmp_path / "pictures/free-gd-sal-0").values()))
     assert records.load(records.Layout, picture["layout.json"]).segments[0].subject
