@@ -24,6 +24,8 @@ class GenerateMethod(Part, base=True):
         VERSION: raised when the same options give other pictures.
         REFERENCES: whether it takes reference pictures.
         SCALE: their weight where none is given.
+        WHOLE: whether all of a picture reads its one prompt, in one call of the UNet a step; so
+            that there is a map of each word of it.
         config_type: a dataclass that inherits `options.GenerateOptions`, or
             `options.ReferenceOptions` if it takes references.
     """
@@ -31,6 +33,7 @@ class GenerateMethod(Part, base=True):
     VERSION: int = 1
     REFERENCES: ClassVar[bool] = False
     SCALE: ClassVar[float] = 1.0
+    WHOLE: ClassVar[bool] = True
     config_type: type
 
     @abc.abstractmethod

@@ -84,6 +84,13 @@ class GenerateStage(Stage, base=True):
             UsageError: one line that names the option.
         """
         generating.check(config)
+        if config.attention_maps and not self.method.WHOLE:
+            raise UsageError(
+                f"--attention-maps: --method {self.name} draws each segment by a text of its own, "
+                "so there is no map of a word over the picture"
+            )
+        if config.attention_maps and getattr(config, "attempts", 1) > 1:
+            raise UsageError("--attention-maps is of one drawing: leave --attempts at 1")
         concepts.check(config)
         self.method.check_options(config)
 

@@ -14,7 +14,7 @@ from parts import part
 from PIL import Image
 from tiny import diffusion as tiny
 
-from socialcli import records
+from socialcli import records, registry
 from socialcli.backends import ModelSpec
 from socialcli.backends.diffusion import stable_diffusion
 from socialcli.cli import profiles
@@ -163,6 +163,24 @@ def test_what_cannot_be_is_said_before_a_model_loads(tmp_path):
         run("nowhere", tmp_path, prompt=["x"], attention_maps="a.jpg")
     with pytest.raises(UsageError, match="--attention-maps reads the pictures again"):
         run("nowhere", "-", prompt=["x"], attention_maps="a.png")
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "line"),
+    [
+        ("composite", {}, "--method composite draws each segment by a text of its own"),
+        ("multidiffusion", {}, "--method multidiffusion draws each segment by a text"),
+        ("controlnet", {"attempts": 2}, "leave --attempts at 1"),
+    ],
+)
+def test_what_has_no_map_of_its_words_is_refused(method, options, line):
+    chosen = registry.load("methods.generate", method)
+    config = chosen.config_type(prompt=["x"], attention_maps="a.png")
+    for name, value in options.items():
+        setattr(config, name, value)
+    with pytest.raises(UsageError) as error:
+        chosen.as_stage().check(config)
+    assert line in str(error.value) and "\n" not in str(error.value)
 
 
 def test_heat_lies_where_the_attention_was():

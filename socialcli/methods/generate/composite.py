@@ -124,6 +124,7 @@ class CompositeMethod(GenerateMethod):
     """
 
     SCALE = 0.65
+    WHOLE = False
     config_type = Config
 
     def check_options(self, config: Config) -> None:

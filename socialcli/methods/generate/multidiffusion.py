@@ -38,6 +38,7 @@ class MultiDiffusionMethod(GenerateMethod):
     predictions before one step gives the same, with any scheduler.
     """
 
+    WHOLE = False
     config_type = Config
 
     def check_options(self, config: Config) -> None:
