@@ -129,19 +129,34 @@ def resolved(values: dict[str, Any]) -> dict[str, Any]:
 
 def chosen(config: Any) -> dict[str, Metric]:
     """Metric name -> metric, as ``--metrics`` asks, in its order; options checked by these
-    and by every feature.
+    and by the features that they look at.
 
     Raises:
         UsageError: no such metric, or an option with a value it cannot have.
     """
-    from socialcli.evaluation.metrics import Metric
-
     names = [name.strip() for name in config.metrics.split(",") if name.strip()]
     if not names:
         there = ", ".join(registry.available("metrics"))
         raise UsageError(f"--metrics is empty. There are: {there}")
-    for part in parts():
-        if not isinstance(part, Metric) or part.name in names:
-            part.check_options(config)
+    metrics = {name: registry.load("metrics", name) for name in dict.fromkeys(names)}
+    for metric in metrics.values():
+        metric.check_options(config)
     check_bounds(config_type(), vars(config))
-    return {name: registry.load("metrics", name) for name in dict.fromkeys(names)}
+    for feature in _features(metrics, config):
+        feature.check_options(config)
+    return metrics
+
+
+def _features(metrics: dict[str, Metric], config: Any) -> list[Any]:
+    """Every feature that some metrics look at, and those that these are computed after."""
+    names: list[str] = []
+    for metric in metrics.values():
+        needs = metric.needs(config)
+        names += [*needs.generated, *needs.references, *needs.everything, *needs.text]
+    found: dict[str, Any] = {}
+    while names:
+        name = names.pop()
+        if name not in found:
+            found[name] = registry.load("features", name)
+            names += found[name].AFTER
+    return list(found.values())
