@@ -105,6 +105,10 @@ class Lexicon:
         """A text with each word written out as the names of all its places."""
         return self._pattern.sub(lambda found: " ".join(self.names[found[0]]), text)
 
+    def without(self, text: str) -> str:
+        """A text with its learned words left out."""
+        return self._pattern.sub(" ", text)
+
     def depends(self, text: str) -> bool:
         """Whether a text's states differ by timestep, layer or part."""
         return not self.constant and any(not self.words[t].CONSTANT for t in self.used(text))

@@ -39,6 +39,22 @@ def piecewise(uniform: Tensor, total: int = 1000, knee: int = 500, ratio: float 
     return steps.floor().long().clamp(0, total - 1)
 
 
+def importance(uniform: Tensor, total: int = 1000, strength: float = 0.5) -> Tensor:
+    """Timesteps from uniform numbers, noisy ones more often: P(t) is proportional to
+    1 - strength cos(pi t / total), ReVersion (arXiv 2303.13495), Eq. 7.
+
+    Args:
+        uniform: (B,) in [0, 1). total: number of timesteps. strength: in [0, 1]; 0: all alike.
+
+    Returns:
+        (B,) int64 in [0, total), monotonous in ``uniform``.
+    """
+    at = torch.arange(total, dtype=torch.float64)
+    mass = (1 - strength * torch.cos(torch.pi * at / total)).cumsum(0)
+    found = torch.searchsorted(mass, uniform.double() * mass[-1], right=True)
+    return found.clamp(max=total - 1)
+
+
 @dataclass(frozen=True)
 class Gate:
     """A feedback's timesteps, both ends included, its weight, and the curve that divides it."""

@@ -6,7 +6,6 @@ words train.
 
 from __future__ import annotations
 
-import abc
 from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -145,9 +144,8 @@ class InversionMethod(TrainMethod, base=True):
 
     # --- what a method has ---
 
-    @abc.abstractmethod
     def word(self, config: Any, token: str, rows: Tensor, layers: int) -> Word:
-        """A concept's word before it has learnt anything.
+        """A concept's word before it has learnt anything; a method has this or `words`.
 
         Args:
             rows: (N, D) float32 embeddings of its initial word's tokens.
@@ -156,6 +154,16 @@ class InversionMethod(TrainMethod, base=True):
         Raises:
             UsageError: an initial word that the method cannot start from.
         """
+        raise NotImplementedError
+
+    def words(
+        self, config: Any, diffusion: Any, concepts: list[Concept], place: Place, layers: int
+    ) -> list[Word]:
+        """The words of all concepts, in their order."""
+        return [
+            self.word(config, concept.token, initial_rows(diffusion, concept.initial), layers)
+            for concept in concepts
+        ]
 
     # --- what it may have ---
 
@@ -171,6 +179,10 @@ class InversionMethod(TrainMethod, base=True):
     def fits(self, state: Any, template: str) -> bool:
         """Whether the text encoder reads all of a template, with whatever stands in it."""
         return not any(_cut_off(state, template, concept) for concept in state.concepts)
+
+    def templates(self, config: Any) -> list[str]:
+        """The texts of samples that have none of their own."""
+        return _templates.read(config.templates)
 
     def notes(self, state: Any, draw: Draw) -> list[Hashable] | None:
         """What training says of each row, see `diffusion.words.Word.address`."""
@@ -237,14 +249,12 @@ class InversionMethod(TrainMethod, base=True):
             for sample in concept.samples:
                 of.setdefault(place.index.entries[sample].key, []).append(number)
         count = len(layered.layers(diffusion.unet))
-        words = [
-            self.word(config, c.token, initial_rows(diffusion, c.initial), count) for c in concepts
-        ]
+        words = self.words(config, diffusion, concepts, place, count)
         others = self.others(config, concepts, place.index, diffusion)
         words += others
         state = State(
             config, place, diffusion, alphas, kind, common.size(diffusion, config.size), concepts,
-            of, _templates.read(config.templates), nn.ModuleList(words), Lexicon(diffusion, words),
+            of, self.templates(config), nn.ModuleList(words), Lexicon(diffusion, words),
             {word.token: initial for word, initial in others.items()},
         )  # fmt: skip
         own = config.templates not in _templates.NAMED

@@ -78,6 +78,8 @@ def of_sample(sample: Sample, initial: str) -> str:
     if not sample.has("caption.json"):
         return ""
     caption = sample.record(records.Caption).text
+    if "{}" in caption:
+        return caption
     if sample.has("entities.json"):
         for entity in sample.record(records.Entities).entities:
             if initial.lower() in (entity.head.lower(), entity.lemma.lower()):
