@@ -17,6 +17,7 @@ from socialcli.errors import ModelMissing, UsageError
 if TYPE_CHECKING:
     from torch import Tensor
 
+CONSTANT = "socialcli.constant"  # a header's note: the vectors are the same everywhere
 SUFFIXES = (".safetensors", ".bin", ".pt", ".pth")
 _A1111 = "emb_params"
 
@@ -69,6 +70,8 @@ def read(given: str) -> list[Learned]:
     if len(words) == len(plain) == 1:  # it may have been renamed, by its file or by hand
         plain = dict.fromkeys(words, *plain.values())
     method = notes.get("socialcli.method", "")
+    if notes.get(CONSTANT):  # of another method, in the layout that means constant vectors
+        method = "textual-inversion"
     return [Learned(t, _vectors(file, t, v), plain.get(t, ""), method) for t, v in words.items()]
 
 

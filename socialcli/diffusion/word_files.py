@@ -130,7 +130,11 @@ def _foreign(file: Path) -> list[Learned]:
     from socialcli.diffusion.words import _public
 
     found = _public.read(file) if file.suffix in embeddings.SUFFIXES else None
-    return [Learned(word, plain, word.kind, file=str(file)) for word, plain in found or ()]
+    method = {"staged": "prospect"}
+    return [
+        Learned(word, plain, method.get(word.kind, word.kind), file=str(file))
+        for word, plain in found or ()
+    ]
 
 
 def _learned(

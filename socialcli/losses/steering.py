@@ -7,22 +7,28 @@ from torch import Tensor
 from torch.nn import functional
 
 
-def loss(word: Tensor, positives: Tensor, negatives: Tensor, temperature: float = 0.07) -> Tensor:
-    """Relation steering of one word: InfoNCE with several positives.
+def loss(
+    words: Tensor, positives: Tensor, negatives: Tensor, there: Tensor, temperature: float = 0.07
+) -> Tensor:
+    """Relation steering of each sample: InfoNCE with several positives.
 
         -log( sum_P exp(cos(r, p) / T) / (sum_P exp(cos(r, p) / T) + sum_N exp(cos(r, n) / T)) )
 
-    ReVersion (arXiv 2303.13495), Eq. 4; its public code normalises all vectors, and neither
-    positives nor negatives get a gradient.
+    ReVersion (arXiv 2303.13495), Eq. 4; as in its public code all vectors are normalised, and
+    neither positives nor negatives get a gradient.
 
     Args:
-        word: (D,) token embedding of the relation.
-        positives: (P, D), of prepositions. negatives: (M, D), of the text's other words; M may be
-            0, and then the loss is 0.
+        words: (B, D) token embeddings of the relations, r.
+        positives: (B, P, D), of prepositions. negatives: (B, M, D), of the text's other words.
+        there: (B, M) bool, which negatives there are; the others are padding.
+        temperature: T.
 
     Returns:
-        Scalar, at least 0.
+        (B,), at least 0; 0 for a sample without negatives.
     """
-    others = functional.normalize(torch.cat([positives, negatives]).detach(), dim=-1)
-    logits = others @ functional.normalize(word, dim=-1) / temperature
-    return logits.logsumexp(0) - logits[: len(positives)].logsumexp(0)
+    others = functional.normalize(torch.cat([positives, negatives], 1).detach(), dim=-1)
+    logits = (others @ functional.normalize(words, dim=-1)[..., None])[..., 0] / temperature
+    count = positives.shape[1]
+    against = logits[:, count:].masked_fill(~there, -torch.inf)
+    both = torch.cat([logits[:, :count], against], 1)
+    return both.logsumexp(1) - logits[:, :count].logsumexp(1)

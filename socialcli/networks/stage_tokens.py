@@ -21,7 +21,7 @@ HEADS, HEAD_WIDTH, DROPOUT, WIDER = 8, 64, 0.1, 4
 
 
 class Attention(nn.Module):
-    """Self-attention of (B, L, D) tokens."""
+    """Attention of (B, L, D) tokens to themselves, or to others."""
 
     def __init__(self, width: int, heads: int, head_width: int, dropout: float) -> None:
         super().__init__()
@@ -32,11 +32,13 @@ class Attention(nn.Module):
         self.to_v = nn.Linear(width, inner, bias=False)
         self.to_out = nn.Sequential(nn.Linear(inner, width), nn.Dropout(dropout))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        seen = x if context is None else context
+
         def split(y: Tensor) -> Tensor:
             return y.unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
-        q, k, v = split(self.to_q(x)), split(self.to_k(x)), split(self.to_v(x))
+        q, k, v = split(self.to_q(x)), split(self.to_k(seen)), split(self.to_v(seen))
         read = functional.scaled_dot_product_attention(q, k, v)
         joined: Tensor = self.to_out(read.transpose(1, 2).flatten(2))
         return joined
@@ -97,9 +99,16 @@ class StageTokens(nn.Module):
             last.weight.zero_()
             last.bias.copy_(vector.repeat(self.count))
 
-    def forward(self, vector: Tensor) -> Tensor:
+    def forward(self, vector: Tensor, context: Tensor | None = None) -> Tensor:
+        """(D,) -> (count, D).
+
+        Args:
+            context: (D,) that the second attention reads in place of what comes before it; in
+                ProSpect's code the vector itself.
+        """
         x = vector[None, None]
+        read = None if context is None else context[None, None]
         x = x + self.attn1(self.norm1(x))
-        x = x + self.attn2(self.norm2(x))
+        x = x + self.attn2(self.norm2(x), read)
         made: Tensor = self.ff(self.norm3(x))
         return made.unflatten(-1, (self.count, self.width))[0, 0]

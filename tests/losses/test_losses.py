@@ -36,6 +36,7 @@ from socialcli.losses import (
     per_sample,
     pose,
     regularisation,
+    steering,
     subject_aware,
 )
 from socialcli.networks import sharingan
@@ -747,6 +748,12 @@ def words():
     return contrast.loss(subject, noise(2, 8, seed=1)), subject
 
 
+def relations():
+    subject = noise(3, 8).requires_grad_()
+    others = noise(3, 4, 8, seed=1), noise(3, 2, 8, seed=2), torch.ones(3, 2, dtype=torch.bool)
+    return steering.loss(subject, *others), subject
+
+
 def maps():
     relation = noise(3, 6, 6).abs().requires_grad_()
     poses = noise(3, 2, 6, 6, seed=1).abs()
@@ -770,6 +777,7 @@ CALLS = {
     "masked": lambda: latents(masked.loss, torch.ones(3, 6, 6)),
     "regularisation": tokens,
     "contrast": words,
+    "steering": relations,
     "cross_attention": maps,
     "attention_region": held,
     "subject_aware": segments,

@@ -220,6 +220,8 @@ def test_layers_of_p_plus_start_alike_and_part(tmp_path, pictures, model):
     (word,) = word_files.read(str(tmp_path / "out"))
     layers = word.word.layers
     assert layers.shape == (LAYERS, 2, tiny.WIDTH) and word.plain == "dog"
+    (third,) = word_files.read(str(tmp_path / "out" / "tokens" / "rex-3.safetensors"))
+    assert third.token == "<rex>-3" and torch.equal(third.word.new, layers[3])
     assert min((layers[n] - layers[n - 1]).abs().max() for n in range(LAYERS)) > 1e-4
 
 

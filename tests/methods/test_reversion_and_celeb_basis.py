@@ -1,4 +1,4 @@
-"""ReVersion and Celeb Basis: losses, timesteps, the space of names; what a run writes."""
+"""ReVersion, Celeb Basis, ProSpect: losses, timesteps, the space of names, the block of stages."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import dataclasses
 import io
 import json
 import math
+import sys
 import types
 
 import numpy
@@ -20,6 +21,7 @@ from socialcli.diffusion import timesteps, word_files
 from socialcli.errors import UsageError
 from socialcli.losses import steering
 from socialcli.methods.invert._celeb_basis import CelebBasisWord, basis
+from socialcli.networks.stage_tokens import StageTokens
 from socialcli.randomness import Draw
 
 
@@ -90,16 +92,22 @@ def test_steering_is_the_papers_and_draws_the_word_to_prepositions():
     word, positives, negatives = (
         torch.randn(n, 6, generator=generator, dtype=torch.float64) for n in (1, 4, 3)
     )
-    word = word[0].requires_grad_()
-    value = steering.loss(word, positives, negatives, 0.3)
-    expected = by_hand(word.tolist(), positives.tolist(), negatives.tolist(), 0.3)
-    assert value.item() == pytest.approx(expected, rel=1e-12)
-    assert torch.autograd.gradcheck(lambda w: steering.loss(w, positives, negatives, 0.3), word)
+    word = word.requires_grad_()
+    there = torch.ones(1, 3, dtype=torch.bool)
+
+    def loss(of, there=there, temperature=0.3):
+        return steering.loss(of, positives[None], negatives[None], there, temperature)
+
+    (value,) = loss(word)
+    for count in (3, 2):  # what is padding does not count
+        (less,) = loss(word, torch.arange(3)[None] < count)
+        expected = by_hand(word[0].tolist(), positives.tolist(), negatives[:count].tolist(), 0.3)
+        assert less.item() == pytest.approx(expected, rel=1e-12)
+    assert torch.autograd.gradcheck(loss, word)
     value.backward()
-    nearer = steering.loss(word.detach() - 0.05 * word.grad, positives, negatives, 0.3)
-    assert nearer < value
-    assert steering.loss(positives[0], positives[:1], negatives, 0.07) < 1e-2
-    assert steering.loss(word, positives, negatives[:0]) == 0
+    assert loss(word.detach() - 0.05 * word.grad) < value
+    assert loss(positives[:1], temperature=0.02) < 1e-2
+    assert loss(word, torch.zeros(1, 3, dtype=torch.bool)) == 0
 
 
 def test_noisy_timesteps_are_drawn_as_the_density_says():
@@ -201,3 +209,71 @@ def test_rows_are_told_by_their_keys():
     method = part("methods.invert", "celeb-basis")
     draw = Draw(0, 0, [0, 1], ["x/2", "x/0"])
     assert method.notes(types.SimpleNamespace(), draw) == ["x/2", "x/0"]
+
+
+# --- ProSpect -------------------------------------------------------------------------------------
+
+
+def block(initial: torch.Tensor, stages: int, state: dict[str, torch.Tensor]) -> torch.Tensor:
+    """ProSpect's block written out for one vector: an attention to a single vector reads it whole,
+    the second one that of the embedding itself."""
+
+    def norm(x, name):
+        centred = (x - x.mean()) / (x.var(unbiased=False) + 1e-5).sqrt()
+        return centred * state[f"{name}.weight"] + state[f"{name}.bias"]
+
+    def attention(x, name):
+        value = state[f"{name}.to_v.weight"] @ x
+        return state[f"{name}.to_out.0.weight"] @ value + state[f"{name}.to_out.0.bias"]
+
+    x = initial + attention(norm(initial, "norm1"), "attn1")
+    x = x + attention(initial, "attn2")
+    made = state["ff.net.0.proj.weight"] @ norm(x, "norm3") + state["ff.net.0.proj.bias"]
+    value, gate = made.chunk(2)
+    made = value * torch.nn.functional.gelu(gate)
+    return (state["ff.net.2.weight"] @ made + state["ff.net.2.bias"]).reshape(stages, -1)
+
+
+def random_block(width: int, stages: int) -> StageTokens:
+    torch.manual_seed(4)
+    return StageTokens(width, stages).eval()
+
+
+def test_prospects_block_is_the_public_codes():
+    network, initial = random_block(12, 10), torch.randn(12)
+    expected = block(initial, 10, network.state_dict())
+    assert torch.allclose(network(initial, initial), expected, atol=1e-5)
+
+
+def test_a_file_of_prospects_code_is_read_without_its_classes(tmp_path, monkeypatch):
+    network, initial = random_block(8, 10), torch.randn(1, 8)
+    module = types.ModuleType("ldm_embedding_manager")
+    foreign = type("TransformerBlock", (torch.nn.Module,), {"__module__": module.__name__})
+    module.TransformerBlock = foreign
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    pickled = foreign()
+    for name, inner in network.named_children():
+        pickled.add_module(name, inner)
+    content = {"attention": pickled, "initial_embeddings": torch.nn.Parameter(initial)}
+    torch.save(content, tmp_path / "embeddings.pt")
+    monkeypatch.delitem(sys.modules, module.__name__)
+    (one,) = word_files.read(f"{tmp_path}/embeddings.pt:<cat>")
+    expected = block(initial[0], 10, network.state_dict())
+    assert one.token == "<cat>" and one.method == "prospect"
+    for timestep, stage in ((0, 0), (99, 0), (100, 1), (437, 4), (999, 9)):
+        address = one.word.address(timestep, 3, "v")
+        assert torch.allclose(one.word.vectors([address])[0, 0], expected[stage], atol=1e-5)
+
+
+def test_prospect_keeps_a_vector_a_stage(tmp_path, pictures, model):
+    (tmp_path / "t.txt").write_text("a {}\n")
+    same = {"by": "none", "token": "<s>", "initial_word": ["dog"], "learning_rate": 0.01}
+    for name, micro in (("one", 3), ("two", 1)):  # dropout does not depend on micro-batches
+        invert(
+            "prospect", tmp_path / name, pictures, model, templates=str(tmp_path / "t.txt"),
+            micro_batch=micro, optimiser="sgd", **same,
+        )  # fmt: skip
+    one, two = (word_files.read(str(tmp_path / name))[0].word for name in ("one", "two"))
+    assert one.kind == "staged" and one.stages.shape == (10, 1, 1, tiny.WIDTH)
+    assert (one.stages - one.stages[:1]).abs().max() > 1e-6
+    assert (one.stages - two.stages).abs().max() < 1e-6

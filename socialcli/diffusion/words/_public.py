@@ -1,4 +1,4 @@
-"""Words in the files that the public code of NeTI and P+ writes.
+"""Words in the files that the public code of NeTI, ProSpect and P+ writes.
 
 What these files hold besides tensors are pickled objects of foreign classes. None of these is made:
 `networks.weights.objects` gives their state as it lies there.
@@ -41,6 +41,8 @@ def read(file: Path) -> list[tuple[Word, str]] | None:
     try:
         if {"state_dict", "cfg", "encoder"} <= set(content):
             return [_neti(content)]
+        if {"attention", "initial_embeddings"} <= set(content):
+            return [_prospect(file, content)]
         return _p_plus(content)
     except (KeyError, ValueError, TypeError, AttributeError, RuntimeError, IndexError) as error:
         line = " ".join(str(error).split())[:160]
@@ -67,6 +69,23 @@ def _neti(content: Mapping[str, Any]) -> tuple[Word, str]:
         neti.NetiWord(str(data["placeholder_token"]), made, bypass),
         str(data.get("super_category_token") or ""),
     )
+
+
+def _prospect(file: Path, content: Mapping[str, Any]) -> tuple[Word, str]:
+    """The block as an object, and the embedding that it is fed with. The file names no token: it is
+    that of the file's name."""
+    from socialcli.diffusion.words.staged import StagedWord
+    from socialcli.networks.stage_tokens import StageTokens
+
+    state = {
+        name: tensor.float() for name, tensor in weights.state_of(content["attention"]).items()
+    }
+    initial = content["initial_embeddings"].detach().float().reshape(-1)
+    block = StageTokens(len(initial), len(state["ff.net.2.weight"]) // len(initial)).eval()
+    block.load_state_dict(state)
+    with torch.no_grad():
+        made = block(initial, initial)
+    return StagedWord(f"<{file.stem}>", made[:, None, None], "clean-first"), ""
 
 
 def _p_plus(content: Mapping[str, Any]) -> list[tuple[Word, str]] | None:

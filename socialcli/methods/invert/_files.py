@@ -7,12 +7,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from socialcli.diffusion import tokens
+from socialcli.diffusion import embeddings, tokens
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from socialcli.diffusion.words import Word
+
+P_PLUS = "learned_embeds.bin"
 
 
 def write_for_others(
@@ -20,7 +22,26 @@ def write_for_others(
 ) -> None:
     """``a1111/NAME.safetensors`` is each constant word in the layout of AUTOMATIC1111's web UI;
     with several of them ``tokens/NAME.safetensors`` is each in that of diffusers, which takes one
-    at a time."""
+    at a time. Of a word that differs by layer (P+) each layer's vectors are a word of their own,
+    ``<x>-3``, and ``learned_embeds.bin`` is the layout of prompt-plus-pytorch."""
+    import torch
+
+    from socialcli.diffusion.words.p_plus import PPlusWord
+
+    layered = {word.token: word.layers.detach() for word in words if isinstance(word, PPlusWord)}
+    rows = {
+        f"{token}-{n}": vectors.float().cpu().clone()
+        for token, layers in layered.items()
+        for n, vectors in enumerate(layers)
+    }
+    started = {name: initial.get(name.rpartition("-")[0], "") for name in rows}
+    for name, vectors in rows.items():
+        file = "{}-{}.safetensors".format(*map(tokens.file_name, name.rsplit("-", 1)))
+        one = {name: vectors}
+        _write(folder / "a1111" / file, "emb_params", vectors, one, started, metadata)
+        _write(folder / "tokens" / file, name, vectors, one, started, metadata)
+    if len(layered) == 1 and all(len(vectors) == 1 for vectors in rows.values()):
+        torch.save({name: vectors[0] for name, vectors in rows.items()}, folder / P_PLUS)
     constant = {word.token: word.vectors([()])[0] for word in words if word.CONSTANT}
     for token, vectors in constant.items():
         name = tokens.file_name(token)
@@ -45,4 +66,7 @@ def _write(
     started = json.dumps({token: initial.get(token, "") for token in tokens}, ensure_ascii=False)
     file.parent.mkdir(exist_ok=True)
     kept = vectors.detach().float().cpu().clone().contiguous()
-    weights.write(file, {name: kept}, {**metadata, "initial_words": started})
+    header = {**metadata, "initial_words": started}
+    if metadata.get("socialcli.method") != "textual-inversion":
+        header[embeddings.CONSTANT] = "true"
+    weights.write(file, {name: kept}, header)

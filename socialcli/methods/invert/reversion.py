@@ -126,25 +126,23 @@ class ReversionMethod(InversionMethod):
     def _steering(self, state: Any, texts: list[str], draw: Draw) -> Tensor:
         """(B,) of each sample: its word, prepositions drawn for it, its text's other words."""
         import torch
+        from torch.nn.utils.rnn import pad_sequence
 
         from socialcli.losses import steering
 
-        rows = state.more["prepositions"]
-        values = []
+        rows, count = state.more["prepositions"], state.config.positives
+        words, positives, others = [], [], []
         for at, text in enumerate(texts):
-            (token,) = state.lexicon.used(text)[:1]
-            chosen = draw.random(at, "prepositions").sample(
-                range(len(rows)), state.config.positives
-            )
-            values.append(
-                steering.loss(
-                    state.lexicon.words[token].new[0],
-                    rows[chosen],
-                    negatives(state.diffusion, state.lexicon, text).to(rows),
-                    state.config.temperature,
-                )
-            )
-        return torch.stack(values)
+            token = state.lexicon.used(text)[0]
+            words.append(state.lexicon.words[token].new[0])
+            positives.append(rows[draw.random(at, "prepositions").sample(range(len(rows)), count)])
+            others.append(negatives(state.diffusion, state.lexicon, text).to(rows))
+        padded = pad_sequence(others, batch_first=True)
+        lengths = torch.tensor([len(some) for some in others], device=padded.device)
+        there = torch.arange(padded.shape[1], device=padded.device) < lengths[:, None]
+        return steering.loss(
+            torch.stack(words), torch.stack(positives), padded, there, state.config.temperature
+        )
 
 
 def negatives(diffusion: Any, lexicon: Any, text: str) -> Tensor:
