@@ -178,7 +178,7 @@ def _both(
         uncond, cond = diffusion.prompts(["", text])
         return uncond, cond
     (uncond,) = diffusion.prompts([""])
-    return uncond, lexicon.ahead(text, timesteps)
+    return uncond, lexicon.state(text, timesteps)
 
 
 def pictures(pixels: Tensor) -> list[Image]:

@@ -158,6 +158,15 @@ class Lexicon:
         """One text at all timesteps of a sampler, for `conditioning.of_text`."""
         return LayeredText(self, text, timesteps, whole)
 
+    def state(
+        self, text: str, timesteps: Sequence[float], whole: bool = False
+    ) -> Tensor | LayeredText:
+        """One text for `conditioning.of_text`: (L, D) states, or those of all timesteps and layers
+        where its words differ between them."""
+        if self.depends(text):
+            return self.ahead(text, timesteps, whole)
+        return self.encode([text], torch.zeros(1), whole=whole).keys(0)[0]
+
     def encode(
         self,
         texts: Sequence[str],

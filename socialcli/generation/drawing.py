@@ -108,9 +108,7 @@ class Studio:
                 states: Text = model.windows(text) if whole else model.prompts([text])[0]
                 return states, "" if whole else model.unread(text)
             rest = "" if whole else model.unread(lexicon.expand(text))
-            if lexicon.depends(text):
-                return lexicon.ahead(text, self.timesteps, whole), rest
-            return lexicon.encode([text], torch.zeros(1), whole=whole).keys(0)[0], rest
+            return lexicon.state(text, self.timesteps, whole), rest
 
     def forget(self) -> None:
         """Drop the texts that are kept: what encodes them has changed."""

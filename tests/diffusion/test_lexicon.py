@@ -243,6 +243,40 @@ def test_all_is_encoded_before_the_first_step(model):
     assert (drawn[1] - alone[0]).abs().max() < 1e-4  # the row without the word takes no notice
 
 
+def test_subjects_and_words_are_read_together(model, folder):
+    """SSR-Encoder's processors inside: P+ with equal vectors in all layers is textual inversion."""
+    from transformers import CLIPVisionConfig
+
+    from socialcli.networks.ssr_encoder import SSREncoder
+
+    vector = torch.randn(1, tiny.WIDTH)
+    config = CLIPVisionConfig(hidden_size=8, num_attention_heads=2, num_hidden_layers=2)
+    encoder = SSREncoder.create(model.unet, config, tiny.WIDTH, scales=2, heads=2, dim_head=8)
+    encoder.attach(model.unet)
+    subject = torch.randn(2, 3, tiny.WIDTH)
+
+    def drawn(diffusion, word):
+        lexicon = Lexicon(diffusion, [word])
+        rows = [lexicon.state("a <w> dog", [30, 800]), diffusion.prompts(["a cat"])[0]]
+        conditioning = of_text(1, [], rows).adding(
+            lambda given: encoder.condition(given["encoder_hidden_states"], [subject], [0.7])
+        )
+        return noised(diffusion, conditioning.at(torch.tensor([30, 800])))
+
+    other = backends.load(ModelSpec("diffusion", "stable-diffusion", folder, device="cpu"))
+    encoder.attach(other.unet)
+    third = backends.load(ModelSpec("diffusion", "stable-diffusion", folder, device="cpu"))
+    encoder.attach(third.unet)
+    with torch.inference_mode():
+        constant = drawn(model, TextualInversionWord("<w>", vector))
+        layered_alike = drawn(other, PPlusWord("<w>", vector.expand(LAYERS, 1, -1)))
+        layers = vector.expand(LAYERS, 1, -1) * torch.arange(LAYERS)[:, None, None]
+        apart = drawn(third, PPlusWord("<w>", layers))
+    assert (constant - layered_alike).abs().max() < 1e-5
+    assert (constant[0] - apart[0]).abs().max() > 1e-3
+    assert (constant[1] - apart[1]).abs().max() < 1e-5  # the row without the word
+
+
 def test_long_texts_are_read_window_by_window(model):
     lexicon = Lexicon(model, [PPlusWord("<p>", torch.randn(LAYERS, 1, tiny.WIDTH))])
     text = " ".join(["a dog"] * 8 + ["<p>"])  # 17 tokens, 14 a window
