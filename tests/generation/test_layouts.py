@@ -297,6 +297,10 @@ def test_each_segment_sees_its_own_skeleton(models, loaded):
     half = both.shape[-1] // 2
     assert torch.equal(both[..., :half], one[..., :half])
     assert (both - one)[..., half:].abs().max() > 1e-3
+    # A layout without people is drawn too: the net sees nothing, which is no prompt of its own.
+    layout.segments[0].keypoints = None
+    nobody = latents(models, loaded, "composite", [layout], **apart)
+    assert torch.isfinite(nobody).all() and (nobody - one)[..., :half].abs().max() > 1e-3
     # One segment with its skeleton is the ControlNet method.
     alone = halves("a man", skeletons=True)
     alone.prompt = "a man"

@@ -190,8 +190,6 @@ class CompositeMethod(GenerateMethod):
             raise SampleFailed(
                 "segments of its layout have references: give --ssr-model, which reads them"
             )
-        if config.controlnet_model and "pose" in (config.control or ["pose"]):
-            controls.skeletons_of(request.sample)
         return layout, layouts.wanted(config, request, layout) if named else ()
 
     def embed(self, config: Config, state: State, request: Any) -> Embedded:
@@ -304,15 +302,20 @@ def _arguments(
 
 
 def _hints(config: Config, state: State, request: Any, plan: layouts.Planned) -> list[Tensor]:
-    """What each net sees of each segment (its own skeleton alone), and of the whole."""
+    """What each net sees of each segment (its own skeleton alone), and of the whole. A layout of
+    animals and things has no skeleton: a net that looks for some sees an empty drawing."""
     import torch
 
     if not state.nets:
         return []
     size = drawing.size(config, state.studio)
-    own = [[s.keypoints.points] if s.keypoints is not None else [] for s in plan.segments]
+    own = [
+        [s.keypoints.points] if s.keypoints is not None and s.keypoints.layout == "coco17" else []
+        for s in plan.segments
+    ]
     seen = [controls.hints(config, request.sample, size, people) for people in own]
-    seen.append(controls.hints(config, request.sample, size))
+    everybody = [points for some in own for points in some]
+    seen.append(controls.hints(config, request.sample, size, everybody))
     return [torch.stack(of_net) for of_net in zip(*seen, strict=True)]
 
 
