@@ -24,18 +24,18 @@ def embed(
     joint = affinities(points, min(perplexity, (count - 1) / 3))
     centred = points - points.mean(0)
     _, _, axes = numpy.linalg.svd(centred, full_matrices=False)
-    found = centred @ axes[:2].T
-    found = found / max(float(found[:, 0].std()), TINY) * 1e-2
-    speed, gain = numpy.zeros_like(found), numpy.ones_like(found)
+    places = centred @ axes[:2].T
+    places = places / max(float(places[:, 0].std()), TINY) * 1e-2
+    speed, gain = numpy.zeros_like(places), numpy.ones_like(places)
     for step in range(steps):
         early = step < steps // 4
-        gradient = slope(found, joint * (4.0 if early else 1.0))
+        gradient = slope(places, joint * (4.0 if early else 1.0))
         same = (gradient > 0) == (speed > 0)
         gain = numpy.maximum(numpy.where(same, gain * 0.8, gain + 0.2), 0.01)
         speed = (0.5 if early else 0.8) * speed - rate * gain * gradient
-        found = found + speed
-        found = found - found.mean(0)
-    return found
+        places = places + speed
+        places = places - places.mean(0)
+    return places
 
 
 def affinities(points: numpy.ndarray, perplexity: float) -> numpy.ndarray:
@@ -63,20 +63,20 @@ def affinities(points: numpy.ndarray, perplexity: float) -> numpy.ndarray:
     return joint / joint.sum()
 
 
-def slope(found: numpy.ndarray, joint: numpy.ndarray) -> numpy.ndarray:
+def slope(places: numpy.ndarray, joint: numpy.ndarray) -> numpy.ndarray:
     """(N, 2) gradient of the divergence in the places; of ``divergence`` where ``joint`` sums to
     one."""
-    near = 1 / (1 + _squares(found))
+    near = 1 / (1 + _squares(places))
     numpy.fill_diagonal(near, 0)
     q = near / near.sum()
     pull = (joint - q) * near
-    gradient: numpy.ndarray = 4 * (pull.sum(1)[:, None] * found - pull @ found)
+    gradient: numpy.ndarray = 4 * (pull.sum(1)[:, None] * places - pull @ places)
     return gradient
 
 
-def divergence(found: numpy.ndarray, joint: numpy.ndarray) -> float:
+def divergence(places: numpy.ndarray, joint: numpy.ndarray) -> float:
     """KL(p || q), what t-SNE goes down."""
-    near = 1 / (1 + _squares(found))
+    near = 1 / (1 + _squares(places))
     numpy.fill_diagonal(near, 0)
     q = near / near.sum()
     there = joint > 0

@@ -93,15 +93,15 @@ def halves(folder: Path) -> list[float]:
     from socialcli.miniature.world.interactions import INTERACTIONS
 
     seen = {one.name: one.seen for one in INTERACTIONS}
-    found: dict[tuple[str, bool], list[float]] = {}
+    values: dict[tuple[str, bool], list[float]] = {}
     for line in (folder / "samples.jsonl").read_text(encoding="utf-8").splitlines():
         body = json.loads(line)
         known = seen.get(body["key"].partition("/")[0])
         for figure in ("pose_s", "pose_kp"):
             if known is not None and body.get(figure) is not None:
-                found.setdefault((figure, known), []).append(body[figure])
+                values.setdefault((figure, known), []).append(body[figure])
     keys = [(figure, known) for figure in ("pose_s", "pose_kp") for known in (True, False)]
-    return [_mean(found.get(key, [])) for key in keys]
+    return [_mean(values.get(key, [])) for key in keys]
 
 
 def _mean(values: list[float]) -> float:
@@ -168,9 +168,9 @@ def word_map(with_prior: str, without: str, profile: str, file: Path) -> dict[st
     labels: list[str] = []
     for part in PARTS:
         words = language_prior.listed(part)
-        _, found = language_prior.embeddings(diffusion.tokenizer, vocabulary, words)
-        rows.append(found.cpu().numpy())
-        labels += [part] * len(found)
+        _, plain = language_prior.embeddings(diffusion.tokenizer, vocabulary, words)
+        rows.append(plain.cpu().numpy())
+        labels += [part] * len(plain)
     for name, folder in (("with", with_prior), ("without", without)):
         for one in word_files.read(folder):
             pose = one.token.endswith(("-1>", "-2>"))
@@ -193,15 +193,15 @@ def neighbours(points: numpy.ndarray, labels: list[str], count: int = 5) -> dict
 
     plain = numpy.array([label in PARTS for label in labels])
     goal = {"pose": "verbs", "relation": "prepositions"}
-    found: dict[str, list[bool]] = {}
+    right_of: dict[str, list[bool]] = {}
     for at, label in enumerate(labels):
         if label in PARTS:
             continue
         distance = numpy.where(plain, ((points - points[at]) ** 2).sum(1), numpy.inf)
         close = [labels[int(n)] for n in distance.argsort()[:count]]
         most = max(sorted(set(close)), key=close.count)
-        found.setdefault(label, []).append(most == goal[label.split()[1]])
-    return {label: sum(right) / len(right) for label, right in found.items()}
+        right_of.setdefault(label, []).append(most == goal[label.split()[1]])
+    return {label: sum(right) / len(right) for label, right in right_of.items()}
 
 
 def _drawn(places: numpy.ndarray, labels: list[str]) -> Image:
@@ -259,14 +259,14 @@ def sheet(sentences: str, drawn: list[str], file: Path) -> None:
         return {s.key: s for place in places for s in shards.read(place)}
 
     asked = read(sentences)
-    made = {Path(folder).name: read(folder) for folder in drawn}
+    rows = {Path(folder).name: read(folder) for folder in drawn}
     step = max(1, len(asked) // SHOWN)
     keys = list(asked)[::step][:SHOWN]
     shown = []
     for key in keys:
         text = asked[key].record(records.Caption).text
         shown.append((text, images.decode(asked[key].picture())))
-    for name, samples in made.items():
+    for name, samples in rows.items():
         for key in keys:
             sample = next((s for k, s in samples.items() if k in (key, f"{key}-0")), None)
             if sample is not None:

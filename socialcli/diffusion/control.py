@@ -51,8 +51,8 @@ def guide(controls: Sequence[Control], guess: bool = False) -> Callable[[Step], 
     """
 
     def predict(step: Step) -> Tensor:
-        found = residuals(step, [c for c in controls if c.open(step.number, step.count)], guess)
-        return dataclasses.replace(step, arguments={**step.arguments, **found}).predict()
+        extra = residuals(step, [c for c in controls if c.open(step.number, step.count)], guess)
+        return dataclasses.replace(step, arguments={**step.arguments, **extra}).predict()
 
     return predict
 
@@ -78,8 +78,8 @@ def residuals(step: Step, controls: Sequence[Control], guess: bool = False) -> d
             controlnet_cond=torch.cat([control.hints] * halves).to(rows.device, dtype),
             conditioning_scale=control.scale, guess_mode=guess, return_dict=False,
         )  # fmt: skip
-        mine = [*down, middle]
-        total = [a + b for a, b in zip(total, mine, strict=True)] if total else mine
+        parts = [*down, middle]
+        total = [a + b for a, b in zip(total, parts, strict=True)] if total else parts
     if not total:
         return {}
     total = [part.to(step.unet.dtype) for part in total]

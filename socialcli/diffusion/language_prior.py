@@ -80,10 +80,10 @@ def embeddings(tokenizer: Any, table: Tensor, words: Sequence[str]) -> tuple[lis
     """
     there, ids = [], []
     for word in words:
-        found = tokenizer(word, add_special_tokens=False)["input_ids"]
-        if len(found) == 1 and found[0] != getattr(tokenizer, "unk_token_id", None):
+        tokens = tokenizer(word, add_special_tokens=False)["input_ids"]
+        if len(tokens) == 1 and tokens[0] != getattr(tokenizer, "unk_token_id", None):
             there.append(word)
-            ids.append(int(found[0]))
+            ids.append(int(tokens[0]))
     rows = table.detach()[torch.tensor(ids, dtype=torch.long, device=table.device)]
     return there, rows.float()
 

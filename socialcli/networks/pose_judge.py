@@ -95,13 +95,13 @@ class Graph(nn.Module):
 def adjacency() -> Tensor:
     """(34, 34): D^-1/2 (A + I) D^-1/2 of both skeletons and the bridges between them."""
     count = BODIES * JOINTS
-    found = torch.eye(count)
+    matrix = torch.eye(count)
     edges = [(body * JOINTS + a, body * JOINTS + b) for body in range(BODIES) for a, b in LIMBS]
     edges += [(joint, JOINTS + joint) for joint in BRIDGES]
     for a, b in edges:
-        found[a, b] = found[b, a] = 1.0
-    degree = found.sum(1).rsqrt()
-    return degree[:, None] * found * degree[None]
+        matrix[a, b] = matrix[b, a] = 1.0
+    degree = matrix.sum(1).rsqrt()
+    return degree[:, None] * matrix * degree[None]
 
 
 # --- the support vector machine -------------------------------------------------------------------
@@ -122,7 +122,7 @@ def fit_svm(
     from scipy.optimize import minimize
 
     rows = numpy.concatenate([features, numpy.ones((len(features), 1))], 1)
-    found = []
+    solutions = []
     for number in range(classes):
         sign = numpy.where(labels == number, 1.0, -1.0)
 
@@ -133,8 +133,8 @@ def fit_svm(
 
         start = numpy.zeros(rows.shape[1])
         options = {"maxiter": 2000, "ftol": 1e-12, "gtol": 1e-8}
-        found.append(minimize(objective, start, jac=True, method="L-BFGS-B", options=options).x)
-    both = numpy.stack(found)
+        solutions.append(minimize(objective, start, jac=True, method="L-BFGS-B", options=options).x)
+    both = numpy.stack(solutions)
     return both[:, :-1], both[:, -1]
 
 

@@ -226,15 +226,6 @@ def test_words_have_the_statistics_of_their_part_of_speech(learned, models, exem
             assert abs(float(plain.std(correction=0)) - 1) < 1e-4
 
 
-def test_generate_draws_the_words_in_any_sentence(learned, models, tmp_path, run_cli):
-    run_cli(
-        "generate", "--method", "text", "--words", learned, "--model", models[0], "--prompt",
-        "a dog <push-1> <push> a cat <push-2> in the park", "--steps", 2, "-o", tmp_path,
-    )  # fmt: skip
-    (drawn,) = shards.read(shards.expand([str(tmp_path)])[0])
-    assert drawn.picture()[:4] == b"\x89PNG"
-
-
 def test_gone_on_with_it_ends_with_the_same_bits(tmp_path, learned, models, exemplars):
     """Each stage stopped after its first step, and stopped between the stages."""
     import shutil

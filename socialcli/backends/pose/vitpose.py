@@ -83,8 +83,10 @@ class ViTPose:
         result: list[list[numpy.ndarray]] = [[] for _ in images]
         for part, _, feed in self._windows(images, boxes):
             with torch.inference_mode():
-                found = self.network.backbone.forward_with_filtered_kwargs(**feed).feature_maps[-1]
-            both = torch.cat([found.mean(1), found.amax(1)], 1).float().cpu().numpy()
+                patches = self.network.backbone.forward_with_filtered_kwargs(**feed).feature_maps[
+                    -1
+                ]
+            both = torch.cat([patches.mean(1), patches.amax(1)], 1).float().cpu().numpy()
             for (number, _box), row in zip(part, both, strict=True):
                 result[number].append(row)
         width = 2 * self.network.config.backbone_config.hidden_size
@@ -97,7 +99,7 @@ class ViTPose:
         pixels, the arguments."""
         import torch
 
-        owners = [(number, box) for number, mine in enumerate(boxes) for box in mine]
+        owners = [(number, box) for number, own in enumerate(boxes) for box in own]
         for start in range(0, len(owners), WINDOWS):
             part = owners[start : start + WINDOWS]
             pictures = [images[number] for number, _ in part]

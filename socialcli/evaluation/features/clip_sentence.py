@@ -28,9 +28,9 @@ class ClipSentence(Feature):
 
     def run(self, config: Any, models: list[Any], looks: list[Look]) -> list[Value | SampleFailed]:
         named = [look for look in looks if look.extra]
-        found = iter(_vectors.of_texts(models[0], [Look(text=look.extra) for look in named]))
+        vectors = iter(_vectors.of_texts(models[0], [Look(text=look.extra) for look in named]))
         missing = "nothing names its subjects"
-        return [next(found) if look.extra else SampleFailed(missing) for look in looks]
+        return [next(vectors) if look.extra else SampleFailed(missing) for look in looks]
 
 
 def sentence(names: list[str]) -> str:

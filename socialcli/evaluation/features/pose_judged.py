@@ -74,11 +74,11 @@ class PoseJudged(Feature):
         trained = loaded.judge.pose
         if not hasattr(pose, "encode"):
             raise UsageError("the pose backend has no encoder, which pose-s needs; vitpose has")
-        mine = (pose.model.model, pose.model.revision)
-        if mine != (trained.get("model"), trained.get("revision")):
+        used = (pose.model.model, pose.model.revision)
+        if used != (trained.get("model"), trained.get("revision")):
             raise UsageError(
                 f"--pose-judge learned from the pose model {trained.get('model')} "
-                f"({trained.get('revision')}), this score's is {mine[0]} ({mine[1]}); give that "
+                f"({trained.get('revision')}), this score's is {used[0]} ({used[1]}); give that "
                 "one with --pose-model, or train the judge again"
             )
 
@@ -93,9 +93,9 @@ class PoseJudged(Feature):
 
         pose, judge = models[0], models[1].judge
         boxes = [_two(look) for look in looks]
-        seen = [n for n, mine in enumerate(boxes) if len(mine) == 2]
+        seen = [n for n, pair in enumerate(boxes) if len(pair) == 2]
         results: list[Value | SampleFailed] = [
-            {"pose_s": "", "pose_kp": "", "bodies": len(mine)} for mine in boxes
+            {"pose_s": "", "pose_kp": "", "bodies": len(pair)} for pair in boxes
         ]
         if not seen:
             return results
@@ -128,8 +128,8 @@ def _two(look: Look) -> list[XYXY]:
     """
     import numpy
 
-    found = look.before["subject-objects"]
-    ranked = sorted(zip(found["scores"], found["boxes"], strict=True), key=lambda one: -one[0])
+    objects = look.before["subject-objects"]
+    ranked = sorted(zip(objects["scores"], objects["boxes"], strict=True), key=lambda one: -one[0])
     chosen: list[XYXY] = []
     for name in look.extra:
         for _, (label, box) in ranked:

@@ -49,23 +49,23 @@ def rows(name: str, cases: list[Case], context: Context) -> dict[str, numpy.ndar
     from socialcli.networks import pose_judge
 
     judge = pose_judge.read(context.config.pose_judge)
-    found = {n: numpy.zeros(len(cases)) for n in ("right", "judged", "bodies", "known")}
+    arrays = {n: numpy.zeros(len(cases)) for n in ("right", "judged", "bodies", "known")}
     share = judge.held_out.get(name, numpy.nan)
-    found["held_out"] = numpy.full(len(cases), share)
-    found["exemplars"] = numpy.full(len(cases), judge.held_out.get("count", 0.0))
-    found["classes"] = numpy.full(len(cases), float(len(judge.classes)))
+    arrays["held_out"] = numpy.full(len(cases), share)
+    arrays["exemplars"] = numpy.full(len(cases), judge.held_out.get("count", 0.0))
+    arrays["classes"] = numpy.full(len(cases), float(len(judge.classes)))
     for number, case in enumerate(cases):
-        said = case.generated.get("pose-judged", name)
+        answer = case.generated.get("pose-judged", name)
         asked = _asked(case.source, context.config.interaction_field) if case.source else ""
-        if said is None or not asked:
+        if answer is None or not asked:
             continue
-        found["known"][number] = asked in judge.classes
+        arrays["known"][number] = asked in judge.classes
         if asked not in judge.classes:
             continue
-        found["judged"][number] = 1
-        found["right"][number] = said == asked
-        found["bodies"][number] = case.generated.get("pose-judged", "bodies")
-    return found
+        arrays["judged"][number] = 1
+        arrays["right"][number] = answer == asked
+        arrays["bodies"][number] = case.generated.get("pose-judged", "bodies")
+    return arrays
 
 
 def estimate(

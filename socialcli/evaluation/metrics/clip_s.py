@@ -37,12 +37,12 @@ class ClipS(Metric):
         """``cosine`` (N,): of each picture with its subjects' sentence."""
         import numpy
 
-        found = numpy.full(len(cases), numpy.nan)
+        cosines = numpy.full(len(cases), numpy.nan)
         for number, case in enumerate(cases):
             picture, text = case.generated.get("clip"), case.generated.get("clip-sentence")
             if picture is not None and text is not None:
-                found[number] = _means.cosine(picture, text)[0, 0]
-        return {"cosine": found}
+                cosines[number] = _means.cosine(picture, text)[0, 0]
+        return {"cosine": cosines}
 
     def estimate(
         self, rows: dict[str, numpy.ndarray], counts: numpy.ndarray

@@ -148,13 +148,13 @@ class PoseJudgeMethod(TrainMethod):
             for keys in names.values()
             for key in sorted(keys)[len(keys) - _held_out(config.held_out, len(keys)) :]
         }
-        found = {}
+        exemplars = {}
         for sample in samples:
             label = classes.index(_name(sample, config.by))
-            found[sample.key] = _look(estimator, sample, label, sample.key in tested)
+            exemplars[sample.key] = _look(estimator, sample, label, sample.key in tested)
         graph = Graph(len(classes), config.hidden).to(place.device)
         pose = dataclasses.asdict(estimator.model)
-        return State(config, place, classes, graph, found, pose)
+        return State(config, place, classes, graph, exemplars, pose)
 
     def trainable(self, state: State) -> Any:
         return state.graph
@@ -219,10 +219,10 @@ def _right(judge: Any, tested: list[Exemplar]) -> dict[str, float]:
     features = torch.stack([one.features[0] for one in tested])
     nodes = torch.stack([one.bodies[0] for one in tested]).to(device)
     wanted = [judge.classes[one.label] for one in tested]
-    found = {"pose_s": judge.of_features(features), "pose_kp": judge.of_bodies(nodes)}
+    answers = {"pose_s": judge.of_features(features), "pose_kp": judge.of_bodies(nodes)}
     return {
-        name: sum(a == b for a, b in zip(said, wanted, strict=True)) / len(wanted)
-        for name, said in found.items()
+        name: sum(a == b for a, b in zip(names, wanted, strict=True)) / len(wanted)
+        for name, names in answers.items()
     }
 
 
@@ -252,8 +252,8 @@ def _two(sample: Sample) -> list[XYXY]:
     listed = sample.record(records.Boxes).boxes if sample.has("boxes.json") else []
     by_id = {box.id: box.xyxy for box in listed}
     people = sample.record(records.People).people
-    found = [by_id.get(p.box) if p.box is not None else p.xyxy for p in people]
-    bodies = sorted((b for b in found if b is not None), key=lambda b: -geometry.area(b))[:2]
+    all_boxes = [by_id.get(p.box) if p.box is not None else p.xyxy for p in people]
+    bodies = sorted((b for b in all_boxes if b is not None), key=lambda b: -geometry.area(b))[:2]
     if len(bodies) < 2:
         raise SampleFailed(f"{len(bodies)} people with a body box, an interaction needs two")
     return sorted(bodies, key=lambda box: box[0] + box[2])

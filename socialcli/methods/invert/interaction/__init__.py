@@ -147,8 +147,8 @@ class InteractionMethod(TrainMethod):
         from socialcli.losses import cross_attention
 
         texts, numbers = [], []
-        for at, mine in enumerate(batch["concepts"]):
-            numbers.append(draw.random(at, "concept").choice(mine))
+        for at, choices in enumerate(batch["concepts"]):
+            numbers.append(draw.random(at, "concept").choice(choices))
             texts.append(_text(state, numbers[-1], batch["nouns"][at]))
         if state.recorder is not None:
             state.recorder.tokens = torch.tensor(_places(state, texts, numbers))
@@ -212,7 +212,7 @@ def _given(state: State) -> dict[int, list[PriorWord]]:
 
     place = state.config.pose_words
     learned = {one.token: one.word for one in word_files.read(place)}
-    found: dict[int, list[PriorWord]] = {}
+    words: dict[int, list[PriorWord]] = {}
     held: list[bytes] = []
     for number, concept in enumerate(state.concepts):
         for token in pose_tokens(concept.token):
@@ -222,10 +222,10 @@ def _given(state: State) -> dict[int, list[PriorWord]]:
                     "with --stages poses"
                 )
             vectors = learned[token].vectors([()])[0].detach()
-            found.setdefault(number, []).append(PriorWord(token, vectors))
+            words.setdefault(number, []).append(PriorWord(token, vectors))
             held.append(vectors.float().numpy().tobytes())
     state.facts["pose words"] = _state.digest(b"".join(held))
-    return found
+    return words
 
 
 def _start(state: State, poses: list[PriorWord], slots: int) -> Tensor:

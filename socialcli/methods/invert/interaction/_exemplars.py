@@ -56,8 +56,8 @@ def pair(sample: Sample) -> tuple[Subject, Subject]:
 def _lacking(people: list[records.Person], of: dict[int, records.Mask | None]) -> str:
     """Why there are no two subjects, and what to do."""
     if len(people) < 2:
-        found = "nobody" if not people else "one person"
-        return f"people.json has {found}, an interaction needs two (socialcli annotate-pose)"
+        present = "nobody" if not people else "one person"
+        return f"people.json has {present}, an interaction needs two (socialcli annotate-pose)"
     skeletons = sum(_visible(p.keypoints) >= SEEN for p in people)
     if skeletons < 2:
         return (

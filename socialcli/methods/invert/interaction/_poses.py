@@ -104,17 +104,17 @@ class PosesMethod(TrainMethod):
 
     def features(self, state: State, examples: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """``latents`` (2, C, h, w): of the picture that ControlNet draws of each skeleton."""
-        made = []
+        rows = []
         for example in examples:
             latents = single_subjects(state, example["hints"], example["nouns"], example["seeds"])
-            made.append(
+            rows.append(
                 {
                     "latents": latents.cpu(),
                     "nouns": example["nouns"],
                     "concepts": example["concepts"],
                 }
             )
-        return made
+        return rows
 
     def losses(self, state: State, batch: dict[str, Any], draw: Draw) -> dict[str, Tensor]:
         """``denoise`` (B,): Eq. 4, the mean of both subjects."""
@@ -209,10 +209,10 @@ def shown(state: State, count: int) -> list[tuple[str, Image]]:
     from socialcli.diffusion import latents as common
     from socialcli.randomness import Variant
 
-    found: list[tuple[str, Image]] = []
+    drawn: list[tuple[str, Image]] = []
     index = state.place.index
     for number in range(len(index)):
-        if len(found) >= 2 * count:
+        if len(drawn) >= 2 * count:
             break
         sample = index.read(number)
         variant = Variant(state.config.seed, f"{number}:{sample.key}", 0, state.config.variants)
@@ -222,8 +222,8 @@ def shown(state: State, count: int) -> list[tuple[str, Image]]:
             pictures = common.pictures(state.diffusion.decode(latents))
         drawings = common.pictures(example["hints"] * 2 - 1)
         for noun, hint, picture in zip(example["nouns"], drawings, pictures, strict=True):
-            found += [(f"{sample.key} {noun}", hint), (f"ControlNet: {noun}", picture)]
-    return found
+            drawn += [(f"{sample.key} {noun}", hint), (f"ControlNet: {noun}", picture)]
+    return drawn
 
 
 POSES = PosesMethod()

@@ -74,8 +74,8 @@ def select(config: Config, index: Index) -> Index:
     Raises:
         UsageError: an interaction of which no sample has two people with skeletons and masks.
     """
-    found = concepts(config, index)
-    for concept in found:
+    interactions = concepts(config, index)
+    for concept in interactions:
         reasons: Counter[str] = Counter()
         for number in concept.samples:
             try:
@@ -90,7 +90,7 @@ def select(config: Config, index: Index) -> Index:
                 f"{concept.token}: none of its {len(concept.samples)} exemplars has two subjects; "
                 f"{entry.key}: {why}"
             )
-    return index.select(sorted({n for concept in found for n in concept.samples}))
+    return index.select(sorted({n for concept in interactions for n in concept.samples}))
 
 
 def model(config: Config) -> ModelSpec:
@@ -106,10 +106,10 @@ def load(config: Config, place: Place) -> State:
     spec = dataclasses.replace(model(config), device=str(place.device), dtype=config.dtype)
     diffusion = backends.load(spec)
     alphas, kind = schedule.schedule(diffusion.scheduler)
-    found = concepts(config, place.index)
+    interactions = concepts(config, place.index)
     of: dict[str, list[int]] = {}
     nouns: dict[int, tuple[str, str]] = {}
-    for number, concept in enumerate(found):
+    for number, concept in enumerate(interactions):
         for sample in concept.samples:
             of.setdefault(place.index.entries[sample].key, []).append(number)
             if number not in nouns:
@@ -119,7 +119,7 @@ def load(config: Config, place: Place) -> State:
     side = common.size(diffusion, config.size)
     if config.gradient_checkpointing:
         diffusion.unet.enable_gradient_checkpointing()
-    return State(config, place, diffusion, alphas, kind, side, found, of, nouns=nouns)
+    return State(config, place, diffusion, alphas, kind, side, interactions, of, nouns=nouns)
 
 
 def prior(state: State, part: str) -> Any:
