@@ -39,7 +39,7 @@ SCORE ?=
 METRICS := clip-t,clip-s,pose-s,pose-kp
 # Rows of the table, the first of which the others are compared with: Table 1 (`text`: the sentence
 # in ordinary words), then the ablations of Figure 8.
-BASELINES ?= textual-inversion
+BASELINES ?= textual-inversion p-plus
 ABLATIONS := no-prior no-poses no-attention
 ROWS ?= interaction text $(BASELINES) $(ABLATIONS)
 LEARNED := $(sort $(filter-out text,$(ROWS)) interaction no-prior)
