@@ -241,6 +241,56 @@ def test_concept101_alone_and_in_pairs(tmp_path: Path) -> None:
         assert score["columns"]["clip_i"]["n"] == count, score["columns"]["clip_i"]
 
 
+def test_overfitting_over_the_steps_in_miniature(tmp_path: Path) -> None:
+    """Figure 1 of the attractor's paper from two steps of one subject's word."""
+    from xml.etree import ElementTree
+
+    make(
+        "overfit-mini.mk", f"OUT={tmp_path}", "SEEDS=0", "SUBJECTS=1", "TEST=2", "STEPS=2",
+        "EVERY=1",
+        "FIT=--batch-size 2 --micro-batch 2 --vectors 2", "DRAW=--steps 1", "METRICS=dino,clip-t",
+        "SCORE=--resamples 20 --show 0",
+    )  # fmt: skip
+    text = (tmp_path / "results.md").read_text()
+    rows = [[c.strip() for c in line.split("|")[1:-1]] for line in text.splitlines() if "|" in line]
+    assert [row[0] for row in rows[:4]] == ["steps", "--:", "1", "2"]
+    for row in rows[2:4]:
+        clip_t, dino, train, gap = (float(cell.split()[0]) for cell in row[1:])
+        assert gap == pytest.approx(train - dino, abs=0.002) and clip_t < 1
+    assert [row[0] for row in rows[6:]] == [
+        "DINO gap: 2 above 1", "CLIP-T: 2 below 1", "DINO: 2 below 1",
+    ]  # fmt: skip
+    drawn = ElementTree.parse(tmp_path / "figure.svg").getroot()
+    labels = [text.text for text in drawn.iter("{http://www.w3.org/2000/svg}text")]
+    assert {"DINO train", "DINO test", "CLIP-T", "steps", "1", "2"} <= {*labels}
+
+
+def test_attractors_in_miniature(tmp_path: Path) -> None:
+    """Figures 5 and 7 of the attractor's paper: rows of textual inversion run, all are planned."""
+    said = make("table-002-mini.mk", "-n", f"OUT={tmp_path}", "SEEDS=0 1")
+    assert said.count("socialcli invert") == said.count("socialcli generate") == 2 * 9
+    assert said.count("--over neti") == 2 * 6 and said.count(" score --compare ") == 3 + 4 + 1
+    make(
+        "table-002-mini.mk", f"OUT={tmp_path}", "SEEDS=0", "SUBJECTS=1", "TEST=2", "STEPS=1",
+        "CAPTIONS=1",
+        "METHODS=ti ti-attractor", "SCHEDULES=", "BASE=ti", "SIZES=--batch-size 2",
+        "DRAW=--steps 1", "METRICS=dino,clip-t", "SCORE=--resamples 20 --show 0",
+    )  # fmt: skip
+    text = (tmp_path / "results.md").read_text()
+    assert "| Textual Inversion | 0." in text and "| Textual Inversion + attractor | 0." in text
+    for effect in (
+        "DINO: ti-attractor above ti | paper", "CLIP-T: ti-attractor above ti | paper",
+        "DINO gap: ti-attractor below ti | us",
+    ):  # fmt: skip
+        assert effect in text
+    assert "without numbers" in text  # what the paper says of its figures
+    again = make(
+        "table-002-mini.mk", "-n", f"OUT={tmp_path}", "SEEDS=0", "METHODS=ti ti-attractor",
+        "SCHEDULES=", "BASE=ti",
+    )  # fmt: skip
+    assert "-m socialcli" not in again  # nothing is left to do
+
+
 def test_the_miniatures_from_nothing(tmp_path: Path) -> None:
     """Two of them to the end of the Makefile; tests of `socialcli.miniature.zoo` train each for a
     few steps."""
