@@ -78,10 +78,10 @@ def test_figures_of_one_person_by_hand():
 
 
 def test_a_picture_at_the_threshold_fits():
-    exactly = [case(faces((1, 0)), faces((1, 0)), clip=0.5)]
-    assert figures(id_p, exactly)[0]["id_p"] == 1
-    above = Context(Config(prompt_threshold=0.500001))
-    assert figures(id_p, exactly, above)[0]["id_p"] == 0
+    exactly = [case(faces((1, 0)), faces((1, 0)), clip=1.0)]
+    assert figures(id_p, exactly, Context(Config(prompt_threshold=1.0)))[0]["id_p"] == 1
+    below = [case(faces((1, 0)), faces((1, 0)), clip=0.499999)]
+    assert figures(id_p, below)[0]["id_p"] == 0
     assert Config().prompt_threshold == 0.23
 
 
@@ -137,6 +137,7 @@ def test_greedy_pairs_report_less():
         ([[0.9, 0.0, 0.1], [0.0, 0.9, 0.2]], 0, 1, 0),  # both, and a stranger
         ([[0.9, 0.0, 0.8], [0.0, 0.9, 0.2]], 0, 0, 1),  # both, and the first again
         ([[0.1, 0.2], [0.2, 0.1]], 2, 0, 0),  # two strangers in their places
+        ([[0.2, 0.5], [-0.3, 0.1]], 2, 0, 0),  # like the first, who is recognised nowhere
         (numpy.zeros((2, 0)), 2, 0, 0),  # nobody
     ],
 )

@@ -131,6 +131,23 @@ def test_it_keeps_the_pairs_alone_and_says_what_they_are(learned):
     assert list(learned.glob("validation*/*")) or list(learned.glob("**/*.png"))
 
 
+def test_textual_inversion_with_stages(people, model, tmp_path):
+    """The paper's Fig. 12: vectors for each stage, without the block and the attention loss."""
+    plain = part("methods.invert", "textual-inversion")
+    values = {
+        f.name: f.default if f.default is not dataclasses.MISSING else f.default_factory()
+        for f in dataclasses.fields(plain.Config)
+    }
+    small = {"device": "cpu", "dtype": "float32", "steps": 6, "model": model, "quiet": True,
+             "stages": 3, "vectors": 2, "initial_word": ["person"]}  # fmt: skip
+    loop.run("invert", "textual-inversion", registry.load("methods.invert", "textual-inversion"),
+             {**values, **small}, [people], str(tmp_path))  # fmt: skip
+    words = {one.token: one.word for one in word_files.read(str(tmp_path))}
+    for word in words.values():
+        assert word.kind == "staged" and word.stages.shape == (3, 1, 2, tiny.WIDTH)
+    assert any((w.stages[0] - w.stages[2]).abs().max() > 0 for w in words.values())
+
+
 def test_it_goes_on_to_the_same_bits(learned, people, model, tmp_path, monkeypatch):
     kind, done = type(registry.load("methods.invert", "identity")), []
     original = kind.after_step
