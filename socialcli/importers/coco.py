@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -218,29 +219,57 @@ def _find_annotations(root: Path, config: Config) -> tuple[Path, str]:
 
 
 def _load(file: Path) -> dict[str, Any]:
-    import json
-
     try:
         body = json.loads(file.expanduser().read_bytes())
-        if not isinstance(body, dict) or not isinstance(body["images"], list):
+        if not isinstance(body, dict) or not isinstance(body.get("images"), list):
             raise ValueError("no list called images")
-        for image in body["images"]:
+        for name in ("images", "annotations", "categories", "licenses"):
+            _objects(name, body)
+        for number, image in enumerate(body["images"]):
+            for name in ("id", "file_name"):
+                if name not in image:
+                    raise ValueError(f"images[{number}] lacks {name}")
             image["id"] = _id(image["id"])
         seen = {image["id"] for image in body["images"] if image["file_name"]}
         if len(seen) != len(body["images"]):
             raise ValueError("two images have one id")
-        body["annotations"] = body.get("annotations") or []
         for annotation in body["annotations"]:
             for name in ("id", "image_id", "category_id"):
                 if annotation.setdefault(name, None) is not None:
                     annotation[name] = _id(annotation[name])
-        for category in body.get("categories") or []:
+        for number, category in enumerate(body["categories"]):
+            if "id" not in category:
+                raise ValueError(f"categories[{number}] lacks id")
             category["id"] = _id(category["id"])
     except OSError as error:
         raise UsageError(f"{file}: cannot be read ({error.strerror or error})") from None
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise UsageError(f"{file}: not COCO JSON ({type(error).__name__}: {error})") from None
+    except RecursionError:
+        raise UsageError(f"{file}: not COCO JSON (nested too deep)") from None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UsageError(f"{file}: not COCO JSON ({error})") from None
     return body
+
+
+def _objects(name: str, body: dict[str, Any]) -> None:
+    """See that a part is a list of objects; where it is not there it becomes an empty one.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    listed = body[name] = body.get(name) or []
+    if not isinstance(listed, list):
+        raise ValueError(f"{name} is {_kind(listed)}, not a list")
+    for number, entry in enumerate(listed):
+        if not isinstance(entry, dict):
+            raise ValueError(f"{name}[{number}] is {_kind(entry)}, not an object")
+
+
+def _kind(value: Any) -> str:
+    """What a JSON value is, in JSON's own words."""
+    if value is None or isinstance(value, bool):
+        return json.dumps(value)
+    kinds: dict[type, str] = {dict: "an object", list: "a list", str: "a text"}
+    return kinds.get(type(value), "a number")
 
 
 def _id(value: Any) -> int | str:

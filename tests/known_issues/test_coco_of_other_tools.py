@@ -12,6 +12,9 @@ import json
 import pytest
 from conftest import members, picture
 
+from socialcli.errors import UsageError
+from socialcli.importers import coco
+
 CATEGORIES = [{"id": 18, "name": "dog"}, {"id": 1, "name": "person"}]
 
 
@@ -135,3 +138,24 @@ def test_keypoints_in_other_capitals_are_coco_s(tmp_path, run_cli):
     run_cli("import", "coco", folder, "-o", tmp_path / "o")
     (sample,) = members(tmp_path / "o").values()
     assert len(json.loads(sample["people.json"])["people"][0]["keypoints"]["points"]) == 17
+
+
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ({"annotations": {"a": 1}}, "annotations is an object, not a list"),
+        ({"annotations": ["x"]}, "annotations[0] is a text, not an object"),
+        ({"categories": {"1": "dog"}}, "categories is an object, not a list"),
+        ({"categories": [{"name": "dog"}]}, "categories[0] lacks id"),
+        ({"licenses": "CC0"}, "licenses is a text, not a list"),  # a traceback
+        ({"images": [{"id": 1}]}, "images[0] lacks file_name"),
+        ({"images": [None]}, "images[0] is null, not an object"),
+        ({"annotations": [box(category=[1])]}, "an id is a number or text, not [1]"),
+    ],
+)
+def test_other_types_are_told_in_the_words_of_json(tmp_path, changed, says):
+    """They were told as an AttributeError and its like."""
+    folder = data_set(tmp_path, **{"images": [image()], "annotations": [box()], **changed})
+    with pytest.raises(UsageError) as error:
+        coco._load(folder / "instances_val.json")
+    assert str(error.value).endswith(f"not COCO JSON ({says})")
