@@ -190,6 +190,8 @@ def test_counts_and_lengths_are_limited(monkeypatch):
     long = records.dump(records.Caption("x" * (limits.MAX_TEXT + 1)))
     with pytest.raises(records.Refused, match="text has 32769 characters, the limit is 32768"):
         records.load(records.Caption, long, "caption.json")
+    with pytest.raises(records.Refused, match="text is empty"):
+        records.load(records.Caption, records.dump(records.Caption("")), "caption.json")
     monkeypatch.setattr(limits, "MAX_BYTES", 20)
     with pytest.raises(records.Refused, match="has 32"):
         records.load(records.Caption, long, "caption.json")
