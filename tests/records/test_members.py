@@ -14,6 +14,7 @@ import scenes
 from jsonschema import Draft202012Validator
 
 from socialcli import records
+from socialcli.errors import SampleFailed
 from socialcli.records import limits, members
 from socialcli.records.consistency import COCO17, free_id, inconsistencies
 from socialcli.validation.members import schema
@@ -181,6 +182,13 @@ def test_ids_counts_and_sizes_agree_within_a_record():
 def test_new_ids_stay_within_the_limit():
     assert free_id([]) == 1 and free_id([1, 7]) == 8
     assert free_id([1, 2, limits.MAX_WHOLE]) == 3
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
+def test_numbers_that_are_not_finite_fail_the_sample(number):
+    record = records.Boxes(9, 9, [records.Box(1, (0, 0, 1, 1), score=number)])
+    with pytest.raises(SampleFailed, match=f"a value is {number}: the model's output is not"):
+        records.dump(record)
 
 
 def test_counts_and_lengths_are_limited(monkeypatch):
