@@ -196,6 +196,12 @@ def test_damage_is_told_once(suffix, edit, words):
     assert found[0].startswith(f"{suffix}: ")
 
 
+def test_a_box_has_one_mask():
+    record = scenes.all_records()["masks.json"]
+    record.masks[1].box = record.masks[1].entity = 1
+    only({"masks.json": record}, "mask 2", "box 1 has another mask")
+
+
 def test_ids_may_not_repeat():
     def twice(body):
         body["boxes"][3]["id"] = 2
