@@ -1,5 +1,5 @@
-"""A reference picture's subjects as a subject segmentation's encoder sees them: ``vector``
-(K, 512), one for each box."""
+"""A reference picture's subjects as a subject segmentation's encoder sees them:
+``vector`` (K, 512), one for each box."""
 
 from __future__ import annotations
 
