@@ -253,6 +253,53 @@ def test_ip_adapter_draws_what_a_diffusers_pipeline_draws(models, tmp_path, suff
     assert numpy.abs(other - expected).max() > 5
 
 
+def test_a_lora_acts_beside_references(models, tmp_path):
+    """As in a diffusers pipeline that has both; and with the SSR-Encoder it changes the picture."""
+    from transformers import CLIPImageProcessorPil, CLIPVisionModelWithProjection
+
+    from socialcli.networks import lora, lora_files
+
+    _, encoder, unet, _ = tiny.networks()
+    torch.manual_seed(3)
+    networks = {lora.UNET: unet, lora.TEXT: encoder}
+    names = {lora.UNET: lora.UNET_TARGETS, lora.TEXT: lora.TEXT_TARGETS}
+    chosen = {
+        (part, path): layer
+        for part, network in networks.items()
+        for path, layer in lora.targets(network, names[part]).items()
+    }
+    layers = lora.fresh(chosen, 2, 3.0)
+    for layer in layers.values():
+        layer.up.normal_(std=0.2)
+    file = tmp_path / lora_files.FILE
+    lora_files.write(file, layers, {})
+    picture = tmp_path / "dog.png"
+    Image.effect_mandelbrot((50, 40), (-2, -1, 1, 1), 20).convert("RGB").save(picture)
+    shown = {"prompt": ["a dog"], "reference": [str(picture)], "scale": [0.8]}
+    found = {
+        (method, bool(given)): run(
+            models, tmp_path / f"{method}{len(given)}", method=method, lora=given, **shown,
+            **({"query": ["dog"]} if method == "ssr" else {}),
+        )["00000"]
+        for method in ("ip-adapter", "ssr") for given in ([], [str(file)])
+    }  # fmt: skip
+    for method in ("ip-adapter", "ssr"):
+        without, beside = (pixels(found[method, given]["png"]) for given in (False, True))
+        assert numpy.abs(without - beside).max() > 8
+    made = pipeline(
+        models,
+        image_encoder=CLIPVisionModelWithProjection.from_pretrained(models / "encoder"),
+        feature_extractor=CLIPImageProcessorPil.from_pretrained(models / "encoder"),
+    )
+    name = "adapter.safetensors"
+    made.load_ip_adapter(str(models), subfolder="", weight_name=name, image_encoder_folder=None)
+    made.set_ip_adapter_scale(0.8)
+    made.load_lora_weights(tmp_path)
+    mine = found["ip-adapter", True]
+    expected = drawn(made, record(mine).seed, "a dog", ip_adapter_image=Image.open(picture))
+    assert numpy.abs(pixels(mine["png"]) - expected).max() <= 1
+
+
 def test_textual_inversion_draws_what_a_diffusers_pipeline_draws(models, tmp_path):
     from safetensors.torch import save_file
 
