@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from conftest import members
 from PIL import Image
-from test_pipelines import make, python
+from test_pipelines import commands, make
 
 from socialcli import records
 from socialcli.miniature.zoo import cards
 from socialcli.shards import Sample
 
-__all__ = ["python"]  # a fixture: commands are started from one warm process
+__all__ = ["commands"]  # a fixture: `make` starts commands from one preloaded process
 
 
 def test_interactions_in_miniature(tmp_path: Path) -> None:
@@ -22,7 +22,7 @@ def test_interactions_in_miniature(tmp_path: Path) -> None:
     said = make("table-001-mini.mk", "-n", "SEEDS=0 1 2", f"OUT={tmp_path}")
     assert said.count("invert ") == 18 and said.count("generate ") == 21
     make(
-        "table-001-mini.mk", f"OUT={tmp_path}", "SEEDS=0", "STEPS=1", "EXEMPLARS=15", "JUDGES=30",
+        "table-001-mini.mk", f"OUT={tmp_path}", "SEEDS=0", "STEPS=1", "EXEMPLARS=4", "JUDGES=30",
         "JUDGE_STEPS=8", "SENTENCES=4", "VARIANTS=1", "BATCH=2", "DRAW=--steps 1",
         "ROWS=interaction text", "INVERT=--sampling-steps 1", "SCORE=--resamples 10",
     )  # fmt: skip
@@ -34,7 +34,7 @@ def test_interactions_in_miniature(tmp_path: Path) -> None:
     scenes = json.loads((tmp_path / "scores/scenes/score.json").read_text())["columns"]
     for name in ("pose_s", "pose_kp"):
         assert columns[f"{name}_held_out"]["value"] == scenes[f"{name}_held_out"]["value"]
-        assert columns[name]["value"] is not None and scenes[name]["n"] == 15
+        assert columns[name]["value"] is not None and scenes[name]["n"] == 4
     assert 0 < columns["clip_s"]["value"] < 1
     drawn = members(tmp_path / "drawn" / "interaction-0")
     record = json.loads(next(iter(drawn.values()))["generated.json"])
