@@ -108,8 +108,9 @@ class WorldImporter(Importer):
 
             if config.source == "compositions":
                 number, called = entry.work, config.called
-                return compositions.composition(config.seed, number, config.size, called)
-            found = compositions.picture(config.seed, entry.work, config.size)
+                found = compositions.composition(config.seed, number, config.size, called)
+            else:
+                found = compositions.picture(config.seed, entry.work, config.size)
         elif config.source in IDENTITIES:
             from socialcli.miniature.world import identities
 
