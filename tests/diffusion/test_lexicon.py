@@ -189,8 +189,8 @@ def test_each_layer_of_the_unet_gets_its_own_states(model):
     states = lexicon.encode(texts, t)
     out = noised(model, as_arguments(states))
     for number in range(LAYERS):
-        assert torch.equal(seen[number, "k"], states.keys(number))
-        assert torch.equal(seen[number, "v"], states.values(number))
+        assert torch.equal(seen[number, "k"], states.table[states.key_index[number]])
+        assert torch.equal(seen[number, "v"], states.table[states.value_index[number]])
     out.square().sum().backward()
     assert (word.table.grad[0].abs().sum((1, 2)) > 0).all()  # each layer's vectors, early
     assert (word.table.grad[1] == 0).all()  # no row of a late timestep has the word
