@@ -101,8 +101,9 @@ def example(model: Path, data: str, folder: Path) -> Callable[[], None]:
     unet.train()
     parameters = [p for p in unet.parameters() if p.requires_grad]
     kind = torch.optim.AdamW(parameters, lr=5e-4, weight_decay=1e-2)
+    pictures: Any = Pictures(data, folder, tokenizer)
     loader: Any = torch.utils.data.DataLoader(
-        Pictures(data, folder, tokenizer), batch_size=BATCH, shuffle=True, collate_fn=collate
+        pictures, batch_size=BATCH, shuffle=True, collate_fn=collate
     )
     rate = get_scheduler("constant", optimizer=kind)
     unet, kind, loader, rate = accelerator.prepare(unet, kind, loader, rate)

@@ -16,7 +16,7 @@ from socialcli.shards import Sample
 
 STEPS, GUIDANCE, SIZE = 8, 7.5, 96
 COMPOSITION = 30  # of the world's: three subjects and the rest
-ROWS = {
+ROWS: dict[str, tuple[str, dict[str, Any]]] = {
     "composite, no global steps": ("composite", {"global_steps": 0}),
     "composite": ("composite", {"global_steps": 1}),
     "composite, scaffolding image": ("composite", {"global_steps": 1, "scaffold": "#808080"}),

@@ -60,7 +60,7 @@ def plain(turns: int, data: str, root: Path) -> str:
     peer, mine = "diffusers' example, step by step", "socialcli train"
     rows, costs = [], []
     for mixed, dtype in (("no", "float32"), ("bf16", "bfloat16")):
-        values = {"model": str(model), "dtype": dtype, "mixed_precision": mixed}
+        values: dict[str, Any] = {"model": str(model), "dtype": dtype, "mixed_precision": mixed}
         with (
             opened(method, root / dtype, data, **values) as ours,
             beside(example, model, data, mixed) as (theirs, spent),
@@ -87,7 +87,7 @@ def plain(turns: int, data: str, root: Path) -> str:
 def feedback(turns: int, data: str, root: Path) -> str:
     """Each feedback, and all, over none."""
     method = registry.load("methods.train", "feedback")
-    models = {
+    models: dict[str, Any] = {
         "model": str(WEIGHTS / "diffusion"), "ssr_model": str(WEIGHTS / "ssr"),
         "identity_model": str(WEIGHTS / "face" / "backbone.pth"),
         "gaze_model": str(WEIGHTS / "gaze" / "sharingan.pt"), "pose_model": str(WEIGHTS / "pose"),

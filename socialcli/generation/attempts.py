@@ -88,7 +88,7 @@ class Judge:
                 [self.subject(word, some) for word, some in zip(words, own, strict=True)]
             )
             known = means @ means.T
-            crops = [crop(image, box) for box in boxes]
+            crops = [crop(image, box) for box in boxes.tolist()]
             likeness = self.embed(crops) @ means.T if crops else numpy.zeros((0, len(means)))
         return assignment.judge(kinds, places, likeness, known, _prices(self.config))
 
