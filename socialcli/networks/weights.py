@@ -74,6 +74,19 @@ def write(file: str | Path, tensors: Mapping[str, Tensor], notes: Mapping[str, s
     annotate(file, {})
 
 
+def forget_places(folder: str | Path) -> None:
+    """Take out of a saved model's configurations where the model it began with lay.
+
+    diffusers and transformers note that as ``_name_or_path``: a path of one machine, which says
+    nothing elsewhere and should not travel with the weights.
+    """
+    for file in sorted(Path(folder).rglob("*.json")):
+        settings = json.loads(file.read_text(encoding="utf-8"))
+        if isinstance(settings, dict) and settings.pop("_name_or_path", None) is not None:
+            text = json.dumps(settings, indent=2, sort_keys=True, ensure_ascii=False)
+            file.write_text(text + "\n", encoding="utf-8")
+
+
 def annotate(file: str | Path, notes: Mapping[str, str]) -> None:
     """Add notes to the header of a safetensors file, and bring all of them into one order.
 

@@ -25,4 +25,5 @@ def save(diffusion: Any, folder: Path, metadata: dict[str, str]) -> None:
         feature_extractor=None, requires_safety_checker=False,
     )  # fmt: skip
     pipeline.save_pretrained(folder, max_shard_size="1TB")
+    weights.forget_places(folder)
     weights.annotate(folder / "unet" / "diffusion_pytorch_model.safetensors", metadata)

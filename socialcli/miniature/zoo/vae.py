@@ -237,7 +237,10 @@ def centre(model: Any, count: int = 256) -> Any:
 
 def export(model: Any, folder: Path) -> None:
     """Write ``vae/`` of the Stable Diffusion folder: fp16 weights and configuration."""
+    from socialcli.networks import weights
+
     model.half().save_pretrained(folder / "vae")
+    weights.forget_places(folder / "vae")
 
 
 def measure(folder: Path) -> dict[str, float]:
