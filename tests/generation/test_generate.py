@@ -632,7 +632,7 @@ def people(tmp_path):
     bob.people = [records.Person(1, 1, 1, identity="Bob")]
     rows = [(key, scenes.members(n)) for n, key in enumerate("abc")]
     rows += [("d", scenes.members(4, {"people.json": bob}))]
-    rows += [("e", scenes.members(5, {"caption.json": None}))]
+    rows += [("e", scenes.members(5, {"caption.json": None, "layout.json": None}))]
     shards.write(tmp_path / "people.tar", rows)
     return tmp_path / "people.tar"
 
@@ -751,7 +751,7 @@ def test_a_prompt_file_that_cannot_be_used(tmp_path, name, text, line):
         (("--prompt", "x", "--guidance", "0.5"), "--guidance 0.5: at least 1"),
         (("--prompt", "x", "--size", "big"), "--size big: pixels as 512 or 768x512"),
         (("--prompt", "x", "--format", "jpeg"), "--format 'jpeg'. There are: shards, files"),
-        (("--prompt", "x", "--method", "magic"), "has no method 'magic'. There are: ip-adapter"),
+        (("--prompt", "x", "--method", "magic"), "has no method 'magic'. There are: composite"),
         (("--prompt", "x", "--method", "textual-inversion"), "needs --embedding FILE"),
     ],
 )
@@ -803,7 +803,7 @@ def test_no_model_is_loaded_for_nothing(models, tmp_path, people, monkeypatch):
         ("empty", nobody, "none of the 2 pictures can be drawn: entities.json: the entity list is"),
         (
             "silent",
-            {"caption.json": None},
+            {"caption.json": None, "layout.json": None},
             "can be drawn: no caption.json: run `socialcli caption`",
         ),
         (
@@ -851,7 +851,7 @@ def test_embeddings_that_cannot_be_used(models, tmp_path):
         learnt(good, tmp_path / "capital.safetensors")
     learnt(good, prompt="a <y> and a <x>")
     line = json.loads((tmp_path / "out/000000.errors.jsonl").read_text())
-    assert line["reason"] == "unknown token <y>: the embeddings have <x>"
+    assert line["reason"] == "unknown token <y>: the words are <x>"
     shutil.rmtree(tmp_path / "out")
     learnt(good, prompt="a dog")
     line = json.loads((tmp_path / "out/000000.errors.jsonl").read_text())
