@@ -29,9 +29,11 @@ from socialcli.losses import (
     contrast,
     cross_attention,
     denoise,
+    dice,
     gaze,
     identity,
     interaction,
+    mask_cross_entropy,
     masked,
     per_sample,
     pose,
@@ -770,6 +772,11 @@ def held():
     return attention_region.loss(target, noise(3, 2, 4, 6, 6, seed=1).abs()), target
 
 
+def marks(function):
+    logits = noise(3, 2, 6, 6).requires_grad_()
+    return function(logits, (noise(3, 2, 6, 6, seed=1) > 0).double()), logits
+
+
 # One call of each file's loss: its values, and the tensor that the model made.
 CALLS = {
     **{name: partial(watched, name) for name in WATCHING},
@@ -781,6 +788,8 @@ CALLS = {
     "cross_attention": maps,
     "attention_region": held,
     "subject_aware": segments,
+    "mask_cross_entropy": lambda: marks(mask_cross_entropy.loss),
+    "dice": lambda: marks(dice.loss),
 }
 FILES = sorted(p.stem for p in Path(denoise.__file__).parent.glob("[a-z]*.py"))
 FILES.remove("per_sample")  # what several of them share

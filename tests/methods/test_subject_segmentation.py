@@ -13,7 +13,7 @@ from parts import part
 
 from socialcli import shards
 from socialcli.errors import UsageError
-from socialcli.losses import segmentation
+from socialcli.losses import dice, mask_cross_entropy
 from socialcli.networks import subject_unet
 
 method = part("methods.train", "subject-segmentation")
@@ -93,16 +93,16 @@ def test_the_masks_of_all_subjects_in_a_picture_are_learnt(tmp_path):
 def test_losses_are_zero_where_the_masks_are_met():
     masks = (torch.rand(3, 2, 8, 8) > 0.7).double()
     met = (masks - 0.5) * 100
-    assert segmentation.cross_entropy(met, masks).abs().max() < 1e-6
-    assert segmentation.dice(met, masks).abs().max() < 1e-6
+    assert mask_cross_entropy.loss(met, masks).abs().max() < 1e-6
+    assert dice.loss(met, masks).abs().max() < 1e-6
     logits = torch.randn(3, 2, 8, 8).double()
     chance = 1 / (1 + torch.exp(-logits))
     wanted = -(masks * chance.log() + (1 - masks) * (1 - chance).log()).flatten(1).mean(1)
-    assert torch.allclose(segmentation.cross_entropy(logits, masks), wanted)
+    assert torch.allclose(mask_cross_entropy.loss(logits, masks), wanted)
     both, total = (chance * masks).flatten(1).sum(1), (chance + masks).flatten(1).sum(1)
-    assert torch.allclose(segmentation.dice(logits, masks), 1 - (2 * both + 1) / (total + 1))
+    assert torch.allclose(dice.loss(logits, masks), 1 - (2 * both + 1) / (total + 1))
     assert torch.autograd.gradcheck(
-        lambda x: segmentation.dice(x, masks[:1, :1, :3, :3]),
+        lambda x: dice.loss(x, masks[:1, :1, :3, :3]),
         (logits[:1, :1, :3, :3].clone().requires_grad_(),),
     )
 

@@ -130,12 +130,12 @@ class SubjectSegmentationMethod(TrainMethod):
 
     def losses(self, state: State, batch: dict[str, Any], draw: Draw) -> dict[str, Tensor]:
         """``cross-entropy`` and ``dice`` (B,)."""
-        from socialcli.losses import segmentation
+        from socialcli.losses import dice, mask_cross_entropy
 
         logits = state.network(batch["pixels"]).float()
-        found = {"cross-entropy": segmentation.cross_entropy(logits, batch["masks"])}
+        found = {"cross-entropy": mask_cross_entropy.loss(logits, batch["masks"])}
         if state.config.dice_weight:
-            found["dice"] = segmentation.dice(logits, batch["masks"])
+            found["dice"] = dice.loss(logits, batch["masks"])
         return found
 
     def weights(self, config: Config) -> dict[str, float]:
