@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from socialcli.backends import naming
-from socialcli.diffusion import embeddings, mixed_words, word_files
+from socialcli.diffusion import embeddings, word_files
 from socialcli.errors import SampleFailed, UsageError
 from socialcli.records import Model
 
@@ -50,7 +50,7 @@ def teach(config: Any, studio: Studio, learned: Sequence[Learned]) -> None:
     Raises:
         UsageError: a word made for another text encoder or UNet, or a --plain-word of none.
     """
-    from socialcli.diffusion import sampling
+    from socialcli.diffusion import mixed_words, sampling
     from socialcli.diffusion.lexicon import Lexicon
 
     for one in learned:
