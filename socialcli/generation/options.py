@@ -176,13 +176,19 @@ class ControlOptions:
         "sample's own), or a picture file. One for all nets, or one each; default: pose."
     )  # fmt: skip
     control_scale: list[float] = option(
-        [], "How much a net's word weighs. One for all, or one each; default: 1."
+        [], "How much a net's word weighs. One for all, or one each; default: 1.", at_least=0
     )
     control_start: list[float] = option(
-        [], "Share of the steps before which a net is not asked. One for all, or one each."
+        [],
+        "Share of the steps before which a net is not asked. One for all, or one each.",
+        at_least=0,
+        at_most=1,
     )
     control_end: list[float] = option(
-        [], "Share of the steps after which a net is not asked. One for all, or one each."
+        [],
+        "Share of the steps after which a net is not asked. One for all, or one each.",
+        at_least=0,
+        at_most=1,
     )
     guess: bool = option(
         False, "Let the nets lead without the prompt: only the conditional half of guidance sees "
