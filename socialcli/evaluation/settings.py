@@ -138,10 +138,10 @@ def chosen(config: Any) -> dict[str, Metric]:
     if not names:
         there = ", ".join(registry.available("metrics"))
         raise UsageError(f"--metrics is empty. There are: {there}")
+    check_bounds(config_type(), vars(config))
     metrics = {name: registry.load("metrics", name) for name in dict.fromkeys(names)}
     for metric in metrics.values():
         metric.check_options(config)
-    check_bounds(config_type(), vars(config))
     for feature in _features(metrics, config):
         feature.check_options(config)
     return metrics
