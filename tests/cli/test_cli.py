@@ -166,7 +166,10 @@ def test_completion_of_commands_in_each_shells_own_form():
     "line, values",
     [
         ("socialcli caption --backend fl", ["florence2"]),
-        ("socialcli score --metrics clip-t,d", ["clip-t,dino"]),
+        (
+            "socialcli score --metrics clip-t,d",
+            [f"clip-t,{name}" for name in ("detect", "detect-f", "dino", "dino-train")],
+        ),
         ("socialcli train --method t", ["text-to-image"]),
         ("socialcli train --gaze-term ", ["point", "heatmap"]),
         ("socialcli generate --profile m", ["mini"]),

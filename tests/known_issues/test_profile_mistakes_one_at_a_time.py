@@ -55,7 +55,7 @@ EXPECTED = [
     "[train.feedbak]: train has no 'feedbak'. Did you mean 'feedback'? There are: ",
     "[ground] backend = 'grounding-dyno': Did you mean 'grounding-dino'? There are: ",
     "[ground] box-threshold = 1.5: expected a number from 0 to 1",
-    "[score] metrics = 'clip-t,dyno': Did you mean 'dino'? There are: clip-i, clip-t, dino",
+    "[score] metrics = 'clip-t,dyno': Did you mean 'dino'? There are: bystanders, clip-i, ",
     "[score] against = 'sources': Did you mean 'source'? There are: auto, source",
     "[import.foldr]: import has no 'foldr'. Did you mean 'folder'? There are: ",
     "[annotate-pose] with = ['pose']: expected str",

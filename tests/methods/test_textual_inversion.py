@@ -376,7 +376,7 @@ def test_captions_can_be_the_texts(tmp_path, subjects, model):
         ({"vectors": 0}, "--vectors 0: at least 1"),
         ({"crop": "left"}, "--crop 'left'. There are: random, centre"),
         ({"prompt": ["a dog"]}, r"--prompt 'a dog': write \{\} where"),
-        ({"templates": "none"}, "--templates none: not object, style or captions"),
+        ({"templates": "none"}, "--templates none: not object, style, face or captions"),
         ({"size": 30}, "multiples of"),
         ({"model": "/nowhere"}, "/nowhere"),
     ],

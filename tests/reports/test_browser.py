@@ -190,7 +190,7 @@ def test_the_list_by_keyboard(report, opened):
     assert shown.locator("#one g.boxes").first.is_visible()
     shown.keyboard.press("Escape")
     shown.wait_for_selector("#viewer:not([open])", state="attached")
-    assert shown.evaluate(focused) == "Enlarge k0003"
+    browser.until(shown, f"{focused} === 'Enlarge k0003'")
     shown.keyboard.press("End")
     browser.until(shown, f"{focused} === 'Enlarge x{FAILED - 1}'")
     assert shown.locator(".card").count() < 40
