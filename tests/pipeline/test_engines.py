@@ -146,7 +146,11 @@ def feed(folder: Path) -> None:
 
 
 def kill_reader(folder: Path) -> None:
+    """Kill who reads the pipe, once the shard before it is there: inputs are opened ahead."""
     ours, pid = reader(folder / "pipe.tar")
+    end = time.monotonic() + 40
+    while not (folder / "out/0.tar").exists() and time.monotonic() < end:
+        time.sleep(0.05)
     os.kill(pid, signal.SIGKILL)
     gone(pid)
     os.close(ours)
