@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from socialcli import records
-from socialcli.errors import SampleFailed, UsageError
+from socialcli.errors import SampleFailed
 from socialcli.generation import drawing, references
+from socialcli.generation.method import GenerateMethod
 from socialcli.generation.requests import Wanted
 
 if TYPE_CHECKING:
@@ -41,17 +42,27 @@ class Planned:
         return self.layout.segments
 
 
-def check(config: Any) -> None:
-    """Refuse what methods of layouts cannot do.
+class LayoutMethod(GenerateMethod, base=True):
+    """Base of the methods that draw each segment of a layout by its own text; `prepare` gives
+    (the layout, the pictures that its segments name)."""
 
-    Raises:
-        UsageError: one line that names the option.
-    """
-    if config.attention_maps:
-        raise UsageError(
-            "--attention-maps shows the words of one prompt; a layout has one a segment: take "
-            "another --method"
-        )
+    WHOLE = False
+
+    def layout(self, request: Any) -> Any:
+        """See `GenerateMethod.layout`."""
+        return request.plan
+
+    def part(self, config: Any, studio: Studio) -> int:
+        """On a CPU one picture, since its segments fill a batch, and equally many of them give the
+        same last bits (`drawing.part`)."""
+        return 1 if studio.diffusion.unet.device.type == "cpu" else drawing.part(config, studio)
+
+    def members(self, config: Any, request: Any, size: tuple[int, int]) -> dict[str, bytes]:
+        """The layout that a picture was drawn by, in the picture's size, so that it is scored and
+        looked at with it."""
+        from socialcli.vision import layouts
+
+        return {"layout.json": records.dump(layouts.resized(request.plan[0], *size))}
 
 
 def of_request(config: Any, request: Any) -> records.Layout:
@@ -135,12 +146,6 @@ def planned(config: Any, studio: Studio, request: Any, found: Any) -> Planned:
     return Planned(layout, layouts.shrunk(layouts.decoded(layout), h, w), found)
 
 
-def part(config: Any, studio: Studio) -> int:
-    """How many pictures go through the UNet at once: on a CPU one, since its segments fill a batch,
-    and equally many of them give the same last bits (`drawing.part`)."""
-    return 1 if studio.diffusion.unet.device.type == "cpu" else drawing.part(config, studio)
-
-
 def regions(plans: Sequence[Planned]) -> Regions:
     """The rows of a batch of layouts."""
     import numpy
@@ -182,14 +187,6 @@ def even(studio: Studio, states: list[Any]) -> list[Any]:
         return states
     empty = studio.text("")
     return [drawing.followed(s, empty, (longest - len(s)) // len(empty)) for s in states]
-
-
-def members(layout: records.Layout, size: tuple[int, int]) -> dict[str, bytes]:
-    """The layout that a picture was drawn by, in the picture's size, so that it is scored and
-    looked at with it."""
-    from socialcli.vision import layouts
-
-    return {"layout.json": records.dump(layouts.resized(layout, *size))}
 
 
 def pixel_masks(plan: Planned, height: int, width: int) -> Tensor:

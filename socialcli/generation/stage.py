@@ -86,8 +86,8 @@ class GenerateStage(Stage, base=True):
         generating.check(config)
         if config.attention_maps and not self.method.WHOLE:
             raise UsageError(
-                f"--attention-maps: --method {self.name} draws each segment by a text of its own, "
-                "so there is no map of a word over the picture"
+                f"--attention-maps shows the words of one prompt: --method {self.name} draws each "
+                "segment by a text of its own, so there is no map of a word over the picture"
             )
         if config.attention_maps and getattr(config, "attempts", 1) > 1:
             raise UsageError("--attention-maps is of one drawing: leave --attempts at 1")
@@ -238,24 +238,36 @@ class GenerateStage(Stage, base=True):
         size: int,
         unread: dict[int, list[str]],
     ) -> list[dict[str, bytes] | Exception]:
-        """One batch of ``size``: what is missing of it is the last picture again."""
+        """The members of a batch's pictures."""
         if getattr(loaded, "judge", None) is not None:
             return self._again(config, loaded, items, part, size, unread)
-        full = part + [part[-1]] * (size - len(part))
-        seeds = [_seed(items[number]) for number, _ in full]
-        conditioning = self.method.condition(config, loaded, [embedded for _, embedded in full])
+        more = [dict[str, bytes]() for _ in part]
         if not config.attention_maps:
-            images = drawing.draw(config, loaded, conditioning, seeds)
-            more = [dict[str, bytes]() for _ in images]
+            images, _ = self._pictures(config, loaded, items, part, size)
         else:
-            prompts = [items[number].work.prompt for number, _ in full]
+            prompts = [items[number].work.prompt for number, _ in _filled(part, size)]
             with attention.watch(config, loaded, prompts) as watch:
-                images = drawing.draw(config, loaded, conditioning, seeds)
+                images, _ = self._pictures(config, loaded, items, part, size)
             more = [watch.members(at) for at in range(len(part))]
         return [
             self._members(config, loaded, items[number], image, unread[number], more[at])
             for at, ((number, _), image) in enumerate(zip(part, images, strict=False))
         ]
+
+    def _pictures(
+        self,
+        config: Any,
+        loaded: Any,
+        items: list[Item],
+        part: list[Any],
+        size: int,
+        attempt: int = 0,
+    ) -> tuple[list[Any], list[int]]:
+        """Pictures and seeds of one batch of ``size``."""
+        full = _filled(part, size)
+        seeds = [attempts.seed(_seed(items[number]), attempt) for number, _ in full]
+        conditioning = self.method.condition(config, loaded, [embedded for _, embedded in full])
+        return drawing.draw(config, loaded, conditioning, seeds), seeds
 
     def _again(
         self,
@@ -268,15 +280,12 @@ class GenerateStage(Stage, base=True):
     ) -> list[dict[str, bytes] | Exception]:
         """The same of ``--attempts``: what a judge finds a fault in is drawn again."""
         best: dict[int, Any] = {}  # number -> (verdict, attempt, seed, picture)
-        made: dict[int, int] = {}
+        tries: dict[int, int] = {}
         todo = part
         for attempt in range(config.attempts):
-            full = todo + [todo[-1]] * (size - len(todo))
-            seeds = [attempts.seed(_seed(items[number]), attempt) for number, _ in full]
-            conditioning = self.method.condition(config, loaded, [one for _, one in full])
-            images = drawing.draw(config, loaded, conditioning, seeds)
+            images, seeds = self._pictures(config, loaded, items, todo, size, attempt)
             for (number, _), seed, image in zip(todo, seeds, images, strict=False):
-                made[number] = attempt + 1
+                tries[number] = attempt + 1
                 layout = self.method.layout(items[number].work)
                 assert layout is not None
                 verdict = loaded.judge.verdict(image, *layout)
@@ -288,9 +297,9 @@ class GenerateStage(Stage, base=True):
         results: list[dict[str, bytes] | Exception] = []
         for number, _ in part:
             verdict, attempt, seed, image = best[number]
-            said = attempts.told(made[number], attempt, verdict)
+            tried = attempts.told(tries[number], attempt, verdict)
             results.append(
-                self._members(config, loaded, items[number], image, unread[number], {}, seed, said)
+                self._members(config, loaded, items[number], image, unread[number], {}, seed, tried)
             )
         return results
 
@@ -371,6 +380,11 @@ def _cut_off(loaded: Any) -> str:
         f"prompts of more than {loaded.diffusion.window} tokens are cut: the text encoder reads no "
         "more (what is lost is in generated.json, under unread); --long-prompts chunks reads all"
     )
+
+
+def _filled(part: list[Any], size: int) -> list[Any]:
+    """A batch of ``size``: what is missing of it is the last picture again."""
+    return part + [part[-1]] * (size - len(part))
 
 
 def _seed(item: Item) -> int:

@@ -102,7 +102,7 @@ def configured(models, name: str, **options):
     given |= options
     values = profiles.values(None, "generate", method.config_type, given, name)
     config = method.config_type(**values)
-    method.check_options(config)
+    method.as_stage().check(config)
     return method, config
 
 
@@ -360,7 +360,7 @@ def test_defaults_are_the_papers(models):
 
 BAD = [
     ("composite", {"global_steps": 9}, "--global-steps 9: there are 4 steps"),
-    ("composite", {"attention_maps": True}, "--attention-maps shows the words of one prompt"),
+    ("composite", {"attention_maps": "maps.png"}, "--attention-maps shows the words of one prompt"),
     ("composite", {"scaffold": "nowhere.png"}, "--scaffold nowhere.png"),
     ("composite", {"scaffold": "#12"}, "a colour is #rrggbb"),
     ("controlnet", {}, "needs --controlnet-model"),

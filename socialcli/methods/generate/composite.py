@@ -13,7 +13,6 @@ from socialcli.diffusion import conditioning
 from socialcli.diffusion.conditioning import Conditioning
 from socialcli.errors import SampleFailed, UsageError
 from socialcli.generation import controls, drawing, layouts
-from socialcli.generation.method import GenerateMethod
 from socialcli.generation.options import ControlOptions, LayoutOptions
 from socialcli.methods.generate import _bound
 
@@ -114,7 +113,7 @@ class Embedded:
     scaffold: Tensor | None
 
 
-class CompositeMethod(GenerateMethod):
+class CompositeMethod(layouts.LayoutMethod):
     """See `GenerateMethod`.
 
     Sources: Jamwal and Ramaneswaran, Composite Diffusion (arXiv 2307.13720); Multi-Subject
@@ -124,13 +123,11 @@ class CompositeMethod(GenerateMethod):
     """
 
     SCALE = 0.65
-    WHOLE = False
     config_type = Config
 
     def check_options(self, config: Config) -> None:
         """Refuse options that do not fit each other."""
         controls.check(config)
-        layouts.check(config)
         if (config.sal == "none") != (not config.sal_model):
             raise UsageError("--sal and --sal-model go together: a form of the loss, and a network")
         if config.global_steps > config.steps:
@@ -217,16 +214,6 @@ class CompositeMethod(GenerateMethod):
         whatever stands beside a picture."""
         longest = max(len(states) for pair in embedded.texts for states in pair)
         return len(embedded.plan.masks), longest, max(map(len, embedded.subjects))
-
-    def layout(self, request: Any) -> Any:
-        """See `GenerateMethod.layout`."""
-        return request.plan
-
-    def part(self, config: Config, studio: Any) -> int:
-        return layouts.part(config, studio)
-
-    def members(self, config: Config, request: Any, size: tuple[int, int]) -> dict[str, bytes]:
-        return layouts.members(request.plan[0], size)
 
     def condition(self, config: Config, state: State, embedded: list[Embedded]) -> Conditioning:
         """Rows of segments, merged by mask; see `diffusion.regions.Composite`."""

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from socialcli.config import option
 from socialcli.diffusion.conditioning import Conditioning
 from socialcli.generation import drawing, layouts
-from socialcli.generation.method import GenerateMethod
 from socialcli.generation.options import LayoutOptions
 
 if TYPE_CHECKING:
@@ -31,19 +30,14 @@ class Config(LayoutOptions):
     )  # fmt: skip
 
 
-class MultiDiffusionMethod(GenerateMethod):
+class MultiDiffusionMethod(layouts.LayoutMethod):
     """See `GenerateMethod`. Source: Bar-Tal et al., MultiDiffusion (arXiv 2302.08113), region-based
     generation. The reference implementation takes a step of DDIM for each region and averages
     what comes out; as its steps work place by place and the segments are a partition, merging the
     predictions before one step gives the same, with any scheduler.
     """
 
-    WHOLE = False
     config_type = Config
-
-    def check_options(self, config: Config) -> None:
-        """Refuse options that do not fit each other."""
-        layouts.check(config)
 
     def models(self, config: Config) -> list[ModelSpec]:
         return [drawing.spec(config)]
@@ -74,16 +68,6 @@ class MultiDiffusionMethod(GenerateMethod):
     def alike(self, embedded: Any) -> Any:
         plan, texts = embedded
         return len(plan.masks), max(len(states) for pair in texts for states in pair)
-
-    def layout(self, request: Any) -> Any:
-        """See `GenerateMethod.layout`."""
-        return request.plan
-
-    def part(self, config: Config, studio: Any) -> int:
-        return layouts.part(config, studio)
-
-    def members(self, config: Config, request: Any, size: tuple[int, int]) -> dict[str, bytes]:
-        return layouts.members(request.plan[0], size)
 
     def condition(self, config: Config, studio: Studio, embedded: list[Any]) -> Conditioning:
         """Each segment reads its own prompt; their predictions are merged by mask."""
