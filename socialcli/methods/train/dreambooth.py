@@ -9,28 +9,24 @@ and, exported, other tools load.
 
 from __future__ import annotations
 
-import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from socialcli.config import option
 from socialcli.errors import UsageError
-from socialcli.methods.train import _augment, _examples, _prior, _subjects
+from socialcli.methods.train import _examples, _subjects, _tuning
 from socialcli.methods.train._prior import PriorOptions
-from socialcli.training.method import Phase, TrainMethod
+from socialcli.training.method import Phase
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from PIL.Image import Image
     from torch import Tensor
 
-    from socialcli.backends import ModelSpec
-    from socialcli.methods.train._subjects import Subject
     from socialcli.networks.lora import Lora
-    from socialcli.randomness import Draw, Variant
+    from socialcli.randomness import Variant
     from socialcli.shards import Sample
-    from socialcli.shards.index import Index
     from socialcli.training.place import Place
 
 IDENTIFIERS = ("sks", "ktn", "pll", "ucd")  # rare words of CLIP, as trainers use them
@@ -93,22 +89,11 @@ class Config(PriorOptions):
 
 
 @dataclass
-class State:
-    """The model, its adapters, and what is the same for every step."""
+class State(_tuning.State):
+    """With the adapters, and texts that were encoded: text -> (L, D)."""
 
-    config: Config
-    place: Place
-    diffusion: Any
-    alphas: Tensor
-    kind: str
-    side: int  # pixels
-    subjects: list[Subject]
-    of: dict[str, list[int]]  # key -> numbers of the subjects it shows
-    behind: _augment.Backgrounds
-    module: Any  # what trains
     lora: Lora | None = None
-    prior: _prior.Prior | None = None
-    texts: dict[str, Tensor] = field(default_factory=dict)  # text -> (L, D)
+    texts: dict[str, Tensor] = field(default_factory=dict)
 
     def states(self, texts: list[str]) -> Tensor:
         """(B, L, D) of texts; while the encoder does not train, each is encoded once, by itself."""
@@ -123,7 +108,7 @@ class State:
         return torch.stack([self.texts[text] for text in texts])
 
 
-class DreamboothMethod(TrainMethod):
+class DreamboothMethod(_tuning.SubjectMethod):
     """See `TrainMethod`."""
 
     VERSION = 1
@@ -132,19 +117,18 @@ class DreamboothMethod(TrainMethod):
         "flip", "augment", "backgrounds", "background_count", "masked_loss",
     )  # fmt: skip
     config_type = Config
+    state_type = State
+
+    def identifiers(self, count: int) -> Sequence[str]:
+        return IDENTIFIERS
 
     def check_options(self, config: Config) -> None:
-        _prior.check(config)
-        if config.augment:
-            _augment.files(config.backgrounds)
+        super().check_options(config)
         if config.export and config.adapter == "none":
             raise UsageError(f"--export {config.export} writes adapters: give --adapter lora")
         for prompt in config.prompt:
             if "{}" not in prompt:
                 raise UsageError(f"--prompt '{prompt}': write {{}} where the subject goes")
-
-    def models(self, config: Config) -> list[ModelSpec]:
-        return _prior.models(config)
 
     def phases(self, config: Config, output: Path) -> list[Phase]:
         """One, with the learning rate and alpha that are meant by 0."""
@@ -154,57 +138,17 @@ class DreamboothMethod(TrainMethod):
         alpha = config.alpha or float(config.rank)
         return [Phase("", self, dataclasses.replace(config, learning_rate=rate, alpha=alpha))]
 
-    def select(self, config: Config, index: Index) -> Index:
-        """The samples that show a subject.
-
-        Raises:
-            UsageError: a subject without samples, class or identifier.
-        """
-        subjects = _subjects.find(config, index)
-        _subjects.name_them(subjects, config.identifier, IDENTIFIERS)
-        return index.select(sorted({n for subject in subjects for n in subject.samples}))
-
     def check(self, config: Config, sample: Sample) -> None:
         _examples.check(config, sample, config.masked_loss)
 
     def load(self, config: Config, place: Place) -> State:
-        """The model; class pictures are drawn before anything about it is changed."""
-        import dataclasses
-
-        from socialcli import backends
-        from socialcli.diffusion import latents, schedule
-
-        (spec,) = self.models(config)
-        diffusion = backends.load(dataclasses.replace(spec, device=str(place.device)))
-        for part in diffusion.networks:
-            trains = config.adapter == "none" and (
-                part is diffusion.unet
-                or (part is diffusion.text_encoder and config.train_text_encoder)
-            )
-            if not trains and part.dtype != place.dtype:
-                part.to(place.dtype)
-        alphas, kind = schedule.schedule(diffusion.scheduler)
-        subjects = _subjects.find(config, place.index)
-        _subjects.name_them(subjects, config.identifier, IDENTIFIERS)
-        side = latents.size(diffusion, config.size)
-        templates = config.template or _prior.TEMPLATES
-        prompts = {s.word: latents.fill(templates[0], s.word) for s in subjects}
-        prior = _prior.prepare(config, place, diffusion, side, prompts)
-        behind = _augment.backgrounds(config.backgrounds, config.background_count, side)
-        module, lora = _trained(config, diffusion)
+        """The model; of the networks only those that train themselves are in float32."""
+        trained = ["unet", "text_encoder"] if config.train_text_encoder else ["unet"]
+        state: State = self.begin(config, place, trained if config.adapter == "none" else [])
+        state.module, state.lora = _trained(config, state.diffusion)
         if config.gradient_checkpointing:
-            diffusion.unet.enable_gradient_checkpointing()
-        return State(
-            config, place, diffusion, alphas, kind, side, subjects,
-            _subjects.of_samples(subjects, place.index), behind, module, lora, prior,
-        )  # fmt: skip
-
-    def facts(self, state: State) -> dict[str, str]:
-        """What the folders of class pictures and backgrounds hold."""
-        return _prior.facts(state.config) | _examples.facts(state.config, state.behind)
-
-    def trainable(self, state: State) -> Any:
-        return state.module
+            state.diffusion.unet.enable_gradient_checkpointing()
+        return state
 
     def prepare(self, state: State, sample: Sample, variant: Variant) -> dict[str, Any]:
         """``pixels`` (3, S, S) in [-1, 1], ``subject`` (its number), and with ``--masked-loss``
@@ -214,54 +158,17 @@ class DreamboothMethod(TrainMethod):
             state.behind, state.config.masked_loss,
         )  # fmt: skip
 
-    def features(self, state: State, examples: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """``mean`` and ``deviation`` (C, h, w) of the latents, the mask at their size."""
-        return _examples.features(state.diffusion, examples)
+    def encode(self, state: State, texts: list[str]) -> Tensor:
+        """See `State.states`."""
+        return state.states(texts)
 
-    def losses(self, state: State, batch: dict[str, Any], draw: Draw) -> dict[str, Tensor]:
-        """``denoise`` and ``prior`` (B,): the subject's picture under its identifier, and one of
-        its class under the class alone, in one batch of 2B rows."""
-        from socialcli.diffusion import latents
-        from socialcli.diffusion.conditioning import Conditioning
-        from socialcli.losses import denoise
-
-        config, prior = state.config, state.prior
-        templates = config.template or _prior.TEMPLATES
-        subjects = [state.subjects[n] for n in batch["subject"]]
-        texts = [
-            latents.fill(draw.random(at, "text").choice(templates), subject.phrase)
-            for at, subject in enumerate(subjects)
-        ]
-        noised = latents.add_noise(
-            state.alphas, state.kind, batch["mean"], batch["deviation"], draw
-        )
-        if prior is not None:
-            texts += [latents.fill(templates[0], subject.word) for subject in subjects]
-            with state.place.clock("class pictures"):
-                means, stds = prior.drawn([s.word for s in subjects], draw)
-            noised = noised.and_also(
-                latents.add_noise(state.alphas, state.kind, means, stds, draw, "class ")
-            )
-        with state.place.clock("text"):
-            states = state.states(texts)
-        said = latents.predict(
-            state.diffusion.unet, noised, Conditioning({"encoder_hidden_states": states})
-        )
-        count = len(subjects)
-        weight = None
-        if config.masked_loss:
-            weight = config.outside_weight + (1 - config.outside_weight) * batch["mask"]
-        found = {"denoise": denoise.loss(said[:count], noised.target[:count], weight)}
-        if prior is not None:
-            found["prior"] = denoise.loss(said[count:], noised.target[count:])
-        return found
-
-    def weights(self, config: Config) -> dict[str, float]:
-        return _prior.weights(config)
-
-    def validate(self, state: State) -> list[tuple[str, Image]]:
-        """Each subject in the prompts (or the templates)."""
-        return _examples.look(state)
+    def weight(self, state: State, batch: Any) -> Tensor | None:
+        """The mask, and `--outside-weight` of what is not the subject."""
+        config = state.config
+        if not config.masked_loss:
+            return None
+        weight: Tensor = config.outside_weight + (1 - config.outside_weight) * batch["mask"]
+        return weight
 
     def save(self, state: State, folder: Path, metadata: dict[str, str]) -> None:
         """The whole model in diffusers' layout, or the adapters; the header's ``subjects`` says
@@ -269,10 +176,7 @@ class DreamboothMethod(TrainMethod):
         from socialcli.methods.train import _pipeline
         from socialcli.networks import lora_files
 
-        known = [
-            {"name": s.name, "identifier": s.identifier, "class": s.word} for s in state.subjects
-        ]
-        notes = {**metadata, "subjects": json.dumps(known, ensure_ascii=False)}
+        notes = {**metadata, "subjects": state.known()}
         if state.lora is None:
             _pipeline.save(state.diffusion, folder, notes)
             return
@@ -282,7 +186,9 @@ class DreamboothMethod(TrainMethod):
             title = "-".join(_subjects.file_name(s.identifier) for s in state.subjects)
             width = state.diffusion.unet.config.cross_attention_dim
             tags = {s.phrase: len(s.samples) for s in state.subjects}
-            more = lora_files.kohya_notes(layers, width, state.side, state.kind, title, tags)
+            more = lora_files.kohya_notes(
+                layers, width, state.side, state.prediction_type, title, tags
+            )
             file = folder / "kohya" / f"{title}.safetensors"
             file.parent.mkdir(exist_ok=True)
             lora_files.write_kohya(file, layers, {**notes, **more})
