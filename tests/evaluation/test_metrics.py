@@ -21,7 +21,7 @@ CONFIG = Config()
 ONES = numpy.ones
 METRICS = sorted(registry.available("metrics"))
 # What needs more than random pictures and default options: judges that were trained, layouts, a
-# split of the references. Each has a test file of its own.
+# split of the references. Each has a test file of its own, and here rows in place of pictures.
 ELSEWHERE = {"bystanders", "clip-i-train", "clip-s", "dino-train", "pose-kp", "pose-s", "sas",
              "subjects"}  # fmt: skip
 RANDOM = [name for name in METRICS if name not in ELSEWHERE]
@@ -126,6 +126,51 @@ def test_nothing_counted_is_no_number(name: str, scored) -> None:
     nothing = numpy.zeros((1, len(score.cases)))
     for values in metrics.load(name).estimate(score.rows[name], nothing).values():
         assert numpy.isnan(values).all()
+
+
+# What the rows of those that are tested elsewhere hold, a number a picture.
+ROWS = {
+    "bystanders": ("total", "faces"),
+    "clip-i-train": ("cosine", "gap"),
+    "clip-s": ("cosine",),
+    "dino-train": ("cosine", "gap"),
+    "sas": ("cosine",),
+    "subjects": ("wanted", "price", "missing", "surplus", "hybrid", "swapped", "cosine"),
+    **dict.fromkeys(
+        ("pose-kp", "pose-s"),
+        ("right", "judged", "bodies", "known", "held_out", "exemplars", "classes"),
+    ),
+}
+
+
+def test_every_metric_is_resampled_in_some_test() -> None:
+    assert set(ROWS) == ELSEWHERE
+
+
+@pytest.mark.parametrize("name", sorted(ELSEWHERE))
+def test_counting_a_row_twice_is_having_it_twice(name: str) -> None:
+    """The same of those that need more than random pictures, from random rows. The judge's own
+    accuracy is the same whatever is counted."""
+    metric, n, rng = metrics.load(name), 12, numpy.random.default_rng(7)
+    rows = {key: rng.uniform(0.1, 3, n) for key in ROWS[name]}
+    if "held_out" in rows:
+        rows |= {"judged": numpy.arange(n) % 3 > 0, "held_out": numpy.full(n, 0.9)}
+        rows["right"] = rows["judged"] & (rng.uniform(size=n) > 0.5)
+    else:
+        for values in rows.values():
+            values[3] = numpy.nan  # a picture that could not be judged
+    rows = {key: values.astype(float) for key, values in rows.items()}
+    counts = numpy.array([*(rng.multinomial(n, ONES(n) / n) for _ in range(4)), [0] * n])
+    counted = metric.estimate(rows, counts.astype(float))
+    assert set(counted) == {column.name for column in metric.COLUMNS}
+    for column, values in counted.items():
+        assert values.shape == (5,)
+        if not column.endswith("_held_out"):
+            assert numpy.isnan(values[4]) and len(set(values[:4])) == 4, column
+        for number, row in enumerate(counts[:4]):
+            repeated = {key: numpy.repeat(value, row) for key, value in rows.items()}
+            plain = metric.estimate(repeated, ONES((1, n)))[column]
+            assert values[number] == pytest.approx(plain[0], rel=1e-9), column
 
 
 @pytest.mark.parametrize("name", RANDOM)
