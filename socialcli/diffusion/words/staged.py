@@ -51,10 +51,36 @@ class StagedWord(Word):
         return {"order": self.order}
 
 
-class IdentityWord(StagedWord):
-    """While it is learnt: n pairs that a block makes of one vector. Only the block trains."""
+class BlockWord(StagedWord):
+    """While it is learnt: vectors that a block makes of one vector. Only the block trains.
+
+    Attributes:
+        initial: (D,) embedding of an ordinary word, which stays as it is: the block's input, and at
+            first every vector that comes out of it.
+    """
 
     initial: Tensor
+
+    def __init__(
+        self, token: str, initial: Tensor, count: int, parts: int, order: str, dropout: float
+    ) -> None:
+        Word.__init__(self, token, 1, len(initial))
+        self.count, self.parts, self.order = count, parts, order
+        self.register_buffer("initial", initial.detach().float().clone())
+        self.block = StageTokens(self.width, parts * count, dropout=dropout)
+        self.block.start_from(self.initial)
+
+    def kept(self) -> StagedWord:
+        """The word as it is used from now on: its vectors, without the block."""
+        training = self.training
+        with torch.no_grad():
+            table = self.eval().table()
+        self.train(training)
+        return StagedWord(self.token, table, self.order)
+
+
+class IdentityWord(BlockWord):
+    """Identity Embedding's: n pairs."""
 
     def __init__(
         self,
@@ -67,31 +93,19 @@ class IdentityWord(StagedWord):
         """A word that starts as an ordinary one.
 
         Args:
-            initial: (D,) its embedding, which stays as it is: the block's input, and at first every
-                vector that comes out of it.
+            initial: (D,) its embedding.
             scaled: every vector is as long as this embedding; else as the block makes it.
         """
-        Word.__init__(self, token, 1, len(initial))
-        self.count, self.parts, self.order, self.scaled = pairs, 2, order, scaled
-        self.register_buffer("initial", initial.detach().float().clone())
         # Without ProSpect's dropout: one mask for all rows of a micro-batch would make the result
         # depend on how a batch is divided.
-        self.block = StageTokens(self.width, 2 * pairs, dropout=0.0)
-        self.block.start_from(self.initial)
+        super().__init__(token, initial, pairs, 2, order, dropout=0.0)
+        self.scaled = scaled
 
     def table(self) -> Tensor:
         made: Tensor = self.block(self.initial)
         if self.scaled:
             made = functional.normalize(made, dim=-1) * self.initial.norm()
         return made.unflatten(0, (self.count, 2)).unsqueeze(2)
-
-    def kept(self) -> StagedWord:
-        """The word as it is used from now on: its pairs, without the block."""
-        training = self.training
-        with torch.no_grad():
-            table = self.eval().table()
-        self.train(training)
-        return StagedWord(self.token, table, self.order)
 
 
 class StagedKind(WordKind):

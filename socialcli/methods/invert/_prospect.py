@@ -9,29 +9,17 @@ import torch
 from torch import Tensor
 
 from socialcli.diffusion import stages
-from socialcli.diffusion.words import Word
-from socialcli.diffusion.words.staged import StagedWord
-from socialcli.networks.stage_tokens import StageTokens
+from socialcli.diffusion.words.staged import BlockWord
 
 ORDER = "clean-first"  # as ProSpect numbers its stages
 
 
-class ProspectWord(StagedWord):
-    """Only the block trains; what is kept is its vectors.
-
-    Attributes:
-        initial: (D,) embedding of an ordinary word, which stays as it is.
-    """
-
-    initial: Tensor
+class ProspectWord(BlockWord):
+    """Only the block trains; what is kept is its vectors."""
 
     def __init__(self, token: str, initial: Tensor, count: int, dropout: float) -> None:
         """A word that starts as an ordinary one in each of ``count`` stages."""
-        Word.__init__(self, token, 1, len(initial))
-        self.count, self.parts, self.order = count, 1, ORDER
-        self.register_buffer("initial", initial.detach().float().clone())
-        self.block = StageTokens(self.width, count, dropout=dropout)
-        self.block.start_from(self.initial)
+        super().__init__(token, initial, count, 1, ORDER, dropout)
 
     def table(self) -> Tensor:
         """(stages, 1, 1, D). As in the public code, the second attention reads the embedding."""
@@ -49,10 +37,3 @@ class ProspectWord(StagedWord):
             if seed is not None:
                 torch.manual_seed(seed)
             return self.table()[numbers, 0]
-
-    def kept(self) -> StagedWord:
-        training = self.training
-        with torch.no_grad():
-            table = self.eval().table()
-        self.train(training)
-        return StagedWord(self.token, table, self.order)
