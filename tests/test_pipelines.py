@@ -265,6 +265,34 @@ def test_overfitting_over_the_steps_in_miniature(tmp_path: Path) -> None:
     assert {"DINO train", "DINO test", "CLIP-T", "steps", "1", "2"} <= {*labels}
 
 
+def test_figures_that_gates_are_chosen_by_in_miniature(tmp_path: Path) -> None:
+    """Figures 1 and 3 of the feedback paper; the drawing's own points are read back."""
+    from xml.etree import ElementTree
+
+    from PIL import Image
+
+    make("figures-mini.mk", f"OUT={tmp_path}", "TRAIN=24", "STEPS=1", "BATCH=4", "MEASURED=2")
+    text = (tmp_path / "estimates.md").read_text()
+    rows = [[c.strip() for c in line.split("|")[1:-1]] for line in text.splitlines() if "|" in line]
+    figures = {int(row[0]): [float(cell) for cell in row[1:]] for row in rows[2:]}
+    assert sorted(figures) == list(range(0, 1000, 100))
+    face, gaze, kept = zip(figures[0], figures[900], strict=True)
+    assert face[0] > 0.5 > face[1] and gaze[0] < gaze[1] and kept[0] > kept[1]
+    assert Image.open(tmp_path / "estimates.png").width == 10 * (192 + 2)
+    curves = json.loads((tmp_path / "curves.json").read_text())
+    drawn = ElementTree.parse(tmp_path / "curves.svg").getroot()
+    lines = [
+        [float(point.split(",")[1]) for point in line.attrib["points"].split()]
+        for line in drawn.iter("{http://www.w3.org/2000/svg}polyline")
+    ]
+    assert len(lines) == len(curves) - 1 + 2, "each loss, then the boundary's twice"
+    for name, heights in zip([n for n in curves if n != "samples"], lines, strict=False):
+        highest = curves[name].index(max(curves[name]))
+        assert len(heights) == 20 and heights[highest] == min(heights), name
+    labels = [text.text for text in drawn.iter("{http://www.w3.org/2000/svg}text")]
+    assert {"identity", "gaze", "pose", "interaction", "boundary, blurred"} <= {*labels}
+
+
 def test_attractors_in_miniature(tmp_path: Path) -> None:
     """Figures 5 and 7 of the attractor's paper: rows of textual inversion run, all are planned."""
     said = make("table-002-mini.mk", "-n", f"OUT={tmp_path}", "SEEDS=0 1")
