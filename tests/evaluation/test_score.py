@@ -504,7 +504,7 @@ def one_line(error) -> str:
         (" , ", {}, "--metrics is empty"),
         ("clip-i", {"against": "all"}, "--against 'all'. There are: auto"),
         ("clip-i", {"crops": "some"}, "--crops 'some'. There are: none"),
-        ("hoi", {"hoi_ap": "12"}, "--hoi-ap '12'. There are: 11, all"),
+        ("hoi", {"hoi_ap": "12"}, "--hoi-ap '12'. There are: 11, 11-float, all"),
         ("fid", {"fid_features": "vgg"}, "--fid-features 'vgg'. There are: clip"),
         ("face", {"face_threshold": 2.0}, "--face-threshold 2.0: expected a number from 0 to 1"),
         ("clip-i", {"batch_size": 0}, "--batch-size 0: at least 1"),

@@ -1,4 +1,7 @@
-"""Interactions of a picture: ``pairs`` of (verb, object, class number or None, score)."""
+"""Interactions of a picture: ``pairs`` of (verb, object, class number or None, score).
+
+``places`` holds the boxes of each pair's person and object, normalised xyxy.
+"""
 
 from __future__ import annotations
 
@@ -31,6 +34,7 @@ class Interactions(Feature):
     """See `Feature`."""
 
     config_type = Options
+    VERSION = 2
     AFTER = ("faces", "hoi-objects")
 
     def models(self, config: Any) -> tuple[ModelSpec, ...]:
@@ -45,7 +49,8 @@ class Interactions(Feature):
         return list(subject.shared)
 
     def run(self, config: Any, models: list[Any], looks: list[Look]) -> list[Value | SampleFailed]:
-        """Every pair that the recogniser sees among the detected objects and faces."""
+        """Every pair that the recogniser sees among the detected objects and faces: ``pairs``, and
+        in ``places`` the boxes of its person and its object (None where it has none)."""
         scenes = [scene(look) for look in looks]
         answers = models[0].interact(
             [look.image for look in looks],
@@ -54,16 +59,33 @@ class Interactions(Feature):
             [None] * len(looks),
         )
         results: list[Value | SampleFailed] = []
-        for one in answers:
+        for one, seen in zip(answers, scenes, strict=True):
             if isinstance(one, SampleFailed):
                 results.append(one)
                 continue
-            pairs = [
-                [i.verb, i.object_label, i.hoi, 1.0 if i.score is None else float(i.score)]
-                for i in (one.interactions if one is not None else [])
-            ]
-            results.append({"pairs": pairs})
+            acts = one.interactions if one is not None else []
+            results.append({"pairs": [_pair(i) for i in acts], "places": _places(acts, *seen)})
         return results
+
+
+def _pair(one: records.Interaction) -> list[Any]:
+    return [one.verb, one.object_label, one.hoi, 1.0 if one.score is None else float(one.score)]
+
+
+def _places(
+    acts: list[records.Interaction], people: records.People, boxes: records.Boxes
+) -> list[Any]:
+    """The two boxes of each interaction, normalised xyxy, by the boxes and people it names."""
+    by_box = {box.id: [float(v) for v in box.xyxy] for box in boxes.boxes}
+    by_person = {person.id: by_box.get(person.box or 0) for person in people.people}
+    both = [
+        (
+            by_box.get(one.subject_box or 0) or by_person.get(one.subject or 0),
+            by_box.get(one.object or 0) or by_person.get(one.object_person or 0),
+        )
+        for one in acts
+    ]
+    return [list(pair) if None not in pair else None for pair in both]
 
 
 def scene(look: Look) -> tuple[records.People, records.Boxes]:
