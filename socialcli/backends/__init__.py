@@ -37,6 +37,7 @@ class BackendInfo:
     size: str = ""  # of the default checkpoint, for people: "15 GB"
     packages: tuple[str, ...] = ()  # import names it needs
     extra: str = ""  # pip extra that brings them
+    method: str = ""  # of a diffusion model: the only method of generate that draws with it
     role: str = ""  # filled in from the folder
     name: str = ""  # filled in from the file
     module: str = ""  # filled in: dotted path to import

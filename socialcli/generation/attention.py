@@ -78,7 +78,7 @@ class Watch:
         unet: of the diffusion model. words: of each of the N pictures.
         shape: (h, w) of the latents, and so of the maps.
         timesteps: how many the model was trained with; stages are equal parts of them.
-        guided: whether N unconditional rows stand before those of the pictures.
+        guided: whether unconditional rows stand before the N of the pictures.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class Watch:
         self.counts = torch.zeros(STAGES)
         self._maps = AttentionMaps(
             unet, tokens=columns, mean_heads=True,
-            rows=slice(len(words), None) if guided else None, after=self._add,
+            rows=slice(-len(words), None) if guided else None, after=self._add,
         )  # fmt: skip
 
     def __enter__(self) -> Watch:

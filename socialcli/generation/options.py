@@ -137,6 +137,28 @@ class ReferenceOptions(GenerateOptions):
 
 
 @dataclass
+class SourceOptions(GenerateOptions):
+    """The pictures that are changed; rows of a prompt file may name their own."""
+
+    GROUPS: ClassVar[dict[str, str]] = {"instruction": "The pictures that are changed"}
+
+    instruction: str = option(
+        "", "Of shards: what is to be changed in each picture; default: its caption says it."
+    )
+    reference: list[str] = option(
+        [], "Of --prompt: the picture to be changed, a file, or a key or subject of --references."
+    )
+    references: list[str] = option(
+        [], "Shards with pictures to be changed: of shards, those of the same keys instead of "
+        "their own. Repeatable.",
+    )  # fmt: skip
+    image_guidance: float = option(
+        1.5, "How much guidance keeps of the picture; a row's column 'scale' overrides it.",
+        at_least=1,
+    )  # fmt: skip
+
+
+@dataclass
 class LayoutOptions(GenerateOptions):
     """What methods have in common that read ``layout.json``; its prompt is the picture's."""
 

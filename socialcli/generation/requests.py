@@ -11,7 +11,7 @@ from typing import Any
 from socialcli import records, shards, spreadsheets
 from socialcli.errors import SampleFailed, UsageError
 from socialcli.generation import subject_prompts
-from socialcli.generation.options import LayoutOptions, ReferenceOptions
+from socialcli.generation.options import LayoutOptions, ReferenceOptions, SourceOptions
 from socialcli.shards import Sample
 
 SUFFIXES = (".txt", ".csv", ".tsv", ".jsonl", ".ndjson")
@@ -123,6 +123,10 @@ def asked(
 ) -> tuple[Wanted, ...]:
     """References with the flags' queries, scales and masks where they have none; those of the
     flags where there are no others."""
+    if isinstance(config, SourceOptions):
+        sources = own or tuple(Wanted(name) for name in config.reference)
+        scale = config.image_guidance
+        return tuple(replace(s, scale=scale if s.scale is None else s.scale) for s in sources)
     if not isinstance(config, ReferenceOptions):
         return ()
     wanted = own or tuple(Wanted(name) for name in config.reference)
@@ -287,7 +291,9 @@ def of_sample(config: Any, sample: Sample, masks: list[str] | None = None) -> Re
     """
     planned = isinstance(config, LayoutOptions) or not sample.has("caption.json")
     plain = None
-    if config.subject_word:
+    if isinstance(config, SourceOptions) and config.instruction:
+        text = config.instruction
+    elif config.subject_word:
         texts, plains = subject_prompts.of_word(sample, config.subject_word)
         text = _numbered(texts, config.caption, "meta.json's prompts")
         plain = plains[config.caption].strip() if plains else None
@@ -296,9 +302,14 @@ def of_sample(config: Any, sample: Sample, masks: list[str] | None = None) -> Re
     else:
         text = caption(sample, config.caption)
     wanted: tuple[Wanted, ...] = ()
-    if isinstance(config, ReferenceOptions):
-        given = config.reference
-        wanted = asked(config, (), masks) if given else _matched(config, sample, masks)
+    if isinstance(config, SourceOptions):
+        given = tuple(Wanted(name) for name in config.reference)
+        if not given and not config.references:
+            sample.picture()  # there must be one
+        own = None if config.references else sample
+        wanted = asked(config, given or (Wanted(sample.key, own=own),))
+    elif isinstance(config, ReferenceOptions):
+        wanted = asked(config, (), masks) if config.reference else _matched(config, sample, masks)
     if not config.subject_word:
         plain = _plain(sample, text)
     return Request(text, config.negative, None, sample.key, plain, wanted, sample)

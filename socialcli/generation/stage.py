@@ -84,6 +84,7 @@ class GenerateStage(Stage, base=True):
             UsageError: one line that names the option.
         """
         generating.check(config)
+        self._check_backend(config)
         if config.attention_maps and not self.method.WHOLE:
             raise UsageError(
                 f"--attention-maps shows the words of one prompt: --method {self.name} draws each "
@@ -93,6 +94,16 @@ class GenerateStage(Stage, base=True):
             raise UsageError("--attention-maps is of one drawing: leave --attempts at 1")
         concepts.check(config)
         self.method.check_options(config)
+
+    def _check_backend(self, config: Any) -> None:
+        """Refuse a diffusion model that this method cannot draw with."""
+        default = next(f.default for f in dataclasses.fields(config) if f.name == "backend")
+        wanted, own = (backends.info("diffusion", b).method for b in (default, config.backend))
+        if own != wanted:
+            right = f"{config.backend} is drawn by --method {own}" if own else f"leave it {default}"
+            raise UsageError(
+                f"--backend {config.backend}: --method {self.name} cannot draw with it; {right}"
+            )
 
     def models(self, config: Any) -> list[Any]:
         return [*self.method.models(config), *attempts.specs(config)]

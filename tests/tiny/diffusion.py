@@ -34,6 +34,19 @@ def stable_diffusion(
     return folder
 
 
+def instruct_pix2pix(folder: Path, seed: int = 0) -> Path:
+    """A StableDiffusionInstructPix2PixPipeline folder: the same with a UNet of 8 channels."""
+    from diffusers import StableDiffusionInstructPix2PixPipeline
+
+    vae, text_encoder, unet, scheduler = networks(seed, channels=8)
+    pipeline = StableDiffusionInstructPix2PixPipeline(
+        vae=vae, text_encoder=text_encoder, tokenizer=tokenizer(), unet=unet, scheduler=scheduler,
+        safety_checker=None, feature_extractor=None, requires_safety_checker=False,
+    )  # fmt: skip
+    pipeline.save_pretrained(folder)
+    return folder
+
+
 def tokenizer():
     """CLIP's tokenizer in which each word of the world is one token."""
     from socialcli.miniature.zoo.words import clip_tokenizer
@@ -41,10 +54,13 @@ def tokenizer():
     return clip_tokenizer(length=TOKENS)
 
 
-def networks(seed: int = 0, prediction: str = "epsilon", width: int = WIDTH):
+def networks(
+    seed: int = 0, prediction: str = "epsilon", width: int = WIDTH, channels: int = 4
+):  # fmt: skip
     """(vae, text_encoder, unet, scheduler), float32, eval mode.
 
-    The transformer blocks of the UNet: two below, two above, one in the middle.
+    The transformer blocks of the UNet, which reads ``channels``: two below, two above, one in the
+    middle.
     """
     import torch
     from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
@@ -67,7 +83,7 @@ def networks(seed: int = 0, prediction: str = "epsilon", width: int = WIDTH):
         norm_num_groups=4, sample_size=SIZE,
     )  # fmt: skip
     unet = UNet2DConditionModel(
-        sample_size=SIZE // 4, in_channels=4, out_channels=4, layers_per_block=1,
+        sample_size=SIZE // 4, in_channels=channels, out_channels=4, layers_per_block=1,
         down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
         up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
         mid_block_type="UNetMidBlock2DCrossAttn",

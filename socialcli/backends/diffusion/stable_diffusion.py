@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from socialcli.backends import BackendInfo, ModelSpec, variants, where
 from socialcli.errors import ModelMissing, UsageError
@@ -35,8 +36,12 @@ def load(spec: ModelSpec) -> StableDiffusion:
 
 
 class StableDiffusion:
-    """A `roles.Diffusion`: tokenizer, text encoder, autoencoder, UNet and scheduler."""
+    """A `roles.Diffusion`: tokenizer, text encoder, autoencoder, UNet and scheduler.
 
+    A model that is built on it inherits it and says what else its UNet may want (`refuse_others`).
+    """
+
+    info: ClassVar[BackendInfo] = INFO
     tokenizer: Any
     text_encoder: Any
     vae: Any
@@ -54,7 +59,7 @@ class StableDiffusion:
             network.requires_grad_(False).eval().to(spec.device)
         self.device, self.dtype = spec.device, devices.dtype(spec.dtype)
         variant = variants.options(spec.options.get("variant"))
-        self.model = checkpoints.describe(spec, INFO.model, variant)
+        self.model = checkpoints.describe(spec, self.info.model, variant)
 
     def _from_folder(self, spec: ModelSpec) -> None:
         import diffusers
@@ -62,18 +67,35 @@ class StableDiffusion:
         from socialcli.backends import checkpoints
 
         def part(cls: Any, folder: str) -> Any:
-            return checkpoints.pretrained(cls, spec, INFO.model, INFO.get, subfolder=folder)
+            info = self.info
+            return checkpoints.pretrained(cls, spec, info.model, info.get, subfolder=folder)
 
-        place = where(spec.model or INFO.model)
+        place = where(spec.model or self.info.model)
         if place is not None:  # before gigabytes are read
             unet, vae = (_json(Path(place) / part / "config.json") for part in ("unet", "vae"))
-            _refuse_others(spec.model, unet, vae)
+            self.refuse_others(spec.model, unet, vae)
         self.unet = part(diffusers.UNet2DConditionModel, "unet")
         self.scheduler = part(diffusers.UniPCMultistepScheduler, "scheduler")
         self.tokenizer = part("CLIPTokenizer", "tokenizer")
         self.text_encoder = part("CLIPTextModel", "text_encoder")
         self.vae = part(diffusers.AutoencoderKL, "vae")
-        _refuse_others(spec.model, self.unet.config, self.vae.config)
+        self.refuse_others(spec.model, self.unet.config, self.vae.config)
+
+    def refuse_others(self, model: str, unet: Any, vae: Any) -> None:
+        """Raises UsageError where a UNet wants other things than this model is given.
+
+        Args:
+            unet, vae: their configurations.
+        """
+        refuse_others(self.info, model, unet, vae)
+
+    def refuse_weights(self, model: str, names: Sequence[str], shapes: Sequence[Any]) -> None:
+        """The same of a single file, by the names, and some shapes, in its header."""
+        for part, wants in _KEYS.items():
+            if any(part in name for name in names):
+                raise other(self.info, model, wants)
+        for shape in shapes:
+            self.refuse_others(model, {"in_channels": shape[1]}, {})
 
     def _from_file(self, spec: ModelSpec) -> None:
         import diffusers
@@ -86,9 +108,9 @@ class StableDiffusion:
         if file.suffix == ".ckpt":
             raise UsageError(f"{spec.model}: a .ckpt is a pickle, use its .safetensors")
         if not file.is_file():
-            raise ModelMissing(f"no checkpoint at '{spec.model}'. Get one with: {INFO.get}")
-        _refuse_other_weights(spec.model, file)
-        config = str(spec.options.get("config") or INFO.model)
+            raise ModelMissing(f"no checkpoint at '{spec.model}'. Get one with: {self.info.get}")
+        self.refuse_weights(spec.model, *_header(spec.model, file))
+        config = str(spec.options.get("config") or self.info.model)
         place = backends.where(config)
         if place is None:
             raise ModelMissing(
@@ -133,7 +155,7 @@ class StableDiffusion:
         whole = self.factor * 2 ** (len(self.unet.config.block_out_channels) - 1)
         if height % whole or width % whole or min(height, width) < whole:
             raise UsageError(f"{width}x{height} pixels: this model draws multiples of {whole}")
-        return self.unet.config.in_channels, height // self.factor, width // self.factor
+        return self.vae.config.latent_channels, height // self.factor, width // self.factor
 
     @property
     def window(self) -> int:
@@ -224,49 +246,58 @@ _KEYS = {
     "lora_": "another model to be added to (LoRA)",
     ".lora": "another model to be added to (LoRA)",
 }
+# How often the latents' channels are in what a UNet reads -> what it is for.
+_USES = {
+    1: "a Stable Diffusion, which --method text draws with",
+    2: "for inpainting, editing or depth; InstructPix2Pix is drawn by --method instruct-pix2pix",
+}
 _FIRST = ("model.diffusion_model.input_blocks.0.0.weight", "conv_in.weight")
 LATENT_CHANNELS = 4
 
 
-def _other(model: str, wants: str) -> UsageError:
+def other(info: BackendInfo, model: str, wants: str) -> UsageError:
+    """What is said of a model of another family."""
+    only = f"for --method {info.method}" if info.method else "that draws from text alone"
     return UsageError(
-        f"{model or INFO.model}: no Stable Diffusion 1.x or 2.x that draws from text alone: it "
-        f"wants {wants}. One that does: {INFO.get}"
+        f"{model or info.model}: no {info.summary.partition(':')[0]} {only}: it wants {wants}. "
+        f"One that does: {info.get}"
     )
 
 
-def _refuse_others(model: str, unet: Any, vae: Any) -> None:
-    """Raises UsageError where a UNet wants more than latents, timesteps and text states.
+def refuse_others(
+    info: BackendInfo, model: str, unet: Any, vae: Any, times: int = 1, gated: bool = False
+) -> None:
+    """See `StableDiffusion.refuse_others`.
 
     Args:
-        unet, vae: their configurations.
+        times: how often the latents' channels are in what its UNet reads.
+        gated: whether its UNet may have gated self-attention.
     """
     for name, wants in _OTHERS.items():
         if unet.get(name) not in (None, False):
-            raise _other(model, wants)
+            raise other(info, model, wants)
     latents = vae.get("latent_channels", LATENT_CHANNELS)
-    channels = unet.get("in_channels", latents)
-    if channels != latents:
-        raise _other(model, f"{channels} channels where latents have {latents} "
-                     "(for inpainting, editing or depth)")  # fmt: skip
+    channels = unet.get("in_channels", times * latents)
+    if channels != times * latents:
+        rule = f"where latents have {latents}" if times == 1 else f"and not {times * latents}"
+        use = _USES.get(channels / latents, "for inpainting, editing or depth")
+        raise other(info, model, f"{channels} channels {rule} ({use})")
+    if unet.get("attention_type", "default") != "default" and not gated:
+        raise other(info, model, "boxes (gated self-attention); InteractDiffusion is drawn by "
+                    "--method interactdiffusion")  # fmt: skip
 
 
-def _refuse_other_weights(model: str, file: Path) -> None:
-    """The same of a single file, by the names and shapes in its header."""
+def _header(model: str, file: Path) -> tuple[list[str], list[Any]]:
+    """The names in a single file's header, and the shapes of `_FIRST` as far as they are there."""
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(str(file), framework="pt") as weights:
             names = list(weights.keys())
-            shapes = [weights.get_slice(n).get_shape() for n in _FIRST if n in names]
+            return names, [weights.get_slice(n).get_shape() for n in _FIRST if n in names]
     except (SafetensorError, OSError) as error:
         line = " ".join(str(error).split())[:160]
         raise UsageError(f"{model}: not a safetensors file ({line})") from None
-    for part, wants in _KEYS.items():
-        if any(part in name for name in names):
-            raise _other(model, wants)
-    for shape in shapes:
-        _refuse_others(model, {"in_channels": shape[1]}, {})
 
 
 def _json(file: Path) -> dict[str, Any]:
