@@ -37,8 +37,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def python() -> Iterator[list[str]]:
     """The words before ``-m MODULE`` that start it in a process of its own, soon (`preloaded`)."""
-    with preloaded.python({**os.environ, **ENVIRONMENT}) as words:
+    before = {**os.environ, **ENVIRONMENT}
+    with preloaded.python(before) as words:
         yield words
+    chosen, now = map(preloaded.read_at_import, (before, {**os.environ, **ENVIRONMENT}))
+    # What a package put there made ordinary processes of all later commands, which start slowly.
+    assert now == chosen, "name it in preloaded.SET_BY_IMPORTS"
 
 
 @pytest.fixture(scope="session")

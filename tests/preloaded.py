@@ -29,12 +29,22 @@ HEAVY = {
     "torchmetrics", "transformers",
 }  # fmt: skip
 # Not onnxruntime, insightface and pyarrow: they start threads, which a forked process lacks.
+LIGHT = {
+    "annotated_types", "click", "markdown_it", "mdurl", "pydantic", "pydantic_core", "pygments",
+    "rich", "shellingham", "typer", "typing_extensions", "typing_inspection", "yaml",
+}  # fmt: skip
 
 # Variables that packages may read while they are imported.
 READ_AT_IMPORT = (
     r"(HF|HUGGINGFACE|TRANSFORMERS|DIFFUSERS|ACCELERATE|SAFETENSORS|TORCH|PYTORCH|ATEN|OMP|GOMP|KMP"
     r"|MKL|OPENBLAS|NUMPY|SCIPY|SKLEARN|SPACY|CUDA|TF|USE|XDG|LC|LD|PYTHON(?!PATH)\w)\w*|HOME|LANG"
 )
+
+# Of these, what packages set themselves while they are imported (cv2, diffusers, sklearn): a caller
+# that has imported them passes it on and means nothing by it.
+SET_BY_IMPORTS = {
+    "LD_LIBRARY_PATH", "TORCHINDUCTOR_CACHE_DIR", "KMP_INIT_AT_FORK", "KMP_DUPLICATE_LIB_OK",
+}  # fmt: skip
 
 
 def _client(place: str, words: list[str]) -> None:
@@ -69,7 +79,7 @@ class _Server:
         import selectors
         import signal
 
-        self.environment = _read_at_import(dict(os.environ))
+        self.environment = read_at_import(dict(os.environ))
         self.path = list(sys.path[1:])  # without the folder of this file
         self.wanted: list[str] = []
         self.running: dict[int, tuple[socket.socket, int]] = {}
@@ -116,7 +126,7 @@ class _Server:
         words, folder, environment, mask = json.loads(request)
         self._import()
         alone = len(os.listdir("/proc/self/task")) == 1  # or a fork would miss the other threads
-        if not alone or _read_at_import(environment) != self.environment:
+        if not alone or read_at_import(environment) != self.environment:
             caller.close()
             for number in streams:
                 os.close(number)
@@ -190,15 +200,22 @@ class _Server:
         try:
             runpy.run_module(words[1], run_name="__main__", alter_sys=True)
         finally:
-            new = [m for m in sys.modules if m not in there and m.partition(".")[0] in HEAVY]
+            new = [
+                m for m in sys.modules if m not in there and m.partition(".")[0] in HEAVY | LIGHT
+            ]
             os.write(report, " ".join(new).encode())
         sys.exit(0)
 
 
-def _read_at_import(environment: dict[str, str]) -> dict[str, str]:
+def read_at_import(environment: dict[str, str]) -> dict[str, str]:
+    """What of an environment decides how packages are imported, where a caller chose it."""
     import re
 
-    return {k: v for k, v in environment.items() if re.fullmatch(READ_AT_IMPORT, k)}
+    return {
+        name: value
+        for name, value in environment.items()
+        if re.fullmatch(READ_AT_IMPORT, name) and name not in SET_BY_IMPORTS
+    }
 
 
 @contextlib.contextmanager
@@ -219,7 +236,10 @@ def python(environment: dict[str, str]) -> Iterator[list[str]]:
             assert server.poll() is None
             time.sleep(0.01)
         yield [sys.executable, "-S", "-E", __file__, place]
+        threads = len(os.listdir(f"/proc/{server.pid}/task"))
         server.communicate()  # its standard input ends, and so does it
+        # Every later command would have been an ordinary process, which takes seconds to import.
+        assert threads == 1, "a package that the server imported started a thread"
 
 
 if __name__ == "__main__":

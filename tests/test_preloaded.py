@@ -67,6 +67,21 @@ def test_another_environment_gets_an_ordinary_process(server, tmp_path: Path) ->
     assert ordinary == [str(os.getpid()).encode(), b"None", b"1"]
 
 
+def test_variables_that_packages_set_while_they_are_imported_change_nothing(
+    server, tmp_path: Path
+) -> None:
+    """A test that has imported cv2 or diffusers passes on what these have put into os.environ; once
+    every later command of such a run was an ordinary process, seconds slower."""
+    package = tmp_path / "socialcli"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "__main__.py").write_text("import os\nprint(os.getppid(), os.environ['NAME'])\n")
+    for name in preloaded.SET_BY_IMPORTS:
+        env = {**LIKE, "PYTHONPATH": str(tmp_path), "NAME": name, name: str(tmp_path)}
+        parent, asked = ask(server, env=env, cwd=tmp_path).stdout.decode().split()
+        assert (parent != str(os.getpid()), asked) == (True, name)
+
+
 def test_a_command_ends_with_its_caller(server, tmp_path: Path) -> None:
     package = tmp_path / "socialcli"
     package.mkdir()
