@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import torch
 
+GOLDEN = (5**0.5 - 1) / 2
+
 
 def seeded(*address: object) -> int:
     """A seed in [0, 2^63) from an address of numbers and words."""
@@ -79,6 +81,19 @@ class Draw:
 
         each = range(len(self.positions))
         return torch.stack([torch.rand(shape, generator=self.generator(i, name)) for i in each])
+
+    def spread(self, name: str) -> torch.Tensor:
+        """(B,) float64 in [0, 1), evenly spread over the positions of the global batch.
+
+        Each number by itself is uniform, and steps are independent of each other. Within a step
+        the numbers are one random offset plus multiples of the golden ratio, modulo 1: of any n
+        successive positions n * p, up to a few, lie below p.
+        """
+        import torch
+
+        offset = random.Random(seeded(self.seed, "step", self.step, name)).random()
+        positions = torch.tensor(self.positions, dtype=torch.float64)
+        return (offset + positions * GOLDEN) % 1.0
 
     def integers(self, name: str, below: int) -> torch.Tensor:
         """(B,) int64 in [0, below)."""

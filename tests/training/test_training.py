@@ -243,6 +243,8 @@ def test_numbers_depend_on_their_address_alone():
     assert torch.equal(many.normal("noise", 4, 5)[2], one.normal("noise", 4, 5)[0])
     assert torch.equal(many.integers("t", 1000)[2], one.integers("t", 1000)[0])
     assert torch.equal(many.uniform("u")[2], one.uniform("u")[0])
+    assert torch.equal(many.spread("s")[2], one.spread("s")[0])
+    assert not torch.equal(one.spread("s"), Draw(3, 8, [2], ["c"]).spread("s"))
     assert many.random(2, "word").random() == one.random(0, "word").random()
     assert not torch.equal(one.normal("noise", 4), one.normal("other", 4))
     assert not torch.equal(one.normal("noise", 4), Draw(3, 8, [2], ["c"]).normal("noise", 4))
@@ -252,6 +254,21 @@ def test_numbers_depend_on_their_address_alone():
     first = many.normal("noise", 3)
     torch.manual_seed(1)
     assert torch.equal(first, many.normal("noise", 3))
+
+
+def test_spread_numbers_are_uniform_each_and_even_together():
+    import torch
+
+    steps = torch.stack(
+        [Draw(5, step, list(range(64)), [""] * 64).spread("s") for step in range(4000)]
+    )
+    assert (steps >= 0).all() and (steps < 1).all()
+    for below in (0.1, 0.25, 0.7):
+        share = (steps < below).double()
+        error = (below * (1 - below) / len(steps)) ** 0.5
+        assert (share.mean(0) - below).abs().max() < 5 * error  # each position by itself
+        windows = share.unfold(1, 16, 1).sum(-1)  # any 16 successive positions
+        assert (windows - 16 * below).abs().max() < 2
 
 
 def test_rates_by_hand():
