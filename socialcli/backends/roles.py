@@ -198,6 +198,16 @@ class Diffusion(Role, Protocol):
         """Scaled latents -> (B, 3, H, W), about [-1, 1], not clamped; differentiable."""
 
 
+class Decoder(Role, Protocol):
+    network: Any  # frozen, eval mode; gradients pass it
+
+    def check(self, diffusion: Any) -> None:
+        """Raises UsageError where it decodes another model's latents."""
+
+    def decode(self, latents: torch.Tensor) -> torch.Tensor:
+        """As `Diffusion.decode`."""
+
+
 class Control(Role, Protocol):
     network: Any  # diffusers' ControlNetModel, frozen, eval mode
 

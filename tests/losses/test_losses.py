@@ -37,7 +37,9 @@ from socialcli.losses import (
     masked,
     per_sample,
     pose,
+    reconstruction,
     regularisation,
+    response,
     steering,
     subject_aware,
 )
@@ -777,6 +779,42 @@ def marks(function):
     return function(logits, (noise(3, 2, 6, 6, seed=1) > 0).double()), logits
 
 
+def drawn(function):
+    """Pictures that a decoder made, against what they should be."""
+    made = pictures(seed=1).requires_grad_()
+    return function(made, pictures()), made
+
+
+def test_reconstruction_by_hand():
+    made, truth = torch.zeros(1, 1, 4, 4), torch.zeros(1, 1, 4, 4)
+    made[0, 0, 0, 0] = 1.0
+    pixels = 1 / 16 + 1 / 16
+    edges = 0.25 * (1 / 12 + 1 / 12)  # one difference across, one down, of twelve each
+    coarse = 0.25 / 4 + 1 / 16
+    assert reconstruction.loss(made, truth).item() == pytest.approx(pixels + edges + coarse)
+    assert reconstruction.loss(truth, truth).item() == 0
+
+
+def test_response_is_relative():
+    truth = pictures()
+    assert torch.allclose(response.loss(0.5 * truth, truth), torch.full((3,), 0.5).double())
+    assert torch.allclose(response.loss(0 * truth, 7 * truth), torch.ones(3).double())
+    assert response.loss(truth, 0 * truth).tolist() == [0, 0, 0]
+
+
+def test_two_decoders_are_compared_at_two_places():
+    """A linear teacher and a student that answers half: half the change, and no gradient to the
+    teacher."""
+    latents, change = noise(2, 3, 8, 8, seed=3), noise(2, 3, 8, 8, seed=4)
+    weight = torch.tensor(1.0, dtype=torch.float64, requires_grad=True)
+    values = response.compare(lambda z: 0.5 * z + 0.1, lambda z: weight * z, latents, change)
+    assert torch.allclose(values["response"], torch.full((2,), 0.5), atol=1e-5)
+    both = (latents, latents + change)
+    expected = sum(reconstruction.loss(0.5 * z + 0.1, z) for z in both) / 2
+    assert torch.allclose(values["reconstruction"].double(), expected, atol=1e-5)
+    assert not values["reconstruction"].requires_grad
+
+
 # One call of each file's loss: its values, and the tensor that the model made.
 CALLS = {
     **{name: partial(watched, name) for name in WATCHING},
@@ -790,6 +828,8 @@ CALLS = {
     "subject_aware": segments,
     "mask_cross_entropy": lambda: marks(mask_cross_entropy.loss),
     "dice": lambda: marks(dice.loss),
+    "reconstruction": lambda: drawn(reconstruction.loss),
+    "response": lambda: drawn(response.loss),
 }
 FILES = sorted(p.stem for p in Path(denoise.__file__).parent.glob("[a-z]*.py"))
 FILES.remove("per_sample")  # what several of them share

@@ -202,6 +202,75 @@ def test_micro_batches_agree_with_one_batch(models):
         assert torch.allclose(joined, value, rtol=1e-4, atol=1e-6), name
 
 
+def test_a_small_decoder_decodes_what_detectors_see_and_nothing_else(models, tmp_path, monkeypatch):
+    """Its gradients reach the encoder; validation pictures are drawn by the model's own."""
+    from socialcli.networks import tiny_decoder
+
+    torch.manual_seed(3)
+    tiny_decoder.save(tiny_decoder.create(4, 8, [1, 1, 0]), tmp_path, {})
+    options = {"decoder": "tiny", "decoder_model": str(tmp_path), "feedback": "boundary,identity"}
+    state = load(models, **options)
+    used, real = [], type(state.base).decode
+
+    def decode(self, latents):
+        used.append(len(latents))
+        return real(self, latents)
+
+    monkeypatch.setattr(type(state.base), "decode", decode)
+    made, keys = batch(state, 2)
+    values = feedback.losses(state, made, draw(keys, [10, 20]))
+    assert not used and (values["boundary"] > 0).all() and (values["identity"] > 0).all()
+    values["identity"].sum().backward()
+    assert max(p.grad.abs().max() for p in state.encoder.parameters()) > 0
+    latents = torch.randn(1, 4, 16, 16)
+    assert torch.equal(state.decode(latents), tiny_decoder.load(tmp_path)(latents))
+    state.place.index = indexed(tmp_path, [sample(0)])
+    state.config.validation_steps = 1
+    feedback.validate(state)
+    assert used
+    specs = {spec.role: spec for spec in feedback.models(state.config)}
+    assert specs["decoder"].model == str(tmp_path)
+    tiny_decoder.save(tiny_decoder.create(4, 8, [1, 0]), tmp_path, {})
+    with pytest.raises(UsageError, match="2 pixels a side of a latent, the model has 4 and 4"):
+        load(models, **options)
+
+
+class Offset(At):
+    """A draw whose spread numbers have the given offset."""
+
+    def spread(self, name):
+        positions = torch.tensor(self.positions, dtype=torch.float64)
+        return (self.offset + positions * 0.618) % 1.0
+
+
+def test_a_share_of_the_feedback_costs_less_and_says_the_same_on_average(models, monkeypatch):
+    """All eight offsets of the random numbers: each sample is asked about in half of them."""
+    state = load(models)
+    steps = [10, 150, 350, 650]
+    made, keys = batch(state, 4)
+    whole = feedback.losses(state, made, draw(keys, steps))
+    seen = watched(state, monkeypatch)
+    state.config = dataclasses.replace(state.config, feedback_share=0.5)
+    total = {name: torch.zeros(4, dtype=torch.float64) for name in whole}
+    for number in range(8):
+        mine = Offset(0, 3, [0, 1, 2, 3], keys)
+        object.__setattr__(mine, "steps_given", steps)
+        object.__setattr__(mine, "offset", number / 8)
+        values = feedback.losses(state, made, mine)
+        asked = mine.spread("") < 0.5
+        for name, value in values.items():
+            total[name] += value.detach().double() / 8
+            if name in feedback_names():
+                expected = torch.where(asked, 2 * whole[name], 0)
+                assert torch.allclose(value, expected, rtol=1e-4, atol=1e-6), name
+    for name, value in whole.items():
+        assert torch.allclose(total[name], value.double(), rtol=1e-4, atol=1e-6), name
+    assert sum(seen["decode"]) == 8 * 4 / 2
+    for share in (0.0, 1.5):
+        with pytest.raises(UsageError, match="--feedback-share"):
+            check_bounds(feedback.Config, {"feedback_share": share})
+
+
 # --- what is computed -----------------------------------------------------------------------------
 
 

@@ -51,7 +51,7 @@ class FeedbackMethod(TrainMethod):
     # What `features` depends on besides the data: runs that agree in these may share a cache.
     FEATURES = (
         "backend", "model", "revision", "clip_model", "size", "crop", "flip", "query", "reference",
-        "originals", "feedback", *_options.features(),
+        "originals", "decoder", "decoder_model", "feedback", *_options.features(),
     )  # fmt: skip
     config_type = Config
 
@@ -244,7 +244,10 @@ class FeedbackMethod(TrainMethod):
         estimate = schedule.estimate(
             noisy, model_pred, there, state.alphas_cumprod, state.prediction_type
         )
-        return {**plain_losses, **_feedback(state, batch["examples"], estimate, steps)}
+        asked = None
+        if config.feedback_share < 1:
+            asked = draw.spread("feedback share") < config.feedback_share
+        return {**plain_losses, **_feedback(state, batch["examples"], estimate, steps, asked)}
 
     def trainable(self, state: State) -> Any:
         return state.encoder
@@ -324,10 +327,17 @@ def speaks(example: dict[str, Any], name: str) -> bool:
 
 
 def _feedback(
-    state: State, examples: list[dict[str, Any]], estimate: Tensor, steps: Tensor
-) -> dict[str, Tensor]:
+    state: State, examples: list[dict[str, Any]], estimate: Tensor, steps: Tensor,
+    drawn: Tensor | None = None,
+) -> dict[str, Tensor]:  # fmt: skip
     """Every feedback's (B,) for estimated latents; only samples that an open gate asks for, and
-    that have something to be watched, are decoded."""
+    that have something to be watched, are decoded.
+
+    Args:
+        drawn: (B,) bool, which samples ``--feedback-share`` asks about; None for all. One draw
+            serves all feedbacks, since a decoded picture serves them all. Values are divided by
+            the share, so that their expectation is what all samples would give.
+    """
     import torch
 
     clock = state.place.clock
@@ -335,6 +345,8 @@ def _feedback(
     for name, gate in state.gates.items():
         has = torch.tensor([speaks(example, name) for example in examples])
         asked[name] = gate.open(steps) & has
+        if drawn is not None:
+            asked[name] &= drawn
     values_by_name = {name: torch.zeros(len(examples), device=estimate.device) for name in asked}
     rows = torch.stack([*asked.values(), torch.zeros(len(examples), dtype=torch.bool)]).any(0)
     shown = rows.nonzero()[:, 0]
@@ -356,6 +368,8 @@ def _feedback(
             .weights(steps[asked_rows], len(state.alphas_cumprod))
             .to(values.device)
         )
+        if drawn is not None:
+            scale = scale / state.config.feedback_share
         index = torch.tensor(asked_rows, device=values.device)
         values_by_name[name] = values_by_name[name].index_put((index,), values.float() * scale)
     return values_by_name

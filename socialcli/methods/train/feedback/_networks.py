@@ -13,6 +13,7 @@ from socialcli.methods.train.feedback._options import (
     NEW,
     SSR_GET,
     base_spec,
+    decoder_spec,
     gates,
     specs,
     wanted,
@@ -42,6 +43,7 @@ class State:
     gates: dict[str, Any]  # feedback -> timesteps.Gate
     watch: dict[str, Any]  # feedback -> its `training.feedback.Watcher`
     side: int  # of the square that is trained on, pixels
+    small: Any = None  # backends.roles.Decoder in place of the base's own, for what detectors see
     nothing: Any = None  # (T, D): the text states of ""
     curves: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
 
@@ -66,13 +68,15 @@ class State:
 
     def decode(self, latents: Tensor) -> Tensor:
         """Eq. 1's second half: scaled latents (B, C, h, w) -> pictures (B, 3, H, W), about
-        [-1, 1], float32. With gradient checkpointing the decoder's activations are not kept."""
+        [-1, 1], float32, by the decoder that ``--decoder`` names. With gradient checkpointing the
+        decoder's activations are not kept."""
         from torch.utils.checkpoint import checkpoint
 
         latents = latents.to(self.place.dtype)
+        decoder = self.base if self.small is None else self.small
         if self.config.gradient_checkpointing and latents.requires_grad:
-            return checkpoint(self.base.decode, latents, use_reentrant=False).float()
-        return self.base.decode(latents).float()
+            return checkpoint(decoder.decode, latents, use_reentrant=False).float()
+        return decoder.decode(latents).float()
 
     def remember(self, name: str, steps: Tensor, values: Tensor) -> None:
         """Values of one feedback, for --write-curves."""
@@ -134,7 +138,7 @@ class State:
                 Conditioning(condition), config.validation_steps, config.guidance,
             )  # fmt: skip
         with torch.no_grad(), self.exact():
-            return pictures(self.decode(latents))
+            return pictures(base.decode(latents.to(self.place.dtype)).float())
 
 
 def load(config: Any, place: Place) -> State:
@@ -157,6 +161,10 @@ def load(config: Any, place: Place) -> State:
     if encoder is not None:
         seen.join(encoder, config.ssr_model)
     base = backends.load(base_spec(config, str(place.device), dtype))
+    small = decoder_spec(config, str(place.device), dtype)
+    decoder = backends.load(small) if small else None
+    if decoder is not None:
+        decoder.check(base)
     if encoder is None:
         width = base.unet.config.cross_attention_dim
         encoder = SSREncoder.create(base.unet, seen.network.config, width)
@@ -172,7 +180,7 @@ def load(config: Any, place: Place) -> State:
     nothing = base.prompts([""])[0].detach()
     return State(
         config, place, encoder, base, seen.network, seen.processor, alphas_cumprod,
-        prediction_type, gates(config), watch, side, nothing,
+        prediction_type, gates(config), watch, side, decoder, nothing,
     )  # fmt: skip
 
 

@@ -88,6 +88,14 @@ class Options(TrainingOptions):
         "", "CLIP whose vision tower SSR-Encoder looks through: hub id or folder; default: "
         f"image_encoder in --ssr-model, else {CLIP}."
     )  # fmt: skip
+    decoder: str = option(
+        "full", "What decodes the estimates that detectors see: full, the model's own decoder, or "
+        "tiny, a small one (cheaper, not quite the same gradients).",
+        choices=("full", "tiny"),
+    )  # fmt: skip
+    decoder_model: str = option(
+        "", "The small decoder: hub id or folder of an AutoencoderTiny; default: TAESD."
+    )
     # words and references
     query: str = option(
         "nouns",
@@ -108,6 +116,13 @@ class Options(TrainingOptions):
         "Which: {}, with commas; all or none.",
         choices=lambda: [*all_feedbacks(), "all", "none"],
         many=True,
+    )
+    feedback_share: float = option(
+        1.0,
+        "Ask the feedbacks about this share of the samples, drawn at random in every step, and "
+        "multiply what they say by its inverse: cheaper, noisier, the same on average.",
+        above=0,
+        at_most=1,
     )
     weight_regularisation: float = option(0.01, "Weight of the regularisation.", at_least=0)
     weighting: str = option(
@@ -273,6 +288,15 @@ def base_spec(config: Any, device: str, dtype: str) -> ModelSpec:
     return ModelSpec("diffusion", config.backend, config.model, config.revision, device, dtype, own)
 
 
+def decoder_spec(config: Any, device: str, dtype: str) -> ModelSpec | None:
+    """The small decoder; None where the model's own decodes."""
+    if config.decoder == "full":
+        return None
+    return ModelSpec(
+        "decoder", "autoencoder-tiny", config.decoder_model, device=device, dtype=dtype
+    )
+
+
 def specs(config: Any, device: str, dtype: str) -> dict[str, ModelSpec]:
     """The model behind each wanted feedback that has one."""
     # Torch's PReLU crashes in bfloat16 on CPUs, and these nets are small.
@@ -294,6 +318,8 @@ def models(config: Any) -> list[ModelSpec]:
         ModelSpec("clip", "clip", config.clip_model or CLIP),
         ModelSpec("ssr", "ssr-encoder", config.ssr_model),
     ]
+    small = decoder_spec(config, config.device, config.dtype)
+    base += [small] if small else []
     return base + list(specs(config, config.device, config.dtype).values())
 
 

@@ -1,0 +1,1 @@
+"""Decoders: what makes pictures of latents in place of a diffusion model's own decoder."""
