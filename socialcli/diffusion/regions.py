@@ -95,6 +95,7 @@ def multidiffusion(
     backgrounds: Callable[[Step], Tensor] | None = None,
     bootstrap: int = 0,
     alone: Tensor | None = None,
+    adapters: Sequence[Callable[[bool], None]] = (),
 ) -> Callable[[Step], Tensor]:
     """A guide that merges the predictions of all rows.
 
@@ -104,10 +105,13 @@ def multidiffusion(
             step) -> (R, C, h, w) noisy latents of plain colours, so that the subject is begun
             inside its segment.
         alone: (R,) bool, rows that are not bootstrapped: backgrounds.
+        adapters: see `Composite`.
     """
     import torch
 
     def guide(step: Step) -> Tensor:
+        for weigh in adapters:
+            weigh(False)
         latents = regions.spread(step.latents)
         if backgrounds is not None and step.number < bootstrap:
             inside = regions.masks.to(latents.device)
@@ -139,8 +143,8 @@ class Composite:
             see `control.guide`.
         push: changes the prediction of a step, e.g. by the gradient of a loss: (step, R rows of
             model_pred) -> the same.
-        adapters: called before the UNet is, with whether it is called for whole pictures: sets what
-            acts in some rows only.
+        adapters: each is called before the UNet is, with whether it is called for whole pictures:
+            sets what acts in some rows only.
     """
 
     regions: Regions
@@ -154,7 +158,7 @@ class Composite:
     whole_controls: Sequence[Control] = ()
     guess: bool = False
     push: Callable[[Step, Tensor], Tensor] | None = None
-    adapters: Callable[[bool], None] | None = None
+    adapters: Sequence[Callable[[bool], None]] = ()
     _noise: Any = None
 
     def is_global(self, number: int, count: int) -> bool:
@@ -168,8 +172,8 @@ class Composite:
         if step.number == 0:
             self._noise = step.latents / step.scheduler.init_noise_sigma
         whole = self.is_global(step.number, step.count)
-        if self.adapters is not None:
-            self.adapters(whole)
+        for weigh in self.adapters:
+            weigh(whole)
         if whole:
             pictures = step.latents[self.regions.firsts]
             count = len(pictures) * (1 if step.guidance == 1 else 2)

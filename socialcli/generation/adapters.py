@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -70,6 +71,46 @@ def identifiers(notes: dict[str, str]) -> list[str]:
         return []
 
 
+def called(config: Any) -> dict[str, str]:
+    """A subject's name -> its identifier, of all that the run's files know ("rex" -> "sks").
+
+    Raises:
+        ModelMissing, UsageError: a LoRA that is not there, or no such file.
+    """
+    files = (tuple(config.lora), tuple(config.custom_diffusion))
+    return _called(*files) | _names(_model_notes(config))
+
+
+@cache
+def _called(loras: tuple[str, ...], customized: tuple[str, ...]) -> dict[str, str]:
+    from socialcli.networks import lora_files
+
+    known: dict[str, str] = {}
+    for given in loras:
+        known |= _names(_notes(lora_files.find(lora_files.split(given)[0])))
+    for given in customized:
+        place, token, _ = concepts.split(given)
+        folder = Path(place).expanduser()
+        words = sorted((folder if folder.is_dir() else folder.parent).glob("<*>.safetensors"))
+        names = _names(_notes(words[0])) if words else {}
+        known |= dict.fromkeys(names, token) if token and len(names) == 1 else names
+    return known
+
+
+def _names(notes: dict[str, str]) -> dict[str, str]:
+    try:
+        subjects = json.loads(notes.get("subjects", "[]"))
+        return {str(s["name"]): str(s["identifier"]) for s in subjects if s.get("identifier")}
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return {}
+
+
+def calls(prompt: str, identifier: str) -> bool:
+    """Whether a prompt has an identifier ("sks", "<new1>", "rex-2"), as a word of its own."""
+    found = re.search(rf"(?<!\w){re.escape(identifier)}(?!\w)", prompt, re.IGNORECASE)
+    return found is not None
+
+
 def in_plain_words(prompt: str, identifiers: Iterable[str]) -> str | None:
     """The prompt without identifiers: "a sks dog" -> "a dog"; None where it has none."""
     plain = prompt
@@ -81,12 +122,15 @@ def in_plain_words(prompt: str, identifiers: Iterable[str]) -> str | None:
 
 def _model_notes(config: Any) -> dict[str, str]:
     """The notes in the header of a model's UNet, where it is a folder that has one."""
-    from safetensors import SafetensorError, safe_open
-
     place = backends.where(config.model)
     file = Path(place or ".") / "unet" / "diffusion_pytorch_model.safetensors"
-    if place is None or not file.is_file():
-        return {}
+    return {} if place is None or not file.is_file() else _notes(file)
+
+
+def _notes(file: Path) -> dict[str, str]:
+    """The header of a file, {} of one that cannot be read."""
+    from safetensors import SafetensorError, safe_open
+
     try:
         with safe_open(str(file), framework="pt") as opened:
             return dict(opened.metadata() or {})

@@ -98,11 +98,14 @@ class Lora(nn.Module):
         """Let the adapter count so much; 0 switches it off.
 
         Args:
-            weight: a number, or (rows,) of the batch's rows, each of which then has its own: an
+            weight: a number, or (rows,) of the UNet's batch, each of which then has its own: an
                 adapter that belongs to one segment of a picture acts in that segment's row only.
+                The text encoder, whose rows are others, keeps the weight that it has.
         """
-        for residual in self.residuals.values():
-            residual.weight = weight  # type: ignore[assignment]
+        for part, path in self.places:
+            if part == UNET or not isinstance(weight, Tensor):
+                residual: Any = self.residuals[_flat(part, path)]
+                residual.weight = weight
 
     def layers(self) -> dict[Place, LowRank]:
         """What it has learnt, float32 on the CPU."""

@@ -65,33 +65,8 @@ def models(tmp_path_factory):
         for parameter in encoder.parameters():
             parameter.normal_(std=0.3)
     ssr_layouts.save(encoder, place / "ssr")
-    _adapter(unet, place)
+    tiny.ip_adapter(unet, place)
     return place
-
-
-def _adapter(unet, place):
-    """An IP-Adapter in the official layout, as .bin and as .safetensors."""
-    from safetensors.torch import save_file
-
-    width, tokens = tiny.WIDTH, 4
-    parts = {
-        "image_proj": {
-            "proj.weight": torch.randn(tokens * width, 12),
-            "proj.bias": torch.zeros(tokens * width),
-            "norm.weight": torch.ones(width),
-            "norm.bias": torch.zeros(width),
-        },
-        "ip_adapter": {},
-    }
-    for number, name in enumerate(unet.attn_processors):
-        if name.endswith("attn2.processor"):
-            layer = unet.get_submodule(name.removesuffix(".processor"))
-            for kind in ("k", "v"):
-                shape = (layer.to_k.out_features, width)
-                parts["ip_adapter"][f"{number}.to_{kind}_ip.weight"] = torch.randn(shape) * 0.3
-    torch.save(parts, place / "adapter.bin")
-    flat = {f"{part}.{name}": t for part, named in parts.items() for name, t in named.items()}
-    save_file(flat, place / "adapter.safetensors")
 
 
 def run(models, out, *inputs, method="text", **options):

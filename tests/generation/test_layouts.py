@@ -18,7 +18,7 @@ from socialcli.cli.commands import generate
 from socialcli.diffusion import control, sampling
 from socialcli.diffusion.regions import Regions
 from socialcli.errors import SampleFailed, UsageError
-from socialcli.generation import requests
+from socialcli.generation import references, requests
 from socialcli.generation.stage import Ready
 from socialcli.pipeline.run import RunOptions
 from socialcli.shards import Sample
@@ -36,13 +36,19 @@ def models(tmp_path_factory):
     encoder(place)
     words = {"<gnome>": torch.randn(1, tiny.WIDTH, generator=torch.Generator().manual_seed(0))}
     save_file(words, place / "gnome.safetensors")
-    Image.new("RGB", (32, 32), "navy").save(place / "gnome.png")
+    for name, colour in (("gnome", "navy"), ("rose", "crimson"), ("leaf", "green")):
+        Image.new("RGB", (32, 32), colour).save(place / f"{name}.png")
     return place
 
 
 def encoder(place):
-    """A tiny SSR-Encoder and the tower it looks through."""
-    from transformers import CLIPImageProcessorPil, CLIPVisionConfig, CLIPVisionModel
+    """A tiny SSR-Encoder and an IP-Adapter, and the towers that they look through."""
+    from transformers import (
+        CLIPImageProcessorPil,
+        CLIPVisionConfig,
+        CLIPVisionModel,
+        CLIPVisionModelWithProjection,
+    )
 
     from socialcli.networks import ssr_layouts
     from socialcli.networks.ssr_encoder import SSREncoder
@@ -53,10 +59,14 @@ def encoder(place):
         image_size=32, patch_size=8, projection_dim=12,
     )  # fmt: skip
     CLIPVisionModel(config).save_pretrained(place / "vision")
-    CLIPImageProcessorPil(
-        size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}
-    ).save_pretrained(place / "vision")
-    made = SSREncoder.create(tiny.networks()[2], config, tiny.WIDTH, heads=2, dim_head=8)
+    CLIPVisionModelWithProjection(config).save_pretrained(place / "encoder")
+    for tower in ("vision", "encoder"):
+        CLIPImageProcessorPil(
+            size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}
+        ).save_pretrained(place / tower)
+    unet = tiny.networks()[2]
+    tiny.ip_adapter(unet, place)
+    made = SSREncoder.create(unet, config, tiny.WIDTH, heads=2, dim_head=8)
     with torch.no_grad():
         for parameter in made.parameters():
             parameter.normal_(std=0.3)
@@ -109,7 +119,7 @@ def configured(models, name: str, **options):
 def latents(models, loaded, name: str, found, seeds=(7,), **options) -> torch.Tensor:
     """What a method draws of layouts (or of prompts), before it is decoded."""
     method, config = configured(models, name, **options)
-    own = ("controlnet_model", "words", "ssr_model")
+    own = ("controlnet_model", "words", "ssr_model", "adapter_model")
     key = (name, *(str(getattr(config, field, "")) for field in own))
     if key not in loaded:
         loaded[key] = method.load(config)
@@ -332,6 +342,72 @@ def test_words_and_references_act_in_the_segment_that_names_them(models, loaded)
     assert (nothing - without).abs().max() < NEAR
 
 
+def named(models, layout, **references):
+    """Segment 0, 1... as ``_0``, ``_1``: the names of its pictures."""
+    for at, names in references.items():
+        layout.segments[int(at[1:])].references = [
+            records.SegmentReference(str(models / f"{name}.png"), "man", 0.9) for name in names
+        ]
+    return layout
+
+
+def test_image_prompts_act_in_the_segment_that_names_them(models, loaded):
+    """By an IP-Adapter: in rows of one, two and no references, each sees its own alone, and a
+    segment of the whole picture is what the method of that name draws."""
+    tower = {"image_encoder_model": str(models / "encoder")}
+    adapter = {"adapter_model": str(models / "adapter.safetensors"), **tower}
+    apart, third = {**APART, "kappa": 1.0, **adapter}, SIZE // 12
+
+    def drawn(**references):
+        layout = named(models, halves("a dog", "a man", "a cat"), **references)
+        return latents(models, loaded, "composite", [layout], **apart)
+
+    without = latents(
+        models, loaded, "composite", [halves("a dog", "a man", "a cat")], **{**APART, "kappa": 1.0}
+    )
+    assert (drawn() - without).abs().max() < NEAR
+    one, two = drawn(_1=["gnome"]), drawn(_1=["gnome"], _2=["rose", "leaf"])
+    middle = slice(third, 2 * third)
+    assert (one - without)[..., :third].abs().max() < NEAR
+    assert (one - without)[..., middle].abs().max() > 1e-2
+    assert (two - one)[..., : 2 * third].abs().max() < NEAR
+    assert (two - one)[..., 2 * third + 1 :].abs().max() > 1e-2
+    # Three pictures beside two: what is repeated weighs no more.
+    three = drawn(_1=["gnome", "rose"], _2=["rose", "leaf", "gnome"])
+    again = drawn(_1=["gnome", "rose", "gnome", "rose"], _2=["rose", "leaf", "gnome"])
+    assert (three - again).abs().max() < NEAR
+    # The method itself, and the global diffuser, which sees no picture.
+    whole = named(models, halves("a man"), _0=["gnome"])
+    whole.prompt = "a man"
+    mine = latents(models, loaded, "composite", [whole], **{**APART, **adapter})
+    method, config = configured(models, "ip-adapter", guidance=3.0, **adapter, scale=[0.9])
+    state = method.load(config)
+    request = requests.Request("a man")
+    seen = [references.Reference("gnome", Image.open(models / "gnome.png"), "man", 0.9, None)]
+    embedded = method.embed(config, state, Ready(request, tuple(seen), None))
+    with torch.no_grad():
+        known = sampling.denoise(
+            state.diffusion.unet, sampling.scheduler(config.scheduler, state.diffusion.scheduler),
+            [sampling.generator(7)], state.diffusion.latent_shape(SIZE, SIZE),
+            method.condition(config, state, [embedded]), config.steps, config.guidance,
+        )  # fmt: skip
+    assert (mine - known).abs().max() < NEAR
+    every = {**APART, **adapter, "global_steps": STEPS}
+    plain = latents(models, loaded, "text", ["a man"], guidance=3.0)
+    assert (latents(models, loaded, "composite", [whole], **every) - plain).abs().max() < NEAR
+
+
+def test_references_that_nobody_can_read_are_refused(models, loaded):
+    layout = named(models, halves("a man", "a dog"), _1=["gnome", "rose"])
+    layout.segments[1].references[0].scale = 0.2
+    adapter = {"adapter_model": str(models / "adapter.safetensors")}
+    adapter["image_encoder_model"] = str(models / "encoder")
+    with pytest.raises(SampleFailed, match="give them one scale"):
+        latents(models, loaded, "composite", [layout], **{**APART, "kappa": 1.0, **adapter})
+    with pytest.raises(UsageError, match="--ssr-model and --adapter-model: give the one"):
+        configured(models, "composite", ssr_model="a", **adapter)
+
+
 def test_scaffolds_and_the_global_diffuser_change_the_picture(models, loaded):
     layout = halves("a man", "a dog")
     pictures = [
@@ -520,6 +596,16 @@ def test_a_lora_acts_in_the_segments_that_call_its_subject(models, loaded, tmp_p
     whole = drawn("named.safetensors", global_steps=2)  # all adapters draw the whole picture
     alone = latents(models, loaded, "composite", [layout], **{**apart, "global_steps": 2})
     assert (whole - alone)[..., :half].abs().max() > 1e-3
+    # MultiDiffusion shares one latent: after one step nobody has seen the neighbour's yet.
+    step = {"guidance": 3.0, "bootstrap": 0.0, "steps": 1}
+    plain = latents(models, {}, "multidiffusion", [layout], **step)
+    fused, bare = (
+        latents(models, {}, "multidiffusion", [layout], **step, lora=[str(tmp_path / file)])
+        for file in ("named.safetensors", "bare.safetensors")
+    )
+    assert (fused - plain)[..., :half].abs().max() < NEAR
+    assert (fused - plain)[..., half:].abs().max() > 1e-3
+    assert (bare - plain)[..., :half].abs().max() > 1e-3
 
 
 @pytest.mark.parametrize("kind", ["epsilon", "v_prediction", "sample"])

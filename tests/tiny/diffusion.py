@@ -116,3 +116,30 @@ def controlnet(folder: Path, seed: int = 1):
         network.controlnet_cond_embedding.conv_out.weight.normal_(0, 0.3)
     network.eval().save_pretrained(folder)
     return network
+
+
+def ip_adapter(unet, folder: Path) -> None:
+    """An IP-Adapter for features of 12 numbers in the official layout: ``adapter.bin`` and
+    ``adapter.safetensors``."""
+    import torch
+    from safetensors.torch import save_file
+
+    width, tokens = WIDTH, 4
+    parts = {
+        "image_proj": {
+            "proj.weight": torch.randn(tokens * width, 12),
+            "proj.bias": torch.randn(tokens * width),  # so that nothing, too, says something
+            "norm.weight": torch.ones(width),
+            "norm.bias": torch.zeros(width),
+        },
+        "ip_adapter": {},
+    }
+    for number, name in enumerate(unet.attn_processors):
+        if name.endswith("attn2.processor"):
+            layer = unet.get_submodule(name.removesuffix(".processor"))
+            for kind in ("k", "v"):
+                shape = (layer.to_k.out_features, width)
+                parts["ip_adapter"][f"{number}.to_{kind}_ip.weight"] = torch.randn(shape) * 0.3
+    torch.save(parts, folder / "adapter.bin")
+    flat = {f"{part}.{name}": t for part, named in parts.items() for name, t in named.items()}
+    save_file(flat, folder / "adapter.safetensors")

@@ -7,11 +7,10 @@ in the global diffuser's steps.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from socialcli.generation import layouts
+from socialcli.generation import adapters, layouts
 
 if TYPE_CHECKING:
     from socialcli.generation.drawing import Studio
@@ -21,7 +20,6 @@ Bound = tuple[Any, float, list[str]]  # a LoRA, its weight, its subjects' identi
 
 def of_run(config: Any, studio: Studio) -> list[Bound]:
     """The run's LoRAs, each with its weight and the identifiers that its file names."""
-    from socialcli.generation import adapters
     from socialcli.networks import lora, lora_files
 
     networks = {lora.UNET: studio.diffusion.unet, lora.TEXT: studio.diffusion.text_encoder}
@@ -34,8 +32,7 @@ def of_run(config: Any, studio: Studio) -> list[Bound]:
 
 def acts(identifiers: list[str], prompt: str) -> bool:
     """Whether a LoRA acts where a prompt is drawn: where it is called, or nobody can call it."""
-    words = set(re.findall(r"\w+", prompt.lower()))
-    return not identifiers or any(one.lower() in words for one in identifiers)
+    return not identifiers or any(adapters.calls(prompt, one) for one in identifiers)
 
 
 def texts(
@@ -53,6 +50,9 @@ def texts(
             adapter.weigh(scale if acts(identifiers, prompt) else 0.0)
         studio.forget()  # an empty negative prompt is another text with other adapters
         found.append(studio.texts(negative, prompt))
+    for adapter, scale, _ in bound:  # what stands behind short texts is the same for all
+        adapter.weigh(scale)
+    studio.forget()
     return found
 
 

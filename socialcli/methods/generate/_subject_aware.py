@@ -10,11 +10,11 @@ step.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from socialcli import records
+from socialcli.generation import adapters
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -28,12 +28,11 @@ STRIDE = 32  # the network's pictures are multiples of it
 def channel(segment: records.Segment, subjects: Sequence[dict[str, str]]) -> int | None:
     """Which of a network's subjects a segment shows: the one of its `subject`, else the one whose
     identifier its prompt has; None where it shows none of them."""
-    words = set(re.findall(r"\w+", segment.prompt.lower()))
     for number, one in enumerate(subjects):
         if segment.subject and one.get("name") == segment.subject:
             return number
     for number, one in enumerate(subjects):
-        if one.get("identifier") and one["identifier"].lower() in words:
+        if one.get("identifier") and adapters.calls(segment.prompt, one["identifier"]):
             return number
     return None
 

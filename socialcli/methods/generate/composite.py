@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from socialcli.backends import naming
 from socialcli.config import option
-from socialcli.diffusion import conditioning
 from socialcli.diffusion.conditioning import Conditioning
 from socialcli.errors import SampleFailed, UsageError
 from socialcli.generation import controls, drawing, layouts
 from socialcli.generation.options import ControlOptions, LayoutOptions
-from socialcli.methods.generate import _bound
+from socialcli.methods.generate import _bound, _segment_references
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -71,6 +70,14 @@ class Config(ControlOptions, LayoutOptions):
         "", "CLIP whose vision tower it looks through: hub id or folder; default: image_encoder in "
         "--ssr-model, else openai/clip-vit-large-patch14."
     )  # fmt: skip
+    adapter_model: str = option(
+        "", "IP-Adapter for segments with references, in place of SSR-Encoder: an official file.",
+        file=True,
+    )  # fmt: skip
+    image_encoder_model: str = option(
+        "", "CLIP vision tower that it was trained with: hub id or folder (default: that of "
+        "h94/IP-Adapter).",
+    )  # fmt: skip
 
     def __post_init__(self) -> None:
         setting = "controlnet" if self.controlnet_model else "scaffold" if self.scaffold else "free"
@@ -82,12 +89,12 @@ class Config(ControlOptions, LayoutOptions):
 
 @dataclass
 class State:
-    """The studio's models, the nets, the subject encoder, the network of subject-aware guidance,
+    """The studio's models, the nets, what reads references, the network of subject-aware guidance,
     and the LoRAs with their weights and the identifiers that name their subjects."""
 
     studio: Studio
     nets: list[Any]
-    ssr: Any = None  # a `ssr.State`
+    reader: _segment_references.Reader | None = None
     subjects: Any = None  # a `subject_unet.Trained`
     bound: list[tuple[Any, float, list[str]]] = field(default_factory=list)
 
@@ -101,14 +108,14 @@ class Embedded:
 
     Attributes:
         texts: (negative, prompt) states of the whole, then of each segment.
-        subjects: of each segment, its references' (tokens of nothing, of the subject, weight).
+        seen: of each segment, what is seen of its references.
         hints: what each net sees of each segment, then of the whole: (S + 1, 3, H, W) a net.
         scaffold: (C, h, w) clean latents of the scaffolding image.
     """
 
     plan: layouts.Planned
     texts: list[tuple[Any, Any]]
-    subjects: list[list[tuple[Tensor, Tensor, float]]]
+    seen: list[_segment_references.Seen]
     hints: list[Tensor]
     scaffold: Tensor | None
 
@@ -122,7 +129,6 @@ class CompositeMethod(layouts.LayoutMethod):
     is read here.
     """
 
-    SCALE = 0.65
     config_type = Config
 
     def check_options(self, config: Config) -> None:
@@ -130,6 +136,8 @@ class CompositeMethod(layouts.LayoutMethod):
         controls.check(config)
         if (config.sal == "none") != (not config.sal_model):
             raise UsageError("--sal and --sal-model go together: a form of the loss, and a network")
+        if config.ssr_model and config.adapter_model:
+            raise UsageError("--ssr-model and --adapter-model: give the one that reads references")
         if config.global_steps > config.steps:
             raise UsageError(
                 f"--global-steps {config.global_steps}: there are {config.steps} steps in all"
@@ -151,25 +159,18 @@ class CompositeMethod(layouts.LayoutMethod):
         return facts
 
     def models(self, config: Config) -> list[ModelSpec]:
-        from socialcli.methods.generate import ssr
-
-        own = [ssr.spec(config)] if config.ssr_model else []
+        own = _segment_references.specs(config)
         return [drawing.spec(config), *controls.specs(config), *own]
 
     def load(self, config: Config) -> State:
-        """The diffusion model, the nets and the subject encoder.
+        """The diffusion model, the nets and what reads references.
 
         Raises:
             ModelMissing: one is not here. UsageError: one of another model.
         """
-        from socialcli import backends
-        from socialcli.methods.generate import ssr
-
-        encoder = backends.load(ssr.spec(config)) if config.ssr_model else None
         studio = drawing.studio(config)
         state = State(studio, controls.load(config, studio))
-        if encoder is not None:
-            state.ssr = ssr.attached(config, encoder, studio)
+        state.reader = _segment_references.of_run(config, studio)
         if config.sal_model:
             state.subjects = _subjects(config, studio)
         state.bound = _bound.of_run(config, studio)
@@ -183,9 +184,10 @@ class CompositeMethod(layouts.LayoutMethod):
         """
         layout = layouts.of_request(config, request)
         named = any(segment.references for segment in layout.segments)
-        if named and not config.ssr_model:
+        if named and not (config.ssr_model or config.adapter_model):
             raise SampleFailed(
-                "segments of its layout have references: give --ssr-model, which reads them"
+                "segments of its layout have references: give --ssr-model or --adapter-model, "
+                "which reads them"
             )
         return layout, layouts.wanted(config, request, layout) if named else ()
 
@@ -195,17 +197,14 @@ class CompositeMethod(layouts.LayoutMethod):
         Raises:
             SampleFailed: a layout that does not fit the picture, a reference of nothing.
         """
-        from socialcli.methods.generate import ssr
-
         layout, found = request.plan
         plan = layouts.planned(config, state.studio, request, found)
-        subjects: list[list[tuple[Tensor, Tensor, float]]] = [[] for _ in layout.segments]
+        seen: list[_segment_references.Seen] = [[] for _ in layout.segments]
         for number, references in enumerate(found):
-            for one in references:
-                scale = self.SCALE if one.scale is None else one.scale
-                subjects[number].append((*ssr.subject(state.ssr, one, 1.0), scale))
+            assert state.reader is not None
+            seen[number] = state.reader.segment(references)
         return Embedded(
-            plan, _bound.texts(config, state.studio, state.bound, plan), subjects,
+            plan, _bound.texts(config, state.studio, state.bound, plan), seen,
             _hints(config, state, request, plan), _scaffold(config, state, request, plan),
         )  # fmt: skip
 
@@ -213,7 +212,7 @@ class CompositeMethod(layouts.LayoutMethod):
         """Pictures of one batch have equally many segments, so that the UNet's batch is as large
         whatever stands beside a picture."""
         longest = max(len(states) for pair in embedded.texts for states in pair)
-        return len(embedded.plan.masks), longest, max(map(len, embedded.subjects))
+        return len(embedded.plan.masks), longest, max(map(len, embedded.seen))
 
     def condition(self, config: Config, state: State, embedded: list[Embedded]) -> Conditioning:
         """Rows of segments, merged by mask; see `diffusion.regions.Composite`."""
@@ -242,8 +241,11 @@ class CompositeMethod(layouts.LayoutMethod):
         plans = [one.plan for one in embedded]
         if state.subjects is not None:
             composite.push = _pushed(config, state, regions, plans)
-        if state.bound:
-            composite.adapters = _bound.weigher(config, state.bound, plans)
+        weighers = [_bound.weigher(config, state.bound, plans)] if state.bound else []
+        if state.reader is not None:
+            seen = [of_segment for one in embedded for of_segment in one.seen]
+            weighers.append(state.reader.weigher(config.guidance, seen))
+        composite.adapters = weighers
         return Conditioning(
             rows.at, guide=composite.guide, after=composite.after, spread=regions.counts
         )
@@ -257,35 +259,16 @@ def _arguments(
     config: Config, state: State, embedded: list[Embedded]
 ) -> tuple[Conditioning, Conditioning]:
     """What rows are conditioned on, and what the global diffuser is."""
-    import torch
-
     pairs = [pair for one in embedded for pair in one.texts[1:]]
     whole = layouts.of_pairs(config.guidance, state.studio, [one.texts[0] for one in embedded])
     rows = layouts.of_pairs(config.guidance, state.studio, pairs)
-    subjects = [named for one in embedded for named in one.subjects]
-    most = max(map(len, subjects))
-    if not most:
+    if state.reader is None:
         return rows, whole
-    # A row without a subject reads tokens that weigh nothing.
-    nothing = (state.ssr.nothing, state.ssr.nothing, 0.0)
-    filled = [[*named, *[nothing] * (most - len(named))] for named in subjects]
-    tokens, scales = [], []
-    for nth in zip(*filled, strict=True):
-        without, of, weights = zip(*nth, strict=True)
-        tokens.append(conditioning.rows(config.guidance, without, of))
-        both = weights if config.guidance == 1 else (*weights, *weights)
-        scales.append(torch.tensor(both, dtype=of[0].dtype, device=of[0].device))
-    encoder = state.ssr.ssr.encoder
-
-    def at(timesteps: Tensor) -> dict[str, Any]:
-        arguments = rows.at(timesteps)
-        text = arguments["encoder_hidden_states"]
-        told = encoder.condition(text, tokens, scales)
-        more = arguments.get("cross_attention_kwargs") or {}
-        both = {**more, **told["cross_attention_kwargs"]}
-        return {**arguments, **told, "cross_attention_kwargs": both}
-
-    return Conditioning(at), whole
+    seen = [of_segment for one in embedded for of_segment in one.seen]
+    return (
+        state.reader.rows(config.guidance, rows, seen),
+        state.reader.whole(config.guidance, whole, len(embedded)),
+    )
 
 
 def _hints(config: Config, state: State, request: Any, plan: layouts.Planned) -> list[Tensor]:

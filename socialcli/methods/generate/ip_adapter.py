@@ -64,10 +64,7 @@ class IpAdapterMethod(GenerateMethod):
     config_type = Config
 
     def models(self, config: Config) -> list[ModelSpec]:
-        return [
-            drawing.spec(config),
-            ModelSpec("clip", "clip", model=config.image_encoder_model or ENCODER),
-        ]
+        return [drawing.spec(config), spec(config)]
 
     def load(self, config: Config) -> State:
         """The diffusion model with the adapter in its UNet, and the image encoder.
@@ -75,27 +72,8 @@ class IpAdapterMethod(GenerateMethod):
         Raises:
             ModelMissing: weights that are not here. UsageError: weights of another shape or kind.
         """
-        from socialcli.backends import checkpoints, naming
-        from socialcli.records import Model
-
-        place = _place(config)
-        parts = read(place)
-        spec = ModelSpec(
-            "clip", "clip", config.image_encoder_model, None, config.device, config.dtype
-        )
-        get = f"hf download {ENCODER}"
-        encoder = checkpoints.pretrained("CLIPVisionModelWithProjection", spec, ENCODER, get)
-        studio = drawing.studio(config)
-        state = State(
-            studio, encoder, _processor(spec, encoder, get), _attach(studio, parts, place)
-        )
-        _try(state, place, spec.model or ENCODER)
-        adapter = str(place)
-        studio.models["adapter"] = Model(
-            "ip-adapter", naming.name(adapter), naming.revision(adapter), role="adapter"
-        )
-        studio.models["clip"] = checkpoints.describe(spec, ENCODER, {})
-        return state
+        parts = read(_place(config))  # before larger things are
+        return attached(config, drawing.studio(config), parts)
 
     def embed(self, config: Config, state: State, request: Any) -> Any:
         """(negative text states, text states, (pictures, ...) features, scale).
@@ -133,7 +111,40 @@ class IpAdapterMethod(GenerateMethod):
         return conditioning.of_text(config.guidance, without, of).adding(lambda _: shown_too)
 
 
-def _place(config: Config) -> Path:
+def spec(config: Any) -> ModelSpec:
+    """The vision tower that an adapter reads."""
+    return ModelSpec("clip", "clip", model=config.image_encoder_model or ENCODER)
+
+
+def attached(config: Any, studio: Studio, parts: Any = None) -> State:
+    """An adapter in a studio's UNet, and its image encoder.
+
+    Args:
+        config: has ``adapter_model`` and ``image_encoder_model``.
+        parts: of `read`, where it has been read.
+
+    Raises:
+        ModelMissing: weights that are not here. UsageError: weights of another shape or kind.
+    """
+    from socialcli.backends import checkpoints, naming
+    from socialcli.records import Model
+
+    place = _place(config)
+    parts = parts or read(place)
+    spec = ModelSpec("clip", "clip", config.image_encoder_model, None, config.device, config.dtype)
+    get = f"hf download {ENCODER}"
+    encoder = checkpoints.pretrained("CLIPVisionModelWithProjection", spec, ENCODER, get)
+    state = State(studio, encoder, _processor(spec, encoder, get), _attach(studio, parts, place))
+    _try(state, place, spec.model or ENCODER)
+    adapter = str(place)
+    studio.models["adapter"] = Model(
+        "ip-adapter", naming.name(adapter), naming.revision(adapter), role="adapter"
+    )
+    studio.models["clip"] = checkpoints.describe(spec, ENCODER, {})
+    return state
+
+
+def _place(config: Any) -> Path:
     """The adapter's file: as named, else the SD 1.5 one in the hub's cache."""
     if config.adapter_model:
         return Path(config.adapter_model).expanduser()

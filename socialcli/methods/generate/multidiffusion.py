@@ -9,6 +9,7 @@ from socialcli.config import option
 from socialcli.diffusion.conditioning import Conditioning
 from socialcli.generation import drawing, layouts
 from socialcli.generation.options import LayoutOptions
+from socialcli.methods.generate import _bound
 
 if TYPE_CHECKING:
     from socialcli.backends import ModelSpec
@@ -30,6 +31,17 @@ class Config(LayoutOptions):
     )  # fmt: skip
 
 
+@dataclass
+class State:
+    """The studio's models, and the LoRAs that act in some segments only."""
+
+    studio: Studio
+    bound: list[_bound.Bound]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.studio, name)
+
+
 class MultiDiffusionMethod(layouts.LayoutMethod):
     """See `GenerateMethod`. Source: Bar-Tal et al., MultiDiffusion (arXiv 2302.08113), region-based
     generation. The reference implementation takes a step of DDIM for each region and averages
@@ -42,9 +54,10 @@ class MultiDiffusionMethod(layouts.LayoutMethod):
     def models(self, config: Config) -> list[ModelSpec]:
         return [drawing.spec(config)]
 
-    def load(self, config: Config) -> Studio:
+    def load(self, config: Config) -> State:
         """The diffusion model."""
-        return drawing.studio(config)
+        studio = drawing.studio(config)
+        return State(studio, _bound.of_run(config, studio))
 
     def prepare(self, config: Config, request: Any) -> Any:
         """(the layout, the pictures that its segments name).
@@ -56,36 +69,37 @@ class MultiDiffusionMethod(layouts.LayoutMethod):
         wanted = config.attempts > 1 and any(segment.references for segment in layout.segments)
         return layout, layouts.wanted(config, request, layout) if wanted else ()
 
-    def embed(self, config: Config, studio: Studio, request: Any) -> Any:
+    def embed(self, config: Config, state: State, request: Any) -> Any:
         """(the layout, (negative, prompt) text states of each segment).
 
         Raises:
             SampleFailed: a layout that does not fit the picture.
         """
-        plan = layouts.planned(config, studio, request, ())
-        return plan, layouts.texts(config, studio, plan)[1:]
+        plan = layouts.planned(config, state.studio, request, ())
+        return plan, _bound.texts(config, state.studio, state.bound, plan)[1:]
 
     def alike(self, embedded: Any) -> Any:
         plan, texts = embedded
         return len(plan.masks), max(len(states) for pair in texts for states in pair)
 
-    def condition(self, config: Config, studio: Studio, embedded: list[Any]) -> Conditioning:
+    def condition(self, config: Config, state: State, embedded: list[Any]) -> Conditioning:
         """Each segment reads its own prompt; their predictions are merged by mask."""
         from socialcli.diffusion import regions as fusing
 
         plans, texts = zip(*embedded, strict=True)
         regions = layouts.regions(plans)
         pairs = [pair for of_picture in texts for pair in of_picture]
-        rows = layouts.of_pairs(config.guidance, studio, pairs)
+        rows = layouts.of_pairs(config.guidance, state.studio, pairs)
         backgrounds = alone = None
         steps = round(config.bootstrap * config.steps)
         if steps:
             import torch
 
-            backgrounds = fusing.colours(regions, plain_colours(studio))
+            backgrounds = fusing.colours(regions, plain_colours(state.studio))
             segments = [segment for plan in plans for segment in plan.segments]
             alone = torch.tensor([segment.background for segment in segments])
-        guide = fusing.multidiffusion(regions, rows.at, backgrounds, steps, alone)
+        adapters = [_bound.weigher(config, state.bound, plans)] if state.bound else []
+        guide = fusing.multidiffusion(regions, rows.at, backgrounds, steps, alone, adapters)
         return Conditioning({}, guide=guide)
 
 
