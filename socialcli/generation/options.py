@@ -43,7 +43,7 @@ class GenerateOptions(ModelOptions):
     subject_word: str = option(
         "", "Of shards of subjects: draw the prompts that their data set gives (meta.json) with "
         "this word where the subject stands; {name} is the subject's name, so '<{name}>' is what "
-        "invert calls it.",
+        "invert calls it, and '{identifier} {class}' what train --method dreambooth does.",
     )  # fmt: skip
     negative: str = option("", "What guidance leads away from.")
     long_prompts: str = option(

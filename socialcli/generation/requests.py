@@ -10,7 +10,7 @@ from typing import Any
 
 from socialcli import records, shards, spreadsheets
 from socialcli.errors import SampleFailed, UsageError
-from socialcli.generation import subject_prompts
+from socialcli.generation import adapters, subject_prompts
 from socialcli.generation.options import LayoutOptions, ReferenceOptions, SourceOptions
 from socialcli.shards import Sample
 
@@ -294,7 +294,7 @@ def of_sample(config: Any, sample: Sample, masks: list[str] | None = None) -> Re
     if isinstance(config, SourceOptions) and config.instruction:
         text = config.instruction
     elif config.subject_word:
-        texts, plains = subject_prompts.of_word(sample, config.subject_word)
+        texts, plains = _of_word(config, sample)
         text = _numbered(texts, config.caption, "meta.json's prompts")
         plain = plains[config.caption].strip() if plains else None
     elif planned and sample.has("layout.json"):
@@ -337,8 +337,12 @@ def all_of_sample(
 def _count(config: Any, sample: Sample) -> int:
     """How many captions a sample has."""
     if config.subject_word:
-        return len(subject_prompts.of_word(sample, config.subject_word)[0])
+        return len(_of_word(config, sample)[0])
     return len(_captions(sample)[0])
+
+
+def _of_word(config: Any, sample: Sample) -> tuple[list[str], list[str] | None]:
+    return subject_prompts.of_word(sample, config.subject_word, lambda: adapters.called(config))
 
 
 def _plain(sample: Sample, text: str) -> str | None:

@@ -6,6 +6,7 @@ write its token and the class.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from socialcli import records
@@ -32,17 +33,22 @@ def of_class(sample: Sample) -> list[str]:
     return [filled(p, name) for p in prompts] if isinstance(name, str) else []
 
 
-def of_word(sample: Sample, pattern: str) -> tuple[list[str], list[str] | None]:
+def of_word(
+    sample: Sample, pattern: str, called: Callable[[], Mapping[str, str]] = dict
+) -> tuple[list[str], list[str] | None]:
     """The prompts of a sample with a word for its subject, and the same in plain words.
 
     Args:
-        pattern: the word; ``{name}`` is the subject's.
+        pattern: the word; ``{name}`` is the subject's, ``{class}`` what it is, ``{identifier}``
+            what a fine-tuned model calls it.
+        called: gives name -> identifier, and is asked only where the pattern does.
 
     Returns:
         The prompts; the same with the subject's class, None where it has none.
 
     Raises:
-        SampleFailed: the sample has no prompts, or no name that the pattern asks for.
+        SampleFailed: the sample has no prompts, or no name, class or identifier that the pattern
+            asks for.
     """
     prompts, extra = _prompts(sample)
     if not prompts:
@@ -51,9 +57,20 @@ def of_word(sample: Sample, pattern: str) -> tuple[list[str], list[str] | None]:
             "world subjects-test write them)"
         )
     name = next((extra[field] for field in SUBJECT if isinstance(extra.get(field), str)), None)
-    if name is None and "{name}" in pattern:
+    if name is None and ("{name}" in pattern or "{identifier}" in pattern):
         raise SampleFailed(f"--subject-word '{pattern}': meta.json names no subject")
-    word = tokens.named(pattern, name or "")
+    known: dict[str, str] = {"class": extra["class"]} if isinstance(extra.get("class"), str) else {}
+    if "{class}" in pattern and not known:
+        raise SampleFailed(f"--subject-word '{pattern}': meta.json does not say what it is")
+    if "{identifier}" in pattern:
+        identifiers = called()
+        if name not in identifiers:
+            raise SampleFailed(
+                f"--subject-word '{pattern}': no file of --lora, --custom-diffusion or --model "
+                f"names the subject '{name}'"
+            )
+        known["identifier"] = identifiers[name]
+    word = tokens.named(pattern, name or "", **known)
     return [filled(p, word) for p in prompts], of_class(sample) or None
 
 

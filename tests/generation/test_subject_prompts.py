@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from socialcli import records
 from socialcli.errors import SampleFailed
@@ -52,13 +56,39 @@ def test_several_captions_of_each_sample() -> None:
         drawn(sample(**REX), subject_word="<x>", caption=3, captions=2)
 
 
+def test_what_a_fine_tuned_model_calls_the_subject(tmp_path: Path) -> None:
+    """Of a LoRA, of Custom Diffusion's words, and of a whole model: the headers know it."""
+
+    def header(*names: tuple[str, str]) -> dict[str, str]:
+        rows = [{"name": name, "identifier": word, "class": "dog"} for name, word in names]
+        return {"subjects": json.dumps(rows)}
+
+    nothing = {"x": torch.zeros(1)}
+    save_file(nothing, tmp_path / "a.safetensors", header(("my Rex", "sks"), ("cat", "ktn")))
+    save_file(nothing, tmp_path / "<new1>.safetensors", header(("my Rex", "<new1>")))
+    (tmp_path / "sd" / "unet").mkdir(parents=True)
+    weights = tmp_path / "sd" / "unet" / "diffusion_pytorch_model.safetensors"
+    save_file(nothing, weights, header(("my Rex", "pll")))
+    word = {"subject_word": "{identifier} {class}"}
+    for given, known in (
+        ({"lora": [f"{tmp_path}/a.safetensors:0.5"]}, "sks"),
+        ({"custom_diffusion": [str(tmp_path)]}, "<new1>"),
+        ({"custom_diffusion": [f"{tmp_path}:<rex>=dog"]}, "<rex>"),
+        ({"model": str(tmp_path / "sd")}, "pll"),
+    ):
+        assert drawn(sample(**REX), **word, **given)[0][1:] == (f"a {known} dog here", "a dog here")
+    with pytest.raises(SampleFailed, match=r"no file of --lora.* names the subject 'my Rex'"):
+        drawn(sample(**REX), **word)
+
+
 @pytest.mark.parametrize(
     ("extra", "message"),
     [
         ({"subject": "rex"}, "--subject-word: meta.json has no prompts"),
         ({"prompts": ["a {}"]}, "meta.json names no subject"),
+        ({"subject": "rex", "prompts": ["a {}"]}, "meta.json does not say what it is"),
     ],
 )
 def test_samples_of_no_benchmark_fail(extra: dict, message: str) -> None:
     with pytest.raises(SampleFailed, match=message):
-        drawn(sample(**extra), subject_word="<{name}>")
+        drawn(sample(**extra), subject_word="<{name}> {class}")
