@@ -1,6 +1,7 @@
 # Figures 5 and 7 of Towards More Accurate Personalized Image Generation in miniature: words of textual
 # inversion and of NeTI with and without attractors, and the schedules of the contrastive weight;
-# scores on test pictures, and on training pictures beside them.
+# scores on test pictures, and on training pictures beside them. Beside the words DreamBooth, as one
+# LoRA of all subjects, and Custom Diffusion, with which the paper compares.
 #   make -f pipelines/table-002-mini.mk -j2       a night on two cores; goes on where it was
 #   make -f pipelines/table-002-mini.mk SEEDS=0 SUBJECTS=2 STEPS=20      a first look
 # Named before any run (the paper's Figure 5 has no numbers to be read off; these are what its text
@@ -10,12 +11,13 @@
 #              3. the contrastive weight's schedules cosine and sigmoid are above zero in DINO; one and
 #                 exponential below it.
 #              4. ours: dino_gap (DINO to training pictures less DINO to test pictures) is smaller with
-#                 attractors than without.
+#                 attractors than without, and larger for dreambooth than for neti-attractor (its
+#                 Figure 1 shows DreamBooth overfitting; of these two in Figure 5 it says nothing).
 #   pictures   20 subjects x 10 test pictures x CAPTIONS prompts x 3 seeds: 200 sources a row. A
 #              difference of DINO between two rows has a standard deviation of about 0.10 from source
 #              to source, so 200 sources see 0.020 with a power of 0.8 at 0.05; after Holm's
-#              correction for the 15 tests above the smallest is 0.028. CLIP-T's is a third of that.
-# Rows join by themselves: METHODS="ti ti-attractor" leaves NeTI out.
+#              correction for the 16 tests above the smallest is 0.028. CLIP-T's is a third of that.
+# METHODS="ti ti-attractor" leaves the others out.
 SOCIALCLI ?= socialcli
 PYTHON ?= python
 PROFILE ?= mini
@@ -25,13 +27,18 @@ SUBJECTS ?= 20
 TEST ?= $(shell echo $$((10 * $(SUBJECTS))))
 STEPS ?= 1000
 CAPTIONS ?= 2
-METHODS ?= ti ti-attractor neti neti-attractor
+METHODS ?= ti ti-attractor neti neti-attractor dreambooth custom-diffusion
 SCHEDULES ?= zero one linear exponential sigmoid
 # Of which method's words the schedules are compared; the paper: neti.
 BASE ?= neti
 SIZES ?= --batch-size 8 --micro-batch 8
 RATE_ti ?= --learning-rate 5e-3
 RATE_neti ?= --learning-rate 8e-3
+# Of the two that change weights; a batch has as many class pictures as pictures of subjects.
+RATE_dreambooth ?= --learning-rate 1e-3
+RATE_custom-diffusion ?= --learning-rate 4e-4
+IDENTIFIERS := sks ktn pll ucd zwx olis mth vbr qel hta wjd fnq ybo xud gpl irk nzv ewq jyt ohm
+PRIOR ?= --class-count 20
 # Flags of every training with attractors, of every drawing, of every score.
 ATTRACTOR ?=
 DRAW ?= --steps 20
@@ -51,22 +58,30 @@ $(OUT)/test/.done:
 
 over_ti := textual-inversion
 over_neti := neti
-fit_ti := --method textual-inversion $(RATE_ti)
-fit_neti := --method neti $(RATE_neti)
-fit_ti-attractor := --method attractor --over textual-inversion $(RATE_ti) $(ATTRACTOR)
-fit_neti-attractor := --method attractor --over neti $(RATE_neti) $(ATTRACTOR)
-$(foreach s,$(SCHEDULES),$(eval fit_schedule-$(s) := --method attractor --over $(over_$(BASE)) \
-    $(RATE_$(BASE)) $(ATTRACTOR) --contrast $(s)))
+fit_ti := invert --method textual-inversion $(RATE_ti)
+fit_neti := invert --method neti $(RATE_neti)
+fit_ti-attractor := invert --method attractor --over textual-inversion $(RATE_ti) $(ATTRACTOR)
+fit_neti-attractor := invert --method attractor --over neti $(RATE_neti) $(ATTRACTOR)
+$(foreach s,$(SCHEDULES),$(eval fit_schedule-$(s) := invert --method attractor \
+    --over $(over_$(BASE)) $(RATE_$(BASE)) $(ATTRACTOR) --contrast $(s)))
+fit_dreambooth := train --method dreambooth --adapter lora --rank 16 $(RATE_dreambooth) $(PRIOR) \
+    $(addprefix --identifier ,$(wordlist 1,$(SUBJECTS),$(IDENTIFIERS)))
+fit_custom-diffusion := train --method custom-diffusion $(RATE_custom-diffusion) $(PRIOR)
+
+# How a row's pictures are drawn with what it learned, and what prompts call a subject.
+with = --words $(1) --subject-word '<{name}>'
+with_dreambooth = --lora $(1) --subject-word '{identifier} {class}'
+with_custom-diffusion = --custom-diffusion $(1) --subject-word '{identifier} {class}'
 
 # $(call row,ROW,SEED)
 define row
 $(OUT)/words/$(1)-$(2)/.done: $(OUT)/train/.done
-	$(SOCIALCLI) invert $(OUT)/train --profile $(PROFILE) -o $(OUT)/words/$(1)-$(2) --seed $(2) \
-	    --steps $(STEPS) $(SIZES) $(fit_$(1)) && touch $$@
+	$(SOCIALCLI) $(firstword $(fit_$(1))) $(OUT)/train --profile $(PROFILE) -o $(OUT)/words/$(1)-$(2) \
+	    --seed $(2) --steps $(STEPS) $(SIZES) $(wordlist 2,99,$(fit_$(1))) && touch $$@
 $(OUT)/pictures/$(1)-$(2)/.done: $(OUT)/words/$(1)-$(2)/.done $(OUT)/test/.done
 	$(SOCIALCLI) generate $(OUT)/test -o $(OUT)/pictures/$(1)-$(2) --method text --profile $(PROFILE) \
-	    --words $(OUT)/words/$(1)-$(2) --subject-word '<{name}>' --captions $(CAPTIONS) --seed $(2) \
-	    $(DRAW) && touch $$@
+	    $(call with$(if $(with_$(1)),_$(1)),$(OUT)/words/$(1)-$(2)) --captions $(CAPTIONS) \
+	    --seed $(2) $(DRAW) && touch $$@
 endef
 $(foreach r,$(ROWS),$(foreach s,$(SEEDS),$(eval $(call row,$(r),$(s)))))
 
@@ -82,6 +97,7 @@ $(foreach r,$(ROWS),$(eval $(call scored,$(r))))
 # Who is compared with whom: each of the second with the first.
 pairs := $(foreach m,ti neti,$(if $(filter $(m),$(METHODS)),$(if $(filter $(m)-attractor,$(METHODS)),$(m)/$(m)-attractor)))
 pairs += $(if $(and $(filter ti,$(METHODS)),$(filter neti,$(METHODS))),ti/neti)
+pairs += $(if $(and $(filter neti-attractor,$(METHODS)),$(filter dreambooth,$(METHODS))),neti-attractor/dreambooth)
 cosine := $(filter $(BASE)-attractor,$(METHODS))
 pairs += $(if $(filter zero,$(SCHEDULES)),$(foreach s,$(filter-out zero,$(SCHEDULES)),schedule-zero/schedule-$(s)))
 pairs += $(if $(and $(filter zero,$(SCHEDULES)),$(cosine)),schedule-zero/$(cosine))

@@ -294,14 +294,17 @@ def test_figures_that_gates_are_chosen_by_in_miniature(tmp_path: Path) -> None:
 
 
 def test_attractors_in_miniature(tmp_path: Path) -> None:
-    """Figures 5 and 7 of the attractor's paper: rows of textual inversion run, all are planned."""
+    """Figures 5 and 7 of the attractor's paper: rows of textual inversion and of the two methods
+    that change weights run, all are planned."""
     said = make("table-002-mini.mk", "-n", f"OUT={tmp_path}", "SEEDS=0 1")
-    assert said.count("socialcli invert") == said.count("socialcli generate") == 2 * 9
-    assert said.count("--over neti") == 2 * 6 and said.count(" score --compare ") == 3 + 4 + 1
+    assert said.count("socialcli invert") == 2 * 9 and said.count("socialcli generate") == 2 * 11
+    assert said.count("socialcli train") == 2 * 2
+    assert said.count("--over neti") == 2 * 6 and said.count(" score --compare ") == 4 + 4 + 1
     make(
         "table-002-mini.mk", f"OUT={tmp_path}", "SEEDS=0", "SUBJECTS=1", "TEST=2", "STEPS=1",
         "CAPTIONS=1",
-        "METHODS=ti ti-attractor", "SCHEDULES=", "BASE=ti", "SIZES=--batch-size 2",
+        "METHODS=ti ti-attractor dreambooth custom-diffusion", "SCHEDULES=", "BASE=ti",
+        "SIZES=--batch-size 2", "PRIOR=--prior-weight 0",
         "DRAW=--steps 1", "METRICS=dino,clip-t", "SCORE=--resamples 20 --show 0",
     )  # fmt: skip
     text = (tmp_path / "results.md").read_text()
@@ -311,10 +314,15 @@ def test_attractors_in_miniature(tmp_path: Path) -> None:
         "DINO gap: ti-attractor below ti | us",
     ):  # fmt: skip
         assert effect in text
+    assert "| DreamBooth | 0." in text and "| Custom Diffusion | 0." in text
+    for row, word in (("dreambooth", "sks dog"), ("custom-diffusion", "<new1> dog")):
+        for one in members(tmp_path / "pictures" / f"{row}-0").values():
+            drawn = records.load(records.Generated, one["generated.json"])
+            assert word in drawn.prompt and drawn.plain_prompt == drawn.prompt.replace(word, "dog")
     assert "without numbers" in text  # what the paper says of its figures
     again = make(
-        "table-002-mini.mk", "-n", f"OUT={tmp_path}", "SEEDS=0", "METHODS=ti ti-attractor",
-        "SCHEDULES=", "BASE=ti",
+        "table-002-mini.mk", "-n", f"OUT={tmp_path}", "SEEDS=0",
+        "METHODS=ti ti-attractor dreambooth custom-diffusion", "SCHEDULES=", "BASE=ti",
     )  # fmt: skip
     assert "-m socialcli" not in again  # nothing is left to do
 

@@ -37,6 +37,7 @@ EXPECTED = [
     Effect("schedule-zero", "schedule-exponential", "dino", -1),
     Effect("ti", "ti-attractor", "dino_gap", -1, "us"),
     Effect("neti", "neti-attractor", "dino_gap", -1, "us"),
+    Effect("neti-attractor", "dreambooth", "dino_gap", 1, "us"),
 ]
 
 
