@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from socialcli import records
 from socialcli.config import check_bounds, option
-from socialcli.errors import SampleFailed, SampleFiltered
+from socialcli.errors import SampleFailed, SampleFiltered, UsageError
 from socialcli.pipeline.stage import Item, Noted, Stage
 from socialcli.vision import layouts
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 SHAPES = ("masks", "boxes")
 PROMPTS = ("phrases", "nouns")
 REFERENCES = ("none", "own", "identity")
+UNNAMED = "nothing in the picture is what --called names"
 DROPPED = "skeletons that stand outside their segment are left out"
 
 
@@ -36,6 +38,10 @@ class Config:
     background: str = option(
         "", "The prompt of what no segment covers; default: what the caption names and nothing "
         "in the picture was found for (a park), else the caption.",
+    )  # fmt: skip
+    called: list[str] = option(
+        [], "What prompts call a subject: NAME=TEXT, as 'woman=a <ada>'; NAME is a person's "
+        "identity, or the noun of a thing. Repeatable."
     )  # fmt: skip
     overlap: str = option(
         "front", "Where segments overlap: front gives the pixels to the smaller one, error.",
@@ -70,6 +76,9 @@ class LayoutStage(Stage):
 
     def load(self, config: Config) -> None:
         check_bounds(Config, vars(config))
+        for one in config.called:
+            if not all(part.strip() for part in one.partition("=")[::2]):
+                raise UsageError(f"--called {one}: expected NAME=TEXT, as 'woman=a <ada>'")
 
     def prepare(self, config: Config, sample: Sample) -> dict[str, bytes]:
         return of_sample(config, sample)
@@ -89,7 +98,6 @@ def of_sample(config: Config, sample: Sample) -> dict[str, bytes]:
             enough.
     """
     boxes = sample.record(records.Boxes)
-    caption = sample.record(records.Caption).text.strip()
     entities = {e.id: e for e in sample.record(records.Entities).entities}
     people = sample.record(records.People).people if sample.has("people.json") else []
     things = _things(config, sample, boxes)
@@ -107,7 +115,12 @@ def of_sample(config: Config, sample: Sample) -> dict[str, bytes]:
     parts, rest = layouts.partition(
         [mask for _, mask, _ in named], names, (), config.overlap, config.fill
     )
-    whole = config.prompt or caption
+    names_of = [{box.label.lower(), *_names(box, entities, people)} - {""} for box, _, _ in named]
+    called = _called(config, names_of)
+    whole = config.prompt or _renamed(
+        sample.record(records.Caption).text,
+        {named[n][0].entity: text for n, text in called.items()}, entities,
+    ).strip()  # fmt: skip
     segments = []
     dropped = False
     order = sorted(range(len(parts)), key=lambda n: int(named[n][1].sum()))
@@ -115,7 +128,7 @@ def of_sample(config: Config, sample: Sample) -> dict[str, bytes]:
         if not part.any():
             continue  # all of it is behind others
         person = next((p for p in people if _is_of(p, box)), None)
-        segment = _segment(config, sample, box, prompt, part, entities, person)
+        segment = _segment(config, sample, box, called.get(number, prompt), part, entities, person)
         segment.depth = float(order.index(number))
         if segment.keypoints is not None and layouts.outside(
             segment.keypoints, layouts.box(dict(segment.rle))
@@ -132,7 +145,48 @@ def of_sample(config: Config, sample: Sample) -> dict[str, bytes]:
     model = records.Model("layout", options={"shapes": config.shapes})
     layout = records.Layout(boxes.width, boxes.height, whole, segments, model=model)
     members = {"layout.json": records.dump(layout)}
-    return Noted(members, {"skeletons_left_out": DROPPED}) if dropped else members
+    notes = {"skeletons_left_out": DROPPED} if dropped else {}
+    if len(called) < len(config.called):
+        notes["not_called"] = UNNAMED
+    return Noted(members, notes) if notes else members
+
+
+def _names(
+    box: records.Box, entities: dict[int, records.Entity], people: list[records.Person]
+) -> set[str]:
+    """What a box may be called by: its noun, who it is."""
+    entity = entities.get(box.entity or 0)
+    identities = {p.identity for p in people if _is_of(p, box) and p.identity}
+    return {entity.lemma.lower(), entity.head.lower(), *identities} if entity else identities
+
+
+def _called(config: Config, names_of: list[set[str]]) -> dict[int, str]:
+    """Which thing prompts call what, by ``--called``.
+
+    Raises:
+        SampleFailed: one name is that of several things.
+    """
+    found = {}
+    for one in config.called:
+        name, _, text = (part.strip() for part in one.partition("="))
+        those = [n for n, names in enumerate(names_of) if {name, name.lower()} & names]
+        if len(those) > 1:
+            raise SampleFailed(
+                f"--called {one}: {len(those)} things in the picture are a {name}; call a person "
+                "by the identity that people.json has"
+            )
+        found |= dict.fromkeys(those, text)
+    return found
+
+
+def _renamed(
+    caption: str, called: Mapping[int | None, str], entities: dict[int, records.Entity]
+) -> str:
+    """A caption with other words for some of its entities."""
+    spans = [(entities[n].start, entities[n].end, t) for n, t in called.items() if n in entities]
+    for start, end, text in sorted(spans, reverse=True):
+        caption = caption[:start] + text + caption[end:]
+    return caption
 
 
 def _things(

@@ -12,7 +12,7 @@ from parts import part
 from PIL import Image, ImageDraw
 
 from socialcli import records, shards
-from socialcli.errors import SampleFailed, SampleFiltered
+from socialcli.errors import SampleFailed, SampleFiltered, UsageError
 from socialcli.exporters import layout as exporter
 from socialcli.importers import layout as importer
 from socialcli.shards import Sample
@@ -58,6 +58,29 @@ def test_boxes_stand_in_for_masks_and_many_things_are_one_each():
     assert prompts == ["A woman in red", "a dog", "a man", "a floor", scenes.TEXT]
     with pytest.raises(SampleFailed, match="--shapes boxes"):
         planned({"masks.json": None})
+
+
+def test_subjects_are_called_by_other_words():
+    """In their segments and in the whole prompt, by noun or by who it is; not two at once."""
+    text = scenes.TEXT
+    for name in ("woman", "Ada"):
+        layout = planned(called=[f"{name}=a <ada>", "dog=a sks dog"])
+        assert [s.prompt for s in layout.segments[:2]] == ["a <ada>", "a sks dog"]
+        known = text.replace("A woman in red", "a <ada>").replace("a small dog", "a sks dog")
+        assert layout.prompt == known != text
+        assert [(s.word, s.subject) for s in layout.segments[:2]] == [
+            ("woman", "Ada"), ("dog", None),
+        ]  # fmt: skip
+    assert planned(called=["dog=it"], prompt="all").prompt == "all"
+    with pytest.raises(SampleFailed, match="2 things in the picture are a dog"):
+        boxes = scenes.all_records()["boxes.json"]
+        boxes.boxes[2].label = "dog"
+        planned({"boxes.json": boxes, "masks.json": None}, shapes="boxes", called=["dog=it"])
+    members = scenes.members(0, {"layout.json": None})
+    config = stage.config_type(called=["horse=it"])
+    assert "not_called" in stage.prepare(config, Sample("k", members)).notes
+    with pytest.raises(UsageError, match="--called horse: expected NAME=TEXT"):
+        stage.load(stage.config_type(called=["horse"]))
 
 
 def test_what_is_named_and_nowhere_is_the_background():
