@@ -19,7 +19,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from socialcli.errors import MissingPackage, ModelMissing, UnknownName
+from socialcli.errors import MissingPackage, ModelMissing, UnknownName, UsageError
 
 ROLES = ("caption", "entities", "ground", "segment", "face", "pose", "gaze", "interaction",
          "diffusion", "decoder", "controlnet", "ssr", "clip", "dino")  # fmt: skip
@@ -38,6 +38,7 @@ class BackendInfo:
     packages: tuple[str, ...] = ()  # import names it needs
     extra: str = ""  # pip extra that brings them
     method: str = ""  # of a diffusion model: the only method of generate that draws with it
+    text_encoders: int = 1  # of a diffusion model
     role: str = ""  # filled in from the folder
     name: str = ""  # filled in from the file
     module: str = ""  # filled in: dotted path to import
@@ -133,6 +134,25 @@ def require(specs: Iterable[ModelSpec]) -> None:
         if is_path(spec.model) and not Path(spec.model).expanduser().exists():
             mend = f". Get it with: {backend.get}" if backend.get else ""
             raise ModelMissing(f"{spec.model}: no such folder or file ({spec.role} model){mend}")
+
+
+def check_text_encoders(specs: Iterable[ModelSpec], method: str, several: bool) -> None:
+    """See that a method knows diffusion models of as many text encoders as are asked for.
+
+    Args:
+        method: as it is called for. several: whether it knows models of more than one.
+
+    Raises:
+        UsageError: it does not.
+    """
+    for spec in specs:
+        if spec.role == "diffusion" and not several:
+            count = info(spec.role, spec.backend).text_encoders
+            if count > 1:
+                raise UsageError(
+                    f"{method} is for models with one text encoder (--backend stable-diffusion); "
+                    f"--backend {spec.backend} has {count}"
+                )
 
 
 def _packaged(backend: BackendInfo) -> None:

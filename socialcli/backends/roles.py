@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from socialcli.errors import SampleFailed
+    from socialcli.networks.text_encoders import TextEncoder
     from socialcli.records import (
         XYXY,
         Boxes,
@@ -181,6 +182,17 @@ class Diffusion(Role, Protocol):
     picture_size: int  # pixels
 
     window: int  # tokens of a text that are read at once
+    encoders: tuple[TextEncoder, ...]  # what reads texts; their states lie side by side
+    zeros: bool  # whether zeros stand for a text that is not given, and not the empty text
+
+    def encoded(self, texts: list[str]) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """`prompts`, and (N, P) pooled states where the UNet is told them as well."""
+
+    def encoded_whole(self, text: str) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """`windows`, and the (P,) pooled state of the first where the UNet is told it as well."""
+
+    def pipeline(self) -> Any:
+        """The parts as diffusers' pipeline."""
 
     def prompts(self, texts: list[str]) -> torch.Tensor:
         """(N, L, D) text states, as the UNet reads them; what is longer is cut."""

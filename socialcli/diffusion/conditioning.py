@@ -10,17 +10,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from socialcli.diffusion.layered_text import LayeredText
 
-    # What one text is: (L, D) states, or with learned words that depend on timestep or layer.
-    Text = Tensor | LayeredText
+    # What one text is: (L, D) states, with a pooled state where the model is told one, or with
+    # learned words that depend on timestep or layer.
+    Text: TypeAlias = "Tensor | PooledText | LayeredText"
 
-_KWARGS = "cross_attention_kwargs"
+_NESTED = ("cross_attention_kwargs", "added_cond_kwargs")
+POOLED = "text_embeds"  # among the UNet's ``added_cond_kwargs``
 # (B,) timesteps -> keyword arguments of the UNet, each with B rows.
 Condition = Callable[["Tensor"], dict[str, Any]]
 
@@ -55,13 +57,13 @@ class Conditioning:
 
         Args:
             more: of the arguments at a timestep -> those to add or to put in their place; what
-                both have under ``cross_attention_kwargs`` goes together.
+                both have under ``cross_attention_kwargs`` or ``added_cond_kwargs`` goes together.
         """
 
         def merged(arguments: dict[str, Any]) -> dict[str, Any]:
             new = more(arguments)
-            both = {**arguments.get(_KWARGS, {}), **new.get(_KWARGS, {})}
-            return {**arguments, **new, **({_KWARGS: both} if both else {})}
+            both = {name: {**arguments.get(name, {}), **new.get(name, {})} for name in _NESTED}
+            return {**arguments, **new, **{name: one for name, one in both.items() if one}}
 
         inner = self.arguments
         if callable(inner):
@@ -128,6 +130,66 @@ class Step:
         return schedule.estimate(noisy, model_pred, timesteps, alphas_cumprod, prediction_type)
 
 
+@dataclass(frozen=True)
+class PooledText:
+    """One text of a model that is told its pooled state as well (Stable Diffusion XL).
+
+    Attributes:
+        states: (L, D). pooled: (P,).
+    """
+
+    states: Tensor
+    pooled: Tensor
+
+    def __len__(self) -> int:
+        """L, places of the text."""
+        return len(self.states)
+
+    def followed(self, states: Tensor) -> PooledText:
+        """Itself with (M, D) states behind it."""
+        import torch
+
+        return PooledText(torch.cat([self.states, states]), self.pooled)
+
+
+def one_text(states: Tensor, pooled: Tensor | None) -> Text:
+    """A text of (L, D) states, with its (P,) pooled state where there is one."""
+    return states if pooled is None else PooledText(states, pooled)
+
+
+def encode(diffusion: Any, texts: Sequence[str]) -> list[Text]:
+    """Texts as a model reads them, all at once. What is too long is cut.
+
+    Args:
+        diffusion: a `roles.Diffusion`.
+    """
+    states, pooled = diffusion.encoded(list(texts))
+    return [one_text(states[n], None if pooled is None else pooled[n]) for n in range(len(texts))]
+
+
+def no_text(diffusion: Any, text: Text) -> Text:
+    """What stands where no text is given: zeros where the model learned it so, else the empty
+    ``text`` itself."""
+    if not diffusion.zeros or not isinstance(text, PooledText):
+        return text
+    states, pooled = text.states, text.pooled
+    return PooledText(states.new_zeros(states.shape), pooled.new_zeros(pooled.shape))
+
+
+def both(diffusion: Any, prompt: str) -> tuple[Text, Text]:
+    """(no text, a prompt): the two halves of classifier-free guidance."""
+    empty, text = encode(diffusion, ["", prompt])
+    return no_text(diffusion, empty), text
+
+
+def of_encoded(states: Tensor, pooled: Tensor | None = None) -> Conditioning:
+    """B rows of (B, L, D) states, and (B, P) pooled ones where there are any."""
+    arguments: dict[str, Any] = {"encoder_hidden_states": states}
+    if pooled is not None:
+        arguments["added_cond_kwargs"] = {POOLED: pooled}
+    return Conditioning(arguments)
+
+
 def rows(guidance: float, uncond: Sequence[Tensor], cond: Sequence[Tensor]) -> Tensor:
     """N tensors each as the rows of a UNet argument: (2N, ...) with the unconditional ones first;
     only the N others where there is no guidance."""
@@ -137,11 +199,18 @@ def rows(guidance: float, uncond: Sequence[Tensor], cond: Sequence[Tensor]) -> T
 
 
 def of_text(guidance: float, uncond: Sequence[Text], cond: Sequence[Text]) -> Conditioning:
-    """Cross-attention to texts: states, (L, D) each, or `LayeredText` of equal lengths."""
+    """Cross-attention to texts: states, (L, D) each, `PooledText`, or `LayeredText`; of equal
+    lengths."""
     from socialcli.diffusion.layered_text import LayeredText, Rows
 
     texts = [*cond] if guidance == 1 else [*uncond, *cond]
     if any(isinstance(text, LayeredText) for text in texts):
         return Conditioning(Rows(texts))
+    if any(isinstance(text, PooledText) for text in texts):
+        import torch
+
+        pairs: Any = texts
+        states, pooled = ([getattr(one, name) for one in pairs] for name in ("states", "pooled"))
+        return of_encoded(torch.stack(states), torch.stack(pooled))
     plain: Any = (uncond, cond)
     return Conditioning({"encoder_hidden_states": rows(guidance, *plain)})

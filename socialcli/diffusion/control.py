@@ -69,14 +69,18 @@ def residuals(step: Step, controls: Sequence[Control], guess: bool = False) -> d
     text = step.arguments["encoder_hidden_states"]
     if subjects := (step.arguments.get("cross_attention_kwargs") or {}).get("subjects"):
         text = text[:, : subjects.text_tokens]  # behind them stand subjects, for the UNet alone
+    added = dict(step.arguments.get("added_cond_kwargs") or {})
+    added.pop("image_embeds", None)  # of an adapter in the UNet
     if guess and step.guidance != 1:
         text = text.chunk(2)[1]
+        added = {name: value.chunk(2)[1] for name, value in added.items()}
+    more = {"added_cond_kwargs": added} if added else {}
     for control in controls:
         dtype = control.network.dtype
         down, middle = control.network(
             rows.to(dtype), step.timestep, encoder_hidden_states=text.to(dtype),
             controlnet_cond=torch.cat([control.hints] * halves).to(rows.device, dtype),
-            conditioning_scale=control.scale, guess_mode=guess, return_dict=False,
+            conditioning_scale=control.scale, guess_mode=guess, return_dict=False, **more,
         )  # fmt: skip
         parts = [*down, middle]
         total = [a + b for a, b in zip(total, parts, strict=True)] if total else parts

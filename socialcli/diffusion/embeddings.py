@@ -2,7 +2,9 @@
 
 ``{token: vectors}`` is what `socialcli invert` and diffusers write, ``{"emb_params": vectors}``
 what AUTOMATIC1111's web UI and its relatives write as safetensors, and ``{"string_to_param":
-{"*": vectors}, "name": ...}`` the older .pt.
+{"*": vectors}, "name": ...}`` the older .pt. Embeddings for the two text encoders of Stable
+Diffusion XL are ``{"clip_l": vectors, "clip_g": vectors}``, or a second file
+``learned_embeds_2`` beside the first; their vectors are put side by side.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 CONSTANT = "socialcli.constant"  # a header's note: the vectors are the same everywhere
 SUFFIXES = (".safetensors", ".bin", ".pt", ".pth")
 _A1111 = "emb_params"
+XL = ("clip_l", "clip_g")  # the first text encoder's, the second's
 
 
 @dataclass
@@ -58,7 +61,10 @@ def read(given: str) -> list[Learned]:
     if not file.is_file():
         raise ModelMissing(f"no embedding at '{name}'. `socialcli invert` makes one")
     state, notes = _state(file)
-    words = _words(file, state)
+    words = _words(file, state, notes)
+    second = file.with_name(f"{file.stem}_2{file.suffix}")
+    if file.stem == "learned_embeds" and second.is_file():
+        words = _beside(words, _words(second, *_state(second)), second)
     if token is not None:
         if len(words) > 1 and token in words:
             words = {token: words[token]}
@@ -97,12 +103,20 @@ def _state(file: Path) -> tuple[dict[str, Any], dict[str, str]]:
     return state, {}
 
 
-def _words(file: Path, state: dict[str, Any]) -> dict[str, Any]:
+def _words(file: Path, state: dict[str, Any], notes: dict[str, str]) -> dict[str, Any]:
     """Token -> vectors, whichever layout it is."""
     import torch
 
     if "clip_l" in state or "clip_g" in state:
-        raise UsageError(f"{file}: an embedding for Stable Diffusion XL, which has two encoders")
+        if set(state) != set(XL):
+            raise UsageError(
+                f"{file}: an embedding for Stable Diffusion XL has {' and '.join(XL)}, this one "
+                f"{', '.join(map(str, state))}"
+            )
+        named = list(_plain(notes))
+        token = named[0] if len(named) == 1 else file.stem
+        first, second = ({token: state[name]} for name in XL)
+        return _beside(first, second, file)
     if isinstance(state.get("string_to_param"), dict):
         vectors = next(iter(state["string_to_param"].values()), None)
         return {str(state.get("name") or file.stem): vectors}
@@ -112,6 +126,24 @@ def _words(file: Path, state: dict[str, Any]) -> dict[str, Any]:
     if not found or len(found) != len(state):
         raise UsageError(f"{file}: not a learnt embedding ({', '.join(map(str, state))[:80]})")
     return found
+
+
+def _beside(first: dict[str, Any], second: dict[str, Any], file: Path) -> dict[str, Any]:
+    """The vectors of the same words for a second text encoder beside those for the first."""
+    import torch
+
+    if set(first) != set(second):
+        raise UsageError(f"{file}: holds {', '.join(second)}, and the first {', '.join(first)}")
+    both: dict[str, Any] = {}
+    for token, vectors in first.items():
+        sides = [_vectors(file, token, one) for one in (vectors, second[token])]
+        if len(sides[0]) != len(sides[1]):
+            raise UsageError(
+                f"{file}: '{token}' has {len(sides[0])} vectors for one encoder and "
+                f"{len(sides[1])} for the other"
+            )
+        both[token] = torch.cat(sides, dim=-1)
+    return both
 
 
 def _vectors(file: Path, token: str, value: Any) -> Tensor:

@@ -174,11 +174,12 @@ def _both(
     diffusion: Any, text: str, lexicon: Lexicon | None, timesteps: list[float]
 ) -> tuple[Text, Text]:
     """The states of no text, and of a text with what learned words it has."""
+    from socialcli.diffusion import conditioning
+
     if lexicon is None or not lexicon.used(text):
-        uncond, cond = diffusion.prompts(["", text])
-        return uncond, cond
-    (uncond,) = diffusion.prompts([""])
-    return uncond, lexicon.state(text, timesteps)
+        return conditioning.both(diffusion, text)
+    (empty,) = conditioning.encode(diffusion, [""])
+    return conditioning.no_text(diffusion, empty), lexicon.state(text, timesteps)
 
 
 def pictures(pixels: Tensor) -> list[Image]:

@@ -24,11 +24,13 @@ class LayerStates:
     Attributes:
         table: (S, L, D) text states, each once.
         key_index, value_index: (n, B) int64, which of them.
+        pooled: (S, P), the pooled state of each, where the model is told one.
     """
 
     table: Tensor
     key_index: Tensor
     value_index: Tensor
+    pooled: Tensor | None = None
 
     def keys(self, layer: int) -> Tensor:
         """(B, L, D): the states that a layer's keys are made of."""
@@ -51,11 +53,34 @@ class LayerStates:
         """(B, L, D): what the layer in the middle's keys read, for whoever can have but one."""
         return self.keys(len(self.key_index) // 2)
 
+    @property
+    def middle_pooled(self) -> Tensor | None:
+        """(B, P): the pooled states of `middle`."""
+        if self.pooled is None:
+            return None
+        return self.pooled[self.key_index[len(self.key_index) // 2]]
+
     def select(self, rows: Any) -> LayerStates:
         """Of some rows: an index, a slice or a list of indices."""
         keys = self.key_index[:, rows]
         same = self.value_index is self.key_index
-        return LayerStates(self.table, keys, keys if same else self.value_index[:, rows])
+        values = keys if same else self.value_index[:, rows]
+        return LayerStates(self.table, keys, values, self.pooled)
+
+
+def as_arguments(states: LayerStates, layered: bool = True) -> dict[str, Any]:
+    """The UNet's arguments of rows whose layers read these states.
+
+    Args:
+        layered: False: all layers read the same ones, and the UNet is called as ever.
+    """
+    arguments: dict[str, Any] = {"encoder_hidden_states": states.middle}
+    if layered:
+        arguments["cross_attention_kwargs"] = {WORDS: states}
+    pooled = states.middle_pooled
+    if pooled is not None:
+        arguments["added_cond_kwargs"] = {"text_embeds": pooled}
+    return arguments
 
 
 class LayeredAttention:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from socialcli.diffusion.layered import WORDS, LayerStates
+from socialcli.diffusion.conditioning import PooledText
+from socialcli.diffusion.layered import LayerStates, as_arguments
 
 if TYPE_CHECKING:
     from socialcli.diffusion.lexicon import Lexicon
@@ -19,6 +20,7 @@ class LayeredText:
 
     Attributes:
         table: (S, L, D), equal states once.
+        pooled: (S, P), the pooled state of each, where the model is told one.
         keys, values: (n, T) int64, which of them n layers read at T timesteps.
     """
 
@@ -35,6 +37,7 @@ class LayeredText:
         self._columns: dict[float, int] = {}
         self._behind: list[Tensor] = []
         self.table = torch.empty(0)
+        self.pooled: Tensor | None = None
         self.keys = self.values = torch.empty(0, dtype=torch.long)
         self.prepare(timesteps)
 
@@ -50,12 +53,15 @@ class LayeredText:
         table = torch.cat([states.table, *[b.expand(len(states.table), -1, -1)
                                            for b in self._behind]], 1)  # fmt: skip
         keys, values = states.key_index, states.value_index
+        pooled = states.pooled
         if self._columns:
             count = len(self.table)
             table = torch.cat([self.table, table])
+            if pooled is not None and self.pooled is not None:
+                pooled = torch.cat([self.pooled, pooled])
             keys = torch.cat([self.keys, keys + count], 1)
             values = torch.cat([self.values, values + count], 1)
-        self.table, self.keys, self.values = table, keys, values
+        self.table, self.pooled, self.keys, self.values = table, pooled, keys, values
         self._columns |= {t: len(self._columns) + n for n, t in enumerate(new)}
         return True
 
@@ -82,33 +88,36 @@ class Rows:
     """Texts as a `conditioning.Condition`: each timestep, the states that each layer reads.
 
     Args:
-        texts: one a row, (L, D) states or `LayeredText`, of one length.
+        texts: one a row, (L, D) states, `PooledText` or `LayeredText`, of one length.
     """
 
-    def __init__(self, texts: Sequence[Tensor | LayeredText]) -> None:
+    def __init__(self, texts: Sequence[Tensor | PooledText | LayeredText]) -> None:
         self.texts = list(texts)
-        self.table, self.starts = self._table()
+        self.table, self.pooled, self.starts = self._table()
 
-    def _table(self) -> tuple[Tensor, list[int]]:
-        """The texts' tables as one, a text that is there several times once, and where each
-        row's begins."""
+    def _table(self) -> tuple[Tensor, Tensor | None, list[int]]:
+        """The texts' tables as one, a text that is there several times once, their pooled states,
+        and where each row's begins."""
         starts: dict[int, int] = {}
         parts: list[Tensor] = []
+        pooled: list[Tensor] = []
         count = 0
         for text in self.texts:
             if id(text) not in starts:
-                part = text.table if isinstance(text, LayeredText) else text[None]
+                part, own = _rows_of(text)
                 starts[id(text)] = count
                 parts.append(part)
+                pooled += [] if own is None else [own]
                 count += len(part)
-        return torch.cat(parts), [starts[id(text)] for text in self.texts]
+        together = torch.cat(pooled) if pooled else None
+        return torch.cat(parts), together, [starts[id(text)] for text in self.texts]
 
     def __call__(self, timesteps: Tensor) -> dict[str, Any]:
         """The UNet's arguments for rows at (B,) timesteps."""
         times = [float(t) for t in timesteps.tolist()]
         layered = [text for text in self.texts if isinstance(text, LayeredText)]
         if sum(text.prepare(times) for text in layered):
-            self.table, self.starts = self._table()
+            self.table, self.pooled, self.starts = self._table()
         count = len(layered[0].keys)
         keys, values = [], []
         for text, time, start in zip(self.texts, times, self.starts, strict=True):
@@ -121,8 +130,13 @@ class Rows:
         key_index = torch.stack(keys, 1)
         alike = all(text.keys is text.values for text in layered)
         value_index = key_index if alike else torch.stack(values, 1)
-        states = LayerStates(self.table, key_index, value_index)
-        return {
-            "encoder_hidden_states": states.middle,
-            "cross_attention_kwargs": {WORDS: states},
-        }
+        return as_arguments(LayerStates(self.table, key_index, value_index, self.pooled))
+
+
+def _rows_of(text: Tensor | PooledText | LayeredText) -> tuple[Tensor, Tensor | None]:
+    """(S, L, D) states of one text, and (S, P) pooled ones where it has any."""
+    if isinstance(text, LayeredText):
+        return text.table, text.pooled
+    if isinstance(text, PooledText):
+        return text.states[None], text.pooled[None]
+    return text[None], None

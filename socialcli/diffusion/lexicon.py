@@ -15,14 +15,15 @@ import torch
 from torch import Tensor
 
 from socialcli.diffusion import layered, pseudo_words
+from socialcli.diffusion.conditioning import one_text
 from socialcli.diffusion.layered import LayerStates
 from socialcli.diffusion.layered_text import LayeredText
 from socialcli.diffusion.words import KEY, VALUE, Word
-from socialcli.diffusion.words._encoder import Row, Table, read
+from socialcli.diffusion.words._encoder import Reader, Row, vectors_of
 from socialcli.errors import UsageError
 
 if TYPE_CHECKING:
-    from socialcli.diffusion.conditioning import Conditioning
+    from socialcli.diffusion.conditioning import Conditioning, Text
 
 TOGETHER = 64  # texts that the encoder reads at once where no gradient is asked for
 _PSEUDO = re.compile(r"<[^<>\s]+>")
@@ -49,7 +50,7 @@ class Lexicon:
         """Teach a model some words.
 
         Args:
-            diffusion: a `roles.Diffusion`; its tokenizer and text encoder are changed.
+            diffusion: a `roles.Diffusion`; its tokenizers and text encoders are changed.
             files: token -> the file it is from, for messages.
             attach: whether the UNet is attached to right away.
 
@@ -61,24 +62,29 @@ class Lexicon:
         self.words = {word.token: word for word in words}
         self.layers = len(layered.layers(diffusion.unet))
         self.constant = all(word.CONSTANT for word in self.words.values())
-        encoder = diffusion.text_encoder
+        encoders = diffusion.encoders
+        total = sum(encoder.width for encoder in encoders)
         shapes = {token: (word.slots, word.width) for token, word in self.words.items()}
-        self.names = pseudo_words.add(diffusion.tokenizer, encoder, shapes, files)
+        for encoder in encoders:
+            self.names = pseudo_words.add(encoder.tokenizer, encoder.network, shapes, files, total)
         for token, word in self.words.items():
-            if misfit := word.misfit(self.layers):
+            misfit = word.misfit(self.layers)
+            if word.BYPASS and encoders[0].penultimate:
+                misfit = (
+                    f"a word of {word.kind} changes what comes out of the text encoder's last "
+                    "layer, which this model does not read"
+                )
+            if misfit:
                 raise UsageError(f"{f'{files[token]}: ' if files else ''}'{token}': {misfit}")
-            word.to(encoder.device)
-        ids = diffusion.tokenizer.convert_tokens_to_ids
-        self._slots = {
-            ids(name): (token, slot)
-            for token, names in self.names.items()
-            for slot, name in enumerate(names)
-        }
-        self._table = Table(encoder.get_input_embeddings())
-        encoder.set_input_embeddings(self._table)
+            word.to(encoders[0].network.device)
+        self._readers, start = [], 0
+        for encoder in encoders:
+            part = slice(start, start + encoder.width)
+            self._readers.append(Reader(encoder, self.names, part))
+            start = part.stop
+        self._slots = self._readers[0].slots
         longest_first = sorted(self.words, key=len, reverse=True)
         self._pattern = re.compile("|".join(map(re.escape, longest_first)))
-        self._windows: dict[tuple[str, bool], Tensor] = {}
         if attach:
             self.attach()
 
@@ -158,14 +164,14 @@ class Lexicon:
         """One text at all timesteps of a sampler, for `conditioning.of_text`."""
         return LayeredText(self, text, timesteps, whole)
 
-    def state(
-        self, text: str, timesteps: Sequence[float], whole: bool = False
-    ) -> Tensor | LayeredText:
+    def state(self, text: str, timesteps: Sequence[float], whole: bool = False) -> Text:
         """One text for `conditioning.of_text`: (L, D) states, or those of all timesteps and layers
         where its words differ between them."""
         if self.depends(text):
             return self.ahead(text, timesteps, whole)
-        return self.encode([text], torch.zeros(1), whole=whole).keys(0)[0]
+        states = self.encode([text], torch.zeros(1), whole=whole)
+        pooled = states.middle_pooled
+        return one_text(states.keys(0)[0], None if pooled is None else pooled[0])
 
     def encode(
         self,
@@ -196,14 +202,17 @@ class Lexicon:
 
         keys = [[number(row, layer, KEY) for row in rows] for layer in asked]
         values = [[number(row, layer, VALUE) for row in rows] for layer in asked]
-        table = self._states(list(numbers), used, whole)
+        table, pooled = self._states(list(numbers), used, whole)
         key_index = torch.tensor(keys, device=table.device)
         if keys == values:
-            return LayerStates(table, key_index, key_index)
-        return LayerStates(table, key_index, torch.tensor(values, device=table.device))
+            return LayerStates(table, key_index, key_index, pooled)
+        return LayerStates(table, key_index, torch.tensor(values, device=table.device), pooled)
 
-    def _states(self, states: list[_State], used: dict[str, list[Word]], whole: bool) -> Tensor:
-        """(S, L, D): keys and values of equal addresses come of one pass of the encoder."""
+    def _states(
+        self, states: list[_State], used: dict[str, list[Word]], whole: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        """(S, L, D), and (S, P) pooled: keys and values of equal addresses come of one pass of the
+        encoders."""
         together: dict[tuple[str, tuple[Hashable, ...]], list[int]] = {}
         for number, state in enumerate(states):
             together.setdefault((state.text, state.addresses), []).append(number)
@@ -211,45 +220,48 @@ class Lexicon:
         size = len(inputs) if torch.is_grad_enabled() else TOGETHER
         order: list[int] = []
         parts: list[Tensor] = []
+        pooled: list[Tensor] = []
         for start in range(0, len(inputs), size):
             some = inputs[start : start + size]
-            rows = [
-                Row(window, dict(zip(used[text], addresses, strict=True)))
-                for text, addresses in some
-                for window in self._read(text, whole)
-            ]
-            count = len(rows) // len(some)
+            order += [number for one in some for number in together[one]]
             wanted = [
-                (at * count, states[number].bypass)
+                (at, states[number].bypass)
                 for at, one in enumerate(some)
                 for number in together[one]
             ]
-            order += [number for one in some for number in together[one]]
-            asked = [(at + k, bypass) for at, bypass in wanted for k in range(count)]
-            made = read(self.diffusion.text_encoder, self._table, self._slots, rows, asked)
-            parts.append(made.unflatten(0, (-1, count)).flatten(1, 2))
+            made, own = self._read(some, used, wanted, whole)
+            parts.append(made)
+            pooled += [] if own is None else [own]
         back = torch.tensor(order, device=parts[0].device).argsort()
-        return torch.cat(parts)[back]
+        return torch.cat(parts)[back], torch.cat(pooled)[back] if pooled else None
 
-    def _read(self, text: str, whole: bool) -> Tensor:
-        """(K, L) ids of a text's windows, K 1 unless ``whole``; kept between calls."""
-        kept = self._windows.get((text, whole))
-        if kept is None:
-            tokenizer = self.diffusion.tokenizer
-            ids = tokenizer(self.expand(text), add_special_tokens=False, verbose=False).input_ids
-            size = tokenizer.model_max_length - 2
-            parts = [ids[n : n + size] for n in range(0, len(ids), size)] or [[]]
-            first, last = tokenizer.bos_token_id, tokenizer.eos_token_id
-            kept = tokenizer.pad(
-                {"input_ids": [[first, *part, last] for part in (parts if whole else parts[:1])]},
-                padding="max_length",
-                max_length=tokenizer.model_max_length,
-                return_tensors="pt",
-            )["input_ids"]
-            if len(self._windows) >= 4096:
-                self._windows.clear()
-            self._windows[text, whole] = kept
-        return kept
+    def _read(
+        self,
+        inputs: list[tuple[str, tuple[Hashable, ...]]],
+        used: dict[str, list[Word]],
+        wanted: list[tuple[int, bool]],
+        whole: bool,
+    ) -> tuple[Tensor, Tensor | None]:
+        """States of some texts with addresses, by all encoders, and the pooled ones.
+
+        Args:
+            wanted: (number of an input, whether its words' bypass is added).
+        """
+        vectors, begins, sides, pooled = None, None, [], None
+        for reader in self._readers:
+            rows = [
+                Row(window, dict(zip(used[text], addresses, strict=True)))
+                for text, addresses in inputs
+                for window in reader.windows(self.expand(text), whole)
+            ]
+            count = len(rows) // len(inputs)
+            if begins is None:
+                vectors, begins = vectors_of(rows)
+            asked = [(at * count + k, bypass) for at, bypass in wanted for k in range(count)]
+            made, own = reader.read(rows, asked, vectors, begins)
+            sides.append(made.unflatten(0, (-1, count)).flatten(1, 2))
+            pooled = pooled if own is None else own[::count]
+        return sides[0] if len(sides) == 1 else torch.cat(sides, dim=-1), pooled
 
 
 class _State(NamedTuple):
@@ -263,9 +275,4 @@ class _State(NamedTuple):
 
 def as_arguments(states: LayerStates) -> dict[str, Any]:
     """The UNet's arguments: the states themselves where all layers read the same ones."""
-    if states.same:
-        return {"encoder_hidden_states": states.keys(0)}
-    return {
-        "encoder_hidden_states": states.middle,
-        "cross_attention_kwargs": {layered.WORDS: states},
-    }
+    return layered.as_arguments(states, layered=not states.same)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from socialcli.diffusion import stages
+from socialcli.diffusion import pseudo_words, stages
 from socialcli.diffusion.words import KEY, VALUE, Word
 from socialcli.errors import UsageError
 
@@ -174,7 +174,5 @@ def _stages(word: Word) -> tuple[int, str]:
 
 def _ordinary(diffusion: Any, word: str, slots: int) -> Tensor:
     """(slots, D) embeddings of an ordinary word's tokens; fewer come again in turn."""
-    table = diffusion.text_encoder.get_input_embeddings().weight.detach()
-    ids = diffusion.tokenizer(word, add_special_tokens=False)["input_ids"]
-    rows = table[torch.tensor(ids, device=table.device)].float()
+    rows = pseudo_words.ordinary(diffusion, word)
     return rows[torch.arange(slots) % len(rows)]

@@ -68,11 +68,13 @@ def add(
     encoder: Any,
     shapes: dict[str, tuple[int, int]],
     files: dict[str, str] | None = None,
+    total: int = 0,
 ) -> dict[str, list[str]]:
     """Teach a tokenizer the names of some pseudo-words' places, with ids one after the other.
 
     Args:
         shapes: token -> (places, width of a vector).
+        total: width of a vector of all the text encoders of a model; 0: there is one.
 
     Returns:
         Token -> its names, the token itself first.
@@ -80,7 +82,7 @@ def add(
     Raises:
         UsageError: see `insert`.
     """
-    width = encoder.get_input_embeddings().weight.shape[1]
+    width = total or encoder.get_input_embeddings().weight.shape[1]
     check_case(tokenizer, shapes)
     vocabulary = set(tokenizer.get_vocab())
     names: dict[str, list[str]] = {}
@@ -104,6 +106,21 @@ def add(
     ids = tokenizer.convert_tokens_to_ids([part for parts in names.values() for part in parts])
     assert ids == list(range(min(ids), min(ids) + len(ids)))
     return names
+
+
+def ordinary(diffusion: Any, word: str) -> Tensor:
+    """(N, D) float32 embeddings of an ordinary word's tokens; those of a model's several text
+    encoders, whose tokenizers are alike, side by side.
+
+    Args:
+        diffusion: a `roles.Diffusion`.
+    """
+    sides = []
+    for encoder in diffusion.encoders:
+        table = encoder.network.get_input_embeddings().weight.detach()
+        ids = encoder.tokenizer(word, add_special_tokens=False)["input_ids"]
+        sides.append(table[torch.tensor(ids, device=table.device)].float())
+    return torch.cat(sides, dim=-1)
 
 
 @dataclass

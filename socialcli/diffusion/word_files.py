@@ -51,19 +51,23 @@ class Learned:
 
 
 def write(
-    folder: Path, words: Sequence[Word], initial: Mapping[str, str], metadata: Mapping[str, str]
-) -> None:
+    folder: Path, words: Sequence[Word], initial: Mapping[str, str], metadata: Mapping[str, str],
+    encoders: int = 1,
+) -> None:  # fmt: skip
     """Write words into a folder, ready for `read`.
 
     Args:
         initial: token -> the ordinary word that it started as.
         metadata: what the header says besides, as `training.provenance.metadata` gives it.
+        encoders: text encoders that the words are for. The layout of constant words has one's
+            vectors; words for two, whose vectors lie side by side, all go with the others.
     """
     from socialcli.networks import weights
 
+    plain = [word for word in words if word.kind == _PLAIN and encoders == 1]
     for name, some in (
-        (CONSTANT, [word for word in words if word.kind == _PLAIN]),
-        (FILE, [word for word in words if word.kind != _PLAIN]),
+        (CONSTANT, plain),
+        (FILE, [word for word in words if word not in plain]),
     ):
         if not some:
             continue

@@ -34,7 +34,7 @@ def attach(config: Any, studio: Studio) -> None:
         files = [concepts.split(given)[0] for given in config.custom_diffusion]
         names = ", ".join(naming.label(place) for place in files)
         studio.models["concepts"] = Model("custom-diffusion", names, role="concepts")
-    networks = {lora.UNET: diffusion.unet, lora.TEXT: diffusion.text_encoder}
+    networks = lora.networks_of(diffusion)
     for given in config.lora:
         place, scale = lora_files.split(given)
         layers, notes = lora_files.read(place, networks)

@@ -68,9 +68,13 @@ def load(config: Any, studio: Studio) -> list[Any]:
     Raises:
         ModelMissing, UsageError: one is not here, is none, or is another model's.
     """
+    from socialcli.networks import micro_conditioning
+
     nets = [backends.load(spec) for spec in specs(config)]
     for number, net in enumerate(nets):
         net.check(studio.diffusion.unet, config.controlnet_model[number])
+        if len(studio.diffusion.encoders) > 1:
+            micro_conditioning.attach(net.network, studio.diffusion.factor)
         studio.models["controlnet" if not number else f"controlnet-{number + 1}"] = net.model
     return nets
 

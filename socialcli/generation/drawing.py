@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from socialcli import backends
 from socialcli.backends import ModelSpec, variants
-from socialcli.diffusion import sampling
+from socialcli.diffusion import conditioning, sampling
 from socialcli.diffusion.latents import pictures
 from socialcli.errors import SampleFailed
 from socialcli.generation import adapters, options, words
@@ -62,8 +62,9 @@ class Studio:
         default_factory=OrderedDict, repr=False
     )
 
-    def text(self, text: str, whole: bool = False) -> Tensor:
-        """(L, D) hidden states of a text. Each is made by itself, so that it is the same whatever
+    def text(self, text: str, whole: bool = False) -> Any:
+        """(L, D) hidden states of a text (`conditioning.PooledText` of a model that is told a
+        pooled state as well). Each is made by itself, so that it is the same whatever
         stands beside it, and kept for a while. ``whole``: (K * L, D) of all its windows; else what
         is too long is cut, and goes to `unread`.
 
@@ -71,10 +72,10 @@ class Studio:
             SampleFailed: it has a learned word that differs by timestep or layer, or an unknown
                 one.
         """
-        import torch
+        from socialcli.diffusion.layered_text import LayeredText
 
         states = self._states(text, whole)
-        if not isinstance(states, torch.Tensor):
+        if isinstance(states, LayeredText):
             raise SampleFailed(
                 f"'{text}' is read once for all timesteps and layers, but its learned word differs "
                 "between them: use ordinary words here"
@@ -105,7 +106,10 @@ class Studio:
         model, lexicon = self.diffusion, self.lexicon
         with torch.inference_mode():
             if lexicon is None or not lexicon.used(text):
-                states: Text = model.windows(text) if whole else model.prompts([text])[0]
+                if whole:
+                    states = conditioning.one_text(*model.encoded_whole(text))
+                else:
+                    (states,) = conditioning.encode(model, [text])
                 return states, "" if whole else model.unread(text)
             rest = "" if whole else model.unread(lexicon.expand(text))
             return lexicon.state(text, self.timesteps, whole), rest
@@ -128,12 +132,21 @@ class Studio:
             for text in (negative, prompt):
                 words.check(self.lexicon, text)
         whole = self.long_prompts == "chunks"
-        states = [self._states(negative, whole), self._states(prompt, whole)]
+        states = [self.no_text() if not negative else self._states(negative, whole),
+                  self._states(prompt, whole)]  # fmt: skip
         longest = max(map(len, states))
         if min(map(len, states)) < longest:
-            empty = self.text("")
-            states = [followed(s, empty, (longest - len(s)) // len(empty)) for s in states]
+            empties = [self.no_text() if not negative else self.text(""), self.text("")]
+            states = [
+                followed(one, empty, (longest - len(one)) // len(empty))
+                for one, empty in zip(states, empties, strict=True)
+            ]
         return states[0], states[1]
+
+    def no_text(self) -> Any:
+        """What guidance leads away from where no negative prompt is given: the empty text, or the
+        zeros that stand for it in some models."""
+        return conditioning.no_text(self.diffusion, self.text(""))
 
 
 def followed(states: Text, empty: Tensor, times: int) -> Text:
@@ -142,15 +155,16 @@ def followed(states: Text, empty: Tensor, times: int) -> Text:
 
     if not times:
         return states
+    empty = getattr(empty, "states", empty)
     if not isinstance(states, torch.Tensor):
         return states.followed(torch.cat([empty] * times))
     return torch.cat([states, *[empty] * times])
 
 
 def _plain(states: Text) -> bool:
-    import torch
+    from socialcli.diffusion.layered_text import LayeredText
 
-    return isinstance(states, torch.Tensor)
+    return not isinstance(states, LayeredText)
 
 
 def spec(config: Any) -> ModelSpec:
@@ -162,7 +176,7 @@ def spec(config: Any) -> ModelSpec:
         revision=config.revision,
         device=config.device,
         dtype=config.dtype,
-        options=variants.options(config.variant),
+        options={**variants.options(config.variant), **({"vae": config.vae} if config.vae else {})},
     )
 
 
@@ -208,7 +222,7 @@ def part(config: Any, studio: Studio) -> int:
     return sampling.TOGETHER if places <= WIDE else 1
 
 
-def draw(config: Any, studio: Studio, conditioning: Conditioning, seeds: list[int]) -> list[Image]:
+def draw(config: Any, studio: Studio, given: Conditioning, seeds: list[int]) -> list[Image]:
     """N pictures from N seeds, RGB.
 
     Raises:
@@ -226,7 +240,7 @@ def draw(config: Any, studio: Studio, conditioning: Conditioning, seeds: list[in
             sampling.scheduler(config.scheduler, diffusion.scheduler),
             [sampling.generator(seed) for seed in seeds],
             diffusion.latent_shape(height, width),
-            conditioning,
+            given,
             config.steps,
             config.guidance,
         )

@@ -26,6 +26,8 @@ class GenerateMethod(Part, base=True):
         SCALE: their weight where none is given.
         WHOLE: whether all of a picture reads its one prompt, in one call of the UNet a step; so
             that there is a map of each word of it.
+        TWO_ENCODERS: whether it draws with models of two text encoders as well, whose texts have a
+            pooled state (Stable Diffusion XL).
         config_type: a dataclass that inherits `options.GenerateOptions`, or
             `options.ReferenceOptions` if it takes references.
     """
@@ -34,6 +36,7 @@ class GenerateMethod(Part, base=True):
     REFERENCES: ClassVar[bool] = False
     SCALE: ClassVar[float] = 1.0
     WHOLE: ClassVar[bool] = True
+    TWO_ENCODERS: ClassVar[bool] = False
     config_type: type
 
     @abc.abstractmethod

@@ -79,6 +79,10 @@ class GenerateOptions(ModelOptions):
         None, "Which of several copies of its weights: fp16, bf16, ..., or plain (default: plain, "
         "else the copy that is there)."
     )  # fmt: skip
+    vae: str = option(
+        "", "Autoencoder in place of the model's own: folder or hub id, as "
+        "madebyollin/sdxl-vae-fp16-fix.", affects_result=False,
+    )  # fmt: skip
     lora: list[str] = option(
         [], "A LoRA as FILE or FILE:SCALE, in the layout of diffusers or of kohya's tools. "
         "Repeatable."

@@ -94,6 +94,10 @@ class GenerateStage(Stage, base=True):
             raise UsageError("--attention-maps is of one drawing: leave --attempts at 1")
         concepts.check(config)
         self.method.check_options(config)
+        several, label = self.method.TWO_ENCODERS, f"--method {self.name}"
+        if config.custom_diffusion:
+            several, label = False, "--custom-diffusion"
+        backends.check_text_encoders(self.method.models(config), label, several)
 
     def _check_backend(self, config: Any) -> None:
         """Refuse a diffusion model that this method cannot draw with."""
@@ -140,7 +144,9 @@ class GenerateStage(Stage, base=True):
             facts["option references"] = [_held(place) for place in config.references]
         if config.words:
             facts["option words"] = words.facts(config.words)
-        if config.stages:  # a fact, so that runs without any are what they were
+        if config.vae:  # facts, so that runs without any are what they were
+            facts["autoencoder"] = naming.content(config.vae)
+        if config.stages:
             facts["stages"] = list(config.stages)
         return facts | adapters.facts(config) | self.method.facts(config)
 

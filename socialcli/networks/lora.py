@@ -19,10 +19,18 @@ from torch import Tensor, nn
 
 from socialcli.errors import UsageError
 
-UNET, TEXT = "unet", "text_encoder"  # the networks of a Stable Diffusion that may have adapters
+# The networks of a Stable Diffusion that may have adapters; the third is in XL alone.
+UNET, TEXT, TEXT_2 = "unet", "text_encoder", "text_encoder_2"
+TEXTS = (TEXT, TEXT_2)
 Place = tuple[str, str]  # one of these, and the dotted path of a layer in it
 UNET_TARGETS = ("to_q", "to_k", "to_v", "to_out.0")  # the projections of every attention
 TEXT_TARGETS = ("q_proj", "k_proj", "v_proj", "out_proj")
+
+
+def networks_of(diffusion: Any) -> dict[str, Any]:
+    """Name -> network of a diffusion model (`roles.Diffusion`), of those that may have adapters."""
+    encoders = [encoder.network for encoder in diffusion.encoders]
+    return {UNET: diffusion.unet, **dict(zip(TEXTS, encoders, strict=False))}
 
 
 @dataclass

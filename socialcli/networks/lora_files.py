@@ -6,7 +6,9 @@ Without that header alpha counts as the rank.
 
 kohya: ``lora_unet_PATH.lora_down.weight``, ``.lora_up.weight`` and ``.alpha``, dots of the path
 replaced by underscores; ``lora_te_text_model_...`` for the text encoder. AUTOMATIC1111's web UI,
-ComfyUI and kohya's own tools read it, and so does diffusers.
+ComfyUI and kohya's own tools read it, and so does diffusers. Of Stable Diffusion XL the encoders
+are ``lora_te1_`` and ``lora_te2_``, and the UNet's layers have the names of its original code
+(`sgm`).
 """
 
 from __future__ import annotations
@@ -21,8 +23,8 @@ import torch
 from torch import Tensor, nn
 
 from socialcli.errors import ModelMissing, UsageError
-from socialcli.networks import weights
-from socialcli.networks.lora import TEXT, UNET, LowRank, Place, adaptable
+from socialcli.networks import sgm, weights
+from socialcli.networks.lora import TEXT, TEXT_2, TEXTS, UNET, LowRank, Place, adaptable
 
 FILE = "pytorch_lora_weights.safetensors"  # as diffusers names it in a folder
 HEADER = "lora_adapter_metadata"
@@ -86,7 +88,7 @@ def read(
 
     Args:
         given: a file, or a folder with a `FILE`.
-        networks: ``unet`` and ``text_encoder``, which say what a path means.
+        networks: of `lora.networks_of`, which say what a path means.
 
     Raises:
         ModelMissing: no such file.
@@ -102,8 +104,28 @@ def read(
     except (SafetensorError, OSError) as error:
         line = " ".join(str(error).split())[:160]
         raise UsageError(f"{given}: not a safetensors file ({line})") from None
+    return layers(given, tensors, notes, networks), notes
+
+
+def layers(
+    given: str,
+    tensors: Mapping[str, Tensor],
+    notes: dict[str, str],
+    networks: Mapping[str, nn.Module],
+) -> dict[Place, LowRank]:
+    """The adapters that some tensors are, in either layout.
+
+    Args:
+        given: the file that they are from, for messages. notes: of its header.
+
+    Raises:
+        UsageError: see `read`.
+    """
     known = {part: dict(adaptable(network)) for part, network in networks.items()}
     paths = {_kohya(part, path): (part, path) for part in known for path in known[part]}
+    if TEXT_2 in known:
+        originals = sgm.names(networks[UNET], known[UNET])
+        paths |= {_kohya(UNET, name): (UNET, path) for path, name in originals.items()}
     sides: dict[Place, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         end = next((end for end in _SIDES if name.endswith(end)), None)
@@ -124,7 +146,7 @@ def read(
     return {
         place: _layer(given, place, found, known[place[0]][place[1]], stated)
         for place, found in sides.items()
-    }, notes
+    }
 
 
 def _place(
@@ -190,11 +212,14 @@ def _alpha(place: Place, stated: dict[str, Any], rank: int) -> float:
     return float(alpha) * (rank**0.5 if stated.get(f"{part}.use_rslora") else 1.0)
 
 
+_KOHYA = {TEXT: "te", TEXT_2: "te2"}
+
+
 def _kohya(part: str, path: str) -> str:
     """A layer's name in kohya's layout."""
-    if part == TEXT and not path.startswith(_TEXT_MODEL):
+    if part in TEXTS and not path.startswith((_TEXT_MODEL, "text_projection")):
         path = _TEXT_MODEL + path
-    return f"lora_{'te' if part == TEXT else part}_{path.replace('.', '_')}"
+    return f"lora_{_KOHYA.get(part, part)}_{path.replace('.', '_')}"
 
 
 def write(file: Path, layers: Mapping[Place, LowRank], notes: Mapping[str, str]) -> None:
@@ -206,7 +231,7 @@ def write(file: Path, layers: Mapping[Place, LowRank], notes: Mapping[str, str])
     tensors: dict[str, Tensor] = {}
     stated: dict[str, Any] = {}
     for (part, path), layer in layers.items():
-        if part == TEXT:
+        if part in TEXTS:
             long = path if path.startswith(_TEXT_MODEL) else _TEXT_MODEL + path
             name = f"{part}.{long}.lora_linear_layer"
         else:
@@ -219,11 +244,21 @@ def write(file: Path, layers: Mapping[Place, LowRank], notes: Mapping[str, str])
     weights.write(file, tensors, {"format": "pt", **notes, HEADER: text})
 
 
-def write_kohya(file: Path, layers: Mapping[Place, LowRank], notes: Mapping[str, str]) -> None:
-    """The layout of kohya's tools, with the alpha that the layers have."""
+def write_kohya(
+    file: Path, layers: Mapping[Place, LowRank], notes: Mapping[str, str], unet: Any = None
+) -> None:
+    """The layout of kohya's tools, with the alpha that the layers have.
+
+    Args:
+        unet: of the model, which says whether it is Stable Diffusion XL.
+    """
     tensors: dict[str, Tensor] = {}
+    xl = unet is not None and sgm.is_xl(unet)
+    originals = sgm.names(unet, [path for part, path in layers if part == UNET]) if xl else {}
     for (part, path), layer in layers.items():
-        name = _kohya(part, path)
+        name = _kohya(part, originals.get(path, path) if part == UNET else path)
+        if xl and part == TEXT:
+            name = name.replace("lora_te_", "lora_te1_", 1)
         tensors[f"{name}.lora_down.weight"] = layer.down.contiguous()
         tensors[f"{name}.lora_up.weight"] = layer.up.contiguous()
         tensors[f"{name}.alpha"] = torch.tensor(layer.alpha)
@@ -232,29 +267,33 @@ def write_kohya(file: Path, layers: Mapping[Place, LowRank], notes: Mapping[str,
 
 def kohya_notes(
     layers: Mapping[Place, LowRank], width: int, side: int, prediction_type: str, title: str,
-    tags: Mapping[str, int],
+    tags: Mapping[str, int], xl: bool = False,
 ) -> dict[str, str]:  # fmt: skip
     """What the tools that read this layout look for in its header.
 
     Args:
         width: of a text token; 768 of Stable Diffusion 1. side: of the pictures, pixels.
         tags: text -> on how many pictures it was trained with.
+        xl: whether the model is Stable Diffusion XL.
     """
     first = next(iter(layers.values()))
     family = "v2" if width == 1024 else "v1"
+    version, architecture = f"sd_{family}", f"stable-diffusion-{family}/lora"
+    if xl:
+        version, architecture = "sdxl_base_v1-0", "stable-diffusion-xl-v1-base/lora"
     networks = {part for part, _ in layers}
     return {
         "ss_network_module": "networks.lora",
         "ss_network_dim": str(first.rank),
         "ss_network_alpha": f"{first.alpha:g}",
-        "ss_base_model_version": f"sd_{family}",
+        "ss_base_model_version": version,
         "ss_v2": str(family == "v2"),
         "ss_output_name": title,
         "ss_resolution": f"({side}, {side})",
         "ss_tag_frequency": json.dumps({"img": dict(tags)}, ensure_ascii=False),
         "ss_unet_only": str(networks == {UNET}),
         "modelspec.sai_model_spec": "1.0.0",
-        "modelspec.architecture": f"stable-diffusion-{family}/lora",
+        "modelspec.architecture": architecture,
         "modelspec.implementation": "diffusers",
         "modelspec.title": title,
         "modelspec.resolution": f"{side}x{side}",

@@ -69,6 +69,8 @@ def run(
     config = method.config_type(**options.resolved(values))
     options.check(config)
     method.check_options(config)
+    label = f"{command} --method {name}"
+    backends.check_text_encoders(method.models(config), label, method.TWO_ENCODERS)
     logs.check(options.logs(config))
     if not inputs:
         raise UsageError(f"{command}: which shards?")

@@ -50,12 +50,15 @@ class TrainMethod(Part, base=True):
         VERSION: raised when the same options train otherwise.
         READS: members every sample must have, besides its picture.
         FEATURES: names of the options that `features` depends on; None: all of the method's own.
+        TWO_ENCODERS: whether it trains on models of two text encoders as well, whose texts have a
+            pooled state (Stable Diffusion XL).
         config_type: a dataclass that inherits `options.TrainingOptions`.
     """
 
     VERSION: int = 1
     READS: tuple[str, ...] = ()
     FEATURES: ClassVar[tuple[str, ...] | None] = None
+    TWO_ENCODERS: ClassVar[bool] = False
     config_type: type
 
     # --- what every method has ---

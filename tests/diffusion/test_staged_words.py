@@ -95,10 +95,9 @@ class Model:
 
     def __init__(self):
         table = torch.full((3, WIDTH), 7.0)
-        self.text_encoder = SimpleNamespace(
-            get_input_embeddings=lambda: SimpleNamespace(weight=table)
-        )
-        self.tokenizer = lambda text, **_: {"input_ids": [1]}
+        network = SimpleNamespace(get_input_embeddings=lambda: SimpleNamespace(weight=table))
+        tokenizer = lambda text, **_: {"input_ids": [1]}  # noqa: E731
+        self.encoders = [SimpleNamespace(tokenizer=tokenizer, network=network)]
 
 
 def mixed(changes, *words, plain=None):

@@ -44,7 +44,7 @@ class ControlNet:
         from socialcli.errors import UsageError
 
         mine, theirs = self.network.config, unet.config
-        for part in ("cross_attention_dim", "block_out_channels"):
+        for part in ("cross_attention_dim", "block_out_channels", "addition_embed_type"):
             if _plain(mine[part]) != _plain(theirs[part]):
                 raise UsageError(
                     f"{name}: a ControlNet of another diffusion model: {part} is {mine[part]}, "

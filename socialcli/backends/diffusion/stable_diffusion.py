@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from socialcli.backends import BackendInfo, ModelSpec, variants, where
+from socialcli.backends import BackendInfo, ModelSpec, naming, variants, where
 from socialcli.errors import ModelMissing, UsageError
 
 if TYPE_CHECKING:
     import torch
+
+    from socialcli.networks.text_encoders import TextEncoder
 
 INFO = BackendInfo(
     summary="Stable Diffusion 1.x and 2.x: a diffusers folder, a hub id or one .safetensors file",
@@ -38,10 +41,14 @@ def load(spec: ModelSpec) -> StableDiffusion:
 class StableDiffusion:
     """A `roles.Diffusion`: tokenizer, text encoder, autoencoder, UNet and scheduler.
 
-    A model that is built on it inherits it and says what else its UNet may want (`refuse_others`).
+    A model that is built on it inherits it and says what else its UNet may want (`refuse_others`),
+    and which other parts it has (`read_texts` to `pipeline`).
     """
 
     info: ClassVar[BackendInfo] = INFO
+    PIPELINE: ClassVar[str] = "StableDiffusionPipeline"
+    UNUSED: ClassVar[dict[str, Any]] = {"safety_checker": None}  # of a single file
+    zeros: bool = False  # see `roles.Diffusion`
     tokenizer: Any
     text_encoder: Any
     vae: Any
@@ -55,11 +62,16 @@ class StableDiffusion:
             self._from_file(spec)
         else:
             self._from_folder(spec)
+        if vae := spec.options.get("vae"):
+            self.vae = _autoencoder(spec, vae)
         for network in self.networks:
             network.requires_grad_(False).eval().to(spec.device)
         self.device, self.dtype = spec.device, devices.dtype(spec.dtype)
-        variant = variants.options(spec.options.get("variant"))
-        self.model = checkpoints.describe(spec, self.info.model, variant)
+        self.cast(self.dtype)
+        options = variants.options(spec.options.get("variant"))
+        if vae:
+            options["vae"] = naming.label(vae)
+        self.model = checkpoints.describe(spec, self.info.model, options)
 
     def _from_folder(self, spec: ModelSpec) -> None:
         import diffusers
@@ -76,10 +88,14 @@ class StableDiffusion:
             self.refuse_others(spec.model, unet, vae)
         self.unet = part(diffusers.UNet2DConditionModel, "unet")
         self.scheduler = part(diffusers.UniPCMultistepScheduler, "scheduler")
-        self.tokenizer = part("CLIPTokenizer", "tokenizer")
-        self.text_encoder = part("CLIPTextModel", "text_encoder")
+        self.read_texts(spec, part)
         self.vae = part(diffusers.AutoencoderKL, "vae")
         self.refuse_others(spec.model, self.unet.config, self.vae.config)
+
+    def read_texts(self, spec: ModelSpec, part: Callable[[Any, str], Any]) -> None:
+        """Load what reads texts; ``part`` loads a class out of a folder of the checkpoint."""
+        self.tokenizer = part("CLIPTokenizer", "tokenizer")
+        self.text_encoder = part("CLIPTextModel", "text_encoder")
 
     def refuse_others(self, model: str, unet: Any, vae: Any) -> None:
         """Raises UsageError where a UNet wants other things than this model is given.
@@ -91,11 +107,29 @@ class StableDiffusion:
 
     def refuse_weights(self, model: str, names: Sequence[str], shapes: Sequence[Any]) -> None:
         """The same of a single file, by the names, and some shapes, in its header."""
-        for part, wants in _KEYS.items():
+        for part, wants in KEYS.items():
             if any(part in name for name in names):
                 raise other(self.info, model, wants)
         for shape in shapes:
             self.refuse_others(model, {"in_channels": shape[1]}, {})
+
+    def of_pipeline(self, pipe: Any) -> None:
+        """Take the parts of diffusers' pipeline, which read a single file."""
+        self.unet, self.vae, self.text_encoder = pipe.unet, pipe.vae, pipe.text_encoder
+        self.tokenizer = pipe.tokenizer
+
+    def pipeline(self) -> Any:
+        """The parts as diffusers' pipeline, which knows how models are saved and adapters
+        loaded."""
+        from socialcli.backends.quiet import quiet_stderr
+
+        with quiet_stderr():  # it warns of parts that are not used here
+            from diffusers import StableDiffusionPipeline
+        return StableDiffusionPipeline(
+            vae=self.vae, text_encoder=self.text_encoder, tokenizer=self.tokenizer,
+            unet=self.unet, scheduler=self.scheduler, safety_checker=None, feature_extractor=None,
+            requires_safety_checker=False,
+        )  # fmt: skip
 
     def _from_file(self, spec: ModelSpec) -> None:
         import diffusers
@@ -104,13 +138,14 @@ class StableDiffusion:
         from socialcli import backends
         from socialcli.backends import devices
 
+        info = self.info
         file = Path(spec.model).expanduser()
         if file.suffix == ".ckpt":
             raise UsageError(f"{spec.model}: a .ckpt is a pickle, use its .safetensors")
         if not file.is_file():
-            raise ModelMissing(f"no checkpoint at '{spec.model}'. Get one with: {self.info.get}")
+            raise ModelMissing(f"no checkpoint at '{spec.model}'. Get one with: {info.get}")
         self.refuse_weights(spec.model, *_header(spec.model, file))
-        config = str(spec.options.get("config") or self.info.model)
+        config = str(spec.options.get("config") or info.model)
         place = backends.where(config)
         if place is None:
             raise ModelMissing(
@@ -118,23 +153,40 @@ class StableDiffusion:
                 f"Get it with: hf download {config} --include '*.json' '*.txt'"
             )
         try:
-            pipe = diffusers.StableDiffusionPipeline.from_single_file(
-                str(file), config=place, local_files_only=True, safety_checker=None,
-                torch_dtype=devices.dtype(spec.dtype),
+            pipe = getattr(diffusers, self.PIPELINE).from_single_file(
+                str(file), config=place, local_files_only=True,
+                torch_dtype=devices.dtype(spec.dtype), **self.UNUSED,
             )  # fmt: skip
         except (MemoryError, torch.OutOfMemoryError):
             raise
         except Exception as why:  # diffusers' converters stumble over other models in many ways
             line = " ".join(str(why).split())[:160]
             raise UsageError(f"{spec.model} is no Stable Diffusion for {config} ({line})") from None
-        self.unet, self.vae, self.text_encoder = pipe.unet, pipe.vae, pipe.text_encoder
-        self.tokenizer = pipe.tokenizer
+        self.of_pipeline(pipe)
         self.scheduler = diffusers.UniPCMultistepScheduler.from_config(pipe.scheduler.config)
 
     @property
-    def networks(self) -> tuple[Any, Any, Any]:
-        """UNet, autoencoder and text encoder."""
-        return self.unet, self.vae, self.text_encoder
+    def networks(self) -> tuple[Any, ...]:
+        """UNet, autoencoder and text encoders."""
+        return self.unet, self.vae, *(encoder.network for encoder in self.encoders)
+
+    @property
+    def encoders(self) -> tuple[TextEncoder, ...]:
+        """What reads texts; the states of several lie side by side."""
+        from socialcli.networks.text_encoders import TextEncoder
+
+        return (TextEncoder(self.tokenizer, self.text_encoder),)
+
+    def cast(self, dtype: torch.dtype, kept: Sequence[Any] = ()) -> None:
+        """Bring the networks, but for those of ``kept``, to a type."""
+        for network in self.networks:
+            wanted = self.vae_dtype(dtype) if network is self.vae else dtype
+            if all(network is not one for one in kept) and network.dtype != wanted:
+                network.to(wanted)
+
+    def vae_dtype(self, dtype: torch.dtype) -> torch.dtype:
+        """The type that the autoencoder computes in where the others have ``dtype``."""
+        return dtype
 
     @property
     def factor(self) -> int:
@@ -170,22 +222,21 @@ class StableDiffusion:
         return text[found.offset_mapping[self.window][0] :]
 
     def windows(self, text: str) -> torch.Tensor:
-        """(K * L, D): the text encoder's states of the whole text, `window` tokens at a time, one
+        """(K * L, D): the text encoders' states of the whole text, `window` tokens at a time, one
         window's behind the other's. Of a text that fits they are those of `prompts`."""
+        return self.encoded_whole(text)[0]
+
+    def encoded_whole(self, text: str) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """`windows`, and the (P,) pooled state of the first where the UNet is told it as well."""
         import torch
 
-        ids = self._tokens(text).input_ids
-        parts = [ids[n : n + self.window] for n in range(0, len(ids), self.window)] or [[]]
-        first, last = self.tokenizer.bos_token_id, self.tokenizer.eos_token_id
-        padded = self.tokenizer.pad(
-            {"input_ids": [[first, *part, last] for part in parts]},
-            padding="max_length",
-            max_length=self.tokenizer.model_max_length,
-            return_tensors="pt",
-        )["input_ids"]
-        # Each by itself, as `prompts` is asked for single texts: the same to the last bit.
-        rows = [self.text_encoder(row[None].to(self.device)).last_hidden_state for row in padded]
-        return torch.cat(rows, dim=1)[0]
+        sides, pooled = [], None
+        for encoder in self.encoders:
+            # Each by itself, as `prompts` is asked for single texts: the same to the last bit.
+            read = [encoder.read(row[None]) for row in encoder.windows(text)]
+            sides.append(torch.cat([states for states, _ in read], dim=1)[0])
+            pooled = pooled if read[0][1] is None else read[0][1][0]
+        return sides[0] if len(sides) == 1 else torch.cat(sides, dim=-1), pooled
 
     def _tokens(self, text: str) -> Any:
         """A text's tokens without marks, all of them, and where each lies in the text."""
@@ -194,15 +245,19 @@ class StableDiffusion:
         )
 
     def prompts(self, texts: list[str]) -> torch.Tensor:
-        """(N, L, D): the text encoder's last hidden state; longer texts are cut, shorter padded."""
-        ids = self.tokenizer(
-            texts,
-            padding="max_length",
-            max_length=self.tokenizer.model_max_length,
-            truncation=True,
-            return_tensors="pt",
-        ).input_ids
-        return self.text_encoder(ids.to(self.device)).last_hidden_state
+        """(N, L, D): the text encoders' states; longer texts are cut, shorter padded."""
+        return self.encoded(texts)[0]
+
+    def encoded(self, texts: list[str]) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """`prompts`, and (N, P) pooled states where the UNet is told them as well."""
+        import torch
+
+        sides, pooled = [], None
+        for encoder in self.encoders:
+            states, own = encoder.read(encoder.ids(texts))
+            sides.append(states)
+            pooled = own if own is not None else pooled
+        return sides[0] if len(sides) == 1 else torch.cat(sides, dim=-1), pooled
 
     def encode(
         self, pixels: torch.Tensor, generator: torch.Generator | None = None
@@ -232,15 +287,16 @@ class StableDiffusion:
 
 # What the UNets of other families want besides latents and text: in their configuration, and among
 # the weights of a single file.
-_OTHERS = {
-    "addition_embed_type": "picture sizes and pooled text as well (Stable Diffusion XL)",
+SIZES = "picture sizes and pooled text as well (Stable Diffusion XL: --backend sdxl)"
+OTHERS = {
+    "addition_embed_type": SIZES,
     "encoder_hid_dim_type": "text or pictures of another encoder",
     "class_embed_type": "a class or a noise level as well",
     "num_class_embeds": "a class or a noise level as well",
 }
-_KEYS = {
-    ".label_emb.": _OTHERS["addition_embed_type"],
-    "add_embedding.": _OTHERS["addition_embed_type"],
+KEYS = {
+    ".label_emb.": SIZES,
+    "add_embedding.": SIZES,
     "joint_blocks.": "a transformer (Stable Diffusion 3)",
     "double_blocks.": "a transformer (Flux)",
     "lora_": "another model to be added to (LoRA)",
@@ -265,16 +321,23 @@ def other(info: BackendInfo, model: str, wants: str) -> UsageError:
 
 
 def refuse_others(
-    info: BackendInfo, model: str, unet: Any, vae: Any, times: int = 1, gated: bool = False
+    info: BackendInfo,
+    model: str,
+    unet: Any,
+    vae: Any,
+    times: int = 1,
+    gated: bool = False,
+    known: Sequence[str] = (),
 ) -> None:
     """See `StableDiffusion.refuse_others`.
 
     Args:
         times: how often the latents' channels are in what its UNet reads.
         gated: whether its UNet may have gated self-attention.
+        known: names of `OTHERS` that the backend understands.
     """
-    for name, wants in _OTHERS.items():
-        if unet.get(name) not in (None, False):
+    for name, wants in OTHERS.items():
+        if name not in known and unet.get(name) not in (None, False):
             raise other(info, model, wants)
     latents = vae.get("latent_channels", LATENT_CHANNELS)
     channels = unet.get("in_channels", times * latents)
@@ -298,6 +361,21 @@ def _header(model: str, file: Path) -> tuple[list[str], list[Any]]:
     except (SafetensorError, OSError) as error:
         line = " ".join(str(error).split())[:160]
         raise UsageError(f"{model}: not a safetensors file ({line})") from None
+
+
+def _autoencoder(spec: ModelSpec, vae: str) -> Any:
+    """An autoencoder in place of the model's own: folder or hub id of one, or of a whole model."""
+    import diffusers
+
+    from socialcli.backends import checkpoints
+
+    place = where(vae)
+    inside = place is not None and (Path(place) / "vae" / "config.json").is_file()
+    own = dataclasses.replace(spec, model=vae, revision=None, options={})
+    return checkpoints.pretrained(
+        diffusers.AutoencoderKL, own, vae, f"hf download {vae}",
+        **({"subfolder": "vae"} if inside else {}),
+    )  # fmt: skip
 
 
 def _json(file: Path) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from socialcli.diffusion.words import Word
+from socialcli.networks.text_encoders import TextEncoder
 
 
 class Table(nn.Module):
@@ -55,37 +56,77 @@ class Row:
     addresses: dict[Word, Hashable]
 
 
-def read(
-    encoder: Any,
-    table: Table,
-    slots: dict[int, tuple[str, int]],
-    rows: Sequence[Row],
-    asked: Sequence[tuple[int, bool]],
-) -> Tensor:
-    """Text states of rows, which go through the encoder together.
+class Reader:
+    """A text encoder that has learnt the names of some words.
 
-    Args:
-        encoder: a CLIP text model whose token embedding is ``table``.
-        slots: id of the tokenizer -> (token, which of its places).
-        asked: (number of a row, whether its words' bypass is added); in any order, repeatedly.
-
-    Returns:
-        (len(asked), L, D) final states.
+    Attributes:
+        part: which of the numbers of a word's vectors are this encoder's: a word for several
+            encoders has their vectors side by side.
     """
-    places = [_mentions(row, slots) for row in rows]
-    vectors, begins = _vectors(rows)
-    ids = torch.stack([_addressed(row, slots, begins) for row in rows])
-    with table.using(vectors), _input_of(_norm(encoder)) as hidden:
-        final = encoder(ids.to(encoder.device)).last_hidden_state
-    numbers = [number for number, bypass in asked if bypass]
-    final = _changed(final, rows, places, range(len(rows)), "states")
-    if not numbers:
-        return final[[number for number, _ in asked]]
-    values = _changed(hidden[0][numbers], rows, places, numbers, "bypass")
-    values = _changed(_norm(encoder)(values), rows, places, numbers, "states")
-    behind = iter(range(len(rows), len(rows) + len(numbers)))
-    chosen = [next(behind) if bypass else number for number, bypass in asked]
-    return torch.cat([final, values])[chosen]
+
+    def __init__(
+        self, encoder: TextEncoder, names: Mapping[str, Sequence[str]], part: slice
+    ) -> None:
+        """Give an encoder a table in which words' vectors stand at addresses.
+
+        Args:
+            names: token -> the tokenizer's names of its places, which it knows already.
+        """
+        self.encoder, self.part = encoder, part
+        ids = encoder.tokenizer.convert_tokens_to_ids
+        self.slots: dict[int, tuple[str, int]] = {
+            ids(name): (token, slot)
+            for token, some in names.items()
+            for slot, name in enumerate(some)
+        }
+        self.table = Table(encoder.network.get_input_embeddings())
+        encoder.network.set_input_embeddings(self.table)
+        self._windows: dict[tuple[str, bool], Tensor] = {}
+
+    def windows(self, text: str, whole: bool) -> Tensor:
+        """(K, L) ids of a text's windows, K 1 unless ``whole``; kept between calls."""
+        kept = self._windows.get((text, whole))
+        if kept is None:
+            kept = self.encoder.windows(text, whole)
+            if len(self._windows) >= 4096:
+                self._windows.clear()
+            self._windows[text, whole] = kept
+        return kept
+
+    def read(
+        self,
+        rows: Sequence[Row],
+        asked: Sequence[tuple[int, bool]],
+        vectors: Tensor | None,
+        begins: Mapping[tuple[str, Hashable], int],
+    ) -> tuple[Tensor, Tensor | None]:
+        """Text states of rows, which go through the encoder together.
+
+        Args:
+            asked: (number of a row, whether its words' bypass is added); in any order, repeatedly.
+            vectors, begins: of `vectors_of`.
+
+        Returns:
+            (len(asked), L, D) states, and (len(asked), P) pooled ones of an encoder that pools.
+        """
+        network = self.encoder.network
+        places = [_mentions(row, self.slots) for row in rows]
+        ids = torch.stack([_addressed(row, self.slots, begins) for row in rows])
+        own = None if vectors is None else vectors[:, self.part]
+        with self.table.using(own), _input_of(_norm(network)) as hidden:
+            final, pooled = self.encoder.read(ids)
+        numbers = [number for number, bypass in asked if bypass]
+        final = _changed(final, rows, places, range(len(rows)), "states")
+        chosen = [number for number, _ in asked]
+        if pooled is not None:
+            pooled = pooled[chosen]
+        if not numbers:
+            return final[chosen], pooled
+        values = _changed(hidden[0][numbers], rows, places, numbers, "bypass")
+        values = _changed(_norm(network)(values), rows, places, numbers, "states")
+        behind = iter(range(len(rows), len(rows) + len(numbers)))
+        chosen = [next(behind) if bypass else number for number, bypass in asked]
+        return torch.cat([final, values])[chosen], pooled
 
 
 def _mentions(row: Row, slots: dict[int, tuple[str, int]]) -> dict[Word, list[list[int]]]:
@@ -101,7 +142,7 @@ def _mentions(row: Row, slots: dict[int, tuple[str, int]]) -> dict[Word, list[li
     return {w: [m for m in some if len(m) == w.slots] for w, some in mentions.items()}
 
 
-def _vectors(rows: Sequence[Row]) -> tuple[Tensor | None, dict[tuple[str, Hashable], int]]:
+def vectors_of(rows: Sequence[Row]) -> tuple[Tensor | None, dict[tuple[str, Hashable], int]]:
     """(N, D) the vectors that rows need, each once, and where those of a word's address begin."""
     asked: dict[Word, dict[Hashable, None]] = {}
     for row in rows:
@@ -119,7 +160,7 @@ def _vectors(rows: Sequence[Row]) -> tuple[Tensor | None, dict[tuple[str, Hashab
 
 
 def _addressed(
-    row: Row, slots: dict[int, tuple[str, int]], begins: dict[tuple[str, Hashable], int]
+    row: Row, slots: dict[int, tuple[str, int]], begins: Mapping[tuple[str, Hashable], int]
 ) -> Tensor:
     """(L,) a row's ids; those of words say where their address's vectors lie, see `Table`."""
     addresses = {word.token: address for word, address in row.addresses.items()}

@@ -22,7 +22,7 @@ def of_run(config: Any, studio: Studio) -> list[Bound]:
     """The run's LoRAs, each with its weight and the identifiers that its file names."""
     from socialcli.networks import lora, lora_files
 
-    networks = {lora.UNET: studio.diffusion.unet, lora.TEXT: studio.diffusion.text_encoder}
+    networks = lora.networks_of(studio.diffusion)
     found = []
     for given, adapter in zip(config.lora, studio.loras, strict=True):
         place, scale = lora_files.split(given)

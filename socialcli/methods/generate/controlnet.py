@@ -37,6 +37,7 @@ class ControlNetMethod(GenerateMethod):
     """See `GenerateMethod`. Source: Zhang et al., Adding Conditional Control to Text-to-Image
     Diffusion Models (arXiv 2302.05543)."""
 
+    TWO_ENCODERS = True
     config_type = Config
 
     def check_options(self, config: Config) -> None:

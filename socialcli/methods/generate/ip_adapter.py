@@ -61,6 +61,7 @@ class IpAdapterMethod(GenerateMethod):
     VERSION = 1
     REFERENCES = True
     SCALE = 0.6
+    TWO_ENCODERS = True
     config_type = Config
 
     def models(self, config: Config) -> list[ModelSpec]:
@@ -203,23 +204,13 @@ def _attach(studio: Studio, parts: dict[str, dict[str, Tensor]], place: Path) ->
     model = studio.diffusion
     try:
         with only_errors():
-            pipeline = _pipeline(model)
-            pipeline.load_ip_adapter(parts, subfolder="", weight_name="", image_encoder_folder=None)
+            model.pipeline().load_ip_adapter(
+                parts, subfolder="", weight_name="", image_encoder_folder=None
+            )
     except (RuntimeError, KeyError, ValueError, AttributeError, IndexError) as error:
         line = " ".join(str(error).split())[:160]
         raise UsageError(f"{place}: does not fit this diffusion model ({line})") from None
     return not isinstance(model.unet.encoder_hid_proj.image_projection_layers[0], ImageProjection)
-
-
-def _pipeline(model: Any) -> Any:
-    """The model as diffusers' pipeline, which knows how adapters are loaded."""
-    from diffusers import StableDiffusionPipeline
-
-    return StableDiffusionPipeline(
-        vae=model.vae, text_encoder=model.text_encoder, tokenizer=model.tokenizer,
-        unet=model.unet, scheduler=model.scheduler, safety_checker=None, feature_extractor=None,
-        requires_safety_checker=False,
-    )  # fmt: skip
 
 
 def _processor(spec: ModelSpec, encoder: Any, get: str) -> Any:

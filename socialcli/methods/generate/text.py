@@ -26,6 +26,7 @@ class TextMethod(GenerateMethod):
 
     VERSION = 1
     REFERENCES = False
+    TWO_ENCODERS = True
     config_type = Config
 
     def models(self, config: Config) -> list[ModelSpec]:

@@ -34,6 +34,7 @@ class TextualInversionMethod(GenerateMethod):
 
     VERSION = 1
     REFERENCES = False
+    TWO_ENCODERS = True
     config_type = Config
 
     def models(self, config: Config) -> list[ModelSpec]:

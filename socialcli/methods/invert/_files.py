@@ -18,16 +18,29 @@ P_PLUS = "learned_embeds.bin"
 
 
 def write_for_others(
-    folder: Path, words: Sequence[Word], initial: Mapping[str, str], metadata: Mapping[str, str]
-) -> None:
-    """``a1111/NAME.safetensors`` is each constant word in the layout of AUTOMATIC1111's web UI;
+    folder: Path, words: Sequence[Word], initial: Mapping[str, str], metadata: Mapping[str, str],
+    widths: Sequence[int] = (),
+) -> None:  # fmt: skip
+    """What other programs read.
+
+    ``a1111/NAME.safetensors`` is each constant word in the layout of AUTOMATIC1111's web UI;
     with several of them ``tokens/NAME.safetensors`` is each in that of diffusers, which takes one
     at a time. Of a word that differs by layer (P+) each layer's vectors are a word of their own,
-    ``<x>-3``, and ``learned_embeds.bin`` is the layout of prompt-plus-pytorch."""
+    ``<x>-3``, and ``learned_embeds.bin`` is the layout of prompt-plus-pytorch.
+
+    Constant words for the two text encoders of Stable Diffusion XL are ``tokens/NAME.safetensors``
+    each, which has ``clip_l`` and ``clip_g``, for all of these programs.
+
+    Args:
+        widths: of the vectors of the model's text encoders.
+    """
     import torch
 
     from socialcli.diffusion.words.p_plus import PPlusWord
 
+    if len(widths) > 1:
+        _write_pairs(folder, words, initial, metadata, widths)
+        return
     layered = {word.token: word.layers.detach() for word in words if isinstance(word, PPlusWord)}
     rows = {
         f"{token}-{n}": vectors.float().cpu().clone()
@@ -52,6 +65,18 @@ def write_for_others(
                    metadata)  # fmt: skip
 
 
+def _write_pairs(
+    folder: Path, words: Sequence[Word], initial: Mapping[str, str], metadata: Mapping[str, str],
+    widths: Sequence[int],
+) -> None:  # fmt: skip
+    for word in words:
+        if word.CONSTANT:
+            sides = word.vectors([()])[0].detach().float().cpu().split(list(widths), dim=-1)
+            tensors = dict(zip(embeddings.XL, (s.contiguous().clone() for s in sides), strict=True))
+            file = folder / "tokens" / f"{tokens.file_name(word.token)}.safetensors"
+            _write_tensors(file, tensors, {word.token: initial.get(word.token, "")}, metadata)
+
+
 def _write(
     file: Path,
     name: str,
@@ -61,12 +86,18 @@ def _write(
     metadata: Mapping[str, str],
 ) -> None:
     """One tensor, under a header that names the tokens' initial words."""
+    kept = vectors.detach().float().cpu().clone().contiguous()
+    _write_tensors(file, {name: kept}, {t: initial.get(t, "") for t in tokens}, metadata)
+
+
+def _write_tensors(
+    file: Path, tensors: Mapping[str, Tensor], started: Mapping[str, str],
+    metadata: Mapping[str, str],
+) -> None:  # fmt: skip
     from socialcli.networks import weights
 
-    started = json.dumps({token: initial.get(token, "") for token in tokens}, ensure_ascii=False)
     file.parent.mkdir(exist_ok=True)
-    kept = vectors.detach().float().cpu().clone().contiguous()
-    header = {**metadata, "initial_words": started}
+    header = {**metadata, "initial_words": json.dumps(dict(started), ensure_ascii=False)}
     if metadata.get("socialcli.method") != "textual-inversion":
         header[embeddings.CONSTANT] = "true"
-    weights.write(file, {name: kept}, header)
+    weights.write(file, tensors, header)

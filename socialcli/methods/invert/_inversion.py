@@ -336,14 +336,16 @@ class InversionMethod(TrainMethod, base=True):
 
     def save(self, state: Any, folder: Path, metadata: dict[str, str]) -> None:
         """``learned_embeds.safetensors`` of constant words, ``words.safetensors`` of all others
-        (`diffusion.word_files`), and what other programs read (`_files`)."""
+        (`diffusion.word_files`) and of words for two text encoders, and what other programs read
+        (`_files`)."""
         from socialcli.diffusion import word_files
         from socialcli.methods.invert import _files
 
         initial = {concept.token: concept.initial for concept in state.concepts} | state.others
         words = [word.kept() for word in state.words]
-        word_files.write(folder, words, initial, metadata)
-        _files.write_for_others(folder, words, initial, metadata)
+        widths = [encoder.width for encoder in state.diffusion.encoders]
+        word_files.write(folder, words, initial, metadata, len(widths))
+        _files.write_for_others(folder, words, initial, metadata, widths)
 
 
 def _cut_off(state: Any, template: str, concept: Concept) -> str:
@@ -381,11 +383,9 @@ def square(state: Any, size: tuple[int, int], variant: Variant) -> Frame:
 
 def initial_rows(diffusion: Any, initial: str) -> Tensor:
     """(N, D) float32 embeddings of an ordinary word's tokens."""
-    import torch
+    from socialcli.diffusion import pseudo_words
 
-    table = diffusion.text_encoder.get_input_embeddings().weight.detach()
-    ids = diffusion.tokenizer(initial, add_special_tokens=False)["input_ids"]
-    return table[torch.tensor(ids, device=table.device)].float()
+    return pseudo_words.ordinary(diffusion, initial)
 
 
 def spread(rows: Tensor, count: int) -> Tensor:

@@ -32,6 +32,7 @@ class TextualInversionMethod(InversionMethod):
     """See `InversionMethod`."""
 
     VERSION = 2  # each word is a module of its own: checkpoints of version 1 are others
+    TWO_ENCODERS = True
     config_type = Config
 
     def word(self, config: Config, token: str, rows: Tensor, layers: int) -> Word:

@@ -213,12 +213,12 @@ def _draw(
 
     from socialcli import records, shards
     from socialcli.diffusion import latents, sampling
-    from socialcli.diffusion.conditioning import of_text
+    from socialcli.diffusion.conditioning import both, of_text
     from socialcli.randomness import seeded
     from socialcli.vision import provenance
 
     with torch.no_grad():
-        uncond, cond = diffusion.prompts(["", prompt])
+        uncond, cond = both(diffusion, prompt)
     # On the CPU one at a time: the last bits of a picture must not depend on its company.
     at_once = 1 if diffusion.unet.device.type == "cpu" else config.micro_batch
     for start in range(0, len(numbers), at_once):

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from socialcli.backends import ModelSpec
+    from socialcli.diffusion.conditioning import Conditioning
     from socialcli.methods.train._subjects import Subject
     from socialcli.randomness import Draw
     from socialcli.shards.index import Index
@@ -72,10 +73,11 @@ class SubjectMethod(TrainMethod, base=True):
             for at, n in enumerate(batch["subject"])
         ]
 
-    def encode(self, state: Any, texts: list[str]) -> Tensor:
-        """(B, L, D) of texts."""
-        states: Tensor = state.diffusion.prompts(texts)
-        return states
+    def encode(self, state: Any, texts: list[str]) -> Conditioning:
+        """B texts as what the rows of a batch are conditioned on."""
+        from socialcli.diffusion import conditioning
+
+        return conditioning.of_encoded(*state.diffusion.encoded(texts))
 
     def weight(self, state: Any, batch: Any) -> Tensor | None:
         """(B, 1, h, w): how much each place counts; None: all alike."""
@@ -118,10 +120,7 @@ class SubjectMethod(TrainMethod, base=True):
 
         (spec,) = self.models(config)
         diffusion = backends.load(dataclasses.replace(spec, device=str(place.device)))
-        whole = [getattr(diffusion, name) for name in trained]
-        for network in diffusion.networks:
-            if all(network is not one for one in whole) and network.dtype != place.dtype:
-                network.to(place.dtype)
+        diffusion.cast(place.dtype, kept=[getattr(diffusion, name) for name in trained])
         alphas_cumprod, prediction_type = schedule.schedule(diffusion.scheduler)
         subjects = self.named(config, place.index)
         side = latents.size(diffusion, config.size)
@@ -149,7 +148,6 @@ class SubjectMethod(TrainMethod, base=True):
         """``denoise`` and ``prior`` (B,): the subject's picture under its identifier, and one of
         its class under the class alone, in one batch of 2B rows."""
         from socialcli.diffusion import latents
-        from socialcli.diffusion.conditioning import Conditioning
         from socialcli.losses import denoise
 
         schedule = state.alphas_cumprod, state.prediction_type
@@ -163,10 +161,8 @@ class SubjectMethod(TrainMethod, base=True):
                 means, stds = state.prior.drawn(words, draw)
             noised = noised.and_also(latents.add_noise(*schedule, means, stds, draw, "class "))
         with state.place.clock("text"):
-            states = self.encode(state, texts)
-        model_pred = latents.predict(
-            state.diffusion.unet, noised, Conditioning({"encoder_hidden_states": states})
-        )
+            given = self.encode(state, texts)
+        model_pred = latents.predict(state.diffusion.unet, noised, given)
         own, others = slice(len(batch["subject"])), slice(len(batch["subject"]), None)
         weight = self.weight(state, batch)
         values = {"denoise": denoise.loss(model_pred[own], noised.target[own], weight)}

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from socialcli.diffusion.conditioning import Conditioning
     from socialcli.networks.lora import Lora
     from socialcli.randomness import Variant
     from socialcli.shards import Sample
@@ -71,7 +72,7 @@ class Config(PriorOptions):
         "", "Other layouts of the adapters that are written as well: kohya.", choices=("kohya",),
         many=True,
     )  # fmt: skip
-    train_text_encoder: bool = option(False, "Train the text encoder as well as the UNet.")
+    train_text_encoder: bool = option(False, "Train the text encoders as well as the UNet.")
     masked_loss: bool = option(False, "Count the loss where the subject's mask is.")
     outside_weight: float = option(0.0, "How much the rest counts then.", at_least=0, at_most=1)
     identifier: list[str] = option(
@@ -90,28 +91,32 @@ class Config(PriorOptions):
 
 @dataclass
 class State(_tuning.State):
-    """With the adapters, and texts that were encoded: text -> (L, D)."""
+    """With the adapters, and texts that were encoded."""
 
     lora: Lora | None = None
-    texts: dict[str, Tensor] = field(default_factory=dict)
+    texts: dict[str, Any] = field(default_factory=dict)
 
-    def states(self, texts: list[str]) -> Tensor:
-        """(B, L, D) of texts; while the encoder does not train, each is encoded once, by itself."""
+    def given(self, texts: list[str]) -> Conditioning:
+        """B texts as what rows are conditioned on; while the encoder does not train, each is
+        encoded once, by itself."""
         import torch
 
+        from socialcli.diffusion import conditioning
+
         if self.config.train_text_encoder:
-            return self.diffusion.prompts(texts)
+            return conditioning.of_encoded(*self.diffusion.encoded(texts))
         for text in texts:
             if text not in self.texts:
                 with torch.no_grad():
-                    self.texts[text] = self.diffusion.prompts([text])[0]
-        return torch.stack([self.texts[text] for text in texts])
+                    (self.texts[text],) = conditioning.encode(self.diffusion, [text])
+        return conditioning.of_text(1, [], [self.texts[text] for text in texts])
 
 
 class DreamboothMethod(_tuning.SubjectMethod):
     """See `TrainMethod`."""
 
     VERSION = 1
+    TWO_ENCODERS = True
     FEATURES = (
         "backend", "model", "revision", "variant", "subject", "by", "class_word", "size", "crop",
         "flip", "augment", "backgrounds", "background_count", "masked_loss",
@@ -143,7 +148,7 @@ class DreamboothMethod(_tuning.SubjectMethod):
 
     def load(self, config: Config, place: Place) -> State:
         """The model; of the networks only those that train themselves are in float32."""
-        trained = ["unet", "text_encoder"] if config.train_text_encoder else ["unet"]
+        trained = ["unet", *_encoders(config)] if config.train_text_encoder else ["unet"]
         state: State = self.begin(config, place, trained if config.adapter == "none" else [])
         state.module, state.lora = _trained(config, state.diffusion)
         if config.gradient_checkpointing:
@@ -158,9 +163,9 @@ class DreamboothMethod(_tuning.SubjectMethod):
             state.behind, state.config.masked_loss,
         )  # fmt: skip
 
-    def encode(self, state: State, texts: list[str]) -> Tensor:
-        """See `State.states`."""
-        return state.states(texts)
+    def encode(self, state: State, texts: list[str]) -> Conditioning:
+        """See `State.given`."""
+        return state.given(texts)
 
     def weight(self, state: State, batch: Any) -> Tensor | None:
         """The mask, and `--outside-weight` of what is not the subject."""
@@ -187,11 +192,20 @@ class DreamboothMethod(_tuning.SubjectMethod):
             width = state.diffusion.unet.config.cross_attention_dim
             tags = {s.phrase: len(s.samples) for s in state.subjects}
             more = lora_files.kohya_notes(
-                layers, width, state.side, state.prediction_type, title, tags
-            )
+                layers, width, state.side, state.prediction_type, title, tags,
+                len(state.diffusion.encoders) > 1,
+            )  # fmt: skip
             file = folder / "kohya" / f"{title}.safetensors"
             file.parent.mkdir(exist_ok=True)
-            lora_files.write_kohya(file, layers, {**notes, **more})
+            lora_files.write_kohya(file, layers, {**notes, **more}, state.diffusion.unet)
+
+
+def _encoders(config: Config) -> Sequence[str]:
+    """Names of the model's text encoders."""
+    from socialcli import backends
+    from socialcli.networks import lora
+
+    return lora.TEXTS[: backends.info("diffusion", config.backend).text_encoders]
 
 
 def _trained(config: Config, diffusion: Any) -> tuple[Any, Lora | None]:
@@ -201,15 +215,15 @@ def _trained(config: Config, diffusion: Any) -> tuple[Any, Lora | None]:
     from socialcli.networks import lora
 
     parts = {lora.UNET: diffusion.unet}
-    if config.train_text_encoder:
-        parts[lora.TEXT] = diffusion.text_encoder
+    for name in _encoders(config) if config.train_text_encoder else ():
+        parts[name] = getattr(diffusion, name)
     if config.adapter == "none":
         for network in parts.values():
             network.requires_grad_(True)
         return nn.ModuleDict(parts), None
     names = {
         lora.UNET: [n.strip() for n in config.lora_targets.split(",") if n.strip()],
-        lora.TEXT: list(lora.TEXT_TARGETS),
+        **{name: list(lora.TEXT_TARGETS) for name in lora.TEXTS},
     }
     layers = {
         (part, path): layer

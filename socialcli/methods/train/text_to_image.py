@@ -66,13 +66,14 @@ class State:
     alphas_cumprod: Tensor
     prediction_type: str
     side: int  # pixels
-    nothing: Tensor  # (L, D): the states of ""
+    nothing: Any  # a `conditioning.Text`: what stands where no caption is given
 
 
 class TextToImageMethod(TrainMethod):
     """See `TrainMethod`."""
 
     VERSION = 1
+    TWO_ENCODERS = True
     READS = ("caption.json",)
     FEATURES = ("backend", "model", "revision", "variant", "size", "crop", "flip")
     config_type = Config
@@ -95,20 +96,19 @@ class TextToImageMethod(TrainMethod):
         import torch
 
         from socialcli import backends
+        from socialcli.diffusion import conditioning, schedule
         from socialcli.diffusion import latents as common
-        from socialcli.diffusion import schedule
 
         (spec,) = self.models(config)
         diffusion = backends.load(dataclasses.replace(spec, device=str(place.device)))
-        for part in (diffusion.vae, diffusion.text_encoder):
-            if part.dtype != place.dtype:
-                part.to(place.dtype)
+        diffusion.cast(place.dtype, kept=[diffusion.unet])
         diffusion.unet.requires_grad_(True)
         if config.gradient_checkpointing:
             diffusion.unet.enable_gradient_checkpointing()
         alphas_cumprod, prediction_type = schedule.schedule(diffusion.scheduler)
         with torch.no_grad():
-            nothing = diffusion.prompts([""])[0].float()
+            (empty,) = conditioning.encode(diffusion, [""])
+            nothing = conditioning.no_text(diffusion, empty)
         side = common.size(diffusion, config.size)
         return State(config, place, diffusion, alphas_cumprod, prediction_type, side, nothing)
 
@@ -118,6 +118,7 @@ class TextToImageMethod(TrainMethod):
     def prepare(self, state: State, sample: Sample, variant: Variant) -> dict[str, Any]:
         """``pixels`` (3, S, S) in [-1, 1] and ``caption``."""
         from socialcli.diffusion import latents as common
+        from socialcli.networks.micro_conditioning import time_ids
         from socialcli.training import geometry
         from socialcli.vision import images
 
@@ -126,20 +127,31 @@ class TextToImageMethod(TrainMethod):
         frame = geometry.choose(
             image.width, image.height, state.side, rng, config.crop, config.flip
         )
-        return {"pixels": common.pixels(frame.picture(image)), "caption": _caption(sample)}
+        sizes = {}
+        if len(state.diffusion.encoders) > 1:
+            whole, side = (image.height, image.width), (frame.size, frame.size)
+            sizes = {"time_ids": time_ids(whole, (frame.top, frame.left), side)}
+        return {"pixels": common.pixels(frame.picture(image)), "caption": _caption(sample), **sizes}
 
     def features(self, state: State, examples: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """``mean`` and ``deviation`` (C, h, w) of the latents, ``states`` (L, D) of the caption."""
+        """``mean`` and ``deviation`` (C, h, w) of the latents, ``states`` (L, D) of the caption; of
+        Stable Diffusion XL also ``pooled`` (P,) and ``time_ids`` (6,)."""
         import torch
 
         from socialcli.diffusion import latents as common
 
         pictures = torch.stack([e["pixels"] for e in examples])
         means, deviations = common.moments(state.diffusion, pictures)
-        states = state.diffusion.prompts([e["caption"] for e in examples])
-        return [
+        states, pooled = state.diffusion.encoded([e["caption"] for e in examples])
+        rows = [
             {"mean": m, "deviation": d, "states": s}
             for m, d, s in zip(means, deviations, states, strict=True)
+        ]
+        if pooled is None:
+            return rows
+        return [
+            {**row, "pooled": own, "time_ids": e["time_ids"]}
+            for row, own, e in zip(rows, pooled, examples, strict=True)
         ]
 
     def unread(self, state: State, example: dict[str, Any]) -> str:
@@ -150,18 +162,23 @@ class TextToImageMethod(TrainMethod):
         import torch
 
         from socialcli.diffusion import latents as common
-        from socialcli.diffusion.conditioning import Conditioning
+        from socialcli.diffusion.conditioning import of_encoded
 
-        conditional = batch["states"].float()
+        conditional, nothing = batch["states"].float(), state.nothing
         dropped = draw.uniform("caption").to(conditional) < state.config.caption_drop
-        states = torch.where(dropped[:, None, None], state.nothing, conditional)
+        empty = getattr(nothing, "states", nothing).float()
+        given = of_encoded(torch.where(dropped[:, None, None], empty, conditional))
+        if "pooled" in batch:
+            pooled = torch.where(dropped[:, None], nothing.pooled.float(), batch["pooled"].float())
+            added = {"text_embeds": pooled, "time_ids": batch["time_ids"].to(pooled)}
+            given = given.adding(lambda _: {"added_cond_kwargs": added})
         value = common.denoising(
             state.diffusion,
             state.alphas_cumprod,
             state.prediction_type,
             batch["mean"],
             batch["deviation"],
-            Conditioning({"encoder_hidden_states": states}),
+            given,
             draw,
         )
         return {"denoise": value}
