@@ -11,6 +11,7 @@ it an attention looks at that vector alone.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -112,3 +113,27 @@ class StageTokens(nn.Module):
         x = x + self.attn2(self.norm2(x), read)
         made: Tensor = self.ff(self.norm3(x))
         return made.unflatten(-1, (self.count, self.width))[0, 0]
+
+
+class SideBySide(nn.Module):
+    """`StageTokens` for the vectors of several text encoders, which lie side by side.
+
+    Args:
+        widths: of the encoders' vectors, D in all. count: how many vectors come out.
+    """
+
+    def __init__(self, widths: Sequence[int], count: int, dropout: float = DROPOUT) -> None:
+        super().__init__()
+        self.widths = list(widths)
+        self.blocks = nn.ModuleList(StageTokens(w, count, dropout=dropout) for w in widths)
+
+    def start_from(self, vector: Tensor) -> None:
+        """See `StageTokens.start_from`."""
+        for block, own in zip(self.blocks, vector.split(self.widths), strict=True):
+            block.start_from(own)  # type: ignore[operator]
+
+    def forward(self, vector: Tensor) -> Tensor:
+        """(D,) -> (count, D)."""
+        parts = vector.split(self.widths)
+        made = [block(own) for block, own in zip(self.blocks, parts, strict=True)]
+        return torch.cat(made, dim=-1)

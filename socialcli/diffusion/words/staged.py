@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from socialcli.diffusion import stages
 from socialcli.diffusion.words import KEY, Word, WordKind
-from socialcli.networks.stage_tokens import StageTokens
+from socialcli.networks.stage_tokens import SideBySide, StageTokens
 
 
 class StagedWord(Word):
@@ -62,12 +62,22 @@ class BlockWord(StagedWord):
     initial: Tensor
 
     def __init__(
-        self, token: str, initial: Tensor, count: int, parts: int, order: str, dropout: float
-    ) -> None:
+        self, token: str, initial: Tensor, count: int, parts: int, order: str, dropout: float,
+        widths: Sequence[int] = (),
+    ) -> None:  # fmt: skip
+        """A word that starts as an ordinary one.
+
+        Args:
+            widths: of the vectors of a model's text encoders, which lie side by side in
+                ``initial``, where there are several; each has a block of its own.
+        """
         Word.__init__(self, token, 1, len(initial))
         self.count, self.parts, self.order = count, parts, order
         self.register_buffer("initial", initial.detach().float().clone())
-        self.block = StageTokens(self.width, parts * count, dropout=dropout)
+        if len(widths) > 1:
+            self.block: Any = SideBySide(widths, parts * count, dropout)
+        else:
+            self.block = StageTokens(self.width, parts * count, dropout=dropout)
         self.block.start_from(self.initial)
 
     def kept(self) -> StagedWord:
@@ -89,22 +99,26 @@ class IdentityWord(BlockWord):
         pairs: int,
         order: str = "noisy-first",
         scaled: bool = True,
+        widths: Sequence[int] = (),
     ) -> None:
         """A word that starts as an ordinary one.
 
         Args:
             initial: (D,) its embedding.
             scaled: every vector is as long as this embedding; else as the block makes it.
+            widths: see `BlockWord`; the vectors of each encoder are as long as its embedding.
         """
         # Without ProSpect's dropout: one mask for all rows of a micro-batch would make the result
         # depend on how a batch is divided.
-        super().__init__(token, initial, pairs, 2, order, dropout=0.0)
-        self.scaled = scaled
+        super().__init__(token, initial, pairs, 2, order, dropout=0.0, widths=widths)
+        self.scaled, self.widths = scaled, list(widths) or [len(initial)]
 
     def table(self) -> Tensor:
         made: Tensor = self.block(self.initial)
         if self.scaled:
-            made = functional.normalize(made, dim=-1) * self.initial.norm()
+            sides = zip(made.split(self.widths, -1), self.initial.split(self.widths), strict=True)
+            scaled = [functional.normalize(side, dim=-1) * own.norm() for side, own in sides]
+            made = torch.cat(scaled, dim=-1)
         return made.unflatten(0, (self.count, 2)).unsqueeze(2)
 
 

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
 
-    from socialcli.diffusion.words.staged import IdentityWord
+    from socialcli.diffusion.words import Word
+    from socialcli.methods.invert._concepts import Concept
     from socialcli.randomness import Draw, Variant
     from socialcli.shards import Sample
     from socialcli.shards.index import Index
@@ -97,6 +98,7 @@ class IdentityMethod(InversionMethod):
 
     VERSION = 1
     FEATURES = (*(InversionMethod.FEATURES or ()), "jitter", "smallest", "category")
+    TWO_ENCODERS = True
     config_type = Config
 
     def check_options(self, config: Config) -> None:
@@ -118,11 +120,23 @@ class IdentityMethod(InversionMethod):
         _single.check_all(config, index)
         return super().select(config, index)
 
-    def word(self, config: Config, token: str, rows: Tensor, layers: int) -> IdentityWord:
+    def words(
+        self, config: Config, diffusion: Any, concepts: list[Concept], place: Place, layers: int
+    ) -> list[Word]:
+        """The words of all concepts; each text encoder has a block and pairs of its own."""
         from socialcli.diffusion.words.staged import IdentityWord
 
-        initial, scaled = _inversion.spread(rows, 1)[0], config.vector_norm == "category"
-        return IdentityWord(token, initial, config.pairs, config.order, scaled)
+        widths, scaled = (
+            tuple(encoder.width for encoder in diffusion.encoders),
+            config.vector_norm == "category",
+        )
+        starts = [_inversion.initial_rows(diffusion, one.initial) for one in concepts]
+        return [
+            IdentityWord(
+                one.token, _inversion.spread(rows, 1)[0], config.pairs, config.order, scaled, widths
+            )
+            for one, rows in zip(concepts, starts, strict=True)
+        ]
 
     def load(self, config: Config, place: Place) -> State:
         """The model and the words, with a recorder on its cross-attention.
