@@ -13,7 +13,9 @@ import shutil
 import socket
 import stat
 import tempfile
+import time
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, cast
@@ -378,16 +380,50 @@ def lock(handle: int) -> bool:
     return True
 
 
+@dataclass
+class _Unfinished:
+    """The unfinished files that a folder held when it was looked through last.
+
+    Attributes:
+        names: final name -> hidden names. until: when that is too old, seconds of the clock.
+    """
+
+    names: dict[str, list[str]]
+    until: float
+
+
+_LOOKS = 50  # looking through folders takes at most one part in so many of the time
+_TEMPORARY = re.compile(r"\.(.+)\.tmp-[^/]+")
+_folders: dict[Path, _Unfinished] = {}
+
+
 def _sweep(target: Path) -> None:
     """Remove what killed runs left of a target: unfinished files that nobody holds.
 
     A lock and not the process number in the name tells: the number of a dead process may belong
-    to another by now, or to nobody's zombie.
+    to another by now, or to nobody's zombie. A folder of many shards takes long to look through,
+    which must not happen for each of them: what was seen there counts for a while.
     """
-    for old in target.parent.glob(glob.escape(f".{target.name}.tmp-") + "*"):
+    known = _folders.get(target.parent)
+    if known is None or time.monotonic() > known.until:
+        known = _folders[target.parent] = _look_through(target.parent)
+    for name in known.names.pop(target.name, ()):
+        old = target.with_name(name)
         with contextlib.suppress(OSError), open(old, "r+b") as file:
             if lock(file.fileno()):
                 old.unlink()
+
+
+def _look_through(folder: Path) -> _Unfinished:
+    names: dict[str, list[str]] = {}
+    begun = time.monotonic()
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            match = _TEMPORARY.fullmatch(entry.name) if entry.name[0] == "." else None
+            if match is not None:
+                names.setdefault(match[1], []).append(entry.name)
+    ended = time.monotonic()
+    return _Unfinished(names, ended + _LOOKS * (ended - begun))
 
 
 def sync_folder(folder: Path) -> None:
