@@ -17,7 +17,7 @@ help:
 	@echo "make demo            set up, run all nine subcommands offline, write an HTML report"
 	@echo "make test            set up, lint, type-check and run the tests"
 	@echo "make docs            build the documentation site into build/docs"
-	@echo "make benchmark       measure throughput and start-up against named peers"
+	@echo "make benchmark       measure against named peers, and say which goals are reached"
 	@echo "make zoo             train the miniature models from nothing (hours; goes on where it was)"
 	@echo "make zoo-check       measure the miniatures again and hold them to their cards"
 	@echo "make test-originals  compare with the original packages in an environment of their own"

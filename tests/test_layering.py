@@ -46,8 +46,8 @@ MAY: dict[str, str] = {
     "records shards training vision",
     "cli": "backends config errors evaluation exporters generation methods pipeline records "
     "registry reports shards training validation vision",
-    "benchmarks": "backends diffusion errors evaluation generation importers miniature networks "
-    "pipeline records registry shards training vision",
+    "benchmarks": "backends cli diffusion errors evaluation generation importers losses miniature "
+    "networks pipeline records registry shards training vision",
     "__main__": "cli",
 }
 ONE_ROOM = {"tarfile": "shards"}  # a module that only one room opens

@@ -11,6 +11,34 @@ import os
 import statistics
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A number that has a goal.
+
+    Attributes:
+        name: what it is of what. value, goal: both of one unit, ratios as a rule.
+        lower: whether the goal is reached by what is at most it, and not at least.
+    """
+
+    name: str
+    value: float
+    goal: float
+    lower: bool = False
+
+    @property
+    def reached(self) -> bool:
+        return self.value <= self.goal if self.lower else self.value >= self.goal
+
+
+@dataclass
+class Section:
+    """What a benchmark says: Markdown that begins with a heading, and the figures with a goal."""
+
+    text: str
+    figures: list[Figure] = field(default_factory=list)
 
 
 def in_turns(

@@ -20,14 +20,14 @@ from pathlib import Path
 from typing import Any
 
 from socialcli import registry, shards
-from socialcli.benchmarks import in_turns, ratio, table, train
+from socialcli.benchmarks import Section, in_turns, ratio, table, train
 
 PICTURES, BATCH = 16, 4  # a turn is one epoch; each sample brings a class picture
 RANK = 4
 TEXTS = ("a photo of a sks dog", "a photo of a dog")
 
 
-def run(turns: int) -> str:
+def run(turns: int) -> Section:
     """A Markdown table: samples per second, and the ratio to the example."""
     import torch
 
@@ -40,7 +40,7 @@ def run(turns: int) -> str:
         other = train.scenes(root / "class.tar", PICTURES, seed=8)
         for sample in shards.read(other):
             (folder / f"{sample.key}.png").write_bytes(sample.picture())
-        return compared(turns, data, folder, root)
+        return Section(compared(turns, data, folder, root))
 
 
 def compared(turns: int, data: str, folder: Path, root: Path) -> str:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from socialcli import registry, shards
-from socialcli.benchmarks import in_turns, ratio, table
+from socialcli.benchmarks import Figure, Section, in_turns, ratio, table
 from socialcli.pipeline.plan import Plan, Task
 from socialcli.pipeline.report import Report
 from socialcli.pipeline.stage import Item, Stage
@@ -88,7 +88,7 @@ def webdataset_through(sources: list[Path], out: Path, sidecar: bool = False) ->
             sink.write({"__key__": sample["__key__"], **new, "caption.json": MEMBER})
 
 
-def run(turns: int) -> str:
+def run(turns: int) -> Section:
     """A Markdown table of MB/s and ratios.
 
     The folder is taken from ``TMPDIR``; it should be a disk, not memory.
@@ -134,7 +134,14 @@ def run(turns: int) -> str:
             times = f"{ratio(seconds, name, group[1]):.2f}"
             rows.append([name, f"{megabytes / median:.0f}", times])
     head = f"## Shards through a stage that adds one member\n\n{SHARDS} shards, {megabytes:.0f} MB"
-    return f"{head}, pictures of 163 KB.\n\n" + table(["", "MB/s", "times webdataset"], rows)
+    text = f"{head}, pictures of 163 KB.\n\n" + table(["", "MB/s", "times webdataset"], rows)
+    figures = [
+        Figure("a stage over webdataset, until on disk",
+               ratio(seconds, "socialcli, until on disk", "webdataset, until on disk"), 3),
+        Figure("a stage over cp, until on disk",
+               ratio(seconds, "socialcli, until on disk", "cp, until on disk"), 1),
+    ]  # fmt: skip
+    return Section(text, figures)
 
 
 def _check(root: Path, sources: list[Path]) -> None:

@@ -11,7 +11,7 @@ import time
 from typing import Any
 
 from socialcli import registry
-from socialcli.benchmarks import in_turns, table
+from socialcli.benchmarks import Section, in_turns, table
 from socialcli.shards import Sample
 
 STEPS, GUIDANCE, SIZE = 8, 7.5, 96
@@ -24,7 +24,7 @@ ROWS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-def run(turns: int) -> str:
+def run(turns: int) -> Section:
     """A Markdown table of ratios."""
     import torch
 
@@ -48,7 +48,7 @@ def run(turns: int) -> str:
         f"## Layouts\n\nThe miniature at {SIZE} x {SIZE} pixels, UniPC, {STEPS} steps, guidance "
         f"{GUIDANCE:g}, one thread: one picture of {rows} segments against {rows} plain pictures."
     )
-    return f"{head}\n\n" + table(["", "seconds", "times plain"], lines)
+    return Section(f"{head}\n\n" + table(["", "seconds", "times plain"], lines))
 
 
 def _drawing(name: str, options: dict[str, Any], asked: list[Any]) -> Any:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from socialcli import registry, shards
-from socialcli.benchmarks import in_turns, ratio, table
+from socialcli.benchmarks import Section, in_turns, ratio, table
 from socialcli.pipeline import shard
 from socialcli.pipeline.plan import Plan, Task
 from socialcli.pipeline.report import Report
@@ -98,7 +98,7 @@ def photograph(seed: int) -> bytes:
     return out.getvalue()
 
 
-def run(turns: int) -> str:
+def run(turns: int) -> Section:
     """A Markdown table of pictures per second."""
     import torch
 
@@ -148,4 +148,4 @@ def run(turns: int) -> str:
         for n in runs
     ]  # fmt: skip
     head = "## A stage bound by its model\n\nA ViT-Ti on one thread, batches of 8, 640 x 480 JPEGs."
-    return f"{head}\n\n" + table(["", "pictures/s", "of the bare loop"], lines)
+    return Section(f"{head}\n\n" + table(["", "pictures/s", "of the bare loop"], lines))

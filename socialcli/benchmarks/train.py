@@ -25,15 +25,16 @@ from pathlib import Path
 from typing import Any
 
 from socialcli import registry, shards
-from socialcli.benchmarks import in_turns, ratio, table
+from socialcli.benchmarks import Figure, Section, in_turns, ratio, table
 
 WEIGHTS = Path(__file__).parent.parent / "miniature" / "weights"
 SIDE, PICTURES, BATCH = 96, 64, 8  # a turn is one epoch
 ENDLESS = 10**9
+CHEAPEST = "all, a quarter of the samples"
 FEEDBACKS = ("boundary", "identity", "gaze", "pose", "interaction")
 
 
-def run(turns: int) -> str:
+def run(turns: int) -> Section:
     """Two Markdown tables: samples per second, and ratios to the plain step."""
     import torch
 
@@ -41,7 +42,9 @@ def run(turns: int) -> str:
     with tempfile.TemporaryDirectory(prefix="socialcli-benchmark-") as temporary:
         root = Path(temporary)
         data = scenes(root / "world.tar")
-        return plain(turns, data, root) + "\n\n" + feedback(turns, data, root)
+        parts = [plain(turns, data, root), feedback(turns, data, root)]
+    text = "\n\n".join(part.text for part in parts)
+    return Section(text, [figure for part in parts for figure in part.figures])
 
 
 def scenes(file: Path, count: int = PICTURES, seed: int = 7) -> str:
@@ -53,12 +56,12 @@ def scenes(file: Path, count: int = PICTURES, seed: int = 7) -> str:
     return str(file)
 
 
-def plain(turns: int, data: str, root: Path) -> str:
+def plain(turns: int, data: str, root: Path) -> Section:
     """Plain fine-tuning against the example, in float32 and in bfloat16 on both sides."""
     method = registry.load("methods.train", "text-to-image")
     model = WEIGHTS / "diffusion"
     peer, mine = "diffusers' example, step by step", "socialcli train"
-    rows, costs = [], []
+    rows, costs, figures = [], [], []
     for mixed, dtype in (("no", "float32"), ("bf16", "bfloat16")):
         values: dict[str, Any] = {"model": str(model), "dtype": dtype, "mixed_precision": mixed}
         with (
@@ -75,32 +78,35 @@ def plain(turns: int, data: str, root: Path) -> str:
         for name in runs:
             speed = PICTURES / statistics.median(seconds[name])
             rows.append([dtype, name, f"{speed:.1f}", f"{ratio(seconds, name, peer):.2f}"])
+        what = f"training steps over diffusers' example, {dtype}"
+        figures.append(Figure(what, ratio(seconds, mine, peer), 1.5))
     head = (
         f"## Steps of plain fine-tuning\n\nThe miniature Stable Diffusion at {SIDE} x {SIDE} "
         f"pixels, batches of {BATCH}; seconds of the processor, one thread. Making the features "
         f"that ours keeps takes {costs[0] * 1e3:.0f} ms a picture, once ({costs[1] * 1e3:.0f} ms "
         "in bfloat16)."
     )
-    return f"{head}\n\n" + table(["", "", "samples/s", "times the example"], rows)
+    text = f"{head}\n\n" + table(["", "", "samples/s", "times the example"], rows)
+    return Section(text, figures)
 
 
-def feedback(turns: int, data: str, root: Path) -> str:
-    """Each feedback, and all, over none."""
+def feedback(turns: int, data: str, root: Path) -> Section:
+    """Each feedback, and all, over none; and all on a share of the samples."""
     method = registry.load("methods.train", "feedback")
-    models: dict[str, Any] = {
-        "model": str(WEIGHTS / "diffusion"), "ssr_model": str(WEIGHTS / "ssr"),
-        "identity_model": str(WEIGHTS / "face" / "backbone.pth"),
-        "gaze_model": str(WEIGHTS / "gaze" / "sharingan.pt"), "pose_model": str(WEIGHTS / "pose"),
-        "interaction_model": str(WEIGHTS / "interaction"),
-    }  # fmt: skip
-    sets = {"none": "none", **{name: name for name in FEEDBACKS}}
-    sets |= {"all but boundary": ",".join(FEEDBACKS[1:]), "all": "all"}
+    sets: dict[str, dict[str, Any]] = {"none": {"feedback": "none"}}
+    sets |= {name: {"feedback": name} for name in FEEDBACKS}
+    sets |= {
+        "all but boundary": {"feedback": ",".join(FEEDBACKS[1:])},
+        "all": {},
+        "all, half of the samples": {"feedback_share": 0.5},
+        CHEAPEST: {"feedback_share": 0.25},
+    }
     with contextlib.ExitStack() as stack:
         runs = {
             name: stack.enter_context(
-                opened(method, root / name, data, feedback=chosen, size=SIDE, **models)
+                opened(method, root / name, data, size=SIDE, **feedback_models(), **values)
             )
-            for name, chosen in sets.items()
+            for name, values in sets.items()
         }
         for epoch in runs.values():
             epoch()
@@ -113,7 +119,23 @@ def feedback(turns: int, data: str, root: Path) -> str:
         f"## Steps with feedback\n\nThe SSR-Encoder on the same, batches of {BATCH}, the paper's "
         "gates and timesteps; seconds of the processor, one thread."
     )
-    return f"{head}\n\n" + table(["feedback", "samples/s", "time over none"], rows)
+    text = f"{head}\n\n" + table(["feedback", "samples/s", "time over none"], rows)
+    figures = [
+        Figure(f"steps with feedback in miniature ({name}), time over none",
+               1 / ratio(seconds, name, "none"), 1.6, lower=True)
+        for name in ("all", CHEAPEST)
+    ]  # fmt: skip
+    return Section(text, figures)
+
+
+def feedback_models() -> dict[str, Any]:
+    """The options that name the embedded miniatures."""
+    return {
+        "model": str(WEIGHTS / "diffusion"), "ssr_model": str(WEIGHTS / "ssr"),
+        "identity_model": str(WEIGHTS / "face" / "backbone.pth"),
+        "gaze_model": str(WEIGHTS / "gaze" / "sharingan.pt"), "pose_model": str(WEIGHTS / "pose"),
+        "interaction_model": str(WEIGHTS / "interaction"),
+    }  # fmt: skip
 
 
 @contextlib.contextmanager
@@ -131,8 +153,8 @@ def opened(
     from socialcli.training.place import here
     from socialcli.training.step import Stepper, optimiser
 
-    fixed = {"device": "cpu", "batch_size": batch, "micro_batch": batch, "variants": 1}
-    usual = {"dtype": "float32", "mixed_precision": "auto"}
+    fixed = {"batch_size": batch, "micro_batch": batch, "variants": 1}
+    usual = {"device": "cpu", "dtype": "float32", "mixed_precision": "auto"}
     config = method.config_type(**resolved({**usual, **values, **fixed}))
     place = here(config)
     place.index = samples.usable(method, config, [data], folder, place, Report(quiet=True))

@@ -1,0 +1,75 @@
+"""What benchmarks measured as JSON, and the page that is made of it.
+
+The JSON maps a benchmark's name to its ``text`` (Markdown that begins with a heading), its
+``figures`` (those with a goal), ``measured`` (when and where) and ``notes``, which people write:
+what the figures mean, what was tried and lost. A new measurement replaces all but the notes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import platform
+import time
+from pathlib import Path
+from typing import Any
+
+from socialcli.benchmarks import Figure, Section, table
+
+INTRODUCTION = """# Benchmarks
+
+<!-- Made from benchmarks.json by `python -m socialcli.benchmarks --record docs/benchmarks.json`;
+change that file's notes, not this page. -->
+
+`make benchmark` (or `python -m socialcli.benchmarks [NAME ...] [--turns N]`) measures everything in
+turns on the machine it runs on, prints the tables below, and says of every figure that has a goal
+whether it was reached. A ratio is the median of the turns' own ratios. `TMPDIR` says where shards
+are written. Disk and memory speed differ between machines and hours, so read ratios, not speeds.
+"""
+
+
+def record(file: Path, sections: dict[str, Section]) -> None:
+    """Put new measurements into the JSON file, and the page beside it (``.md``)."""
+    body: dict[str, Any] = {}
+    if file.exists():
+        body = json.loads(file.read_text(encoding="utf-8"))
+    for name, section in sections.items():
+        notes = body.get(name, {}).get("notes", "")
+        figures = [dataclasses.asdict(figure) for figure in section.figures]
+        body[name] = {
+            "text": section.text, "figures": figures, "measured": machine(), "notes": notes,
+        }  # fmt: skip
+    text = json.dumps(body, indent=1, ensure_ascii=False) + "\n"
+    file.write_text(text, encoding="utf-8")
+    file.with_suffix(".md").write_text(page(body), encoding="utf-8")
+
+
+def machine() -> str:
+    """When and where, in words."""
+    load = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
+    cores = os.cpu_count() or 1
+    return f"{time.strftime('%Y-%m-%d', time.gmtime())}, {platform.machine()}, {cores} cores{load}"
+
+
+def page(body: dict[str, Any]) -> str:
+    """The whole page, from the JSON."""
+    figures = [Figure(**figure) for one in body.values() for figure in one["figures"]]
+    parts = [INTRODUCTION.strip(), f"## Goals\n\n{goals(figures)}"]
+    for one in body.values():
+        parts.append(one["text"].strip())
+        if one["measured"]:
+            parts.append(f"Measured: {one['measured']}.")
+        if one["notes"]:
+            parts.append(one["notes"].strip())
+    return "\n\n".join(parts) + "\n"
+
+
+def goals(figures: list[Figure]) -> str:
+    """Each figure beside its goal."""
+    rows = []
+    for figure in figures:
+        sign = "at most" if figure.lower else "at least"
+        verdict = "reached" if figure.reached else "**missed**"
+        rows.append([figure.name, f"{figure.value:.3g}", f"{sign} {figure.goal:g}", verdict])
+    return table(["figure", "measured", "goal", ""], rows)

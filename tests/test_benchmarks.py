@@ -1,0 +1,70 @@
+"""Benchmarks: the page is what the JSON says, goals are judged, and counts are right."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from socialcli.benchmarks import Figure, Section, growth, operations, publishing
+
+DOCS = Path(__file__).parents[1] / "docs"
+
+
+def test_the_page_is_made_of_the_json():
+    body = json.loads((DOCS / "benchmarks.json").read_text(encoding="utf-8"))
+    assert (DOCS / "benchmarks.md").read_text(encoding="utf-8") == publishing.page(body)
+
+
+def test_a_measurement_replaces_all_but_the_notes(tmp_path):
+    file = tmp_path / "b.json"
+    publishing.record(file, {"io": Section("## One\n\n| a |", [Figure("speed", 2.0, 3.0)])})
+    body = json.loads(file.read_text())
+    body["io"]["notes"] = "Tried and lost."
+    file.write_text(json.dumps(body))
+    publishing.record(file, {"io": Section("## Two", [Figure("cost", 1.5, 1.6, lower=True)])})
+    page = file.with_suffix(".md").read_text()
+    assert "## Two" in page and "## One" not in page and "Tried and lost." in page
+    assert "| cost | 1.5 | at most 1.6 | reached |" in page
+
+
+@pytest.mark.parametrize(
+    ("value", "goal", "lower", "reached"),
+    [(1.3, 1.3, False, True), (1.29, 1.3, False, False), (1.6, 1.6, True, True),
+     (1.61, 1.6, True, False)],
+)  # fmt: skip
+def test_goals(value, goal, lower, reached):
+    assert Figure("", value, goal, lower).reached == reached
+
+
+def test_operations_are_counted_as_by_hand():
+    """A linear layer of 5 to 7 of 3 rows: 2 * 3 * 5 * 7 forward, as many back to its input."""
+    with torch.device("meta"):
+        layer = torch.nn.Linear(5, 7).requires_grad_(False)
+        rows = torch.randn(3, 5, requires_grad=True)
+        assert operations.counted(lambda: layer(rows)) == 2 * 2 * 3 * 5 * 7
+
+
+def test_gates_let_through_what_the_paper_says():
+    """Below 500 twice as likely: [0, 200] has 201 * 2 of 1500 parts."""
+    found = operations.openings()
+    parts = {"boundary": 1500, "identity": 802, "gaze": 402, "pose": 1201, "interaction": 1001}
+    assert found.keys() >= parts.keys()
+    for name, part in parts.items():
+        assert found[name] == pytest.approx(part / 1500, abs=1e-3)
+
+
+def test_a_step_costs_its_parts():
+    cost = {"plain": 10.0, "decoder, full": 8.0, "decoder, tiny": 1.0, "a": 4.0, "b": 2.0}
+    open_ = {"a": 0.5, "b": 0.25}
+    assert operations.step(cost, open_, "full", 1.0) == 10 + 0.5 * 8 + 0.5 * 4 + 0.25 * 2
+    assert operations.step(cost, open_, "tiny", 0.5) == 10 + 0.5 * (0.5 + 2 + 0.5)
+
+
+def test_growth_runs():
+    """In small: both numbers of shards are planned and found finished."""
+    section = growth.run(1, 20)
+    assert "| planning |" in section.text and len(section.figures) == 3
+    assert section.figures[0].reached
