@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import zlib
-from collections.abc import Collection, Generator, Iterable, Iterator
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -119,8 +120,9 @@ _WRITER = {
 class Checksum:
     """CRC-32 and length of everything a shard gave: tells a changed input from the same one.
 
-    CRC-32 because it runs at several GB/s, so that nobody is tempted to switch it off; it guards
-    against accidents, not against an adversary.
+    CRC-32 because it runs at many GB/s, so that nobody is tempted to switch it off; it guards
+    against accidents, not against an adversary. Python's own takes longer than reading does, so
+    ISA-L's is taken where that is installed: the same number, twenty times as fast.
     """
 
     def __init__(self) -> None:
@@ -141,8 +143,9 @@ class Checksum:
             self._held, self._size = [], 0
 
     def _sum(self, parts: list[bytes]) -> None:
+        crc32 = _crc32()
         for part in parts:
-            self.crc = zlib.crc32(part, self.crc)
+            self.crc = crc32(part, self.crc)
 
     def __str__(self) -> str:
         if self._behind is not None:
@@ -152,6 +155,16 @@ class Checksum:
         self._sum(self._held)
         self._held, self._size = [], 0
         return f"crc32:{self.crc:08x}"
+
+
+@functools.cache
+def _crc32() -> Callable[[bytes, int], int]:
+    try:
+        from isal import isal_zlib
+    except ImportError:  # there are machines that nobody builds it for
+        return zlib.crc32
+    crc32: Callable[[bytes, int], int] = isal_zlib.crc32
+    return crc32
 
 
 @dataclass(slots=True)
