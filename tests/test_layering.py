@@ -29,7 +29,7 @@ MAY: dict[str, str] = {
     "validation": "errors records shards vision",
     "backends": "errors networks records shards spreadsheets vision",
     "losses": "errors networks vision",
-    "diffusion": "errors losses networks randomness registry vision",
+    "diffusion": "config errors losses networks randomness registry vision",
     "miniature": "backends errors losses networks records vision",
     "pipeline": "backends config errors records registry shards",
     "reports": "errors pipeline records shards validation vision",

@@ -57,7 +57,7 @@ def _drawing(name: str, options: dict[str, Any], asked: list[Any]) -> Any:
 
     from socialcli.benchmarks.generate import WEIGHTS
     from socialcli.diffusion import sampling
-    from socialcli.generation import requests
+    from socialcli.generation import sample_requests
     from socialcli.generation.stage import Ready
 
     method: Any = registry.load("methods.generate", name)
@@ -68,7 +68,7 @@ def _drawing(name: str, options: dict[str, Any], asked: list[Any]) -> Any:
     state = method.load(config)
     embedded = []
     for one in asked:
-        request = requests.of_sample(config, one) if isinstance(one, Sample) else one
+        request = sample_requests.of_sample(config, one) if isinstance(one, Sample) else one
         ready = Ready(request, (), method.prepare(config, request))
         embedded.append(method.embed(config, state, ready))
     conditioning = method.condition(config, state, embedded)

@@ -76,11 +76,10 @@ class Judge:
         words = [layouts.word(segment) for segment in segments]
         found = self.found(image, words)
         boxes = numpy.array([box for _, box, _ in found], float).reshape(-1, 4)
-        things = assignment.things(boxes, [w for w, _, _ in found], [s for _, _, s in found])
-        boxes = boxes[[at for at, _ in things]]
-        kinds = numpy.array([[word in said for word in words] for _, said in things], bool)
-        kinds = kinds.reshape(len(things), len(words))
-        places = geometry.iou(boxes, numpy.array([layouts.box(dict(s.rle)) for s in segments]))
+        things, kinds, places = assignment.compared(
+            boxes, [w for w, _, _ in found], [s for _, _, s in found], words,
+            [layouts.box(dict(s.rle)) for s in segments],
+        )  # fmt: skip
         own = [pictures[n] if pictures else () for n in chosen]
         likeness = known = None
         if all(own):
@@ -88,7 +87,7 @@ class Judge:
                 [self.subject(word, some) for word, some in zip(words, own, strict=True)]
             )
             known = means @ means.T
-            crops = [crop(image, box) for box in boxes.tolist()]
+            crops = [crop(image, box) for box in boxes[things].tolist()]
             likeness = self.embed(crops) @ means.T if crops else numpy.zeros((0, len(means)))
         return assignment.judge(kinds, places, likeness, known, _prices(self.config))
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from socialcli.config import ModelOptions, check_bounds, option
+from socialcli.diffusion import options
 from socialcli.errors import UsageError
 
 LONG = ("cut", "chunks")
@@ -72,13 +73,10 @@ class GenerateOptions(ModelOptions):
     guidance: float = option(5.0, "Scale of classifier-free guidance; 1: none.", at_least=1)
     scheduler: str = option("UniPCMultistepScheduler", "Class name in diffusers.")
     size: str | None = option(None, "Pixels, 512 or 768x512 (width x height); default: model's.")
-    backend: str = option("stable-diffusion", "Diffusion backend.", role="diffusion")
-    model: str = option("", "Diffusion checkpoint: folder, hub id or .safetensors file.")
-    revision: str | None = option(None, "Branch, tag or commit of a hub checkpoint.")
-    variant: str | None = option(
-        None, "Which of several copies of its weights: fp16, bf16, ..., or plain (default: plain, "
-        "else the copy that is there)."
-    )  # fmt: skip
+    backend: str = options.backend()
+    model: str = options.model()
+    revision: str | None = options.revision()
+    variant: str | None = options.variant()
     vae: str = option(
         "", "Autoencoder in place of the model's own: folder or hub id, as "
         "madebyollin/sdxl-vae-fp16-fix.", affects_result=False,

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from socialcli import records, shards
 from socialcli.errors import SampleFailed
 from socialcli.generation.options import QUERIES
-from socialcli.generation.requests import Wanted, caption
+from socialcli.generation.requests import Wanted
+from socialcli.generation.sample_requests import caption
 from socialcli.shards import Sample
 
 if TYPE_CHECKING:

@@ -1,4 +1,5 @@
-"""Requests for pictures: out of prompt files and flags, and out of the samples of shards."""
+"""Requests for pictures, and those that prompt files and flags make; `sample_requests` makes those
+of the samples of shards."""
 
 from __future__ import annotations
 
@@ -8,15 +9,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from socialcli import records, shards, spreadsheets
-from socialcli.errors import SampleFailed, UsageError
-from socialcli.generation import adapters, subject_prompts
-from socialcli.generation.options import LayoutOptions, ReferenceOptions, SourceOptions
+from socialcli import shards, spreadsheets
+from socialcli.errors import UsageError
+from socialcli.generation.options import ReferenceOptions, SourceOptions
 from socialcli.shards import Sample
 
 SUFFIXES = (".txt", ".csv", ".tsv", ".jsonl", ".ndjson")
 PROMPT_COLUMNS = ("prompt", "caption", "text")
-_LEARNED = re.compile(r"<[^<>\s]+>")
 _REFERENCE = re.compile(r"(reference|query|scale|mask)[ _-]?(\d*)")
 
 
@@ -278,138 +277,3 @@ def _references(row: dict[str, Any], where: str, beside: str) -> Iterator[Wanted
             yield Wanted(name, query, scale, beside, mask=mask)
         elif "reference" not in columns and number:
             raise UsageError(f"{where}: there is a {'/'.join(columns)} {number} but no reference")
-
-
-# ---------------------------------------------------------------- samples
-
-
-def of_sample(config: Any, sample: Sample, masks: list[str] | None = None) -> Request:
-    """The request that a sample of a shard is.
-
-    Raises:
-        SampleFailed: no such caption, or nothing to tell its subjects by.
-    """
-    planned = isinstance(config, LayoutOptions) or not sample.has("caption.json")
-    plain = None
-    if isinstance(config, SourceOptions) and config.instruction:
-        text = config.instruction
-    elif config.subject_word:
-        texts, plains = _of_word(config, sample)
-        text = _numbered(texts, config.caption, "meta.json's prompts")
-        plain = plains[config.caption].strip() if plains else None
-    elif planned and sample.has("layout.json"):
-        text = sample.record(records.Layout).prompt
-    else:
-        text = caption(sample, config.caption)
-    wanted: tuple[Wanted, ...] = ()
-    if isinstance(config, SourceOptions):
-        given = tuple(Wanted(name) for name in config.reference)
-        if not given and not config.references:
-            sample.picture()  # there must be one
-        own = None if config.references else sample
-        wanted = asked(config, given or (Wanted(sample.key, own=own),))
-    elif isinstance(config, ReferenceOptions):
-        wanted = asked(config, (), masks) if config.reference else _matched(config, sample, masks)
-    if not config.subject_word:
-        plain = _plain(sample, text)
-    return Request(text, config.negative, None, sample.key, plain, wanted, sample)
-
-
-def all_of_sample(
-    config: Any, sample: Sample, masks: list[str] | None = None
-) -> list[tuple[str, Request]]:
-    """(key, request) of everything that a sample of a shard is drawn for: ``--captions`` captions,
-    as far as it has so many, ``--per-prompt`` pictures of each.
-
-    Raises:
-        SampleFailed: see `of_sample`.
-    """
-    if config.captions == 1:
-        return copies(sample.key, of_sample(config, sample, masks), config.per_prompt)
-    end = min(config.caption + config.captions, max(_count(config, sample), config.caption + 1))
-    found: list[tuple[str, Request]] = []
-    for number in range(config.caption, end):
-        request = of_sample(replace(config, caption=number), sample, masks)
-        found += copies(f"{sample.key}-caption-{number}", request, config.per_prompt)
-    return found
-
-
-def _count(config: Any, sample: Sample) -> int:
-    """How many captions a sample has."""
-    if config.subject_word:
-        return len(_of_word(config, sample)[0])
-    return len(_captions(sample)[0])
-
-
-def _of_word(config: Any, sample: Sample) -> tuple[list[str], list[str] | None]:
-    return subject_prompts.of_word(sample, config.subject_word, lambda: adapters.called(config))
-
-
-def _plain(sample: Sample, text: str) -> str | None:
-    """What a caption with learned words (<so>) means: the sample's first caption, if that has none
-    of them."""
-    if not _LEARNED.search(text) or not sample.has("caption.json"):
-        return None
-    first = sample.record(records.Caption).text.strip()
-    return first if first and not _LEARNED.search(first) else None
-
-
-def caption(sample: Sample, number: int) -> str:
-    """Caption ``number`` of a sample: 0 is the one its records parse. A subject's picture without
-    captions has the prompts that its data set tests it with.
-
-    Raises:
-        SampleFailed: it has none of that number, or an empty one.
-    """
-    texts, place = _captions(sample)
-    return _numbered(texts, number, place)
-
-
-def _captions(sample: Sample) -> tuple[list[str], str]:
-    """All captions of a sample, and where they stand."""
-    texts = subject_prompts.of_class(sample)
-    if sample.has("caption.json") or not texts:
-        record = sample.record(records.Caption)
-        return [record.text, *record.others], "caption.json"
-    return texts, "meta.json's prompts"
-
-
-def _numbered(texts: list[str], number: int, place: str) -> str:
-    if number >= len(texts):
-        raise SampleFailed(f"no caption {number}: {place} has {len(texts)}, counted from 0")
-    if not texts[number].strip():
-        raise SampleFailed("the caption is empty")
-    return texts[number].strip()
-
-
-def _matched(
-    config: ReferenceOptions, sample: Sample, masks: list[str] | None
-) -> tuple[Wanted, ...]:
-    """The sample's own picture, that of the same key, or others of the people in it."""
-    from socialcli.generation import references
-
-    match = config.match or ("key" if config.references else "own")
-    # Where a mask says which subject, the reference implementation gives the whole caption.
-    usual = "nouns" if masks is None else "caption"
-    query = config.query[0] if config.query else usual
-    own = sample if match == "own" else None
-    if own is not None:
-        own.picture()  # there must be one
-    if match != "identity" and not config.per_subject:
-        query_words = references.words(sample, query, config.caption)
-        return asked(replace(config, query=[]), (Wanted(sample.key, query_words, own=own),), masks)
-    people_or_things = references.subjects(sample)
-    if match == "identity":
-        people_or_things = [subject for subject in people_or_things if subject.identity is not None]
-        if not people_or_things:
-            raise SampleFailed("its people.json names nobody: whose other picture shall it be?")
-    if not people_or_things:
-        raise SampleFailed("entities.json: the entity list is empty, there is no subject")
-    wanted = []
-    for subject in people_or_things if config.per_subject else people_or_things[:1]:
-        named = {"nouns": subject.noun, "phrases": subject.phrase}.get(query)
-        query_words = named or references.words(sample, query, config.caption)
-        who = subject.identity if match == "identity" else None
-        entity = subject.entity if config.per_subject and who is None else None
-        wanted.append(Wanted(sample.key, query_words, identity=who, own=own, entity=entity))
-    return asked(replace(config, query=[]), tuple(wanted), masks)

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import zlib
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, BinaryIO
 
-from socialcli import backends, records, shards
+from socialcli import backends, shards
 from socialcli.backends import naming
 from socialcli.errors import SampleFailed, UsageError
 from socialcli.generation import (
@@ -19,9 +17,12 @@ from socialcli.generation import (
     attempts,
     attention,
     concepts,
+    contents,
     drawing,
+    members,
     references,
     requests,
+    sample_requests,
     words,
 )  # fmt: skip
 from socialcli.generation import options as generating
@@ -30,11 +31,9 @@ from socialcli.generation.method import GenerateMethod
 from socialcli.generation.requests import Request
 from socialcli.pipeline.stage import Item, Noted, Stage
 from socialcli.shards import Damage, Sample
-from socialcli.vision import provenance
 
 VERSION = 1  # raised when the same options give other pictures, whatever the method
 SEEDS = 53  # bits of a picture's seed: a whole number that every reader of JSON keeps exactly
-_PROBES, _PROBE = 64, 1 << 14
 
 
 @dataclass(frozen=True)
@@ -141,7 +140,7 @@ class GenerateStage(Stage, base=True):
         if config.attention_maps:  # pictures stay as they are, but have two members more
             facts["attention maps"] = True
         if getattr(config, "references", None):
-            facts["option references"] = [_held(place) for place in config.references]
+            facts["option references"] = [contents.held(place) for place in config.references]
         if config.words:
             facts["option words"] = words.facts(config.words)
         if config.vae:  # facts, so that runs without any are what they were
@@ -168,7 +167,7 @@ class GenerateStage(Stage, base=True):
         if problem is None and sample.filtered is None:
             try:
                 sample.check()
-                wanted = requests.all_of_sample(config, sample, self.method.masks(config))
+                wanted = sample_requests.all_of_sample(config, sample, self.method.masks(config))
             except SampleFailed as error:
                 problem = str(error)
         if problem is not None or sample.filtered is not None:
@@ -242,8 +241,8 @@ class GenerateStage(Stage, base=True):
             notes = words.notes(loaded, [request.prompt, request.negative])
             if rest:
                 notes["prompts_cut"] = _cut_off(loaded)
-            if notes and isinstance(members := results[number], dict):
-                results[number] = Noted(members, notes)
+            if notes and isinstance(written := results[number], dict):
+                results[number] = Noted(written, notes)
         return [results[number] for number in range(len(items))]
 
     def _draw(
@@ -260,15 +259,16 @@ class GenerateStage(Stage, base=True):
             return self._again(config, loaded, items, part, size, unread)
         more = [dict[str, bytes]() for _ in part]
         if not config.attention_maps:
-            images, _ = self._pictures(config, loaded, items, part, size)
+            images, seeds = self._pictures(config, loaded, items, part, size)
         else:
             prompts = [items[number].work.prompt for number, _ in _filled(part, size)]
             with attention.watch(config, loaded, prompts) as watch:
-                images, _ = self._pictures(config, loaded, items, part, size)
+                images, seeds = self._pictures(config, loaded, items, part, size)
             more = [watch.members(at) for at in range(len(part))]
+        of = functools.partial(members.of, self.method, config, loaded)
         return [
-            self._members(config, loaded, items[number], image, unread[number], more[at])
-            for at, ((number, _), image) in enumerate(zip(part, images, strict=False))
+            of(items[number].work, image, seed, unread[number], more[at])
+            for at, ((number, _), image, seed) in enumerate(zip(part, images, seeds, strict=False))
         ]
 
     def _pictures(
@@ -311,70 +311,13 @@ class GenerateStage(Stage, base=True):
             todo = [one for one in todo if not best[one[0]][0].faultless]
             if not todo:
                 break
+        of = functools.partial(members.of, self.method, config, loaded)
         results: list[dict[str, bytes] | Exception] = []
         for number, _ in part:
             verdict, attempt, seed, image = best[number]
             tried = attempts.told(tries[number], attempt, verdict)
-            results.append(
-                self._members(config, loaded, items[number], image, unread[number], {}, seed, tried)
-            )
+            results.append(of(items[number].work, image, seed, unread[number], {}, tried))
         return results
-
-    def _members(
-        self,
-        config: Any,
-        loaded: Any,
-        item: Item,
-        image: Any,
-        unread: list[str],
-        more: dict[str, bytes],
-        seed: int | None = None,
-        tried: records.Attempts | None = None,
-    ) -> dict[str, bytes] | Exception:
-        request: Request = item.work.request
-        plain = request.plain_prompt
-        if plain is None:
-            plain = self.method.plain(config, loaded, request.prompt)
-            if plain is None:
-                plain = words.plain(loaded, request.prompt)
-            without = adapters.in_plain_words(plain or request.prompt, loaded.identifiers)
-            plain = without or plain
-        default = self.method.SCALE
-        record = records.Generated(
-            prompt=request.prompt,
-            plain_prompt=plain,
-            negative=request.negative,
-            seed=_seed(item) if seed is None else seed,
-            attempts=tried,
-            method=self.name,
-            model=loaded.diffusion.model,
-            models=loaded.models,
-            scheduler=loaded.scheduler,
-            steps=config.steps,
-            guidance=config.guidance,
-            size=image.size,
-            unread=unread or None,
-            long_prompts=None if config.long_prompts == "cut" else config.long_prompts,
-            source_key=request.source_key,
-            references=[
-                records.Shown(r.key, r.query, default if r.scale is None else r.scale)
-                for r in item.work.references
-            ],
-        )
-        try:
-            body = records.dump(record)
-        except SampleFailed as error:
-            return error
-        meta = records.Meta(image.width, image.height, source="socialcli generate")
-        text = records.Caption(plain or request.prompt, model=records.Model("prompt"))
-        return {
-            "png": provenance.png(image, record, config.provenance),
-            "generated.json": body,
-            "caption.json": records.dump(text),
-            "meta.json": records.dump(meta),
-            **more,
-            **self.method.members(config, item.work, image.size),
-        }
 
     def writer(self, config: Any, target: str, stream: BinaryIO) -> Any:
         """What writes the samples: a tar, or files in a folder."""
@@ -407,36 +350,6 @@ def _filled(part: list[Any], size: int) -> list[Any]:
 def _seed(item: Item) -> int:
     given = item.work.request.seed
     return (item.seed >> (63 - SEEDS)) if given is None else given
-
-
-def _held(place: str) -> str:
-    """A word for what local shards of references hold.
-
-    Of each file its size and some pieces spread over it; other places are told by their names.
-    """
-    root = Path(place).expanduser() if place else None
-    if root is None or not root.exists():
-        return place
-    files = sorted(p for p in root.rglob("*") if p.is_file()) if root.is_dir() else [root]
-    crc = 0
-    for file in files:
-        status = file.stat()
-        name = str(file.relative_to(root)) if root.is_dir() else ""
-        crc = zlib.crc32(
-            f"{name} {_pieces(file, status.st_size, status.st_mtime_ns)}".encode(), crc
-        )
-    return f"crc32 {crc:08x}"
-
-
-@functools.cache
-def _pieces(file: Path, size: int, modified: int) -> str:
-    crc = 0
-    with file.open("rb") as opened:
-        step = max(_PROBE, size // _PROBES)
-        for offset in range(0, size, step):
-            opened.seek(offset)
-            crc = zlib.crc32(opened.read(_PROBE), crc)
-    return f"{size} {crc:08x}"
 
 
 def targets(plan: Any) -> Any:

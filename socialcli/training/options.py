@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from socialcli.config import check_bounds, option
+from socialcli.training import fields
 
 SCHEDULES = ("constant", "linear", "cosine")
 OPTIMISERS = ("adamw", "adam", "sgd")
@@ -31,13 +32,8 @@ class TrainingOptions:
     }
 
     steps: int = option(1000, "Optimiser steps of the whole run.", at_least=1)
-    batch_size: int = option(8, "Samples per optimiser step, over all processes.", at_least=1)
-    micro_batch: int = option(
-        8,
-        "Samples that go through the networks at once; bound by memory.",
-        affects_result=False,
-        at_least=1,
-    )
+    batch_size: int = fields.batch_size(8)
+    micro_batch: int = fields.micro_batch(8)
     learning_rate: float = option(5e-5, "Peak learning rate.", above=0)
     schedule: str = option(
         "constant", "Learning rate after warm-up: constant, linear, cosine.", choices=SCHEDULES

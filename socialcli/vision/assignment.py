@@ -83,6 +83,32 @@ def things(
     return [(at, frozenset(said)) for at, said in found]
 
 
+def compared(
+    boxes: numpy.ndarray,
+    labels: Sequence[str],
+    scores: Sequence[float],
+    words: Sequence[str],
+    places: Sequence[Sequence[float]],
+) -> tuple[list[int], numpy.ndarray, numpy.ndarray]:
+    """The things of a picture, held against the subjects of a layout.
+
+    Args:
+        boxes: (K, 4) xyxy of detections. labels, scores: the word each was found by, and how sure.
+        words, places: of the S subjects: what it is called, its box.
+
+    Returns:
+        the best detection of each thing, best first; (D, S) bool, whether it was found by the
+        subject's word; (D, S) overlap of their boxes.
+    """
+    import numpy
+
+    there = things(boxes, labels, scores)
+    chosen = [at for at, _ in there]
+    kinds = numpy.array([[word in names for word in words] for _, names in there], bool)
+    overlap = geometry.iou(boxes[chosen], numpy.array(places))
+    return chosen, kinds.reshape(len(there), len(words)), overlap
+
+
 def judge(
     kinds: numpy.ndarray,
     places: numpy.ndarray,

@@ -25,7 +25,7 @@ from socialcli.cli import profiles
 from socialcli.cli.commands import generate
 from socialcli.diffusion import embeddings, sampling
 from socialcli.errors import SampleFailed, SocialcliError, UsageError
-from socialcli.generation import drawing, grid, references, requests
+from socialcli.generation import drawing, grid, references, requests, sample_requests
 from socialcli.pipeline.run import RunOptions
 
 STEPS = 4  # enough to see that two ways of computing agree
@@ -615,7 +615,7 @@ def people(tmp_path):
 def request(people, config, key):
     sample = next(s for s in shards.read(str(people)) if s.key == key)
     masks = part("methods.generate", "ssr").masks(config) if hasattr(config, "mask") else None
-    return requests.of_sample(config, sample, masks)
+    return sample_requests.of_sample(config, sample, masks)
 
 
 def config(method="ssr", **values):

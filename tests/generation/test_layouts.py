@@ -18,7 +18,7 @@ from socialcli.cli.commands import generate
 from socialcli.diffusion import control, sampling
 from socialcli.diffusion.regions import Regions
 from socialcli.errors import SampleFailed, UsageError
-from socialcli.generation import references, requests
+from socialcli.generation import references, requests, sample_requests
 from socialcli.generation.stage import Ready
 from socialcli.pipeline.run import RunOptions
 from socialcli.shards import Sample
@@ -128,7 +128,7 @@ def latents(models, loaded, name: str, found, seeds=(7,), **options) -> torch.Te
         if isinstance(one, str):
             request = requests.Request(one)
         else:
-            request = requests.of_sample(config, sample(one))
+            request = sample_requests.of_sample(config, sample(one))
         ready = Ready(request, (), method.prepare(config, request))
         embedded.append(method.embed(config, state, ready))
     conditioning = method.condition(config, state, embedded)

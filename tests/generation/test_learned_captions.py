@@ -6,13 +6,13 @@ import pytest
 from parts import part
 
 from socialcli import records, shards
-from socialcli.generation import requests
+from socialcli.generation import requests, sample_requests
 
 
 def request(captions: list[str], number: int) -> requests.Request:
     members = {"caption.json": records.dump(records.Caption(captions[0], captions[1:]))}
     kind = part("methods.generate", "text").Config
-    return requests.of_sample(kind(caption=number), shards.Sample("k", members))
+    return sample_requests.of_sample(kind(caption=number), shards.Sample("k", members))
 
 
 @pytest.mark.parametrize(

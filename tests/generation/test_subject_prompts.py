@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 
 from socialcli import records
 from socialcli.errors import SampleFailed
-from socialcli.generation import requests
+from socialcli.generation import sample_requests
 from socialcli.generation.options import GenerateOptions
 from socialcli.shards import Sample
 
@@ -26,7 +26,7 @@ def sample(caption: str = "", **extra: object) -> Sample:
 
 def drawn(given: Sample, **options: object) -> list[tuple[str, str, str | None]]:
     config = dataclasses.replace(GenerateOptions(), **options)
-    found = requests.all_of_sample(config, given)
+    found = sample_requests.all_of_sample(config, given)
     return [(key, request.prompt, request.plain_prompt) for key, request in found]
 
 

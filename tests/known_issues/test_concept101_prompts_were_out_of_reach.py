@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 
 from socialcli.errors import SampleFailed
-from socialcli.generation import references, requests
+from socialcli.generation import references, sample_requests
 from socialcli.importers.concept101 import Concept101Importer, Config
 from socialcli.shards import Sample
 
@@ -19,13 +19,13 @@ def test_a_subjects_prompts_are_its_captions() -> None:
         sample = Sample(entry.key, importer.build(config, entry))
         concept = entry.work.concept
         for number, prompt in enumerate(concept.prompts):
-            text = requests.caption(sample, number)
+            text = sample_requests.caption(sample, number)
             assert text == prompt.replace("{}", concept.category) and "{" not in text
         assert references.words(sample, "nouns") == concept.category
         with pytest.raises(SampleFailed, match="prompts has"):
-            requests.caption(sample, len(concept.prompts))
+            sample_requests.caption(sample, len(concept.prompts))
 
 
 def test_a_picture_without_either_still_says_what_is_missing() -> None:
     with pytest.raises(SampleFailed, match="socialcli caption"):
-        requests.caption(Sample("s", {}), 0)
+        sample_requests.caption(Sample("s", {}), 0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from socialcli.generation import requests
+from socialcli.generation import sample_requests
 from socialcli.importers.dreambooth import Config, DreamboothImporter
 from socialcli.shards import Sample
 
@@ -19,5 +19,5 @@ def samples() -> list[Sample]:
 def test_no_placeholder_stays(samples: list[Sample]) -> None:
     assert samples
     for sample in samples:
-        text = requests.caption(sample, 0)
+        text = sample_requests.caption(sample, 0)
         assert "{" not in text and text.count("dog") + text.count("stuffed animal") == 1

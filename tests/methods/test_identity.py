@@ -213,7 +213,7 @@ def by_hand(state, values_at: str):
     texts = [text.replace("{}", t) for t in ("<anna>", "<berta>")]
     latents = given["mean"] + given["deviation"] * dice.normal("posterior", 4, 8, 8)
     noise, t = dice.normal("noise", 4, 8, 8), dice.integers("timestep", 1000)
-    noisy = schedule.noisy(latents, noise, t, state.alphas)
+    noisy = schedule.noisy(latents, noise, t, state.alphas_cumprod)
     arguments = state.lexicon.conditioning(texts).at(t)
     ordinary = state.diffusion.prompts([text.replace("{}", "person")] * 2)
     ours, theirs = {}, {}

@@ -12,7 +12,7 @@ from tiny import diffusion as tiny
 
 from socialcli import shards
 from socialcli.errors import UsageError
-from socialcli.methods.invert import _concepts, _inversion, _templates
+from socialcli.methods.invert import _concepts, _initial, _templates
 from socialcli.randomness import Draw, Variant
 from socialcli.shards import index as indexing
 
@@ -219,7 +219,7 @@ def test_the_loss_is_diffusers_own(tmp_path, subjects, model):
         states = mine.diffusion.prompts(["a dog", "a ball", "a cat"])
         found = common.denoising(
             mine.diffusion,
-            mine.alphas,
+            mine.alphas_cumprod,
             mine.kind,
             mean,
             deviation,
@@ -266,9 +266,9 @@ def test_vectors_start_from_the_words_tokens():
     import torch
 
     rows = torch.arange(4.0).reshape(4, 1)
-    assert _inversion.spread(rows, 1).tolist() == [[1.5]]
-    assert _inversion.spread(rows, 2).tolist() == [[0.5], [2.5]]
-    assert _inversion.spread(rows[:2], 5).tolist() == [[0], [1], [0], [1], [0]]
+    assert _initial.spread(rows, 1).tolist() == [[1.5]]
+    assert _initial.spread(rows, 2).tolist() == [[0.5], [2.5]]
+    assert _initial.spread(rows[:2], 5).tolist() == [[0], [1], [0], [1], [0]]
 
 
 def test_every_second_version_is_mirrored(tmp_path, subjects, model):

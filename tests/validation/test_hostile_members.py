@@ -27,7 +27,7 @@ from socialcli.evaluation import settings as evaluation
 from socialcli.evaluation.features import Subject
 from socialcli.exporters import coco
 from socialcli.exporters import layout as layouts
-from socialcli.generation import references, requests
+from socialcli.generation import references, sample_requests
 from socialcli.generation.stage import GenerateStage
 from socialcli.methods.invert import _templates
 from socialcli.methods.train.feedback import Config as FeedbackConfig
@@ -196,7 +196,7 @@ def _generate(sample: Sample) -> None:
         assert not BARE.search(str(error)), error
     if len(refused) == len(ways):
         raise refused[0]
-    requests.caption(sample, 0)
+    sample_requests.caption(sample, 0)
     references._topic(sample)
 
 

@@ -29,7 +29,6 @@ from socialcli.errors import UsageError
 from socialcli.evaluation.cases import Case, Context
 from socialcli.evaluation.metrics import Column, Metric, Needs, _means
 from socialcli.vision import assignment, layouts
-from socialcli.vision import boxes as geometry
 
 if TYPE_CHECKING:
     import numpy
@@ -139,12 +138,11 @@ def of_case(case: Case, prices: assignment.Prices) -> dict[str, float] | None:
     words = [layouts.word(segment) for segment in segments]
     boxes = numpy.array([box for _, box in found], float).reshape(-1, 4)
     labels = [label for label, _ in found]
-    things = assignment.things(boxes, labels, case.generated.get("subject-objects", "scores"))
-    chosen = [at for at, _ in things]
-    boxes, clip, dino = boxes[chosen], clip[chosen], dino[chosen]
-    kinds = numpy.array([[w in said for w in words] for _, said in things], bool)
-    kinds = kinds.reshape(len(things), len(segments))
-    places = geometry.iou(boxes, numpy.array([layouts.box(dict(s.rle)) for s in segments]))
+    things, kinds, places = assignment.compared(
+        boxes, labels, case.generated.get("subject-objects", "scores"), words,
+        [layouts.box(dict(s.rle)) for s in segments],
+    )  # fmt: skip
+    clip, dino = clip[things], dino[things]
     likeness = known = None
     cosine = 0.0
     if all(rows is not None for rows in galleries):

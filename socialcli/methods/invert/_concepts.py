@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import fnmatch
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from socialcli.diffusion import tokens
-from socialcli.errors import SampleFailed, UsageError
+from socialcli.errors import UsageError
+from socialcli.training import groups
 
 if TYPE_CHECKING:
     from socialcli.shards.index import Index
-
-FIELDS = ("subject", "concept")  # what importers of subjects call it in meta.extra
 
 
 @dataclass
@@ -34,9 +32,13 @@ def find(config: Any, index: Index) -> list[Concept]:
     Raises:
         UsageError: no samples, no initial word, or two concepts with one token.
     """
-    extras = [_extra(index, number) for number in range(len(index))]
-    concepts = _named(config, index) if config.concept else _grouped(config, index, extras)
-    given = _initial(config.initial_word, [c.token for c in concepts])
+    if config.concept:
+        concepts = _named(config, index)
+    else:
+        named = groups.grouped(index, config.by, "concept")
+        concepts = [Concept(n, tokens.named(config.token, n), samples=s) for n, s in named.items()]
+    every = [c.token for c in concepts]
+    given = groups.words("--initial-word", config.initial_word, every, "concepts", "TOKEN=WORD")
     for concept in concepts:
         known = class_of(concept, index)
         concept.initial = given.get(concept.token) or given.get("") or known
@@ -45,9 +47,8 @@ def find(config: Any, index: Index) -> list[Concept]:
                 f"{concept.token}: the samples have no class; give an ordinary word near to it: "
                 f"--initial-word '{concept.token}=dog'"
             )
-    tokens = [c.token for c in concepts]
     for concept in concepts:
-        if tokens.count(concept.token) > 1:
+        if every.count(concept.token) > 1:
             raise UsageError(f"two concepts are called {concept.token}; use {{name}} in --token")
         if not concept.token.strip() or len(concept.token.split()) > 1:
             raise UsageError(f"--token '{concept.token}': one word without spaces, as <cat>")
@@ -56,19 +57,8 @@ def find(config: Any, index: Index) -> list[Concept]:
 
 def class_of(concept: Concept, index: Index) -> str:
     """The class that a data set states of a concept's pictures, "" where it states none."""
-    classes = (_extra(index, number).get("class") for number in concept.samples)
+    classes = (groups.stated(index, n).get("class") for n in concept.samples)
     return next((c for c in classes if isinstance(c, str) and c.strip()), "")
-
-
-def _extra(index: Index, number: int) -> dict[str, Any]:
-    from socialcli import records
-
-    if not index.entries[number].has("meta.json"):
-        return {}
-    try:
-        return index.read(number).record(records.Meta).extra
-    except SampleFailed:
-        return {}
 
 
 def _named(config: Any, index: Index) -> list[Concept]:
@@ -78,8 +68,7 @@ def _named(config: Any, index: Index) -> list[Concept]:
         token, equals, pattern = one.partition("=")
         if not equals or not token or not pattern:
             raise UsageError(f"--concept {one}: expected TOKEN=GLOB, as '<cat>=cats/*'")
-        keys = enumerate(entry.key for entry in index.entries)
-        samples = [n for n, key in keys if fnmatch.fnmatchcase(key, pattern)]
+        samples = groups.matching(index, pattern)
         if not samples:
             raise UsageError(
                 f"--concept {one}: no key matches; the first is '{index.entries[0].key}'"
@@ -87,41 +76,3 @@ def _named(config: Any, index: Index) -> list[Concept]:
         concept = concepts.setdefault(token, Concept(token.strip("<>"), token))
         concept.samples = sorted({*concept.samples, *samples})
     return list(concepts.values())
-
-
-def _grouped(config: Any, index: Index, extras: list[dict[str, Any]]) -> list[Concept]:
-    """By a field of meta.extra, by folder, or all as one."""
-    by = config.by
-    folders = [entry.key.rpartition("/")[0] for entry in index.entries]
-    if by == "auto":
-        known = [name for name in FIELDS if any(isinstance(e.get(name), str) for e in extras)]
-        by = known[0] if known else "folder" if any(folders) else "none"
-    if by == "none":
-        names: list[str] = ["concept"] * len(index)
-    elif by == "folder":
-        names = folders
-    else:
-        names = [e[by] if isinstance(e.get(by), str) else "" for e in extras]
-        if not any(names):
-            raise UsageError(f"--by {by}: no sample's meta.json has a word there")
-    concepts: dict[str, Concept] = {}
-    for number, name in enumerate(names):
-        if name:
-            token = tokens.named(config.token, name)
-            concepts.setdefault(name, Concept(name, token)).samples.append(number)
-    return [concepts[name] for name in sorted(concepts)]
-
-
-def _initial(given: list[str], tokens: list[str]) -> dict[str, str]:
-    """Token -> word; "" for all others."""
-    words = {}
-    for one in given:
-        token, equals, word = one.partition("=")
-        if not equals:
-            token, word = "", one
-        elif token not in tokens:
-            raise UsageError(f"--initial-word {one}: the concepts are {', '.join(tokens)}")
-        if not word.strip():
-            raise UsageError(f"--initial-word {one}: expected WORD or TOKEN=WORD")
-        words[token] = word.strip()
-    return words

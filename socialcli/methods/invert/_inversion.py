@@ -11,11 +11,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from socialcli.backends import ModelSpec, variants
-from socialcli.config import option
 from socialcli.errors import UsageError
-from socialcli.methods.invert import _concepts, _templates
+from socialcli.methods.invert import _concepts, _initial, _templates
+from socialcli.methods.invert._options import InversionOptions
 from socialcli.training.method import TrainMethod
-from socialcli.training.options import TrainingOptions
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,78 +33,11 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class InversionOptions(TrainingOptions):
-    """Options of every method of invert."""
-
-    FIRST: ClassVar[tuple[str, ...]] = (*TrainingOptions.FIRST, "concept", "initial_word", "token")
-    GROUPS: ClassVar[dict[str, str]] = {
-        "concept": "Concepts and words",
-        "backend": "Model and pictures",
-        "prompt": "Validation",
-    }
-
-    steps: int = option(2000, "Optimiser steps of the whole run.", at_least=1)
-    batch_size: int = option(4, "Samples per optimiser step, over all processes.", at_least=1)
-    micro_batch: int = option(
-        4,
-        "Samples that go through the networks at once; bound by memory.",
-        affects_result=False,
-        at_least=1,
-    )
-    learning_rate: float = option(
-        2e-3, "Peak learning rate. Others state 5e-4 and multiply it by the batch.", above=0
-    )
-    variants: int = option(
-        2, "Augmented versions of each sample, used in turn; 0: a new one every epoch.", at_least=0
-    )
-    concept: list[str] = option(
-        [], "A concept as TOKEN=GLOB of its samples' keys. Repeatable; default: by --by."
-    )
-    by: str = option(
-        "auto", "What tells concepts apart: a field of meta.json's extra (subject, concept), "
-        "folder (of the key), none; auto: the first of these that there is."
-    )  # fmt: skip
-    token: str = option("<{name}>", "Pseudo-word of a concept; {name} is the concept's.")
-    initial_word: list[str] = option(
-        [], "What it starts as: WORD, or TOKEN=WORD of one concept. Repeatable; default: the "
-        "samples' class."
-    )  # fmt: skip
-    templates: str = option(
-        "object", "Texts it is learnt in: object, style, captions (the samples' own, with what "
-        "they call by the initial word replaced), or a file with a {} in each line."
-    )  # fmt: skip
-    backend: str = option("stable-diffusion", "Diffusion backend.", role="diffusion")
-    model: str = option("", "Diffusion checkpoint: folder, hub id or .safetensors file.")
-    revision: str | None = option(None, "Branch, tag or commit of a hub checkpoint.")
-    variant: str | None = option(
-        None, "Which of several copies of its weights: fp16, bf16, ..., or plain (default: plain, "
-        "else the copy that is there)."
-    )  # fmt: skip
-    size: int = option(
-        0, "Side of the square that is trained on, pixels; 0: the model's own.", at_least=0
-    )
-    crop: str = option(
-        "centre",
-        "Which square, once the shortest side fits: random, centre.",
-        choices=("random", "centre"),
-    )
-    flip: bool = option(True, "Mirror every second version of a sample.")
-    prompt: list[str] = option(
-        [], "Drawn by --validate-every, with {} for each pseudo-word. Repeatable; default: the "
-        "first templates.", affects_result=False,
-    )  # fmt: skip
-    sampling_steps: int = option(
-        25, "Denoising steps of these pictures.", affects_result=False, at_least=1
-    )
-    guidance: float = option(5.0, "Their guidance.", affects_result=False, at_least=1)
-
-
-@dataclass
 class State:
     """The frozen model, and the words it is to learn.
 
     Attributes:
-        alphas, kind: of `schedule.schedule`. side: of pictures, pixels.
+        alphas_cumprod, prediction_type: of `schedule.schedule`. side: of pictures, pixels.
         of: key -> its concepts' numbers.
         words: an nn.ModuleList, one word a concept, in their order, and behind them what
             `InversionMethod.others` gave: what trains.
@@ -116,8 +48,8 @@ class State:
     config: Any
     place: Place
     diffusion: Any
-    alphas: Tensor
-    kind: str
+    alphas_cumprod: Tensor
+    prediction_type: str
     side: int
     concepts: list[Concept]
     of: dict[str, list[int]]
@@ -161,7 +93,7 @@ class InversionMethod(TrainMethod, base=True):
     ) -> list[Word]:
         """The words of all concepts, in their order."""
         return [
-            self.word(config, concept.token, initial_rows(diffusion, concept.initial), layers)
+            self.word(config, concept.token, _initial.rows(diffusion, concept.initial), layers)
             for concept in concepts
         ]
 
@@ -242,7 +174,7 @@ class InversionMethod(TrainMethod, base=True):
         (spec, *_) = self.models(config)
         spec = dataclasses.replace(spec, device=str(place.device), dtype=config.dtype)
         diffusion = backends.load(spec)
-        alphas, kind = schedule.schedule(diffusion.scheduler)
+        alphas_cumprod, prediction_type = schedule.schedule(diffusion.scheduler)
         concepts = _concepts.find(config, place.index)
         of: dict[str, list[int]] = {}
         for number, concept in enumerate(concepts):
@@ -253,8 +185,9 @@ class InversionMethod(TrainMethod, base=True):
         others = self.others(config, concepts, place.index, diffusion)
         words += others
         state = State(
-            config, place, diffusion, alphas, kind, common.size(diffusion, config.size), concepts,
-            of, self.templates(config), nn.ModuleList(words), Lexicon(diffusion, words),
+            config, place, diffusion, alphas_cumprod, prediction_type,
+            common.size(diffusion, config.size), concepts, of, self.templates(config),
+            nn.ModuleList(words), Lexicon(diffusion, words),
             {word.token: initial for word, initial in others.items()},
         )  # fmt: skip
         own = config.templates not in _templates.NAMED
@@ -311,8 +244,8 @@ class InversionMethod(TrainMethod, base=True):
         texts = self.texts(state, batch, draw)
         conditioning = state.lexicon.conditioning(texts, self.notes(state, draw))
         value = common.denoising(
-            state.diffusion, state.alphas, state.kind, batch["mean"], batch["deviation"],
-            conditioning, draw, self.timesteps(state, draw),
+            state.diffusion, state.alphas_cumprod, state.prediction_type, batch["mean"],
+            batch["deviation"], conditioning, draw, self.timesteps(state, draw),
         )  # fmt: skip
         return {"denoise": value}
 
@@ -354,24 +287,6 @@ def _cut_off(state: Any, template: str, concept: Concept) -> str:
     return str(state.diffusion.unread(text))
 
 
-def tokens_of(config: Any, word: str) -> list[str]:
-    """The tokens of an ordinary word, by the model's tokenizer alone; [word] where that is not in
-    a folder of its own. A model that is missing is told when it is loaded."""
-    from pathlib import Path
-
-    from socialcli import backends
-
-    default = backends.info("diffusion", config.backend).model
-    place = backends.where(config.model or default)
-    folder = Path(place) / "tokenizer" if place else None
-    if folder is None or not folder.is_dir():
-        return [word]
-    from transformers import CLIPTokenizer
-
-    tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
-    return [str(token) for token in tokenizer.tokenize(word)]
-
-
 def square(state: Any, size: tuple[int, int], variant: Variant) -> Frame:
     """Where a version of a picture of ``size`` (width, height) is cut: the same whenever asked."""
     from socialcli.training import geometry
@@ -379,25 +294,6 @@ def square(state: Any, size: tuple[int, int], variant: Variant) -> Frame:
     config = state.config
     flip = float(config.flip and variant.number % 2 == 1)
     return geometry.choose(*size, state.side, variant.random, config.crop, flip)
-
-
-def initial_rows(diffusion: Any, initial: str) -> Tensor:
-    """(N, D) float32 embeddings of an ordinary word's tokens."""
-    from socialcli.diffusion import pseudo_words
-
-    return pseudo_words.ordinary(diffusion, initial)
-
-
-def spread(rows: Tensor, count: int) -> Tensor:
-    """(count, D) vectors to start from, of the (N, D) vectors of an initial word.
-
-    More tokens than vectors: means of neighbours. Fewer: they come again in turn.
-    """
-    import torch
-
-    if len(rows) >= count:
-        return torch.stack([part.mean(0) for part in rows.tensor_split(count)])
-    return rows[torch.arange(count) % len(rows)].clone()
 
 
 def filled(template: str, word: str) -> str:

@@ -16,14 +16,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from socialcli.config import option
 from socialcli.diffusion import tokens
 from socialcli.errors import SampleFailed, UsageError
-from socialcli.methods.invert import _concepts, _masks, neti, textual_inversion
-from socialcli.methods.invert._inversion import (
-    InversionMethod,
-    filled,
-    initial_rows,
-    spread,
-    square,
-)
+from socialcli.methods.invert import _concepts, _initial, _masks, neti, textual_inversion
+from socialcli.methods.invert._inversion import InversionMethod, filled, square
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -162,7 +156,8 @@ class AttractorMethod(InversionMethod):
         """An attractor for each picture: a word of textual inversion whatever the subject's is."""
         from socialcli.diffusion.words.textual_inversion import TextualInversionWord
 
-        rows = spread(initial_rows(diffusion, config.attractor_word), config.attractor_vectors)
+        rows = _initial.rows(diffusion, config.attractor_word)
+        rows = _initial.spread(rows, config.attractor_vectors)
         tokens = _attractors(config, concepts, index)
         return {TextualInversionWord(token, rows): config.attractor_word for token in tokens}
 
@@ -219,7 +214,7 @@ class AttractorMethod(InversionMethod):
         notes = self.notes(state, draw)
         conditioning = state.lexicon.conditioning(texts, None if notes is None else 3 * notes)
         noised = common.add_noise(
-            state.alphas, state.kind, batch["mean"], batch["deviation"], draw,
+            state.alphas_cumprod, state.prediction_type, batch["mean"], batch["deviation"], draw,
             timesteps=self.timesteps(state, draw),
         )  # fmt: skip
         three = noised.and_also(noised).and_also(noised)
@@ -279,7 +274,7 @@ class AttractorMethod(InversionMethod):
         chosen = sorted(rng.sample(every, min(len(every), config.contrast_texts)))
         chosen *= 2 if len(chosen) == 1 else 1  # one picture: two texts of it
         texts = [written(rng.choice(state.templates), concept.token, token) for token in chosen]
-        timesteps = torch.tensor([rng.randrange(len(state.alphas)) for _ in texts])
+        timesteps = torch.tensor([rng.randrange(len(state.alphas_cumprod)) for _ in texts])
         layer = rng.randrange(lexicon.layers)
         states = lexicon.encode(texts, timesteps, layers=[layer]).keys(0)
 

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from socialcli.config import option
 from socialcli.errors import SampleFailed, UsageError
-from socialcli.methods.invert._inversion import InversionMethod, InversionOptions
+from socialcli.methods.invert._inversion import InversionMethod
+from socialcli.methods.invert._options import InversionOptions
 from socialcli.randomness import seeded
 
 if TYPE_CHECKING:

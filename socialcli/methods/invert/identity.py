@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from socialcli.config import option
 from socialcli.errors import UsageError
-from socialcli.methods.invert import _concepts, _inversion, _single
-from socialcli.methods.invert._inversion import InversionMethod, InversionOptions, State
+from socialcli.methods.invert import _concepts, _initial, _inversion, _single
+from socialcli.methods.invert._inversion import InversionMethod, State
+from socialcli.methods.invert._options import InversionOptions
+from socialcli.training import fields
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,13 +42,8 @@ class Config(InversionOptions):
     GROUPS: ClassVar[dict[str, str]] = {**InversionOptions.GROUPS, "pairs": "Identity"}
 
     steps: int = option(1000, "Optimiser steps of the whole run.", at_least=1)
-    batch_size: int = option(1, "Samples per optimiser step, over all processes.", at_least=1)
-    micro_batch: int = option(
-        1,
-        "Samples that go through the networks at once; bound by memory.",
-        affects_result=False,
-        at_least=1,
-    )
+    batch_size: int = fields.batch_size(1)
+    micro_batch: int = fields.micro_batch(1)
     learning_rate: float = option(5e-3, "Peak learning rate.", above=0)
     optimiser: str = option("adam", "adamw, adam or sgd.", choices=("adamw", "adam", "sgd"))
     weight_decay: float = option(0.0, "Weight decay.", at_least=0)
@@ -126,14 +123,12 @@ class IdentityMethod(InversionMethod):
         """The words of all concepts; each text encoder has a block and pairs of its own."""
         from socialcli.diffusion.words.staged import IdentityWord
 
-        widths, scaled = (
-            tuple(encoder.width for encoder in diffusion.encoders),
-            config.vector_norm == "category",
-        )
-        starts = [_inversion.initial_rows(diffusion, one.initial) for one in concepts]
+        widths = tuple(encoder.width for encoder in diffusion.encoders)
+        scaled = config.vector_norm == "category"
+        starts = [_initial.rows(diffusion, one.initial) for one in concepts]
         return [
             IdentityWord(
-                one.token, _inversion.spread(rows, 1)[0], config.pairs, config.order, scaled, widths
+                one.token, _initial.spread(rows, 1)[0], config.pairs, config.order, scaled, widths
             )
             for one, rows in zip(concepts, starts, strict=True)
         ]
@@ -209,8 +204,8 @@ class IdentityMethod(InversionMethod):
         mean, shape = batch["mean"], batch["mean"].shape[1:]
         latents = mean + batch["deviation"] * draw.normal("posterior", *shape).to(mean)
         noise = draw.normal("noise", *shape).to(mean)
-        timesteps = draw.integers("timestep", len(state.alphas)).to(mean.device)
-        noisy = schedule.noisy(latents, noise, timesteps, state.alphas)
+        timesteps = draw.integers("timestep", len(state.alphas_cumprod)).to(mean.device)
+        noisy = schedule.noisy(latents, noise, timesteps, state.alphas_cumprod)
         with state.place.clock("text"):
             arguments = {
                 name: value.to(unet.dtype) if torch.is_tensor(value) else value
@@ -224,7 +219,9 @@ class IdentityMethod(InversionMethod):
                 maps.beside = state.diffusion.prompts(ordinary)
             maps.tokens = _columns(config.attention_tokens, state, texts, tokens)
         model_pred = unet(noisy.to(unet.dtype), timesteps, **arguments).sample
-        target = schedule.target(latents, noise, timesteps, state.alphas, state.kind)
+        target = schedule.target(
+            latents, noise, timesteps, state.alphas_cumprod, state.prediction_type
+        )
         values = {"denoise": masked.loss(model_pred.float(), target, batch["shown"])}
         if maps is not None:
             values["attention"] = _attention(config, maps)

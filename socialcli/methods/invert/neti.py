@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from socialcli.config import option
 from socialcli.errors import UsageError
-from socialcli.methods.invert._inversion import InversionMethod, InversionOptions, tokens_of
+from socialcli.methods.invert import _initial
+from socialcli.methods.invert._inversion import InversionMethod
+from socialcli.methods.invert._options import InversionOptions
 from socialcli.randomness import seeded
 
 if TYPE_CHECKING:
@@ -51,7 +53,7 @@ class NetiMethod(InversionMethod):
 
     def check_concepts(self, config: Config, concepts: list[Concept]) -> None:
         for concept in concepts:
-            parts = tokens_of(config, concept.initial)
+            parts = _initial.tokens(config, concept.initial)
             if len(parts) > 1:
                 raise _several(concept.token, concept.initial, parts)
 

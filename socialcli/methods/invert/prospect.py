@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from socialcli.config import option
-from socialcli.methods.invert._inversion import InversionMethod, InversionOptions
+from socialcli.methods.invert._inversion import InversionMethod
+from socialcli.methods.invert._options import InversionOptions
 from socialcli.randomness import seeded
 
 if TYPE_CHECKING:

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from socialcli.config import option
 from socialcli.errors import SampleFailed, UsageError
-from socialcli.methods.invert._inversion import InversionMethod, InversionOptions, spread
+from socialcli.methods.invert._initial import spread
+from socialcli.methods.invert._inversion import InversionMethod
+from socialcli.methods.invert._options import InversionOptions
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -109,7 +111,7 @@ class ReversionMethod(InversionMethod):
         if not state.config.importance:
             return None
         return timesteps.importance(
-            draw.uniform("timestep"), len(state.alphas), state.config.importance
+            draw.uniform("timestep"), len(state.alphas_cumprod), state.config.importance
         )
 
     def losses(self, state: Any, batch: Any, draw: Draw) -> dict[str, Tensor]:

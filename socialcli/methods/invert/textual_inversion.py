@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from socialcli.config import option
-from socialcli.methods.invert._inversion import InversionMethod, InversionOptions, spread
+from socialcli.methods.invert._initial import spread
+from socialcli.methods.invert._inversion import InversionMethod
+from socialcli.methods.invert._options import InversionOptions
 
 if TYPE_CHECKING:
     from torch import Tensor

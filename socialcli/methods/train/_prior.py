@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from socialcli.config import option
+from socialcli.diffusion import options
 from socialcli.errors import SampleFailed, UsageError
 from socialcli.methods.train import _augment
 from socialcli.methods.train._subjects import SubjectOptions, file_name
@@ -33,13 +34,10 @@ TEMPLATES = ("a photo of a {}",)
 class PriorOptions(SubjectOptions):
     """The diffusion model that learns subjects, and the class pictures beside theirs."""
 
-    backend: str = option("stable-diffusion", "Diffusion backend.", role="diffusion")
-    model: str = option("", "Diffusion checkpoint: folder, hub id or .safetensors file.")
-    revision: str | None = option(None, "Branch, tag or commit of a hub checkpoint.")
-    variant: str | None = option(
-        None, "Which of several copies of its weights: fp16, bf16, ..., or plain (default: plain, "
-        "else the copy that is there)."
-    )  # fmt: skip
+    backend: str = options.backend()
+    model: str = options.model()
+    revision: str | None = options.revision()
+    variant: str | None = options.variant()
     template: list[str] = option(
         [], "What a picture of a subject is called, with {} for it. Repeatable; default: 'a photo "
         "of a {}'. Class pictures are drawn from the first.",

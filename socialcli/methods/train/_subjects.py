@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from socialcli.config import option
 from socialcli.errors import SampleFailed, UsageError
+from socialcli.training import fields, groups
 from socialcli.training.options import TrainingOptions
 
 if TYPE_CHECKING:
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     from socialcli.shards import Sample
     from socialcli.shards.index import Index
-
-FIELDS = ("subject", "concept")  # what importers of subjects call it in meta.extra
 
 
 @dataclass
@@ -37,15 +35,9 @@ class SubjectOptions(TrainingOptions):
         [], "What a subject is: WORD, or NAME=WORD of one subject. Repeatable; default: the "
         "samples' class."
     )  # fmt: skip
-    size: int = option(
-        0, "Side of the square that is trained on, pixels; 0: the model's own.", at_least=0
-    )
-    crop: str = option(
-        "centre",
-        "Which square of a whole picture, once the shortest side fits: random, centre.",
-        choices=("random", "centre"),
-    )
-    flip: float = option(0.5, "Probability of mirroring.", at_least=0, at_most=1)
+    size: int = fields.size()
+    crop: str = fields.crop("centre", " of a whole picture")
+    flip: float = fields.mirror()
     augment: float = option(
         0.0, "Probability that the subject is cut out by its mask, scaled, and placed on a "
         "background.", at_least=0, at_most=1,
@@ -84,8 +76,13 @@ def find(config: Any, index: Index) -> list[Subject]:
     Raises:
         UsageError: no samples, no class.
     """
-    subjects = _named(config, index) if config.subject else _grouped(config, index)
-    given = words("--class-word", config.class_word, [s.name for s in subjects])
+    if config.subject:
+        subjects = _named(config, index)
+    else:
+        named = groups.grouped(index, config.by, "subject")
+        subjects = [Subject(name, samples=samples) for name, samples in named.items()]
+    names = [s.name for s in subjects]
+    given = groups.words("--class-word", config.class_word, names, "subjects", "NAME=WORD")
     for subject in subjects:
         subject.word = given.get(subject.name) or given.get("") or _class(subject, index)
         if not subject.word:
@@ -142,25 +139,6 @@ def name_them(subjects: list[Subject], given: Sequence[str], usual: Sequence[str
             )
 
 
-def words(flag: str, given: Sequence[str], names: Sequence[str]) -> dict[str, str]:
-    """Name -> word of ``WORD`` and ``NAME=WORD``; "" for all others.
-
-    Raises:
-        UsageError: a name that nobody has, or no word.
-    """
-    read = {}
-    for one in given:
-        name, equals, word = one.partition("=")
-        if not equals:
-            name, word = "", one
-        elif name not in names:
-            raise UsageError(f"{flag} {one}: the subjects are {', '.join(names)}")
-        if not word.strip():
-            raise UsageError(f"{flag} '{one}': expected WORD or NAME=WORD")
-        read[name] = word.strip()
-    return read
-
-
 def of_samples(subjects: list[Subject], index: Index) -> dict[str, list[int]]:
     """Key -> numbers of the subjects that the sample shows."""
     of: dict[str, list[int]] = {}
@@ -207,8 +185,7 @@ def _named(config: Any, index: Index) -> list[Subject]:
         if not name or (equals and not pattern):
             raise UsageError(f"--subject {one}: expected NAME or NAME=GLOB, as 'rex=dogs/rex*'")
         if equals:
-            keys = enumerate(entry.key for entry in index.entries)
-            numbers = [n for n, key in keys if fnmatch.fnmatchcase(key, pattern)]
+            numbers = groups.matching(index, pattern)
         else:
             shown = shown or {n: _names(index, n) for n in range(len(index))}
             numbers = [n for n, names in shown.items() if name in names]
@@ -225,8 +202,8 @@ def _names(index: Index, number: int) -> set[str]:
     from socialcli import records
 
     sample = index.read(number)
-    extra = _extra(sample)
-    names = {extra[f] for f in FIELDS if isinstance(extra.get(f), str)}
+    extra = groups.extra(sample)
+    names = {extra[f] for f in groups.FIELDS if isinstance(extra.get(f), str)}
     subjects = extra.get("subjects")
     if isinstance(subjects, dict):
         names |= {name for name in subjects.values() if isinstance(name, str)}
@@ -239,36 +216,13 @@ def _names(index: Index, number: int) -> set[str]:
     return names
 
 
-def _grouped(config: Any, index: Index) -> list[Subject]:
-    """By a field of meta.extra, by folder, or all as one."""
-    by = config.by
-    extras = [_extra(index.read(n)) for n in range(len(index))] if by != "folder" else []
-    folders = [entry.key.rpartition("/")[0] for entry in index.entries]
-    if by == "auto":
-        known = [name for name in FIELDS if any(isinstance(e.get(name), str) for e in extras)]
-        by = known[0] if known else "folder" if any(folders) else "none"
-    if by == "none":
-        names = ["subject"] * len(index)
-    elif by == "folder":
-        names = folders
-    else:
-        names = [e[by] if isinstance(e.get(by), str) else "" for e in extras]
-        if not any(names):
-            raise UsageError(f"--by {by}: no sample's meta.json has a word there")
-    subjects: dict[str, Subject] = {}
-    for number, name in enumerate(names):
-        if name:
-            subjects.setdefault(name, Subject(name)).samples.append(number)
-    return [subjects[name] for name in sorted(subjects)]
-
-
 def _class(subject: Subject, index: Index) -> str:
     """The class that the samples state: in meta.extra, or as the label of the subject's box."""
     from socialcli import records
 
     for number in subject.samples:
         sample = index.read(number)
-        stated = _extra(sample).get("class")
+        stated = groups.extra(sample).get("class")
         if isinstance(stated, str) and stated.strip():
             return stated.strip()
         numbers = _instances(sample, subject.name)
@@ -288,7 +242,7 @@ def _instances(sample: Sample, name: str) -> set[int]:
     if sample.has("people.json"):
         people = sample.record(records.People).people
         numbers |= {p.box for p in people if p.identity == name and p.box is not None}
-    subjects = _extra(sample).get("subjects")
+    subjects = groups.extra(sample).get("subjects")
     if isinstance(subjects, dict):
         numbers |= {int(n) for n, called in subjects.items() if called == name and n.isdigit()}
     return numbers
@@ -301,14 +255,3 @@ def _labelled(sample: Sample, word: str) -> set[int]:
         return set()
     boxes = sample.record(records.Boxes).boxes
     return {b.id for b in boxes if b.label.lower() == word.lower()}
-
-
-def _extra(sample: Sample) -> dict[str, Any]:
-    from socialcli import records
-
-    if not sample.has("meta.json"):
-        return {}
-    try:
-        return sample.record(records.Meta).extra
-    except SampleFailed:
-        return {}

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from socialcli.config import option
-from socialcli.methods.train import _examples, _subjects, _tuning
+from socialcli.methods.train import _examples, _tuning
 from socialcli.methods.train._prior import PriorOptions
+from socialcli.training import fields, groups
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,14 +44,8 @@ class Config(PriorOptions):
     }
 
     steps: int = option(500, "Optimiser steps of the whole run.", at_least=1)
-    batch_size: int = option(
-        2, "Samples per optimiser step, over all processes; each brings a class picture.",
-        at_least=1,
-    )  # fmt: skip
-    micro_batch: int = option(
-        2, "Samples that go through the networks at once; bound by memory.", affects_result=False,
-        at_least=1,
-    )  # fmt: skip
+    batch_size: int = fields.batch_size(2, "; each brings a class picture")
+    micro_batch: int = fields.micro_batch(2)
     learning_rate: float = option(
         4e-5, "Peak learning rate. Others state 1e-5 and multiply it by the batch, and by 2.",
         above=0,
@@ -74,10 +69,8 @@ class Config(PriorOptions):
         [], "Drawn by --validate-every, with {} for each subject. Repeatable; default: the "
         "templates.", affects_result=False,
     )  # fmt: skip
-    sampling_steps: int = option(
-        25, "Denoising steps of these pictures.", affects_result=False, at_least=1
-    )
-    guidance: float = option(6.0, "Their guidance.", affects_result=False, at_least=1)
+    sampling_steps: int = fields.sampling_steps()
+    guidance: float = fields.guidance(6.0)
 
 
 @dataclass
@@ -117,8 +110,10 @@ class CustomDiffusionMethod(_tuning.SubjectMethod):
 
         state: State = self.begin(config, place, ["unet"])
         diffusion, subjects = state.diffusion, state.subjects
-        initial = _subjects.words("--initial-word", config.initial_word,
-                                  [s.name for s in subjects])  # fmt: skip
+        names = [s.name for s in subjects]
+        initial = groups.words(
+            "--initial-word", config.initial_word, names, "subjects", "NAME=WORD"
+        )
         table = diffusion.text_encoder.get_input_embeddings().weight.detach()
         starts = {}
         for number, subject in enumerate(subjects):

@@ -17,6 +17,7 @@ from socialcli.config import option
 from socialcli.errors import UsageError
 from socialcli.methods.train import _examples, _subjects, _tuning
 from socialcli.methods.train._prior import PriorOptions
+from socialcli.training import fields
 from socialcli.training.method import Phase
 
 if TYPE_CHECKING:
@@ -48,14 +49,8 @@ class Config(PriorOptions):
     }
 
     steps: int = option(800, "Optimiser steps of the whole run.", at_least=1)
-    batch_size: int = option(
-        1, "Samples per optimiser step, over all processes; each brings a class picture.",
-        at_least=1,
-    )  # fmt: skip
-    micro_batch: int = option(
-        1, "Samples that go through the networks at once; bound by memory.", affects_result=False,
-        at_least=1,
-    )  # fmt: skip
+    batch_size: int = fields.batch_size(1, "; each brings a class picture")
+    micro_batch: int = fields.micro_batch(1)
     learning_rate: float = option(
         0.0, "Peak learning rate; 0: 5e-6, or 1e-4 with --adapter lora.", at_least=0
     )
@@ -83,10 +78,8 @@ class Config(PriorOptions):
         [], "Drawn by --validate-every, with {} for each subject. Repeatable; default: the "
         "templates.", affects_result=False,
     )  # fmt: skip
-    sampling_steps: int = option(
-        25, "Denoising steps of these pictures.", affects_result=False, at_least=1
-    )
-    guidance: float = option(7.5, "Their guidance.", affects_result=False, at_least=1)
+    sampling_steps: int = fields.sampling_steps()
+    guidance: float = fields.guidance(7.5)
 
 
 @dataclass

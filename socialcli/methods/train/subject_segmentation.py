@@ -15,6 +15,7 @@ from socialcli.config import option
 from socialcli.errors import SampleFailed, UsageError
 from socialcli.methods.train import _augment, _examples, _subjects
 from socialcli.methods.train._subjects import SubjectOptions
+from socialcli.training import fields
 from socialcli.training.method import TrainMethod
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class Config(SubjectOptions):
     }
 
     steps: int = option(3700, "Optimiser steps of the whole run.", at_least=1)
-    batch_size: int = option(4, "Samples per optimiser step, over all processes.", at_least=1)
+    batch_size: int = fields.batch_size(4)
     micro_batch: int = option(
         4, "Samples that go through the network at once; batch normalisation sees so many.",
         at_least=1,

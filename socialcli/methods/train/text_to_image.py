@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from socialcli.backends import ModelSpec, variants
 from socialcli.config import option
+from socialcli.diffusion import options
 from socialcli.errors import UsageError
+from socialcli.training import fields
 from socialcli.training.method import TrainMethod
 from socialcli.training.options import TrainingOptions
 
@@ -30,30 +32,19 @@ class Config(TrainingOptions):
     GROUPS: ClassVar[dict[str, str]] = {"backend": "Model, pictures and texts"}
 
     learning_rate: float = option(1e-5, "Peak learning rate.", above=0)
-    backend: str = option("stable-diffusion", "Diffusion backend.", role="diffusion")
-    model: str = option("", "Diffusion checkpoint: folder, hub id or .safetensors file.")
-    revision: str | None = option(None, "Branch, tag or commit of a hub checkpoint.")
-    variant: str | None = option(
-        None, "Which of several copies of its weights: fp16, bf16, ..., or plain (default: plain, "
-        "else the copy that is there)."
-    )  # fmt: skip
-    size: int = option(
-        0, "Side of the square that is trained on, pixels; 0: the model's own.", at_least=0
-    )
-    crop: str = option(
-        "random",
-        "Which square, once the shortest side fits: random, centre.",
-        choices=("random", "centre"),
-    )
-    flip: float = option(0.5, "Probability of mirroring.", at_least=0, at_most=1)
+    backend: str = options.backend()
+    model: str = options.model()
+    revision: str | None = options.revision()
+    variant: str | None = options.variant()
+    size: int = fields.size()
+    crop: str = fields.crop("random")
+    flip: float = fields.mirror()
     caption_drop: float = option(
         0.1, "Probability that the UNet is not told the caption.", at_least=0, at_most=1
     )
     prompt: list[str] = option([], "Drawn by --validate-every. Repeatable.", affects_result=False)
-    sampling_steps: int = option(
-        25, "Denoising steps of these pictures.", affects_result=False, at_least=1
-    )
-    guidance: float = option(5.0, "Their guidance.", affects_result=False, at_least=1)
+    sampling_steps: int = fields.sampling_steps()
+    guidance: float = fields.guidance(5.0)
 
 
 @dataclass

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from socialcli.errors import SampleFailed, UsageError
-from socialcli.methods.invert.interaction import _exemplars, _options, _poses, _state
+from socialcli.methods.invert.interaction import _exemplars, _poses, _stage, _state
 from socialcli.methods.invert.interaction._options import Config
-from socialcli.training.method import Phase, TrainMethod
+from socialcli.training.method import Phase
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -27,23 +27,14 @@ if TYPE_CHECKING:
     from socialcli.methods.invert.interaction._words import PriorWord
     from socialcli.randomness import Draw, Variant
     from socialcli.shards import Sample
-    from socialcli.shards.index import Index
     from socialcli.training.place import Place
 
 RELATION_ONLY = 3  # words that stand for the relation where there are no pose words
 FILE = "learned_embeds.safetensors"  # of the pose words
 
 
-class InteractionMethod(TrainMethod):
+class InteractionMethod(_stage.Stage):
     """See `TrainMethod`; this is stage II, and the run of both."""
-
-    VERSION = 1
-    READS = ("people.json", "masks.json")
-    FEATURES = ("backend", "model", "revision", "size", "crop", "flip", "concept", "by")
-    config_type = Config
-
-    def check_options(self, config: Config) -> None:
-        _options.check(config)
 
     def phases(self, config: Config, output: Path) -> list[Phase]:
         """Stage I in ``poses/``, then stage II with its words; or one of them alone."""
@@ -63,12 +54,6 @@ class InteractionMethod(TrainMethod):
         if config.stages == "poses":
             return _poses.POSES.models(config)
         return [_state.model(config)]
-
-    def select(self, config: Config, index: Index) -> Index:
-        return _state.select(config, index)
-
-    def check(self, config: Config, sample: Sample) -> None:
-        _exemplars.pair(sample)
 
     def load(self, config: Config, place: Place) -> State:
         """The model with the pose words, which are held, and a relation word of each interaction.
@@ -97,9 +82,6 @@ class InteractionMethod(TrainMethod):
                 state.diffusion.unet, mean_heads=True, gradient=True
             ).attach()
         return state
-
-    def trainable(self, state: State) -> Any:
-        return state.trained
 
     def prepare(self, state: State, sample: Sample, variant: Variant) -> dict[str, Any]:
         """``pixels`` (3, S, S) in [-1, 1], ``mask`` (h, w) of both subjects in [0, 1] and of the
@@ -153,8 +135,8 @@ class InteractionMethod(TrainMethod):
         if state.recorder is not None:
             state.recorder.tokens = torch.tensor(_places(state, texts, numbers))
         value = common.denoising(
-            state.diffusion, state.alphas, state.kind, batch["mean"], batch["deviation"],
-            state.lexicon.conditioning(texts), draw,
+            state.diffusion, state.alphas_cumprod, state.prediction_type, batch["mean"],
+            batch["deviation"], state.lexicon.conditioning(texts), draw,
         )  # fmt: skip
         if state.recorder is None:
             return {"denoise": value}
@@ -169,12 +151,6 @@ class InteractionMethod(TrainMethod):
         if config.stages == "relation-only" or config.weight_attention == 0:
             return {"denoise": 1.0}
         return {"denoise": 1.0, "attention": config.weight_attention}
-
-    def facts(self, state: State) -> dict[str, str]:
-        return state.facts
-
-    def after_step(self, state: State) -> None:
-        _state.after_step(state)
 
     def validate(self, state: State) -> list[tuple[str, Image]]:
         """The first interactions: with their exemplars' subjects, and with two animals."""

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from socialcli.config import option
+from socialcli.diffusion import options
 from socialcli.errors import UsageError
+from socialcli.training import fields
 from socialcli.training.options import TrainingOptions
 
 STAGES = ("both", "poses", "relation", "relation-only")
@@ -24,13 +26,8 @@ class Config(TrainingOptions):
     }
 
     steps: int = option(1000, "Optimiser steps of the relation (stage II).", at_least=1)
-    batch_size: int = option(4, "Samples per optimiser step, over all processes.", at_least=1)
-    micro_batch: int = option(
-        4,
-        "Samples that go through the networks at once; bound by memory.",
-        affects_result=False,
-        at_least=1,
-    )
+    batch_size: int = fields.batch_size(4)
+    micro_batch: int = fields.micro_batch(4)
     learning_rate: float = option(2e-3, "Peak learning rate of the words.", above=0)
     weight_decay: float = option(0.0, "Weight decay.", at_least=0)
     variants: int = option(
@@ -87,21 +84,15 @@ class Config(TrainingOptions):
         16, "Side of the maps that are compared; layers' maps are averaged at this size.",
         at_least=1,
     )  # fmt: skip
-    backend: str = option("stable-diffusion", "Diffusion backend.", role="diffusion")
-    model: str = option("", "Diffusion checkpoint: folder, hub id or .safetensors file.")
-    revision: str | None = option(None, "Branch, tag or commit of a hub checkpoint.")
+    backend: str = options.backend()
+    model: str = options.model()
+    revision: str | None = options.revision()
     controlnet_backend: str = option("diffusers", "ControlNet backend.", role="controlnet")
     controlnet_model: str = option("", "ControlNet that reads OpenPose skeletons: folder, hub id.")
     controlnet_scale: float = option(1.0, "Weight of the skeleton in stage I.", at_least=0)
-    size: int = option(
-        0, "Side of the square that is trained on, pixels; 0: the model's own.", at_least=0
-    )
-    crop: str = option(
-        "centre",
-        "Which square, once the shortest side fits: random, centre.",
-        choices=("random", "centre"),
-    )
-    flip: bool = option(True, "Mirror every second version of a sample.")
+    size: int = fields.size()
+    crop: str = fields.crop("centre")
+    flip: bool = fields.mirror_in_turn()
     sampling_steps: int = option(
         25, "Denoising steps of stage I's pictures, and of those of --validate-every.", at_least=1
     )

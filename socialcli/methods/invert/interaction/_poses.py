@@ -11,11 +11,10 @@ import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from socialcli.backends import ModelSpec
-from socialcli.methods.invert.interaction import _exemplars, _options, _state
+from socialcli.methods.invert.interaction import _exemplars, _stage, _state
 from socialcli.methods.invert.interaction._options import Config
 from socialcli.methods.invert.interaction._state import State
 from socialcli.randomness import seeded
-from socialcli.training.method import TrainMethod
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,34 +24,21 @@ if TYPE_CHECKING:
 
     from socialcli.randomness import Draw, Variant
     from socialcli.shards import Sample
-    from socialcli.shards.index import Index
     from socialcli.training.place import Place
 
 SHOWN = 4  # of ControlNet's pictures, in validation
 
 
-class PosesMethod(TrainMethod):
+class PosesMethod(_stage.Stage):
     """See `TrainMethod`."""
 
-    VERSION = 1
-    READS = ("people.json", "masks.json")
     FEATURES = (
-        "backend", "model", "revision", "size", "crop", "flip", "concept", "by",
-        "controlnet_backend", "controlnet_model", "controlnet_scale", "sampling_steps", "guidance",
+        *_stage.Stage.FEATURES, "controlnet_backend", "controlnet_model", "controlnet_scale",
+        "sampling_steps", "guidance",
     )  # fmt: skip
-    config_type = Config
-
-    def check_options(self, config: Config) -> None:
-        _options.check(config)
 
     def models(self, config: Config) -> list[ModelSpec]:
         return [_state.model(config), control(config)]
-
-    def select(self, config: Config, index: Index) -> Index:
-        return _state.select(config, index)
-
-    def check(self, config: Config, sample: Sample) -> None:
-        _exemplars.pair(sample)
 
     def load(self, config: Config, place: Place) -> State:
         """The models, and two pose words of each interaction.
@@ -79,9 +65,6 @@ class PosesMethod(TrainMethod):
         _state.teach(state, words, [])
         state.priors = [verbs] * len(words)
         return state
-
-    def trainable(self, state: State) -> Any:
-        return state.trained
 
     def prepare(self, state: State, sample: Sample, variant: Variant) -> dict[str, Any]:
         """``hints`` (2, 3, S, S) in [0, 1]: each subject's skeleton alone; ``nouns``; ``seeds`` of
@@ -135,20 +118,14 @@ class PosesMethod(TrainMethod):
             conditioning = state.lexicon.conditioning(texts)
             values.append(
                 common.denoising(
-                    state.diffusion, state.alphas, state.kind, latents, torch.zeros_like(latents),
-                    conditioning, draw,
+                    state.diffusion, state.alphas_cumprod, state.prediction_type, latents,
+                    torch.zeros_like(latents), conditioning, draw,
                 )
             )  # fmt: skip
         return {"denoise": torch.stack(values).mean(0)}
 
     def weights(self, config: Config) -> dict[str, float]:
         return {"denoise": 1.0}
-
-    def facts(self, state: State) -> dict[str, str]:
-        return state.facts
-
-    def after_step(self, state: State) -> None:
-        _state.after_step(state)
 
     def validate(self, state: State) -> list[tuple[str, Image]]:
         """Some of ControlNet's pictures with their skeletons, and the first words in new texts."""

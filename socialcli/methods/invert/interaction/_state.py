@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from socialcli.backends import ModelSpec
 from socialcli.errors import SampleFailed, UsageError
-from socialcli.methods.invert import _concepts
+from socialcli.methods.invert import _concepts, _initial
 from socialcli.methods.invert.interaction import _exemplars
 
 if TYPE_CHECKING:
@@ -40,8 +40,8 @@ class State:
     config: Config
     place: Place
     diffusion: Any
-    alphas: Tensor
-    kind: str
+    alphas_cumprod: Tensor
+    prediction_type: str
     side: int  # pixels
     concepts: list[Concept]
     of: dict[str, list[int]]
@@ -105,7 +105,7 @@ def load(config: Config, place: Place) -> State:
 
     spec = dataclasses.replace(model(config), device=str(place.device), dtype=config.dtype)
     diffusion = backends.load(spec)
-    alphas, kind = schedule.schedule(diffusion.scheduler)
+    alphas_cumprod, prediction_type = schedule.schedule(diffusion.scheduler)
     interactions = concepts(config, place.index)
     of: dict[str, list[int]] = {}
     nouns: dict[int, tuple[str, str]] = {}
@@ -119,7 +119,10 @@ def load(config: Config, place: Place) -> State:
     side = common.size(diffusion, config.size)
     if config.gradient_checkpointing:
         diffusion.unet.enable_gradient_checkpointing()
-    return State(config, place, diffusion, alphas, kind, side, interactions, of, nouns=nouns)
+    return State(
+        config, place, diffusion, alphas_cumprod, prediction_type, side, interactions, of,
+        nouns=nouns,
+    )  # fmt: skip
 
 
 def prior(state: State, part: str) -> Any:
@@ -141,14 +144,7 @@ def digest(data: bytes) -> str:
 
 def start(state: State, word: str, count: int) -> Tensor:
     """(count, D): where words begin that start as an ordinary word."""
-    import torch
-
-    from socialcli.methods.invert.textual_inversion import spread
-
-    tokenizer = state.diffusion.tokenizer
-    table = state.diffusion.text_encoder.get_input_embeddings().weight.detach()
-    ids = tokenizer(word, add_special_tokens=False)["input_ids"]
-    return spread(table[torch.tensor(ids, device=table.device)].float(), count)
+    return _initial.spread(_initial.rows(state.diffusion, word), count)
 
 
 def teach(state: State, trained: list[PriorWord], given: list[PriorWord]) -> None:

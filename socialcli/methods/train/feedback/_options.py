@@ -15,8 +15,10 @@ from typing import Any, ClassVar
 from socialcli.backends import ModelSpec, variants
 from socialcli.backends.ssr.ssr_encoder import CLIP, own_tower
 from socialcli.config import option
+from socialcli.diffusion import options
 from socialcli.errors import SocialcliError, UsageError
 from socialcli.methods.train.feedback import _scene
+from socialcli.training import fields
 from socialcli.training.feedback import Feedback, all_feedbacks
 from socialcli.training.options import TrainingOptions
 
@@ -54,7 +56,7 @@ class Options(TrainingOptions):
 
     # section 4.1
     steps: int = option(100, "Optimiser steps of the whole run.", at_least=1)
-    batch_size: int = option(1024, "Samples per optimiser step, over all processes.", at_least=1)
+    batch_size: int = fields.batch_size(1024)
     learning_rate: float = option(5e-5, "Peak learning rate of the UNet's subject layers.", above=0)
     aligner_learning_rate: float = option(
         5e-7, "Peak learning rate of the image-text aligner.", at_least=0
@@ -62,15 +64,9 @@ class Options(TrainingOptions):
     max_grad_norm: float = option(
         0.0, "Clip the gradient's norm to this; 0 for no clipping.", at_least=0
     )
-    size: int = option(
-        0, "Side of the square that is trained on, pixels; 0: the model's own.", at_least=0
-    )
-    crop: str = option(
-        "random",
-        "Which square, once the shortest side fits: random, centre.",
-        choices=("random", "centre"),
-    )
-    flip: float = option(0.5, "Probability of mirroring.", at_least=0, at_most=1)
+    size: int = fields.size()
+    crop: str = fields.crop("random")
+    flip: float = fields.mirror()
     likely_below: int = option(
         500, "Timesteps below this are more likely than those above.", at_least=0
     )
@@ -79,10 +75,7 @@ class Options(TrainingOptions):
     backend: str = option("stable-diffusion", "Which diffusion backend.", role="diffusion")
     model: str = option("", "Its model: hub id, folder in diffusers' layout, or one file.")
     revision: str | None = option(None, "Its commit or tag on the hub.")
-    variant: str | None = option(
-        None, "Which of several copies of its weights: fp16, bf16, ..., or plain (default: plain, "
-        "else the copy that is there)."
-    )  # fmt: skip
+    variant: str | None = options.variant()
     ssr_model: str = option("", "SSR-Encoder to start from: a folder with its two files, or new.")
     clip_model: str = option(
         "", "CLIP whose vision tower SSR-Encoder looks through: hub id or folder; default: "
