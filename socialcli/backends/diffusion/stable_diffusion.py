@@ -49,6 +49,7 @@ class StableDiffusion:
     PIPELINE: ClassVar[str] = "StableDiffusionPipeline"
     UNUSED: ClassVar[dict[str, Any]] = {"safety_checker": None}  # of a single file
     zeros: bool = False  # see `roles.Diffusion`
+    FILES: ClassVar[tuple[str, ...]] = (".safetensors", ".ckpt")  # a model in a single file
     tokenizer: Any
     text_encoder: Any
     vae: Any
@@ -58,7 +59,7 @@ class StableDiffusion:
     def __init__(self, spec: ModelSpec) -> None:
         from socialcli.backends import checkpoints, devices
 
-        if spec.model.endswith((".safetensors", ".ckpt")):
+        if spec.model.endswith(self.FILES):
             self._from_file(spec)
         else:
             self._from_folder(spec)
