@@ -110,6 +110,10 @@ class GenerateMethod(Part, base=True):
         """The prompt in ordinary words, for `score`; None where it has no others."""
         return None
 
+    def read(self, prompt: str) -> str:
+        """The prompt as the text encoder gets it, without marks that only the method reads."""
+        return prompt
+
     def as_stage(self) -> GenerateStage:
         """Itself behind the interface that the runner knows."""
         from socialcli.generation import stage

@@ -261,7 +261,7 @@ class GenerateStage(Stage, base=True):
         if not config.attention_maps:
             images, seeds = self._pictures(config, loaded, items, part, size)
         else:
-            prompts = [items[number].work.prompt for number, _ in _filled(part, size)]
+            prompts = [self.method.read(items[n].work.prompt) for n, _ in _filled(part, size)]
             with attention.watch(config, loaded, prompts) as watch:
                 images, seeds = self._pictures(config, loaded, items, part, size)
             more = [watch.members(at) for at in range(len(part))]
