@@ -155,6 +155,23 @@ def check_text_encoders(specs: Iterable[ModelSpec], method: str, several: bool) 
                 )
 
 
+def check_any_method(specs: Iterable[ModelSpec], label: str, name: str = "") -> None:
+    """See that what is trained is no model that only another method of `generate` draws with.
+
+    Args:
+        label: what is called: "train --method text-to-image". name: of that method.
+
+    Raises:
+        UsageError: it is one.
+    """
+    for spec in specs:
+        own = info(spec.role, spec.backend).method if spec.role == "diffusion" else ""
+        if own not in ("", name):
+            raise UsageError(
+                f"{label}: --backend {spec.backend} is for generate --method {own} alone"
+            )
+
+
 def _packaged(backend: BackendInfo) -> None:
     missing = missing_packages(backend)
     if missing:

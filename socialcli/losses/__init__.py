@@ -14,9 +14,9 @@ and of Customizing Text-to-Image Generation with Inverted Interaction:
 
 Of Towards More Accurate Personalized Image Generation there are ``masked`` (Eq. 4) and ``contrast``
 (Eq. 5), of Multi-Subject Personalization ``subject_aware`` (section A.4), of Identity Embedding
-``attention_region`` (Eq. 4), of ReVersion ``steering`` (Eq. 4). ``reconstruction`` and ``response``
-teach small decoders. The function ``loss`` of each file is a `Loss`; ``per_sample`` holds what
-several share.
+``attention_region`` (Eq. 4), of ReVersion ``steering`` (Eq. 4), of FastComposer
+``localisation`` (section 4.2). ``reconstruction`` and ``response`` teach small decoders.
+The function ``loss`` of each file is a `Loss`; ``per_sample`` holds what several share.
 """
 
 from __future__ import annotations

@@ -71,6 +71,7 @@ def run(
     method.check_options(config)
     label = f"{command} --method {name}"
     backends.check_text_encoders(method.models(config), label, method.TWO_ENCODERS)
+    backends.check_any_method(method.models(config), label, name)
     logs.check(options.logs(config))
     if not inputs:
         raise UsageError(f"{command}: which shards?")

@@ -33,6 +33,7 @@ from socialcli.losses import (
     gaze,
     identity,
     interaction,
+    localisation,
     mask_cross_entropy,
     masked,
     per_sample,
@@ -774,6 +775,12 @@ def held():
     return attention_region.loss(target, noise(3, 2, 4, 6, 6, seed=1).abs()), target
 
 
+def subjects():
+    maps = noise(3, 2, 2, 6, 6).sigmoid().requires_grad_()
+    masks = (noise(3, 2, 6, 6, seed=1) > 0).double()
+    return localisation.loss([maps], masks, torch.ones(3, 2, dtype=torch.bool)), maps
+
+
 def marks(function):
     logits = noise(3, 2, 6, 6).requires_grad_()
     return function(logits, (noise(3, 2, 6, 6, seed=1) > 0).double()), logits
@@ -826,6 +833,7 @@ CALLS = {
     "cross_attention": maps,
     "attention_region": held,
     "subject_aware": segments,
+    "localisation": subjects,
     "mask_cross_entropy": lambda: marks(mask_cross_entropy.loss),
     "dice": lambda: marks(dice.loss),
     "reconstruction": lambda: drawn(reconstruction.loss),
