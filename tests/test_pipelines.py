@@ -31,6 +31,7 @@ SETS = ("hico-det", "gazefollow")
 ELSEWHERE = {
     "photographs.mk": "test_demo.py", "demo.mk": "test_demo.py", "world.mk": "test_demo.py",
     "invert-mini.mk": "test_demo.py", "table-001-mini.mk": "test_table_001.py",
+    "table-000-3.mk": "test_table_000_3.py",
 }  # fmt: skip
 
 
