@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from socialcli import records
 from socialcli.errors import SampleFailed
 from socialcli.vision import boxes as geometry
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
+MOST = 30  # interactions of a picture, as the published networks are made
+_BOXES = ("subject_boxes", "object_boxes")
+_PHRASES = ("subject_phrases", "object_phrases", "action_phrases")
+ARGUMENTS = (*_BOXES, *_PHRASES, "masks")  # of the network that reads them
 NOTHING = "no interaction"  # a class of HICO-DET that says that there is none
 # "sit" -> "sitting": one vowel between consonants, of which the last is doubled.
 _DOUBLED = re.compile(r"[^aeiou]*[aeiou][bdgklmnprt]")
@@ -54,6 +62,33 @@ def of_sample(sample: Any, most: int) -> list[Placed]:
             "and one of its object"
         )
     return sorted(found, key=lambda one: -one.area)[:most]
+
+
+def tokens(
+    phrase: Callable[[str], Tensor], placed: Sequence[Placed], width: int = 0
+) -> dict[str, Tensor]:
+    """`ARGUMENTS` of `networks.interact_diffusion.PositionNet` for one picture, padded with zeros.
+
+    Args:
+        phrase: text -> (D,). width: D, needed where nothing is placed.
+    """
+    import torch
+
+    told: dict[str, Tensor] = {}
+    boxes = [(one.subject_box, one.object_box) for one in placed]
+    for number, name in enumerate(_BOXES):
+        told[name] = torch.zeros(MOST, 4)
+        for row, pair in enumerate(boxes):
+            told[name][row] = torch.tensor(pair[number])
+    texts = [(one.subject, one.object, one.action) for one in placed]
+    for number, name in enumerate(_PHRASES):
+        states = [phrase(words[number]).float().cpu() for words in texts]
+        told[name] = torch.zeros(MOST, len(states[0]) if states else width)
+        for row, state in enumerate(states):
+            told[name][row] = state
+    told["masks"] = torch.zeros(MOST)
+    told["masks"][: len(placed)] = 1
+    return told
 
 
 class _Scene:

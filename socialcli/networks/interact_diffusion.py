@@ -274,5 +274,5 @@ def _net_of(state: Mapping[str, Tensor]) -> PositionNet:
 
 def tensors_of(unet: Any) -> dict[str, Tensor]:
     """Gates and position net of a UNet, for a file."""
-    state = unet.state_dict()
-    return {n: t.detach().cpu().contiguous() for n, t in state.items() if n in select(state, 0)}
+    own = select(unet.state_dict(), 0)
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in own.items()}

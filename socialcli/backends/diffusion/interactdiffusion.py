@@ -47,7 +47,7 @@ class InteractDiffusion(StableDiffusion):
     """
 
     info: ClassVar[BackendInfo] = INFO
-    FILES = (*StableDiffusion.FILES, ".pth", ".pt")
+    FILES: ClassVar[tuple[str, ...]] = (*StableDiffusion.FILES, ".pth", ".pt")
     gated: bool = False
 
     def refuse_others(self, model: str, unet: Any, vae: Any) -> None:

@@ -20,10 +20,6 @@ if TYPE_CHECKING:
     from socialcli.diffusion.conditioning import Conditioning
     from socialcli.generation.drawing import Studio
 
-MOST = 30  # interactions of a picture, as the published networks are made
-_BOXES = ("subject_boxes", "object_boxes")
-_PHRASES = ("subject_phrases", "object_phrases", "action_phrases")
-
 
 @dataclass
 class Config(GenerateOptions):
@@ -111,7 +107,7 @@ class InteractDiffusionMethod(GenerateMethod):
         Raises:
             SampleFailed: it has none.
         """
-        return interactions.of_sample(request.sample, MOST)
+        return interactions.of_sample(request.sample, interactions.MOST)
 
     def embed(self, config: Config, state: State, request: Any) -> Any:
         """(negative text states, text states, arguments of the position net without a batch)."""
@@ -119,7 +115,7 @@ class InteractDiffusionMethod(GenerateMethod):
 
         placed: list[interactions.Placed] = request.plan
         with torch.inference_mode():
-            told = tokens(state.phrase, placed)
+            told = interactions.tokens(state.phrase, placed)
         return *state.studio.texts(request.negative, request.prompt), told
 
     def condition(self, config: Config, state: State, embedded: list[Any]) -> Conditioning:
@@ -148,26 +144,3 @@ class InteractDiffusionMethod(GenerateMethod):
             return step.predict()
 
         return dataclasses.replace(text, guide=predict)
-
-
-def tokens(phrase: Any, placed: list[interactions.Placed]) -> dict[str, Tensor]:
-    """Arguments of `networks.interact_diffusion.PositionNet` for one picture, padded with zeros.
-
-    Args:
-        phrase: text -> (D,).
-    """
-    import torch
-
-    texts = [(one.subject, one.object, one.action) for one in placed]
-    boxes = [(one.subject_box, one.object_box) for one in placed]
-    told: dict[str, Tensor] = {}
-    for name, column in zip(_BOXES, zip(*boxes, strict=True), strict=True):
-        told[name] = torch.zeros(MOST, 4)
-        told[name][: len(placed)] = torch.tensor(column)
-    for name, words in zip(_PHRASES, zip(*texts, strict=True), strict=True):
-        states = torch.stack([phrase(word).float().cpu() for word in words])
-        told[name] = torch.zeros(MOST, states.shape[-1])
-        told[name][: len(placed)] = states
-    told["masks"] = torch.zeros(MOST)
-    told["masks"][: len(placed)] = 1
-    return told
