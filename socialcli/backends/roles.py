@@ -113,6 +113,14 @@ class PoseEstimator(Role, Protocol):
         None for a box in which nobody is found."""
 
 
+class ThingPoseEstimator(Role, Protocol):
+    def things(
+        self, images: list[Image], subjects: list[list[tuple[XYXY, str, str]]]
+    ) -> list[list[Keypoints | None]]:
+        """Keypoints of animals and things: each picture's (box, what is in it, name of its layout
+        in `records.keypoint_layouts`). None where no such thing is found in the box."""
+
+
 class PoseEncoder(Role, Protocol):
     def encode(self, images: list[Image], boxes: list[list[XYXY]]) -> list[numpy.ndarray]:
         """(K, D) float32 features of the body in each of a picture's K boxes; a pose backend offers

@@ -3,15 +3,16 @@
 Source: Social Context Feedback (arXiv 2507.16095), section 3D and Eq. 5: mean squared difference of
 the (normalised)
 keypoint coordinates that a frozen estimator finds in the subject's box, in x0 and in the estimate.
-The estimator here is one of heat maps (ViTPose); their argmax has no gradient, so a soft one is
-taken. Coordinates are normalised by the estimator's window around the subject, which makes a child
-and a grown-up count alike.
+The paper's estimator is X-Pose, whose coordinates have a gradient as they are; the other one here
+is one of heat maps (ViTPose), whose argmax has none, so that a soft one is taken. Coordinates are
+normalised by the estimator's window around the subject, which makes a child and a grown-up count
+alike.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -23,19 +24,69 @@ from socialcli.networks.heatmaps import soft_argmax
 MARGIN = 1.25  # the window is this much larger than the box, as in ViTPose's preprocessing
 
 
-class Estimator(NamedTuple):
-    """A heat-map estimator: ``maps`` takes windows (N, 3, *size) in [0, 1], black outside the
-    picture, and gives heat maps (N, K, h, w); size is (height, width)."""
+class Pose(NamedTuple):
+    """points (N, K, 2): x, y in [0, 1] of the window; scores (N, K): how sure each of them is."""
+
+    points: Tensor
+    scores: Tensor
+
+
+class Estimator(Protocol):
+    """What finds keypoints; ``size`` is the (height, width) of its windows in pixels."""
+
+    @property
+    def size(self) -> tuple[int, int]: ...
+
+    def poses(self, windows: Tensor, boxes: Tensor, kinds: Tensor | None) -> Pose:
+        """Differentiable in ``windows`` (N, 3, *size), in [0, 1] and black outside the picture.
+
+        ``boxes`` (N, 4) are the subjects', xyxy in [0, 1] of the windows; ``kinds`` (N,) int64 say
+        what they are, None where the estimator knows one kind only.
+        """
+        ...
+
+
+class HeatMaps(NamedTuple):
+    """An `Estimator` of heat maps: ``maps`` takes windows and gives (N, K, h, w). Scores are the
+    heights of the peaks."""
 
     maps: Callable[[Tensor], Tensor]
     size: tuple[int, int]
 
+    def poses(self, windows: Tensor, boxes: Tensor, kinds: Tensor | None) -> Pose:
+        maps = self.maps(windows)
+        maps = maps.float() if maps.itemsize < 4 else maps
+        return Pose(points_of(maps), maps.flatten(-2).amax(-1))
 
-class Pose(NamedTuple):
-    """points (N, K, 2): x, y in [0, 1] of the window; scores (N, K): the height of the peaks."""
 
-    points: Tensor
-    scores: Tensor
+class Queries(NamedTuple):
+    """An `Estimator` that is asked in words (X-Pose).
+
+    ``look`` takes windows, boxes, the labels of the subjects and the name of their keypoint layout,
+    and gives points (N, K, 2) and scores (N, K). ``kinds`` are pairs of label and layout, which the
+    numbers in `poses` count; missing keypoints of the smaller layouts are (0, 0), scored 0.
+    """
+
+    look: Callable[[Tensor, Tensor, list[str], str], tuple[Tensor, Tensor]]
+    size: tuple[int, int]
+    kinds: list[tuple[str, str]]
+
+    def poses(self, windows: Tensor, boxes: Tensor, kinds: Tensor | None) -> Pose:
+        numbers = [0] * len(windows) if kinds is None else kinds.tolist()
+        asked = [self.kinds[number] for number in numbers]
+        rows, points, scores = [], [], []
+        for layout in dict.fromkeys(layout for _, layout in asked):
+            own = [n for n, (_, name) in enumerate(asked) if name == layout]
+            at = torch.tensor(own, device=windows.device)
+            found = self.look(windows[at], boxes[at], [asked[n][0] for n in own], layout)
+            rows += own
+            points.append(found[0])
+            scores.append(found[1])
+        widest = max(part.shape[1] for part in points)
+        back = torch.tensor(rows, device=windows.device).argsort()
+        padded = [F.pad(part, (0, 0, 0, widest - part.shape[1])) for part in points]
+        sure = [F.pad(part, (0, widest - part.shape[1])) for part in scores]
+        return Pose(torch.cat(padded)[back], torch.cat(sure)[back])
 
 
 def loss(
@@ -45,15 +96,17 @@ def loss(
     boxes: Tensor,
     targets: Tensor,
     weights: Tensor,
+    kinds: Tensor | None = None,
 ) -> Tensor:
     """Mean squared distance of N subjects' keypoints, Eq. 5.
 
     Args:
-        estimator: what gives heat maps of a window, `vitpose` for one.
+        estimator: what finds keypoints in a window, `vitpose` for one.
         pictures: estimates (B, 3, H, W) in [-1, 1].
         owners: (N,) int64, the picture of each subject. boxes: (N, 4) normalised xyxy.
         targets: (N, K, 2), what `keypoints` found in the originals, or `to_window` of annotated
             ones. weights: (N, K) at least 0: 0 for keypoints that are not there to be seen.
+        kinds: (N,) int64, what each subject is, for an estimator that knows several kinds.
 
     Returns:
         (B,): squared distance (x and y summed, in the window's [0, 1]), weighted mean over the
@@ -63,18 +116,27 @@ def loss(
     if not counted.any():
         return per_sample.silent(pictures)
     owners, boxes = owners[counted], boxes[counted]
-    points = keypoints(estimator, pictures, owners, boxes).points
-    weights = weights[counted].to(points.dtype)
-    goal = torch.nan_to_num(targets[counted].to(points.dtype)).detach()
+    kinds = None if kinds is None else kinds[counted]
+    points = keypoints(estimator, pictures, owners, boxes, kinds).points
+    most = points.shape[1]  # the counted subjects may have fewer keypoints than the others
+    weights = weights[counted, :most].to(points.dtype)
+    goal = torch.nan_to_num(targets[counted, :most].to(points.dtype)).detach()
     off = ((points - goal).square().sum(-1) * weights).sum(-1) / weights.sum(-1)
     return per_sample.mean(off, owners, len(pictures))
 
 
-def keypoints(estimator: Estimator, pictures: Tensor, owners: Tensor, boxes: Tensor) -> Pose:
+def keypoints(
+    estimator: Estimator,
+    pictures: Tensor,
+    owners: Tensor,
+    boxes: Tensor,
+    kinds: Tensor | None = None,
+) -> Pose:
     """What the estimator finds in N boxes, differentiable in the pixels; arguments as in `loss`."""
-    maps = estimator.maps(cut((pictures + 1) / 2, owners, boxes, estimator.size))
-    maps = maps.float() if maps.itemsize < 4 else maps
-    return Pose(points_of(maps), maps.flatten(-2).amax(-1))
+    height, width = pictures.shape[-2:]
+    corners = to_window(boxes.unflatten(-1, (2, 2)), boxes, width, height, estimator.size)
+    seen = cut((pictures + 1) / 2, owners, boxes, estimator.size)
+    return estimator.poses(seen, corners.flatten(-2), kinds)
 
 
 def windows(boxes: Tensor, width: int, height: int, size: tuple[int, int]) -> Tensor:
@@ -130,7 +192,7 @@ def points_of(maps: Tensor) -> Tensor:
     )
 
 
-def vitpose(network: Any, processor: Any) -> Estimator:
+def vitpose(network: Any, processor: Any) -> HeatMaps:
     """An estimator from transformers' `VitPoseForPoseEstimation` and its image processor.
 
     Models with experts (ViTPose+) use COCO's. Gradients reach the windows, not the network if its
@@ -148,4 +210,4 @@ def vitpose(network: Any, processor: Any) -> Estimator:
             feed["dataset_index"] = torch.zeros(len(light), dtype=torch.long, device=light.device)
         return network(**feed).heatmaps
 
-    return Estimator(maps, size)
+    return HeatMaps(maps, size)

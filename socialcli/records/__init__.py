@@ -151,7 +151,10 @@ class Entities:
 
 @dataclass
 class Box:
-    """One box; ``entity`` links to `Entity.id` (None when nothing names it)."""
+    """One box; ``entity`` links to `Entity.id` (None when nothing names it).
+
+    ``keypoints`` are those of an animal or a thing; people have theirs in `Person`.
+    """
 
     id: limits.Id
     xyxy: XYXY
@@ -159,6 +162,7 @@ class Box:
     entity: limits.Id | None = None
     score: limits.Score | None = None
     source: limits.SomeName | None = None  # of every part: see `socialcli.records.sources`
+    keypoints: Keypoints | None = None
 
 
 @dataclass
@@ -221,7 +225,10 @@ class Face:
 
 @dataclass
 class Keypoints:
-    """Body keypoints, ``points[i]`` = (x, y, visibility) in the order ``layout`` names."""
+    """Keypoints, ``points[i]`` = (x, y, visibility) in the order that ``layout`` names.
+
+    That is COCO's body, or one of `socialcli.records.keypoint_layouts`.
+    """
 
     points: Annotated[list[Keypoint], limits.ITEMS]
     scores: Annotated[list[limits.Number], limits.ITEMS] | None = None

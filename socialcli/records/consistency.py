@@ -19,7 +19,6 @@ LISTS = (
     "interactions",
     "segments",
 )  # fields whose items have ids
-COCO17 = 17  # keypoints of the layout coco17
 
 
 def free_ids(taken: Iterable[int]) -> Iterator[int]:
@@ -46,6 +45,9 @@ def inconsistencies(record: Any) -> Iterator[str]:
     for person in getattr(record, "people", ()):
         if person.keypoints is not None:
             yield from _keypoint_counts(person.keypoints, f"person {person.id}")
+    for box in getattr(record, "boxes", ()):
+        if box.keypoints is not None:
+            yield from _keypoint_counts(box.keypoints, f"box {box.id}")
 
 
 def _repeated(items: Any) -> Iterator[str]:
@@ -83,8 +85,11 @@ def _segments(record: Any) -> Iterator[str]:
 
 
 def _keypoint_counts(keypoints: Any, where: str) -> Iterator[str]:
+    from socialcli.records import keypoint_layouts  # which imports the records
+
     count = len(keypoints.points)
-    if keypoints.layout == "coco17" and count != COCO17:
-        yield f"{where}: {count} keypoints, coco17 has {COCO17}"
+    layout = keypoint_layouts.layout(keypoints.layout)
+    if layout is not None and count != len(layout.names):
+        yield f"{where}: {count} keypoints, {keypoints.layout} has {len(layout.names)}"
     if keypoints.scores is not None and len(keypoints.scores) != count:
         yield f"{where}: {len(keypoints.scores)} scores for {count} keypoints"

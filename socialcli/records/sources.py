@@ -44,6 +44,8 @@ def parts(record: Any) -> Iterator[tuple[str, str]]:
     for name in _LISTS:
         for part in getattr(record, name, ()):
             yield name, part.source
+            if getattr(part, "keypoints", None) is not None:
+                yield "poses", part.keypoints.source
     for person in getattr(record, "people", ()):
         yield "people", person.source
         for name, what in (("face", "faces"), ("keypoints", "poses"), ("gaze", "gazes")):
@@ -71,6 +73,12 @@ def only(record: Any, annotated: bool) -> Any:
         return replace(record, people=people)
     kept = {name: [part for part in getattr(record, name) if wanted(part)]
             for name in _LISTS if hasattr(record, name)}  # fmt: skip
+    if "boxes" in kept:
+        kept["boxes"] = [
+            replace(box, keypoints=None)
+            if box.keypoints is not None and not wanted(box.keypoints) else box
+            for box in kept["boxes"]
+        ]  # fmt: skip
     return replace(record, **kept) if kept else record
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import chain, islice
 
 from socialcli import records
+from socialcli.records import keypoint_layouts
 from socialcli.reports.view import View
 
 LAYERS = ("layout", "masks", "boxes", "faces", "skeletons", "interactions", "gaze")
@@ -103,25 +104,32 @@ def _people(view: View, scale: Scale) -> Iterator[Mark]:
             yield Mark("faces", "rect", at, colour, dashed=True, title=f"{name}: head")
     for person in view.people:
         if person.keypoints is not None:
-            yield from _skeleton(person, view.colour("person", person.id) or _NOTHING, scale)
+            colour = view.colour("person", person.id) or _NOTHING
+            yield from _skeleton(person.keypoints, f"person {person.id}", colour, scale)
+    for box in view.boxes:
+        if box.keypoints is not None:
+            colour = view.colour("box", box.id) or _NOTHING
+            yield from _skeleton(box.keypoints, f"box {box.id}", colour, scale)
 
 
-def _skeleton(person: records.Person, colour: str, scale: Scale) -> Iterator[Mark]:
-    assert person.keypoints is not None
-    points = person.keypoints.points
-    known = person.keypoints.layout == "coco17" and len(points) == len(records.COCO_KEYPOINTS)
-    for a, b in records.COCO_LIMBS if known else ():
+def _skeleton(
+    keypoints: records.Keypoints, whose: str, colour: str, scale: Scale
+) -> Iterator[Mark]:
+    points = keypoints.points
+    layout = keypoint_layouts.layout(keypoints.layout)
+    known = layout is not None and len(points) == len(layout.names)
+    for a, b in layout.limbs if layout is not None and known else ():
         if points[a][2] > 0 and points[b][2] > 0:
             at = (*scale.point(points[a]), *scale.point(points[b]))
             hidden = min(points[a][2], points[b][2]) < 2
             yield Mark("skeletons", "line", at, colour, dashed=hidden)
     for number, point in enumerate(points):
         if point[2] > 0:
-            name = records.COCO_KEYPOINTS[number].replace("_", " ") if known else str(number)
+            name = layout.names[number] if layout is not None and known else str(number)
             x, y = scale.point(point)
             kind = "dot" if point[2] == 2 else "ring"
             joint = (x, y, scale.line * 1.35)
-            yield Mark("skeletons", kind, joint, INK, title=f"person {person.id}: {name}")
+            yield Mark("skeletons", kind, joint, INK, title=f"{whose}: {name}")
 
 
 # ---------------------------------------------------------------- gaze

@@ -38,6 +38,7 @@ class Scene:
     models: dict[str, Model] = field(default_factory=dict)
     rows: dict[int, numpy.ndarray] = field(default_factory=dict)
     interactions: records.Interactions | None = None
+    boxes: records.Boxes | None = None  # where keypoints were added to them
     problem: SampleFailed | None = None
     known: set[int] = field(default_factory=set)  # ids of the people that people.json had
 
@@ -328,6 +329,8 @@ def members(scene: Scene) -> dict[str, bytes] | Exception:
             made[records.IDENTITY] = records.dump_identity(records.identity_array(ids, rows))
         if scene.interactions is not None:
             made["interactions.json"] = records.dump(scene.interactions)
+        if scene.boxes is not None:
+            made["boxes.json"] = records.dump(scene.boxes)
     except SampleFailed as error:
         return error
     return made

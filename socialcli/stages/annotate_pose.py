@@ -44,7 +44,7 @@ class Config(ModelOptions):
     )
     identity_model: str = option("", "Its model: a backbone.pth for iresnet, a pack otherwise.")
     pose_backend: str = option("vitpose", "Which keypoint estimator.", role="pose")
-    pose_model: str = option("", "Its model: hub id or folder.")
+    pose_model: str = option("", "Its model: hub id, folder, or a file for xpose.")
     pose_revision: str | None = option(None, "Commit or tag of the keypoint model on the hub.")
     gaze_backend: str = option("sharingan", "Which gaze estimator.", role="gaze")
     gaze_model: str = option("", "Its model: a checkpoint file for sharingan and gazelle.")
@@ -64,7 +64,7 @@ class Config(ModelOptions):
     )
     keypoint_threshold: float | None = option(
         None,
-        "Keypoints scored below this are not visible; default 0.3, and 0.5 for mediapipe.",
+        "Keypoints scored below this are not visible; default 0.3; mediapipe 0.5, xpose 0.1.",
         at_least=0,
         at_most=1,
     )
@@ -84,7 +84,7 @@ class Work:
     boxes: records.Boxes | None
     interactions: records.Interactions | None
     identity: numpy.ndarray | None
-    entities: frozenset[int] | None = None  # their ids
+    entities: dict[int, records.Entity] | None = None  # by id
 
 
 @dataclass
@@ -149,7 +149,8 @@ class AnnotatePoseStage(Stage):
     READS: tuple[
         str, ...
     ] = ()  # boxes.json, entities.json, people.json, interactions.json are used where they exist
-    WRITES = ("people.json", "identity.npy", "interactions.json")
+    # boxes.json only where a pose backend gives animals and things keypoints
+    WRITES = ("people.json", "identity.npy", "interactions.json", "boxes.json")
     VERSION = 3
     config_type = Config
 
@@ -180,8 +181,8 @@ class AnnotatePoseStage(Stage):
         kinds: dict[int, str] = {}
         entities = None
         if sample.has("entities.json"):
-            kinds = {e.id: e.kind for e in sample.record(records.Entities).entities}
-            entities = frozenset(kinds)
+            entities = {e.id: e for e in sample.record(records.Entities).entities}
+            kinds = {e.id: e.kind for e in entities.values()}
         # What the caption calls a person is one; a box no entity names goes by its label.
         bodies = [
             b
@@ -203,7 +204,7 @@ class AnnotatePoseStage(Stage):
         self, config: Config, loaded: Loaded, items: list[Item]
     ) -> list[dict[str, bytes] | Exception]:
         """People of each picture: bodies and faces matched, then each part added where missing."""
-        from socialcli.stages import _people
+        from socialcli.stages import _people, _things
 
         work: list[Work] = [item.work for item in items]
         asked = parts(config)
@@ -216,6 +217,8 @@ class AnnotatePoseStage(Stage):
             _people.say_no_identity(config.face_backend, scenes)
         if loaded.pose is not None:
             _people.add_keypoints(loaded, scenes)
+            if hasattr(loaded.pose, "things"):
+                _things.add_keypoints(config, loaded, scenes)
         if loaded.gaze is not None:
             _people.add_gaze(loaded, scenes)
         if loaded.interaction is not None:

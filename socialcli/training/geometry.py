@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from socialcli.errors import SampleFailed, UsageError
-from socialcli.records import Box, Face, Gaze, Keypoints, Person, Point
+from socialcli.records import Box, Face, Gaze, Keypoints, Person, Point, keypoint_layouts
 from socialcli.vision import boxes
 
 if TYPE_CHECKING:
@@ -29,8 +29,7 @@ CROPS = ("random", "centre")
 KEEP_BODY = 0.3  # share of a body, object or head box that must stay for it to be kept
 KEEP_HEAD = 0.6
 KEEP_FACE = 0.9  # a cut face is another face to a recogniser
-# Points of a mirrored skeleton or face change sides: where each new point comes from.
-COCO_MIRROR = (0, 2, 1, 4, 3, 6, 5, 8, 7, 10, 9, 12, 11, 14, 13, 16, 15)
+# Points of a mirrored face change sides: where each new point comes from.
 FACE_MIRROR = (1, 0, 2, 4, 3)
 
 
@@ -96,25 +95,27 @@ class Frame:
         return shown if whole > 0 and boxes.area(shown) >= keep * whole else None
 
     def boxes(self, found: list[Box]) -> list[Box]:
-        """The boxes that stay, under their ids."""
+        """The boxes that stay, under their ids, with their keypoints."""
         kept = []
         for box in found:
             xyxy = self.box(box.xyxy)
             if xyxy is not None:
-                kept.append(dataclasses.replace(box, xyxy=xyxy))
+                points = None if box.keypoints is None else self.keypoints(box.keypoints)
+                kept.append(dataclasses.replace(box, xyxy=xyxy, keypoints=points))
         return kept
 
     def keypoints(self, found: Keypoints) -> Keypoints:
         """Keypoints; those that left have visibility 0. Mirrored, left and right change names.
 
         Raises:
-            SampleFailed: another layout than "coco17" has to be mirrored.
+            SampleFailed: a layout that is not known has to be mirrored.
         """
         order = list(range(len(found.points)))
         if self.flip:
-            if found.layout != "coco17" or len(order) != len(COCO_MIRROR):
+            layout = keypoint_layouts.layout(found.layout)
+            if layout is None or len(order) != len(layout.names):
                 raise SampleFailed(f"keypoints of layout '{found.layout}' cannot be mirrored here")
-            order = list(COCO_MIRROR)
+            order = layout.mirror()
         points = []
         for index in order:
             x, y, visibility = found.points[index]

@@ -139,6 +139,8 @@ def _boxes(record: records.Boxes, links: Links) -> Iterator[Problem]:
     for box in record.boxes:
         yield from _box(name, f"box {box.id}", box.xyxy)
         yield from links.follow(f"box {box.id}", name, "entities.json", box.entity)
+        if box.keypoints is not None:
+            yield from _keypoints(name, f"box {box.id}", box.keypoints)
 
 
 def _masks(record: records.Masks, links: Links) -> Iterator[Problem]:

@@ -85,9 +85,9 @@ def gazer(image, heads, squares):
     return vector, light[:, None].expand(-1, heads.shape[1], -1, -1), None
 
 
-def estimator(size: tuple[int, int] = (16, 12)) -> pose.Estimator:
+def estimator(size: tuple[int, int] = (16, 12)) -> pose.HeatMaps:
     """Three keypoints: the reddest, the greenest and the bluest place of the window."""
-    return pose.Estimator(lambda light: light, size)
+    return pose.HeatMaps(lambda light: light, size)
 
 
 class Recogniser:
@@ -295,7 +295,7 @@ def test_detectors_are_not_asked_when_all_is_silent():
     targets = gaze.Targets(nowhere, nowhere)
     assert gaze.loss(forbidden, seen, one, FACES[:1], targets).tolist() == [0, 0]
     unseen = torch.zeros(1, 3)
-    quiet = pose.Estimator(forbidden, (16, 12))
+    quiet = pose.HeatMaps(forbidden, (16, 12))
     points = torch.full((1, 3, 2), NAN)
     assert pose.loss(quiet, seen, one, FACES[:1], points, unseen).tolist() == [0, 0]
     recogniser = Recogniser()

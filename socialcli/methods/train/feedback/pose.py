@@ -3,25 +3,37 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from socialcli import records
 from socialcli.config import option
+from socialcli.errors import UsageError
+from socialcli.records import keypoint_layouts
 from socialcli.training.feedback import Feedback, apart, together
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
     from socialcli.records import XYXY
     from socialcli.training.feedback import Examples, View
 
-    Bodies = list[tuple[XYXY, records.Keypoints | None]]
+BODY = ("person", keypoint_layouts.BODY)
+
+
+class Subject(NamedTuple):
+    """Somebody or something whose keypoints are watched; ``kind`` is what it is called and the name
+    of its keypoints' layout."""
+
+    box: XYXY
+    keypoints: records.Keypoints | None
+    kind: tuple[str, str] = BODY
 
 
 @dataclass
 class Options:
     pose_backend: str = option("vitpose", "Which keypoint estimator gives feedback.", role="pose")
-    pose_model: str = option("", "Its model: hub id or folder.")
+    pose_model: str = option("", "Its model: hub id, folder, or a file for xpose.")
     pose_targets: str = option(
         "detector",
         "Where keypoints are: as the detector says, or shards.",
@@ -29,6 +41,14 @@ class Options:
     )
     pose_least_score: float = option(
         0.3, "Keypoints of x0 scored below this are not asked for.", at_least=0, at_most=1
+    )
+    pose_subjects: str = option(
+        "people",
+        "Whose: people, or all (animals and things that xpose knows, too).",
+        choices=("people", "all"),
+    )
+    pose_window: int = option(
+        384, "Side of the square in which xpose looks at a subject, pixels.", at_least=64
     )
 
 
@@ -41,33 +61,68 @@ class PoseFeedback(Feedback):
     MEMBER, STAGE = "people.json", "annotate-pose"
     LACKS = "nobody with a body box"
     GATE = "0-700"
-    FEATURES = ("pose_targets", "pose_least_score")
+    FEATURES = ("pose_targets", "pose_least_score", "pose_subjects", "pose_window")
 
-    def read(self, config: Any, view: View) -> Bodies:
-        """Everybody's body box with their keypoints."""
-        return [(body, view.people[number].keypoints) for number, body in view.bodies.items()]
+    def check_options(self, config: Any) -> None:
+        if config.pose_subjects == "all" and config.pose_backend == "vitpose":
+            raise UsageError("--pose-subjects all: vitpose knows people only; xpose knows more")
 
-    def tensors(self, scene: Bodies) -> dict[str, Any]:
+    def read(self, config: Any, view: View) -> list[Subject]:
+        """Everybody's body box with their keypoints; the same of animals and things if wanted."""
+        bodies = [Subject(box, view.people[n].keypoints) for n, box in view.bodies.items()]
+        return bodies + (_things(view) if config.pose_subjects == "all" else [])
+
+    def tensors(self, scene: list[Subject]) -> dict[str, Any]:
         import torch
 
-        unseen = [(float("nan"), float("nan"), 0.0)] * len(records.COCO_KEYPOINTS)
-        points = [k.points if k is not None and k.layout == "coco17" else unseen for _, k in scene]
+        marked = [_marked(one) for one in scene]
+        widest = max(len(points) for points in marked)
+        unseen = (float("nan"), float("nan"), 0.0)
         return {
-            "pose_boxes": torch.tensor([body for body, _ in scene]),
-            "pose_keypoints": torch.tensor(points),
+            "pose_boxes": torch.tensor([one.box for one in scene]),
+            "pose_keypoints": torch.tensor([p + [unseen] * (widest - len(p)) for p in marked]),
+            "pose_kinds": [list(one.kind) for one in scene],
         }
 
     def load(self, config: Any, loaded: Any) -> PoseWatcher:
         return PoseWatcher(config, loaded)
 
 
+def _things(view: View) -> list[Subject]:
+    """The boxes that are nobody's, of animals and things that have a layout."""
+    persons = {person.box for person in view.people.values()}
+    entities: dict[int, records.Entity] = {}
+    if view.sample.has("entities.json"):
+        entities = {e.id: e for e in view.sample.record(records.Entities).entities}
+    found = []
+    for box in view.boxes.values():
+        kind = keypoint_layouts.of_box(box, entities.get(box.entity or 0))
+        if box.id not in persons and kind is not None:
+            found.append(Subject(box.xyxy, box.keypoints, kind))
+    return found
+
+
+def _marked(one: Subject) -> list[tuple[float, float, float]]:
+    """Annotated or estimated keypoints of a subject; NaN where there are none of its layout."""
+    layout = keypoint_layouts.layout(one.kind[1])
+    count = len(layout.names) if layout is not None else 0
+    if one.keypoints is None or one.keypoints.layout != one.kind[1]:
+        return [(float("nan"), float("nan"), 0.0)] * count
+    return list(one.keypoints.points)
+
+
 class PoseWatcher:
-    """Eq. 5 with an estimator of heat maps."""
+    """Eq. 5 with an estimator of heat maps, or one that is asked in words."""
 
     def __init__(self, config: Any, loaded: Any) -> None:
         from socialcli.losses import pose
 
-        self.estimator = pose.vitpose(loaded.network, loaded.processor)
+        self.estimator: pose.HeatMaps | pose.Queries
+        if hasattr(loaded, "look"):
+            side = config.pose_window
+            self.estimator = pose.Queries(loaded.look, (side, side), [])
+        else:
+            self.estimator = pose.vitpose(loaded.network, loaded.processor)
         self.least = config.pose_least_score
         self.annotated = config.pose_targets == "shards"
 
@@ -77,13 +132,14 @@ class PoseWatcher:
         from socialcli.losses import pose
 
         boxes, owners = together(examples, "pose_boxes", pictures.device)
-        marked, _ = together(examples, "pose_keypoints", pictures.device)
+        marked = _padded(examples, "pose_keypoints", pictures.device)
         high, wide = pictures.shape[-2:]
         if self.annotated:
             points = pose.to_window(marked[..., :2], boxes, wide, high, self.estimator.size)
             weights = (marked[..., 2] > 1).float()
         else:
-            estimated = pose.keypoints(self.estimator, pictures, owners, boxes)
+            kinds = self._kinds(examples)
+            estimated = pose.keypoints(self.estimator, pictures, owners, boxes, kinds)
             points, weights = estimated.points, (estimated.scores >= self.least).float()
             # A keypoint annotated as beyond the square or hidden is a guess of the estimator.
             labelled = (marked[..., 2] > 0).any(-1, keepdim=True)
@@ -96,6 +152,34 @@ class PoseWatcher:
 
         boxes, owners = together(examples, "pose_boxes", pictures.device)
         points, weights = (
-            together(examples, f"pose_{what}", pictures.device)[0] for what in ("points", "weights")
+            _padded(examples, f"pose_{what}", pictures.device) for what in ("points", "weights")
         )
-        return pose.loss(self.estimator, pictures, owners, boxes, points, weights)
+        kinds = self._kinds(examples)
+        return pose.loss(self.estimator, pictures, owners, boxes, points, weights, kinds)
+
+    def _kinds(self, examples: Examples) -> Tensor | None:
+        """The number of each subject's kind; None for an estimator that knows people only."""
+        import torch
+
+        from socialcli.losses import pose
+
+        if not isinstance(self.estimator, pose.Queries):
+            return None
+        known = self.estimator.kinds
+        numbers = []
+        for kind in (tuple(pair) for example in examples for pair in example["pose_kinds"]):
+            if kind not in known:
+                known.append(kind)
+            numbers.append(known.index(kind))
+        return torch.tensor(numbers)
+
+
+def _padded(examples: Examples, name: str, device: torch.device) -> Tensor:
+    """`together` of subjects that may have different numbers of keypoints: what is missing is 0."""
+    import torch
+    import torch.nn.functional as F
+
+    rows = [example[name] for example in examples]
+    widest = max(part.shape[1] for part in rows)
+    padded = [F.pad(r, (0, 0) * (r.ndim - 2) + (0, widest - r.shape[1])) for r in rows]
+    return torch.cat(padded).to(device)
