@@ -73,7 +73,7 @@ class PoseJudged(Feature):
         pose, loaded = models
         trained = loaded.judge.pose
         if not hasattr(pose, "encode"):
-            raise UsageError("the pose backend has no encoder, which pose-s needs; vitpose has")
+            raise UsageError("the pose backend has no encoder, which pose-s needs; vitpose and xpose have one")
         used = (pose.model.model, pose.model.revision)
         if used != (trained.get("model"), trained.get("revision")):
             raise UsageError(
@@ -97,15 +97,18 @@ class PoseJudged(Feature):
         results: list[Value | SampleFailed] = [
             {"pose_s": "", "pose_kp": "", "bodies": len(pair)} for pair in boxes
         ]
+        skeletons = pose.estimate([looks[n].image for n in seen], [boxes[n] for n in seen])
+        known = {n: two for n, two in zip(seen, skeletons, strict=True) if all(two)}
+        for number in set(seen) - set(known):  # a box in which the backend finds nobody
+            results[number] = {"pose_s": "", "pose_kp": "", "bodies": 1}
+        seen = list(known)
         if not seen:
             return results
         pictures, where = [looks[n].image for n in seen], [boxes[n] for n in seen]
         features = torch.stack(
             [torch.from_numpy(rows).flatten() for rows in pose.encode(pictures, where)]
         )
-        nodes = torch.stack(
-            [bodies([k.points for k in two]) for two in pose.estimate(pictures, where)]
-        )
+        nodes = torch.stack([bodies([k.points for k in two]) for two in known.values()])
         answers = zip(seen, judge.of_features(features), judge.of_bodies(nodes), strict=True)
         for number, pose_s, pose_kp in answers:
             results[number] = {"pose_s": pose_s, "pose_kp": pose_kp, "bodies": 2}

@@ -271,7 +271,8 @@ def _look(estimator: Any, sample: Sample, label: int, held_out: bool) -> Exempla
     turned: list[XYXY] = [(1 - r, top, 1 - left, b) for left, top, r, b in reversed(boxes)]
     both, where = [image, ImageOps.mirror(image)], [boxes, turned]
     features = [torch.from_numpy(rows).flatten() for rows in estimator.encode(both, where)]
-    skeletons = [
-        bodies([[*map(tuple, k.points)] for k in two]) for two in estimator.estimate(both, where)
-    ]
+    seen = estimator.estimate(both, where)
+    if any(k is None for two in seen for k in two):
+        raise SampleFailed("the pose backend finds nobody in one of the two boxes")
+    skeletons = [bodies([[*map(tuple, k.points)] for k in two]) for two in seen]
     return Exemplar(label, held_out, torch.stack(features), torch.stack(skeletons))
