@@ -11,7 +11,7 @@ import pytest
 import scenes
 import torch
 from parts import part
-from tiny import diffusion, people
+from tiny import diffusion, people, xpose
 from transformers import CLIPVisionModel
 
 from socialcli import backends, records, shards
@@ -409,6 +409,45 @@ def test_feedback_of_gaze_lle(models, tmp_path):
     values.sum().backward()
     trained = [p.grad for p in feedback.trainable(state).parameters() if p.grad is not None]
     assert trained and max(float(g.abs().max()) for g in trained) > 0
+
+
+def test_feedback_of_x_pose(models, tmp_path, monkeypatch):
+    """People and the dog, each asked for by its name; the loss has a gradient, and is 0 where
+    nothing moved."""
+    from socialcli.networks.xpose import choice
+
+    monkeypatch.setattr(choice, "OVERLAP", 0.0)  # the tiny network's boxes are random
+    state = load(
+        models, feedback="pose", pose_backend="xpose", gate_pose="all", pose_subjects="all",
+        pose_model=str(xpose.xpose(tmp_path / "xpose")), pose_window=64, pose_least_score=1e-6,
+    )  # fmt: skip
+    alone = sample(1)
+    nobody = dataclasses.replace(scenes.all_records((SIZE, SIZE))["people.json"], people=[])
+    car = dataclasses.replace(scenes.all_records((SIZE, SIZE))["boxes.json"])
+    car.boxes = [records.Box(5, (0.2, 0.2, 0.9, 0.8), "car")]
+    other = sample(2, **{"people.json": nobody, "boxes.json": car})
+    data, keys = batch(state, given=[alone, other])
+    people_and_dog, only_car = data["examples"]
+    body = ["person", "coco17"]
+    assert people_and_dog["pose_kinds"] == [body, body, ["dog", "animal"]]
+    assert only_car["pose_kinds"] == [["car", "car"]]
+    assert only_car["pose_weights"][0, :14].tolist() == [1.0] * 8 + [0.0] + [1.0] * 4 + [0.0]
+    watch, examples = state.watch["pose"], data["examples"]
+    pictures = torch.stack([p["picture"] for p in prepared(state, [alone, other])]) / 127.5 - 1
+    with torch.no_grad():
+        assert watch.values(pictures, examples).tolist() == pytest.approx([0, 0], abs=1e-9)
+        assert (watch.values(pictures.flip(-1), examples) > 0).all()
+    values = feedback.losses(state, data, draw(keys, [100, 100]))["pose"]
+    assert values.shape == (2,) and (values.detach() > 0).all()
+    values.sum().backward()
+    trained = [p.grad for p in feedback.trainable(state).parameters() if p.grad is not None]
+    assert trained and max(float(g.abs().max()) for g in trained) > 0
+    with pytest.raises(UsageError, match="vitpose knows people only"):
+        feedback.check_options(config(models, pose_subjects="all"))
+
+
+def prepared(state, given):
+    return [feedback.prepare(state, s, Variant(0, s.key, 0)) for s in given]
 
 
 def test_interactions_are_those_the_object_allows(models):

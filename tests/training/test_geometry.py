@@ -174,6 +174,19 @@ def test_mirrored_keypoints_change_their_names():
     assert PLAIN.keypoints(Keypoints(points[:3], None, "openpose18")).points == points[:3]
 
 
+def test_a_mirrored_animal_in_its_box():
+    """Its keypoints move with the box, and left legs are right ones."""
+    points = [(0.1 + n / 40, n / 40, 2.0) for n in range(17)]
+    dog = Box(2, (0.1, 0.0, 0.5, 0.4), "dog", keypoints=Keypoints(points, None, "animal"))
+    [moved] = MIRROR.boxes([dog])
+    assert moved.xyxy == pytest.approx((0.5, 0.0, 0.9, 0.4))
+    elbow, other = 6, 9  # left and right
+    assert moved.keypoints.points[elbow] == pytest.approx(
+        (1 - points[other][0], *points[other][1:])
+    )
+    assert moved.keypoints.points[2] == pytest.approx((1 - points[2][0], *points[2][1:]))  # nose
+
+
 def test_mirrored_twice_is_as_before():
     person = Person(
         1, 1, 1, (0.1, 0.1, 0.6, 0.9), (0.2, 0.1, 0.4, 0.3),

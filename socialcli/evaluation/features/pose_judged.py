@@ -73,7 +73,9 @@ class PoseJudged(Feature):
         pose, loaded = models
         trained = loaded.judge.pose
         if not hasattr(pose, "encode"):
-            raise UsageError("the pose backend has no encoder, which pose-s needs; vitpose and xpose have one")
+            raise UsageError(
+                "the pose backend has no encoder, which pose-s needs; vitpose and xpose have one"
+            )
         used = (pose.model.model, pose.model.revision)
         if used != (trained.get("model"), trained.get("revision")):
             raise UsageError(
