@@ -419,7 +419,7 @@ def test_feedback_of_x_pose(models, tmp_path, monkeypatch):
     monkeypatch.setattr(choice, "OVERLAP", 0.0)  # the tiny network's boxes are random
     state = load(
         models, feedback="pose", pose_backend="xpose", gate_pose="all", pose_subjects="all",
-        pose_model=str(xpose.xpose(tmp_path / "xpose")), pose_window=64, pose_least_score=1e-6,
+        pose_model=str(xpose.xpose(tmp_path / "xpose")), pose_window=96, pose_least_score=1e-6,
     )  # fmt: skip
     alone = sample(1)
     nobody = dataclasses.replace(scenes.all_records((SIZE, SIZE))["people.json"], people=[])

@@ -48,7 +48,7 @@ class Options:
         choices=("people", "all"),
     )
     pose_window: int = option(
-        384, "Side of the square in which xpose looks at a subject, pixels.", at_least=64
+        384, "Side of the square in which xpose looks at a subject, pixels.", at_least=96
     )
 
 
