@@ -124,8 +124,8 @@ def asked(
     flags where there are no others."""
     if isinstance(config, SourceOptions):
         sources = own or tuple(Wanted(name) for name in config.reference)
-        scale = config.image_guidance
-        return tuple(replace(s, scale=scale if s.scale is None else s.scale) for s in sources)
+        guidance = config.image_guidance
+        return tuple(replace(s, scale=guidance if s.scale is None else s.scale) for s in sources)
     if not isinstance(config, ReferenceOptions):
         return ()
     wanted = own or tuple(Wanted(name) for name in config.reference)

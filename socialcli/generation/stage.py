@@ -100,7 +100,7 @@ class GenerateStage(Stage, base=True):
 
     def _check_backend(self, config: Any) -> None:
         """Refuse a diffusion model that this method cannot draw with."""
-        default = next(f.default for f in dataclasses.fields(config) if f.name == "backend")
+        default = str(next(f.default for f in dataclasses.fields(config) if f.name == "backend"))
         wanted, own = (backends.info("diffusion", b).method for b in (default, config.backend))
         if own != wanted:
             right = f"{config.backend} is drawn by --method {own}" if own else f"leave it {default}"

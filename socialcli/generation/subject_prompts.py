@@ -64,7 +64,7 @@ def of_word(
         raise SampleFailed(f"--subject-word '{pattern}': meta.json does not say what it is")
     if "{identifier}" in pattern:
         identifiers = called()
-        if name not in identifiers:
+        if name is None or name not in identifiers:
             raise SampleFailed(
                 f"--subject-word '{pattern}': no file of --lora, --custom-diffusion or --model "
                 f"names the subject '{name}'"

@@ -166,7 +166,7 @@ def _called(config: Config, names_of: list[set[str]]) -> dict[int, str]:
     Raises:
         SampleFailed: one name is that of several things.
     """
-    found = {}
+    found: dict[int, str] = {}
     for one in config.called:
         name, _, text = (part.strip() for part in one.partition("="))
         those = [n for n, names in enumerate(names_of) if {name, name.lower()} & names]

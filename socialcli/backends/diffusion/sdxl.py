@@ -93,7 +93,7 @@ class StableDiffusionXL(StableDiffusion):
         return torch.float32 if overflows else dtype
 
     def refuse_others(self, model: str, unet: Any, vae: Any) -> None:
-        stable_diffusion.refuse_others(self.info, model, unet, vae, ("addition_embed_type",))
+        stable_diffusion.refuse_others(self.info, model, unet, vae, known=("addition_embed_type",))
         if not unet:
             return  # not here, or it cannot be read: loading it tells why
         if unet.get("addition_embed_type") != "text_time":

@@ -187,7 +187,7 @@ class Hoi(Metric):
     def estimate(
         self, rows: dict[str, numpy.ndarray], counts: numpy.ndarray
     ) -> dict[str, numpy.ndarray]:
-        found = {}
+        found: dict[str, numpy.ndarray] = {}
         for name, reading in (("hoi", "picture"), ("hoi_pairs", "pair")):
             table = per_class(rows, counts, reading)
             found |= _average_precision.means(name, table, rows)

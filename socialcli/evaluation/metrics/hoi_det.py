@@ -109,7 +109,7 @@ class HoiDet(Hoi):
         import numpy
 
         everywhere = numpy.ones(len(rows["found_known"]), bool)
-        figures = {}
+        figures: dict[str, numpy.ndarray] = {}
         for name, looked_at in (("hoi_det", everywhere), ("hoi_known", rows["found_known"])):
             table = _average_precision.per_class(_ranking(rows, looked_at), rows, counts)
             figures |= _average_precision.means(name, table, rows)
@@ -164,8 +164,10 @@ def matched(
 
 
 def _ranking(rows: dict[str, numpy.ndarray], chosen: numpy.ndarray) -> Ranking:
-    found = (rows[f"found_{name}"][chosen] for name in ("picture", "class", "score", "right"))
-    return Ranking(*found, rows["true_picture"], rows["true_class"])
+    picture, klass, score, right = (
+        rows[f"found_{name}"][chosen] for name in ("picture", "class", "score", "right")
+    )
+    return Ranking(picture, klass, score, right, rows["true_picture"], rows["true_class"])
 
 
 def _predicted(case: Case, table: Classes) -> dict[int, list[tuple[Pair, float]]] | None:
