@@ -31,17 +31,17 @@ MAY: dict[str, str] = {
     "losses": "errors networks vision",
     "diffusion": "config errors losses networks randomness registry vision",
     "miniature": "backends errors losses networks records vision",
-    "pipeline": "backends config errors records registry shards",
+    "pipeline": "backends config errors records registry shards validation",
     "reports": "errors pipeline records shards validation vision",
     "training": "backends config errors networks pipeline randomness records registry shards "
-    "vision",
+    "validation vision",
     "generation": "backends config diffusion errors networks pipeline records registry shards "
-    "spreadsheets vision",
+    "spreadsheets validation vision",
     "stages": "backends config errors pipeline records shards vision",
     "importers": "config errors miniature pipeline records registry shards vision",
     "exporters": "errors records shards validation vision",
     "evaluation": "backends config errors miniature networks pipeline records registry reports "
-    "shards vision",
+    "shards validation vision",
     "methods": "backends config diffusion errors generation losses miniature networks randomness "
     "records shards training vision",
     "cli": "backends config errors evaluation exporters generation methods pipeline records "

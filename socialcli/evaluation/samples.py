@@ -17,6 +17,7 @@ from typing import Any
 from socialcli import records, shards
 from socialcli.errors import SampleFailed, SocialcliError, UsageError
 from socialcli.shards import Damage, Sample
+from socialcli.validation import members as door
 
 RECORD = "generated.json"
 
@@ -164,7 +165,7 @@ def _picture(sample: Sample) -> bytes:
     if sample.problem:
         raise SampleFailed(sample.problem)
     # What a picture was made with may be noted by other programs, in few words: see `_info`.
-    sample.check(without=(RECORD,))
+    door.refuse_malformed(sample, remade=(RECORD,))
     return sample.picture()
 
 

@@ -69,8 +69,9 @@ def decode(sample: dict[str, Any]) -> dict[str, Any]:
         sample has none; all other members as bytes.
 
     Raises:
-        SampleFailed: a member is not what its type says; the reason names it.
+        SampleFailed: it is malformed; the reason names the member.
     """
+    from socialcli.validation.members import read_members
     from socialcli.vision import images
 
     members = {k: v for k, v in sample.items() if not k.startswith("__")}
@@ -80,7 +81,9 @@ def decode(sample: dict[str, Any]) -> dict[str, Any]:
         "key": whole.key,
         "picture": images.decode(whole.picture()) if pictured else None,
     }
-    for suffix in (*records.MEMBERS, records.IDENTITY):
-        made[suffix] = whole.decoded(suffix) if suffix in members else None
+    parsed, problems = read_members(whole)
+    if problems:
+        raise SampleFailed(str(problems[0]))
+    made |= {suffix: parsed.get(suffix) for suffix in (*records.MEMBERS, records.IDENTITY)}
     others = {k: v for k, v in members.items() if k not in made and k not in records.IMAGE_SUFFIXES}
     return made | others

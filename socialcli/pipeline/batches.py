@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from socialcli.errors import SampleFailed, SampleFiltered, SocialcliError
-from socialcli.pipeline.stage import Item
+from socialcli.pipeline.stage import Item, Noted
 from socialcli.shards import Damage, Sample
+from socialcli.validation import members, mending
 
 # New members; why there are none; or the whole sample as an earlier run wrote it.
 _LIGHT = 16  # samples a turn where no model sets the pace
@@ -71,7 +72,7 @@ def outcomes(
         if sample.filtered is not None:
             return SampleFiltered(sample.filtered)
         try:
-            sample.check(without=stage.WRITES)
+            members.refuse_malformed(sample, remade=stage.WRITES)
             work = stage.prepare(config, sample)
         except (SampleFailed, SampleFiltered) as reason:
             return reason
@@ -162,7 +163,8 @@ class _BatchRunner:
             elif not sample.key:
                 yield Outcome(sample, {})
             else:
-                yield Outcome(sample, next(results) if isinstance(what, Item) else what)
+                result = next(results) if isinstance(what, Item) else what
+                yield Outcome(sample, _fitting(sample, result))
 
     def run(self, items: list[Item]) -> list[Result]:
         results: list[Result] = []
@@ -203,6 +205,21 @@ class _BatchRunner:
                 f"{len(items)} items: this is a bug in that stage"
             )
         return results
+
+
+def _fitting(sample: Sample, result: Result) -> Result:
+    """A result whose new members fit those that the sample keeps (`validation.mending`)."""
+    if not isinstance(result, dict):
+        return result
+    try:
+        changed = mending.settled(sample, result)
+    except SampleFailed as reason:
+        return reason
+    if changed is result:
+        return result
+    notes = result.notes if isinstance(result, Noted) else {}
+    line = "links to what is no longer there are taken away, and estimates that lived on them"
+    return Noted(changed, {**notes, "links_taken_away": line})
 
 
 def out_of_memory(error: BaseException) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING
 
+from socialcli.errors import SampleFailed
 from socialcli.records import limits
 from socialcli.records.members import Refused
 
@@ -48,9 +49,14 @@ def dump_identity(rows: numpy.ndarray) -> bytes:
     Returns:
         ``.npy`` bytes of (N, 1 + D) float32: person id, then embedding. Ids that float32 cannot
         hold exactly make it float64.
+
+    Raises:
+        SampleFailed: a row is zero.
     """
     import numpy
 
+    if not rows["embedding"].any(axis=1).all():
+        raise SampleFailed("not written: a face embedding is zero")
     people = rows["person"]
     exact = not len(people) or int(people.max()) <= 2**24
     table = numpy.concatenate([people[:, None].astype("<f8"), rows["embedding"]], axis=1)
@@ -131,6 +137,10 @@ def load_identity(data: bytes, where: str = IDENTITY) -> numpy.ndarray:
         row = int(numpy.flatnonzero(~right.all(axis=1))[0])
         what = f"row {row} is not finite, or over the limit of {limits.MAX_NUMBER}"
         raise Refused(where, what)
+    if len(set(rows["person"].tolist())) != len(rows):
+        raise Refused(where, "two rows belong to one person")
+    if len(empty := (~values.any(axis=1)).nonzero()[0]):
+        raise Refused(where, f"row {empty[0]} is zero")
     return rows
 
 

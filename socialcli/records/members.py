@@ -8,6 +8,7 @@ should be, a number that is not finite, or more items, depth or bytes than `limi
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import re
 import threading
@@ -17,24 +18,33 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from socialcli.errors import SampleFailed
 from socialcli.records import limits, sources
-from socialcli.records.consistency import inconsistencies
+from socialcli.records.consistency import Wrong, inconsistencies
 
 if TYPE_CHECKING:
     import msgspec
 
 SCHEMA_VERSION = 1
 _BOM = b"\xef\xbb\xbf"
+_TOLD = 100  # things that are wrong in one member, at most, that are told
 _SHOWN = 1 << 20  # bytes of a member up to which the value that does not fit is looked up
 
 Record = TypeVar("Record")
 
 
 class Refused(SampleFailed):
-    """A member that is not what its type says: which one, and what is wrong where in it."""
+    """A member that is malformed: which one, and what is wrong where in it.
 
-    def __init__(self, member: str, what: str, mend: str = "") -> None:
+    ``more`` is what is wrong in it besides, where that is known.
+    """
+
+    def __init__(
+        self, member: str, what: str, mend: str = "", more: tuple[Wrong, ...] = ()
+    ) -> None:
         super().__init__(f"{member}: {what}" + (f"; {mend}" if mend else ""))
-        self.member, self.what, self.mend = member, what, mend
+        self.member, self.what, self.mend, self.more = member, what, mend, more
+
+    def __reduce__(self) -> tuple[type, tuple[object, ...]]:  # worker processes send it back
+        return type(self), (self.member, self.what, self.mend, self.more)
 
 
 @dataclasses.dataclass
@@ -103,7 +113,14 @@ def _plain(value: Any) -> Any:
 
 def dump(record: Any) -> bytes:
     """One record as UTF-8 JSON: the same record always gives the same bytes. Every part says its
-    source (`socialcli.records.sources`)."""
+    source (`socialcli.records.sources`).
+
+    Raises:
+        SampleFailed: a number is not finite, or the record is one that `load` would refuse
+            (`socialcli.records.consistency`).
+    """
+    if (wrong := next(inconsistencies(record), None)) is not None:
+        raise SampleFailed(f"not written: {wrong.what}")
     body = {"schema": SCHEMA_VERSION, **_plain(sources.stated(record))}
     return json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
 
@@ -117,7 +134,8 @@ def load(kind: type[Record], data: bytes, where: str = "") -> Record:
 
     Raises:
         Refused: the bytes are not JSON, a value is not what the field's type says or is over its
-            limit (the message names the place in the member), or they are of a newer schema.
+            limit (the message names the place in the member), they are of a newer schema, or the
+            values do not fit each other (`socialcli.records.consistency`).
     """
     import msgspec
 
@@ -144,8 +162,8 @@ def load(kind: type[Record], data: bytes, where: str = "") -> Record:
     except (msgspec.DecodeError, ValueError) as error:
         raise Refused(where, _malformed(str(error), data)) from None
     if record is not None:
-        if (wrong := next(inconsistencies(record), None)) is not None:
-            raise Refused(where, wrong)
+        if wrong := tuple(itertools.islice(inconsistencies(record), _TOLD)):
+            raise Refused(where, *wrong[0], wrong[1:])
         return record
     if version > SCHEMA_VERSION:
         what = f"schema {version} is newer than this version's {SCHEMA_VERSION}"

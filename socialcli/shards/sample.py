@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import zlib
-from collections.abc import Callable, Collection, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -89,19 +89,6 @@ class Sample:
         if suffix == records.IDENTITY:
             return records.load_identity(data)
         return records.load(records.MEMBERS[suffix], data, suffix)
-
-    def check(self, without: Collection[str] = ()) -> None:
-        """Hold every member that the record schema knows against it, whether it is needed or not.
-
-        Args:
-            without: suffixes left out, because they are about to be replaced.
-
-        Raises:
-            Refused: the first member that is not what its type says.
-        """
-        for suffix in self.members:
-            if suffix not in without and (suffix in records.MEMBERS or suffix == records.IDENTITY):
-                self.decoded(suffix)
 
 
 _WRITER = {

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from socialcli import shards
 from socialcli.errors import SampleFailed, UsageError
 from socialcli.shards import index as indexing
+from socialcli.validation import members
 
 if TYPE_CHECKING:
     from socialcli.pipeline.report import Report
@@ -78,14 +79,12 @@ def _complete(method: Any, index: indexing.Index, where: str, report: Report) ->
 
 
 def _one_passes(method: Any, config: TrainingOptions, index: indexing.Index, where: str) -> None:
-    from socialcli.vision import images
-
     reasons: Counter[str] = Counter()
     for number in range(len(index)):
         sample = index.read(number)
         try:
-            sample.check()
-            images.facts(sample.picture())
+            members.refuse_malformed(sample)
+            sample.picture()
             method.check(config, sample)
             return
         except SampleFailed as error:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from socialcli.errors import SampleFailed, SocialcliError
 from socialcli.randomness import Variant, seeded
+from socialcli.validation import members
 
 if TYPE_CHECKING:
     import numpy
@@ -108,7 +109,7 @@ class Examples:
             try:
                 wanted = Variant(self.config.seed, item, variant, of)
                 sample = self.index.read(number)
-                sample.check()
+                members.refuse_malformed(sample)
                 ready.example = self.method.prepare(self.state, sample, wanted)
                 return ready
             except SampleFailed as error:

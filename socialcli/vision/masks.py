@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from socialcli.errors import SampleFailed
+from socialcli.records import rle as rle_code
 from socialcli.vision.images import MAX_PIXELS
 
 if TYPE_CHECKING:
@@ -43,8 +44,7 @@ def decode(rle: Mapping[str, Any]) -> numpy.ndarray:
 def check(rle: Mapping[str, Any]) -> dict[str, Any]:
     """The compressed code, once it is certain that its runs fill its size.
 
-    pycocotools trusts the runs: too many of them write past the end of its array. Nothing of the
-    mask's size is reserved here, so a code may be looked at whatever size it claims.
+    Nothing of the mask's size is reserved here, so a code may be looked at whatever size it claims.
 
     Raises:
         SampleFailed: not such a code, or its runs do not fill its size.
@@ -62,8 +62,7 @@ def check(rle: Mapping[str, Any]) -> dict[str, Any]:
             code = coco.frPyObjects({"size": [height, width], "counts": counts}, height, width)
         else:
             code = {"size": [height, width], "counts": counts}
-        if _length(code["counts"]) != height * width:
-            raise ValueError("its runs do not add up to its size")
+        rle_code.check(code["counts"], height * width)
         return code
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise SampleFailed(f"a mask is not a COCO run-length code ({error})") from None
@@ -93,38 +92,3 @@ def overlaps(found: list[Mapping[str, Any]], truth: list[Mapping[str, Any]]) -> 
     if not first or not second:
         return numpy.zeros((len(first), len(second)))
     return numpy.asarray(coco.iou(first, second, [0] * len(second)))
-
-
-def _length(counts: str | bytes) -> int:
-    """Sum of the runs of a compressed code: base 32, 6 bits a character, each run from the
-    fourth on stored as the difference to the run two before it.
-
-    Raises:
-        ValueError: a character or a run that the code cannot have.
-    """
-    import numpy
-
-    text = counts.encode("ascii") if isinstance(counts, str) else counts
-    digits = numpy.frombuffer(text, numpy.uint8).astype(numpy.int64) - 48
-    if not len(digits):
-        return 0
-    if digits.min() < 0 or digits.max() > 63:
-        raise ValueError("a character that the code does not use")
-    ends = numpy.flatnonzero(digits & 32 == 0)
-    if not len(ends) or ends[-1] != len(digits) - 1:
-        raise ValueError("it ends in the middle of a run")
-    starts = numpy.concatenate([[0], ends[:-1] + 1])
-    place = numpy.arange(len(digits)) - numpy.repeat(starts, ends - starts + 1)
-    if place.max() > 9:
-        raise ValueError("a run longer than any picture")
-    runs = numpy.add.reduceat((digits & 31) << (5 * place), starts)
-    runs -= numpy.where(digits[ends] & 16, 1 << (5 * (place[ends] + 1)), 0)
-    if numpy.abs(runs).max() > MAX_PIXELS:
-        raise ValueError("a run longer than any picture")
-    for chain in (runs[1::2], runs[2::2]):
-        numpy.cumsum(chain, out=chain)
-    if runs.min() < 0:
-        raise ValueError("a negative run")
-    if runs.max() > MAX_PIXELS:
-        raise ValueError("a run longer than any picture")
-    return int(runs.sum())

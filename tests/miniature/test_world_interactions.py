@@ -11,6 +11,7 @@ from parts import part
 from socialcli import records, shards
 from socialcli.miniature.world import interactions
 from socialcli.miniature.world.vocabulary import PAIRS
+from socialcli.validation.members import refuse_malformed
 
 importer = part("importers", "world")
 COUNT = len(interactions.INTERACTIONS)
@@ -46,7 +47,7 @@ def test_keys_count_the_exemplars_of_each_interaction():
 
 def test_an_exemplar_shows_two_people_with_skeletons_and_masks(exemplars):
     for sample in exemplars:
-        sample.check()
+        refuse_malformed(sample)
         people = sample.record(records.People).people
         assert len(people) == 2 and all(p.keypoints is not None for p in people)
         masks = {m.entity for m in sample.record(records.Masks).masks}
@@ -86,7 +87,7 @@ def test_a_sentences_sample_has_its_three_texts_and_its_subjects():
     for number in (0, 3, 9, 11):
         asked = interactions.sentence(0, number)
         sample = shards.Sample("x", interactions.question(0, number, 64))
-        sample.check()
+        refuse_malformed(sample)
         caption = sample.record(records.Caption)
         name = asked.interaction.name
         assert caption.text == asked.rich and "<" not in caption.text

@@ -35,7 +35,14 @@ COMPOUNDS = _phrases("""
     jet ski:boat, bean bag:bag, punching bag:bag, sea food:food, bow tie:tie, neck tie:tie,
     merry go round:carousel, polar bear:dog, brown bear:dog, black bear:dog, grizzly bear:dog,
     panda bear:dog, high heel:shoe, watering can:bucket, side walk:road, cross walk:road,
-    half pipe:ramp, camp fire:campfire
+    half pipe:ramp, camp fire:campfire, bon fire:campfire, camp site:campsite,
+    fire place:fireplace, marsh mallow:snack, lap top:laptop, back pack:backpack,
+    suit case:suitcase, hand bag:handbag, rain coat:raincoat, sail boat:sailboat,
+    row boat:rowboat, wheel chair:wheelchair, wheel barrow:wheelbarrow, foot ball:football,
+    base ball:baseball, basket ball:basketball, volley ball:volleyball, cup cake:cupcake,
+    pan cake:pancake, bath tub:bathtub, bath robe:bathrobe, sun glasses:glasses,
+    sun flower:flower, water melon:melon, pine apple:pineapple, book shelf:bookshelf,
+    tooth paste:paste, motor cycle:motorcycle, motor bike:motorbike
 """)
 # Idioms that would be read as nouns; the stand-in is an adverb.
 IDIOMS = _phrases("""

@@ -52,6 +52,7 @@ def command(
     from socialcli.errors import SampleFailed, SocialcliError, UnknownName
     from socialcli.evaluation import agreement as comparing
     from socialcli.pipeline.report import one_line
+    from socialcli.validation.members import refuse_malformed
 
     for option, wanted in (("--found-source", found_source), ("--truth-source", truth_source)):
         if wanted not in comparing.SOURCES:
@@ -71,8 +72,8 @@ def command(
             if sample.key not in reference:
                 continue
             try:
-                sample.check()
-                reference[sample.key].check()
+                refuse_malformed(sample)
+                refuse_malformed(reference[sample.key])
                 agreement.add(_reader(sample), _reader(reference[sample.key]))
             except SampleFailed as error:
                 bad += 1

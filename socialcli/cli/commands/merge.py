@@ -111,9 +111,10 @@ def _merge(done: Merged, source: str, target: str, last: bool) -> None:
 def _malformed(sample: Sample) -> str:
     """Why other commands refuse a sample, "" where they do not."""
     from socialcli.errors import SampleFailed
+    from socialcli.validation.members import refuse_malformed
 
     try:
-        sample.check()
+        refuse_malformed(sample)
     except SampleFailed as error:
         return str(error)
     return sample.problem or ""

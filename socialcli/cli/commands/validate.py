@@ -15,12 +15,13 @@ _PENDING = 1000
 
 @dataclass
 class Totals:
-    """What was looked at, and how much of it has problems."""
+    """What was looked at, and how much of it has problems; warnings are counted apart."""
 
     shards: int = 0
     samples: int = 0
     bad_samples: int = 0
     problems: int = 0
+    warnings: int = 0
     members: Counter[str] = field(default_factory=Counter)
     bad_members: Counter[str] = field(default_factory=Counter)
 
@@ -46,7 +47,8 @@ def command(
 ) -> None:
     """Prints `SHARD: KEY: MEMBER: PROBLEM: MEND` for each problem, totals to stderr.
 
-    Exits with 0 when all is well and with 1 when there is a problem.
+    Exits with 0 when all is well, or there are warnings only, and with 1 when there is a problem:
+    something for which every command refuses the sample.
     """
     import json
     import sys
@@ -59,7 +61,8 @@ def command(
         if limit is not None and totals.samples >= limit:
             break
         for key, problem in check_shard(location, totals, pixels=pixels, limit=limit):
-            totals.problems += 1
+            totals.problems += not problem.warning
+            totals.warnings += problem.warning
             if as_json:
                 line = {
                     "shard": shards.public(location),
@@ -67,6 +70,7 @@ def command(
                     "member": problem.member,
                     "problem": problem.what,
                     "mend": problem.mend,
+                    "severity": "warning" if problem.warning else "error",
                 }
                 print(json.dumps(line, ensure_ascii=True))
             else:
@@ -81,6 +85,9 @@ def check_shard(
     location: str, totals: Totals, *, pixels: bool = False, limit: int | None = None
 ) -> Iterator[tuple[str, Any]]:
     """(key, problem) of everything wrong in one shard or join; ``totals`` is counted up.
+
+    What no sample by itself can be refused for is a warning: a picture that is missing where others
+    have one, a stats file that tells of another archive.
 
     The key is empty for what concerns no single sample. A shard in which no sample has a picture
     is a sidecar: that is no problem, and its links are followed only as far as it goes itself.
@@ -102,11 +109,12 @@ def check_shard(
             if limit is not None and totals.samples >= limit:
                 break
             totals.samples += 1
-            found = check(item, pixels=pixels)
+            problems = check(item, pixels=pixels)
             totals.members.update(item.members.keys())
-            totals.bad_members.update({problem.member for problem in found})
-            totals.bad_samples += bool(found)
-            for problem in found:
+            malformed = {problem.member for problem in problems if not problem.warning}
+            totals.bad_members.update(malformed)
+            totals.bad_samples += bool(malformed)
+            for problem in problems:
                 yield item.key, problem
             if any(suffix in item.members for suffix in records.IMAGE_SUFFIXES):
                 pictures += 1
@@ -115,12 +123,10 @@ def check_shard(
     except SocialcliError as error:
         what = str(error).removeprefix(f"{shards.public(location)}: ")
         yield "", Problem("tar", what, "give an archive that can be read from start to end")
-    if pictures:
-        totals.bad_samples += len(without)
-        totals.bad_members[PICTURE] += len(without)
-        for key, dotted in without:
-            what = f"missing{dotted}"
-            yield key, Problem(PICTURE, what, "import the sample again, or leave it out")
+    for key, dotted in without if pictures else ():  # nobody can tell before the shard ends
+        what = f"missing{dotted}"
+        mend = "import the sample again, or leave it out"
+        yield key, Problem(PICTURE, what, mend, warning=True)
     for part in shards.parts(location):
         yield from (("", problem) for problem in check_beside(part))
 
@@ -139,13 +145,15 @@ def check_beside(part: str) -> Iterator[Any]:
     there = shards.size(part)
     if isinstance(stated, int) and there is not None and there != stated:
         what = f"has {there} bytes, its stats file says {stated}"
-        yield Problem("tar", what, "it was changed or cut since; run the stage again")
+        mend = "it was changed or cut since; run the stage again"
+        yield Problem("tar", what, mend, warning=True)
     counts = beside.counts(part)
     if counts is not None:
         ended = sum(counts.get(name, 0) for name in ("ok", "filtered", "failed"))
         if counts.get("total", ended) != ended:
             what = f"total {counts['total']}, but ok + filtered + failed = {ended}"
-            yield Problem("stats.json", what, "run the stage again with --overwrite")
+            mend = "run the stage again with --overwrite"
+            yield Problem("stats.json", what, mend, warning=True)
 
 
 def table(totals: Totals) -> str:
@@ -157,6 +165,8 @@ def table(totals: Totals) -> str:
         end = f"{totals.problems:,} problems in {totals.bad_samples:,} samples"
     else:
         end = "no problems"
+    if totals.warnings:
+        end += f", {totals.warnings:,} warning{'s' if totals.warnings > 1 else ''}"
     lines = [f"validate: {totals.samples:,} samples in {totals.shards:,} shards: {end}"]
     known = [*records.MEMBERS, records.IDENTITY]
     images = sum(totals.members[suffix] for suffix in records.IMAGE_SUFFIXES)
