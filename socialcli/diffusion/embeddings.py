@@ -9,7 +9,6 @@ Diffusion XL are ``{"clip_l": vectors, "clip_g": vectors}``, or a second file
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -84,17 +83,16 @@ def read(given: str) -> list[Learned]:
 def _state(file: Path) -> tuple[dict[str, Any], dict[str, str]]:
     """What the file holds, and its header's notes."""
     import torch
-    from safetensors import safe_open
+
+    from socialcli.networks import weights
 
     if file.suffix not in SUFFIXES:
         raise UsageError(f"{file}: expected an embedding as {', '.join(SUFFIXES)}")
+    if file.suffix == ".safetensors":
+        return weights.load(file)
     try:
-        if file.suffix == ".safetensors":
-            with safe_open(file, framework="pt") as opened:
-                names = opened.keys()
-                return {n: opened.get_tensor(n) for n in names}, dict(opened.metadata() or {})
         state = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch and safetensors have a dozen kinds
+    except Exception as error:  # torch has a dozen kinds
         raise UsageError(
             f"{file} cannot be read as a learnt embedding ({type(error).__name__})"
         ) from None
@@ -159,8 +157,7 @@ def _vectors(file: Path, token: str, value: Any) -> Tensor:
 
 def _plain(notes: dict[str, str]) -> dict[str, str]:
     """Token -> its initial word, where the header says so (`socialcli invert` writes it)."""
-    try:
-        words = json.loads(notes.get("initial_words", "{}"))
-    except ValueError:
-        return {}
+    from socialcli.networks import weights
+
+    words = weights.stated(notes, "initial_words")
     return {str(k): str(v) for k, v in words.items()} if isinstance(words, dict) else {}

@@ -115,14 +115,14 @@ def read(given: str) -> list[Learned]:
 
 def _of_file(file: Path) -> list[Learned]:
     """Whichever layout it has."""
-    notes = _notes(file)
+    from socialcli.networks import weights
+
+    notes = weights.notes(file)
     if KINDS not in notes:
         return _foreign(file) or _constant(str(file), notes)
-    from safetensors.torch import load_file
-
+    tensors, _ = weights.load(file)
     try:
-        kinds = json.loads(notes[KINDS])
-        tensors = load_file(file)
+        kinds = weights.stated(notes, KINDS)
         items = [(str(t), str(d["kind"]), dict(d["settings"])) for t, d in kinds.items()]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(f"{file}: cannot be read as learned words ({_line(error)})") from None
@@ -154,13 +154,16 @@ def _learned(
     own = {n.removeprefix(f"{token}/"): t for n, t in tensors.items() if n.startswith(f"{token}/")}
     if token in tensors:
         own = {"new": tensors[token]}
+    own = {name: tensor.float() for name, tensor in own.items()}
     if not all(bool(torch.isfinite(tensor).all()) for tensor in own.values()):
         raise UsageError(f"{file}: '{token}' has values that are not finite")
     try:
         word = registry.load("words", kind).build(token, settings, own)
     except SocialcliError as error:
         raise UsageError(f"{file}: '{token}': {error}") from None
-    except (ValueError, KeyError, RuntimeError, TypeError, IndexError) as error:
+    except (
+        ValueError, KeyError, RuntimeError, TypeError, IndexError, AttributeError, ArithmeticError
+    ) as error:  # fmt: skip
         raise UsageError(f"{file}: '{token}' is no word of {kind} ({_line(error)})") from None
     return Learned(
         word, _initial(notes).get(token, ""), notes.get("socialcli.method", ""), _base(notes),
@@ -186,36 +189,20 @@ def _constant(given: str, notes: dict[str, str] | None = None) -> list[Learned]:
     ]
 
 
-def _notes(file: Path) -> dict[str, str]:
-    """A safetensors file's header; {} of others."""
-    from safetensors import safe_open
-
-    if file.suffix != ".safetensors":
-        return {}
-    try:
-        with safe_open(file, framework="pt") as opened:
-            return dict(opened.metadata() or {})
-    except Exception as error:  # the library has several kinds
-        raise UsageError(
-            f"{file} cannot be read as a learnt embedding ({type(error).__name__})"
-        ) from None
-
-
 def _initial(notes: dict[str, str]) -> dict[str, str]:
-    try:
-        words = json.loads(notes.get(INITIAL, "{}"))
-    except ValueError:
-        return {}
+    from socialcli.networks import weights
+
+    words = weights.stated(notes, INITIAL)
     return {str(k): str(v) for k, v in words.items()} if isinstance(words, dict) else {}
 
 
 def _base(notes: dict[str, str]) -> tuple[str, str]:
     """(name, revision) of the first diffusion model that the header names."""
-    try:
-        models = json.loads(notes.get("socialcli.models", "[]"))
-        named = [m for m in models if m.get("role") == "diffusion"]
-    except (ValueError, AttributeError, TypeError):
-        return "", ""
+    from socialcli.networks import weights
+
+    models = weights.stated(notes, "socialcli.models")
+    listed = models if isinstance(models, list) else []
+    named = [m for m in listed if isinstance(m, dict) and m.get("role") == "diffusion"]
     return (
         (str(named[0].get("model") or ""), str(named[0].get("revision") or ""))
         if named

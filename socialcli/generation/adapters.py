@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable
 from functools import cache
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from socialcli import backends
 from socialcli.backends import naming
+from socialcli.errors import UsageError
 from socialcli.generation import concepts
 
 if TYPE_CHECKING:
@@ -64,11 +64,16 @@ def facts(config: Any) -> dict[str, Any]:
 
 def identifiers(notes: dict[str, str]) -> list[str]:
     """The words before classes that a file's header names: "sks"."""
-    try:
-        subjects = json.loads(notes.get("subjects", "[]"))
-        return [str(one["identifier"]) for one in subjects if one.get("identifier")]
-    except (ValueError, TypeError, KeyError, AttributeError):
-        return []
+    return [str(one["identifier"]) for one in _subjects(notes)]
+
+
+def _subjects(notes: dict[str, str]) -> list[dict[str, Any]]:
+    """What a header says of subjects that have an identifier."""
+    from socialcli.networks import weights
+
+    subjects = weights.stated(notes, "subjects")
+    listed = subjects if isinstance(subjects, list) else []
+    return [one for one in listed if isinstance(one, dict) and one.get("identifier")]
 
 
 def called(config: Any) -> dict[str, str]:
@@ -98,11 +103,7 @@ def _called(loras: tuple[str, ...], customized: tuple[str, ...]) -> dict[str, st
 
 
 def _names(notes: dict[str, str]) -> dict[str, str]:
-    try:
-        subjects = json.loads(notes.get("subjects", "[]"))
-        return {str(s["name"]): str(s["identifier"]) for s in subjects if s.get("identifier")}
-    except (ValueError, TypeError, KeyError, AttributeError):
-        return {}
+    return {str(one["name"]): str(one["identifier"]) for one in _subjects(notes) if "name" in one}
 
 
 def calls(prompt: str, identifier: str) -> bool:
@@ -129,10 +130,9 @@ def _model_notes(config: Any) -> dict[str, str]:
 
 def _notes(file: Path) -> dict[str, str]:
     """The header of a file, {} of one that cannot be read."""
-    from safetensors import SafetensorError, safe_open
+    from socialcli.networks import weights
 
     try:
-        with safe_open(str(file), framework="pt") as opened:
-            return dict(opened.metadata() or {})
-    except (SafetensorError, OSError):  # the backend says what is wrong with it
+        return weights.notes(file)
+    except UsageError:  # the backend says what is wrong with it
         return {}

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 SIDE = 512  # pixels of a layout that says none
+MAX_PIXELS = 10**9  # of all segments' masks together
 PLACES = {
     "left": (0.0, 0.0, 0.5, 1.0), "right": (0.5, 0.0, 1.0, 1.0),
     "top": (0.0, 0.0, 1.0, 0.5), "bottom": (0.0, 0.5, 1.0, 1.0),
@@ -157,9 +158,9 @@ def of_text(text: str) -> Planned:
         raise SampleFailed("no line 'prompt: ...' that says what the whole picture shows")
     for depth, segment in enumerate(reversed(segments)):
         segment["depth"] = depth
-    size = re.fullmatch(r"(\d+) *x *(\d+)", said["size"]) if "size" in said else None
+    size = re.fullmatch(r"(\d{1,6}) *x *(\d{1,6})", said["size"]) if "size" in said else None
     if "size" in said and size is None:
-        raise SampleFailed(f"size: {said['size']}: expected WIDTHxHEIGHT, as 512x512")
+        raise SampleFailed(f"size: {said['size'][:40]}: expected WIDTHxHEIGHT, as 512x512")
     return Planned(
         said["prompt"], segments, said.get("background", ""), said.get("negative", ""),
         (int(size[1]), int(size[2])) if size else None,
@@ -178,8 +179,10 @@ def of_toml(text: str) -> Planned:
 
     try:
         body = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:
         raise SampleFailed(f"not TOML ({error})") from None
+    except RecursionError:
+        raise SampleFailed("not TOML (arrays or tables are nested too deeply)") from None
     unknown = set(body) - {"prompt", "background", "negative", "size", "segments"}
     segments = body.get("segments")
     if unknown:
@@ -191,6 +194,9 @@ def of_toml(text: str) -> Planned:
             raise SampleFailed(f"segment {number}: '{min(odd)}' is no field of a segment")
         if sum(name in segment for name in ("colour", "box", "place")) != 1:
             raise SampleFailed(f"segment {number}: give it a colour, a box or a place")
+        depth = segment.get("depth", 0)
+        if isinstance(depth, bool) or not isinstance(depth, (int, float)):
+            raise SampleFailed(f"segment {number}: depth is no number")
     texts = {name: body.get(name, "") for name in ("prompt", "background", "negative")}
     for name, value in texts.items():
         if not isinstance(value, str) or (name == "prompt" and not value.strip()):
@@ -224,6 +230,14 @@ def made(
         )
     if not all(8 <= n <= records.limits.MAX_SIDE for n in size):
         raise SampleFailed(f"size: {size[0]}x{size[1]} pixels is no size of a picture")
+    count = len(plan.segments)
+    if count > records.limits.MAX_SEGMENTS:
+        raise SampleFailed(f"{count:,} segments, the limit is {records.limits.MAX_SEGMENTS}")
+    if count * size[0] * size[1] > MAX_PIXELS:  # a few words may ask for any number of pixels
+        raise SampleFailed(
+            f"{count} segments of {size[0]}x{size[1]} pixels, over the limit of "
+            f"{MAX_PIXELS // 10**6:,} megapixels in all: give a smaller size"
+        )
     shapes = _shapes(plan, drawing, size)
     names = [f"segment {n + 1} ({s.get('prompt', '')!r})" for n, s in enumerate(plan.segments)]
     depths = [segment.get("depth") for segment in plan.segments]

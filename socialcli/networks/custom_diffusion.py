@@ -30,6 +30,7 @@ import torch
 from torch import Tensor, nn
 
 from socialcli.errors import ModelMissing, UsageError
+from socialcli.networks import weights
 
 DELTA = "delta.bin"
 WEIGHTS = "pytorch_custom_diffusion_weights"
@@ -60,10 +61,10 @@ def layers(unet: nn.Module, names: tuple[str, ...] = KEYS_AND_VALUES) -> dict[st
     return {p: m for p, m in unet.named_modules() if p.endswith(ends)}
 
 
-def apply(unet: nn.Module, weights: Mapping[str, Tensor]) -> None:
+def apply(unet: nn.Module, changed: Mapping[str, Tensor]) -> None:
     """Give the UNet these weights."""
     with torch.no_grad():
-        for name, value in weights.items():
+        for name, value in changed.items():
             unet.get_parameter(name).copy_(value)
 
 
@@ -77,6 +78,14 @@ def read(given: str, unet: nn.Module) -> Customized:
         ModelMissing: there is none. UsageError: it holds something else, or is for another model.
     """
     file = find(given)
+    try:
+        return _read(given, file, unet)
+    except (KeyError, ValueError, TypeError, AttributeError, RuntimeError, IndexError) as error:
+        line = " ".join(str(error).split())[:160]
+        raise UsageError(f"{given}: no weights of Custom Diffusion ({line})") from None
+
+
+def _read(given: str, file: Path, unet: nn.Module) -> Customized:
     state = _load(file)
     if "unet" in state:
         named = _dict(state["unet"])
@@ -118,13 +127,11 @@ def find(given: str) -> Path:
 
 
 def _load(file: Path) -> dict[str, Any]:
+    if file.suffix == ".safetensors":
+        return dict(weights.load(file)[0])
     try:
-        if file.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            return dict(load_file(file))
         state = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch and safetensors have a dozen kinds
+    except Exception as error:  # torch has a dozen kinds
         raise UsageError(
             f"{file} cannot be read as Custom Diffusion weights ({type(error).__name__})"
         ) from None
@@ -194,8 +201,6 @@ def _vector(file: Path, token: str, value: Any) -> Tensor:
 
 def _tokens_beside(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """The tokens in a folder, one a file, and the notes of the first that has some."""
-    from safetensors import safe_open
-
     tokens: dict[str, Tensor] = {}
     notes: dict[str, str] = {}
     for one in sorted(file.parent.glob("<*>.*")):
@@ -203,24 +208,21 @@ def _tokens_beside(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             continue
         tokens.update({t: v for t, v in _load(one).items() if torch.is_tensor(v)})
         if one.suffix == ".safetensors" and not notes:
-            with safe_open(str(one), framework="pt") as opened:
-                notes = dict(opened.metadata() or {})
+            notes = weights.notes(one)
     return tokens, notes
 
 
 def write(
-    folder: Path, unet: nn.Module, weights: Mapping[str, Tensor], tokens: Mapping[str, Tensor],
+    folder: Path, unet: nn.Module, changed: Mapping[str, Tensor], tokens: Mapping[str, Tensor],
     notes: Mapping[str, str],
 ) -> None:  # fmt: skip
     """Both layouts, in one folder.
 
     Args:
-        weights: parameter -> value. tokens: word -> (D,). notes: into the tokens' headers; a
+        changed: parameter -> value. tokens: word -> (D,). notes: into the tokens' headers; a
             ``.bin`` has none.
     """
-    from socialcli.networks import weights as files
-
-    kept = {n: v.detach().float().cpu().clone() for n, v in weights.items()}
+    kept = {n: v.detach().float().cpu().clone() for n, v in changed.items()}
     vectors = {t: v.detach().float().cpu().clone() for t, v in tokens.items()}
     torch.save({"unet": kept, "modifier_token": vectors}, folder / DELTA)
     flat: dict[str, Any] = {}
@@ -237,7 +239,7 @@ def write(
             flat[name] = {}
     torch.save(flat, folder / f"{WEIGHTS}.bin")
     for token, vector in vectors.items():
-        files.write(folder / f"{token}.safetensors", {token: vector}, notes)
+        weights.write(folder / f"{token}.safetensors", {token: vector}, notes)
 
 
 def classes(notes: Mapping[str, str]) -> dict[str, str]:

@@ -13,7 +13,9 @@ are ``lora_te1_`` and ``lora_te2_``, and the UNet's layers have the names of its
 
 from __future__ import annotations
 
+import contextlib
 import json
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -55,12 +57,10 @@ def split(given: str) -> tuple[str, float]:
     file, colon, scale = given.rpartition(":")
     if not colon or not file or "/" in scale:
         return given, 1.0
-    try:
-        return file, float(scale)
-    except ValueError:
-        raise UsageError(
-            f"--lora {given}: expected FILE or FILE:SCALE, as my.safetensors:0.8"
-        ) from None
+    with contextlib.suppress(ValueError):
+        if math.isfinite(float(scale)):
+            return file, float(scale)
+    raise UsageError(f"--lora {given}: expected FILE or FILE:SCALE, as my.safetensors:0.8")
 
 
 def find(given: str) -> Path:
@@ -94,16 +94,8 @@ def read(
         ModelMissing: no such file.
         UsageError: it is no LoRA, one of another kind, or one for another model.
     """
-    from safetensors import SafetensorError, safe_open
-
     file = find(given)
-    try:
-        with safe_open(str(file), framework="pt") as opened:
-            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-            notes = dict(opened.metadata() or {})
-    except (SafetensorError, OSError) as error:
-        line = " ".join(str(error).split())[:160]
-        raise UsageError(f"{given}: not a safetensors file ({line})") from None
+    tensors, notes = weights.load(file)
     return layers(given, tensors, notes, networks), notes
 
 
@@ -179,6 +171,8 @@ def _layer(
         raise UsageError(f"{given}: half of {where} is missing")
     down, up = found["down"].float(), found["up"].float()
     shape = layer.weight.shape
+    if min(down.ndim, up.ndim) < 2 or not len(down):
+        raise UsageError(f"{given}: {where} is no adapter, but {tuple(down.shape)} numbers")
     if len(shape) == 2:
         down, up = down.flatten(1), up.flatten(1)
     elif down.ndim == 2:
@@ -190,23 +184,28 @@ def _layer(
         )
     if not (torch.isfinite(down).all() and torch.isfinite(up).all()):
         raise UsageError(f"{given}: {where} has values that are not finite")
-    alpha = float(found["alpha"]) if "alpha" in found else _alpha(place, stated, len(down))
+    try:
+        alpha = float(found["alpha"]) if "alpha" in found else _alpha(place, stated, len(down))
+    except (ValueError, TypeError, AttributeError, RuntimeError, OverflowError):
+        alpha = math.nan
+    if not math.isfinite(alpha):
+        raise UsageError(f"{given}: the alpha of {where} is no number")
     return LowRank(down, up, alpha)
 
 
 def _stated(given: str, notes: dict[str, str]) -> dict[str, Any]:
     """What the header says of alphas, under names that begin with the network's."""
-    try:
-        stated = json.loads(notes.get(HEADER, "{}"))
-    except ValueError:
-        raise UsageError(f"{given}: its header's {HEADER} is not JSON") from None
-    return stated if isinstance(stated, dict) else {}
+    stated = weights.stated(notes, HEADER)
+    if HEADER in notes and not isinstance(stated, dict):
+        raise UsageError(f"{given}: its header's {HEADER} is no JSON object")
+    return stated or {}
 
 
 def _alpha(place: Place, stated: dict[str, Any], rank: int) -> float:
     part, path = place
     patterns = stated.get(f"{part}.alpha_pattern") or {}
-    own = [value for name, value in patterns.items() if re.search(rf"(^|\.){name}$", path)]
+    # Names of layers, or their ends. They are no patterns here: one of a stranger may never end.
+    own = [value for name, value in patterns.items() if f".{path}".endswith(f".{name}")]
     alpha = own[0] if own else stated.get(f"{part}.lora_alpha", rank)
     # Rank-stabilised LoRA multiplies by alpha / sqrt(rank).
     return float(alpha) * (rank**0.5 if stated.get(f"{part}.use_rslora") else 1.0)

@@ -188,8 +188,6 @@ def read(place: str) -> PoseJudge:
     Raises:
         ModelMissing: there is none. UsageError: it is another kind of file.
     """
-    from safetensors import SafetensorError, safe_open
-
     path = Path(place).expanduser()
     path = path / FILE if path.is_dir() else path
     if not path.is_file():
@@ -197,14 +195,15 @@ def read(place: str) -> PoseJudge:
             f"no pose judge at '{place}'. `socialcli train --method pose-judge` makes one"
         )
     try:
-        with safe_open(path, "pt") as opened:
-            facts = json.loads((opened.metadata() or {})[NOTE])
-            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+        tensors, notes = weights.load(path)
+        facts = weights.stated(notes, NOTE)
         graph = Graph(len(facts["classes"]), tensors["graph.first.bias"].shape[0])
         own = {k.removeprefix("graph."): v for k, v in tensors.items() if k.startswith("graph.")}
         weights.fill(graph, own, path, "pose judge")
         parts = {k.removeprefix("svm."): v.double() for k, v in tensors.items() if "svm." in k}
         return PoseJudge(graph=graph, **parts, **facts)
-    except (SafetensorError, KeyError, ValueError, TypeError) as error:
+    except (
+        KeyError, ValueError, TypeError, AttributeError, RuntimeError, IndexError
+    ) as error:  # fmt: skip
         line = " ".join(str(error).split())[:160]
         raise UsageError(f"{path}: no pose judge ({line})") from None

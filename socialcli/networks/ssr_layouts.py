@@ -121,12 +121,7 @@ def save(
 
 def read_metadata(file: str | Path) -> dict[str, str]:
     """The header's notes of a safetensors file; of others there are none."""
-    if Path(file).suffix != ".safetensors":
-        return {}
-    from safetensors import safe_open
-
-    with safe_open(file, framework="pt") as opened:
-        return dict(opened.metadata() or {})
+    return weights.notes(file)
 
 
 def _files(source: str | Path | Sequence[str | Path], get: str) -> tuple[Path, Path]:

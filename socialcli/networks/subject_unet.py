@@ -149,7 +149,7 @@ def load(given: str) -> Trained:
         raise UsageError(f"{given}: not the weights of a U-Net on ResNet-34 (no segmentation_head)")
     network = SubjectUNet(len(head))
     weights.fill(network, state, given, "ResNet-34 U-Net")
-    notes = _notes(place)
+    notes = weights.notes(place)
     try:
         subjects, side = json.loads(notes.get("subjects", "[]")), int(notes.get("side", 0))
     except ValueError:
@@ -185,12 +185,3 @@ def save(network: SubjectUNet, folder: Path, notes: Mapping[str, str]) -> None:
         "encoder_name": "resnet34", "encoder_weights": None, "in_channels": 3,
     }  # fmt: skip
     (folder / "config.json").write_text(json.dumps(config, indent=2), encoding="utf-8")
-
-
-def _notes(file: Path) -> dict[str, str]:
-    if file.suffix != ".safetensors":
-        return {}
-    from safetensors import safe_open
-
-    with safe_open(str(file), framework="pt") as opened:
-        return dict(opened.metadata() or {})

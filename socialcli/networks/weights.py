@@ -3,10 +3,11 @@ safetensors files whose bytes depend on nothing but what is in them."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +35,7 @@ def read(path: str | Path, what: str, get: str = "") -> dict[str, Tensor]:
         mend = f". Get it with: {get}" if get else ""
         raise ModelMissing(f"no {what} checkpoint at '{path}'{mend}")
     if path.suffix == ".safetensors":
-        from safetensors.torch import load_file
-
-        state: Any = load_file(path)
+        state: Any = load(path)[0]
     else:
         state = _weights_only(path)
         if isinstance(state, Mapping):
@@ -45,6 +44,51 @@ def read(path: str | Path, what: str, get: str = "") -> dict[str, Tensor]:
     if not isinstance(state, Mapping) or not all(torch.is_tensor(v) for v in state.values()):
         raise UsageError(f"{path}: expected tensors by name, or a 'state_dict' that holds them")
     return {k: v.float() if v.is_floating_point() else v for k, v in state.items()}
+
+
+def load(file: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The tensors of a safetensors file, and the notes of its header.
+
+    Raises:
+        UsageError: it is none, or cut, or has a type of numbers that this torch lacks.
+    """
+    with _opened(file) as stored:
+        tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
+        return tensors, dict(stored.metadata() or {})
+
+
+def notes(file: str | Path) -> dict[str, str]:
+    """The notes of a safetensors file's header; of other files there are none.
+
+    Raises:
+        UsageError: see `load`.
+    """
+    if Path(file).suffix != ".safetensors":
+        return {}
+    with _opened(file) as stored:
+        return dict(stored.metadata() or {})
+
+
+@contextlib.contextmanager
+def _opened(file: str | Path) -> Iterator[Any]:
+    from safetensors import safe_open
+
+    try:
+        with safe_open(str(file), framework="pt") as stored:
+            yield stored
+    except MemoryError:
+        raise
+    except Exception as error:  # a hostile header may raise anything
+        line = " ".join(str(error).split()).removeprefix("Error while deserializing header: ")
+        raise UsageError(f"{file}: not a safetensors file ({line[:160]})") from None
+
+
+def stated(notes: Mapping[str, str], name: str) -> Any:
+    """A note of a header that is JSON; None where there is no such note, or it is no JSON."""
+    try:
+        return json.loads(notes.get(name, "null"))
+    except (ValueError, RecursionError):
+        return None
 
 
 def fill(network: nn.Module, state: Mapping[str, Tensor], path: str | Path, what: str) -> nn.Module:

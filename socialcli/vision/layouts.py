@@ -196,12 +196,12 @@ def of_picture(drawing: Image, wanted: Sequence[str]) -> list[numpy.ndarray]:
     codes = pixels @ numpy.array([65536, 256, 1])
     known = [int(colour[1:], 16) for colour in wanted]
     there, counts = numpy.unique(codes, return_counts=True)
-    for code, count in zip(there.tolist(), counts.tolist(), strict=True):
-        if code not in known and count > SOFT_EDGE * codes.size:
-            raise SampleFailed(
-                f"the colour #{code:06x} ({count:,} pixels) has no prompt: give it a segment, or "
-                "paint it over"
-            )
+    strange = ~numpy.isin(there, known) & (counts > SOFT_EDGE * codes.size)
+    for at in strange.nonzero()[0][:1]:
+        raise SampleFailed(
+            f"the colour #{there[at]:06x} ({counts[at]:,} pixels) has no prompt: give it a "
+            "segment, or paint it over"
+        )
     owner = numpy.full(codes.shape, -1)
     for number, code in enumerate(known):
         owner[codes == code] = number

@@ -31,9 +31,7 @@ def read(file: Path) -> list[tuple[Word, str]] | None:
         UsageError: it looks like one of them and is not; one line.
     """
     if file.suffix == ".safetensors":
-        from safetensors.torch import load_file
-
-        content: Any = load_file(file)
+        content: Any = weights.load(file)[0]
     else:
         content = weights.objects(file)
     if not isinstance(content, Mapping):
@@ -44,7 +42,9 @@ def read(file: Path) -> list[tuple[Word, str]] | None:
         if {"attention", "initial_embeddings"} <= set(content):
             return [_prospect(file, content)]
         return _p_plus(content)
-    except (KeyError, ValueError, TypeError, AttributeError, RuntimeError, IndexError) as error:
+    except (
+        KeyError, ValueError, TypeError, AttributeError, RuntimeError, IndexError, ArithmeticError
+    ) as error:  # fmt: skip
         line = " ".join(str(error).split())[:160]
         raise UsageError(f"{file}: no word of the public code ({line})") from None
 

@@ -87,10 +87,12 @@ def mapper(
     """A mapper with given weights.
 
     Raises:
-        KeyError, RuntimeError: they are another network's.
+        KeyError, RuntimeError, ValueError: they are another network's.
     """
     out = len(state["output_layer.0.weight"])
-    anchors = len(state["input_layer.weight"]) // layers if positional else 1
-    made = NeTIMapper(out, layers, norm, max(anchors, 1), positional)
+    rows = len(state["input_layer.weight"]) if positional else layers
+    if layers < 1 or rows < 1 or rows % layers:  # nothing is made in a size that the file lacks
+        raise ValueError(f"{layers} layers, {rows} rows")
+    made = NeTIMapper(out, layers, norm, rows // layers, positional)
     made.load_state_dict(state)
     return made
