@@ -43,7 +43,7 @@ MAY: dict[str, str] = {
     "evaluation": "backends config errors miniature networks pipeline records registry reports "
     "shards validation vision",
     "methods": "backends config diffusion errors generation losses miniature networks randomness "
-    "records shards training vision",
+    "records shards training validation vision",
     "cli": "backends config errors evaluation exporters generation methods pipeline records "
     "registry reports shards training validation vision",
     "benchmarks": "backends cli diffusion errors evaluation generation importers losses miniature "

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from socialcli import records
+from socialcli.validation import members
 from socialcli.vision import layouts, skeletons
 
 if TYPE_CHECKING:
@@ -22,8 +23,9 @@ def files(sample: Sample, style: str) -> dict[str, bytes]:
     (they as OpenPose draws them, see `skeletons.draw`): suffix -> bytes.
 
     Raises:
-        SampleFailed: the sample has no layout, or one that is not whole.
+        SampleFailed: the sample has no layout, or is malformed.
     """
+    members.refuse_malformed(sample)
     layout = sample.record(records.Layout)
     layouts.check(layout)
     made = {".png": _png(layouts.picture(layout)), ".toml": toml(layout).encode()}

@@ -16,6 +16,7 @@ from socialcli.generation.options import QUERIES
 from socialcli.generation.requests import Wanted
 from socialcli.generation.sample_requests import caption
 from socialcli.shards import Sample
+from socialcli.validation import members
 
 if TYPE_CHECKING:
     import numpy
@@ -107,7 +108,14 @@ class Library:
     folder: Any = None  # of copies, as long as this lives
 
     def sample(self, key: str) -> Sample:
-        return self.index.read(self.keys[key])
+        """One of them.
+
+        Raises:
+            SampleFailed: it is malformed.
+        """
+        sample = self.index.read(self.keys[key])
+        members.refuse_malformed(sample)
+        return sample
 
 
 @cache

@@ -31,7 +31,7 @@ from socialcli.generation.method import GenerateMethod
 from socialcli.generation.requests import Request
 from socialcli.pipeline.stage import Item, Noted, Stage
 from socialcli.shards import Damage, Sample
-from socialcli.validation import members
+from socialcli.validation.members import refuse_malformed
 
 VERSION = 1  # raised when the same options give other pictures, whatever the method
 SEEDS = 53  # bits of a picture's seed: a whole number that every reader of JSON keeps exactly
@@ -167,7 +167,7 @@ class GenerateStage(Stage, base=True):
         problem = sample.problem
         if problem is None and sample.filtered is None:
             try:
-                members.refuse_malformed(sample)
+                refuse_malformed(sample)
                 wanted = sample_requests.all_of_sample(config, sample, self.method.masks(config))
             except SampleFailed as error:
                 problem = str(error)

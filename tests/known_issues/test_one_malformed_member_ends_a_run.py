@@ -6,16 +6,21 @@ Members were read wherever they were needed, by readers that believed their type
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
+import numpy
 import pytest
 import scenes
 from conftest import samples
+from parts import part
 from toy_method import train
 from typer.testing import CliRunner
 
-from socialcli import registry, shards
+from socialcli import records, registry, shards
 from socialcli.cli import app
 from socialcli.generation.stage import GenerateStage
+from socialcli.methods.train import _subjects
+from socialcli.shards import index as indexing
 
 MALFORMED = {
     "caption.json": b'{"schema":1,"text":[]}',
@@ -79,3 +84,50 @@ def test_compare_and_export_name_it(tmp_path, suffix):
         done = CliRunner().invoke(app.app, arguments)
         assert done.exit_code == 0, done.output
         assert f"k1: {suffix}: " in done.output and "Traceback" not in done.output
+
+
+def opened(folder: Path, found: list[tuple[str, dict[str, bytes]]]) -> indexing.Index:
+    shards.write(folder / "a.tar", found)
+    return indexing.build([str(folder / "a.tar")], folder / "cache")
+
+
+def named(number: int, changed: dict[str, bytes] | None = None) -> dict[str, bytes]:
+    extra = {"concept": ("lift", "push")[number % 2]}
+    meta = records.Meta(scenes.WIDTH, scenes.HEIGHT, extra=extra)
+    return scenes.members(number, {"meta.json": meta, **(changed or {})})
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"people.json": MALFORMED["people.json"]},
+        {"boxes.json": b'{"schema":1,"width":120,"height":80,"boxes":[]}'},  # people link to them
+        {"jpg": scenes.picture()[:-300]},
+    ],
+)
+def test_pose_judge_looks_at_all_before_it_starts(tmp_path, bad):
+    found = [(f"k{n}", named(n, bad if n == 4 else None)) for n in range(5)]
+    index = opened(tmp_path, found)
+    method = part("methods.train", "pose-judge")
+    chosen = method.select(method.Config(), index)
+    assert [entry.key for entry in chosen.entries] == ["k0", "k1", "k2", "k3"]
+    assert list(chosen.unusable) == ["k4"]
+
+
+def test_celeb_basis_looks_at_all_before_it_starts(tmp_path):
+    two = records.identity_array([1, 2], numpy.ones((2, 8), numpy.float32))
+    bad = {1: {records.IDENTITY: records.dump_identity(two)},
+           2: {records.IDENTITY: MALFORMED["identity.npy"]}}  # fmt: skip
+    index = opened(tmp_path, [(f"k{n}", scenes.members(n, bad.get(n))) for n in range(4)])
+    method = part("methods.invert", "celeb-basis")
+    config = method.Config(token="<ada>", by="none", names="mini")
+    chosen = method.select(config, index)
+    assert [entry.key for entry in chosen.entries] == ["k0", "k3"]
+    assert "2 face embeddings" in chosen.unusable["k1"]
+
+
+def test_subjects_are_named_without_the_malformed(tmp_path):
+    found = [(f"k{n}", named(n, {"people.json": MALFORMED["people.json"]} if n < 2 else None))
+             for n in range(4)]  # fmt: skip
+    subject = _subjects.Subject("Ada", samples=[0, 1, 2, 3])
+    assert _subjects._class(subject, opened(tmp_path, found)) == "woman"

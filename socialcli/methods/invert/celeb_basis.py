@@ -17,6 +17,7 @@ from socialcli.errors import SampleFailed, UsageError
 from socialcli.methods.invert._inversion import InversionMethod
 from socialcli.methods.invert._options import InversionOptions
 from socialcli.randomness import seeded
+from socialcli.validation import members
 
 if TYPE_CHECKING:
     import numpy
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from socialcli.methods.invert._concepts import Concept
     from socialcli.randomness import Draw
     from socialcli.shards import Sample
+    from socialcli.shards.index import Index
     from socialcli.training.place import Place
 
 MINIATURE = "mini"
@@ -67,6 +69,27 @@ class CelebBasisMethod(InversionMethod):
 
     def check(self, config: Config, sample: Sample) -> None:
         face_of(sample)
+
+    def select(self, config: Config, index: Index) -> Index:
+        """The samples of one face.
+
+        Raises:
+            UsageError: see `InversionMethod.select`, or there are none.
+        """
+        chosen = super().select(config, index)
+        kept = []
+        for number, entry in enumerate(chosen.entries):
+            try:
+                sample = chosen.read(number)
+                members.refuse_malformed(sample)
+                face_of(sample)
+                kept.append(number)
+            except SampleFailed as error:
+                chosen.unusable[entry.key] = str(error)
+        if not kept:
+            key = chosen.entries[0].key
+            raise UsageError(f"none of {len(chosen)} samples can be used: {chosen.unusable[key]}")
+        return super().select(config, chosen.select(kept))
 
     def words(
         self, config: Config, diffusion: Any, concepts: list[Concept], place: Place, layers: int

@@ -225,12 +225,14 @@ def _class(subject: Subject, index: Index) -> str:
         stated = groups.extra(sample).get("class")
         if isinstance(stated, str) and stated.strip():
             return stated.strip()
-        numbers = _instances(sample, subject.name)
-        if numbers and sample.has("boxes.json"):
-            boxes = sample.record(records.Boxes).boxes
-            labels = [b.label for b in boxes if b.id in numbers and b.label]
-            if labels:
-                return labels[0]
+        try:
+            numbers = _instances(sample, subject.name)
+            boxes = sample.record(records.Boxes).boxes if sample.has("boxes.json") else []
+        except SampleFailed:  # it is told when the sample is to be learnt from
+            continue
+        labels = [b.label for b in boxes if b.id in numbers and b.label]
+        if labels:
+            return labels[0]
     return ""
 
 
@@ -244,7 +246,10 @@ def _instances(sample: Sample, name: str) -> set[int]:
         numbers |= {p.box for p in people if p.identity == name and p.box is not None}
     subjects = groups.extra(sample).get("subjects")
     if isinstance(subjects, dict):
-        numbers |= {int(n) for n, called in subjects.items() if called == name and n.isdigit()}
+        numbers |= {
+            int(n) for n, called in subjects.items()
+            if called == name and re.fullmatch("[0-9]{1,10}", n)
+        }  # fmt: skip
     return numbers
 
 

@@ -18,6 +18,7 @@ from socialcli.config import option
 from socialcli.errors import SampleFailed, UsageError
 from socialcli.training.method import TrainMethod
 from socialcli.training.options import TrainingOptions
+from socialcli.validation import members
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -97,15 +98,21 @@ class PoseJudgeMethod(TrainMethod):
         Raises:
             UsageError: fewer than two interactions, or one with a single exemplar.
         """
+        from socialcli.vision import images
+
         counts: dict[str, int] = {}
         chosen, reason = [], ""
         for number in range(len(index)):
             try:
                 sample = index.read(number)
+                members.refuse_malformed(sample)
+                images.decode(sample.picture())  # all are looked at before the first step
                 _two(sample)
                 name = _name(sample, config.by)
             except SampleFailed as error:
-                reason = reason or f"{index.entries[number].key}: {error}"
+                key = index.entries[number].key
+                reason = reason or f"{key}: {error}"
+                index.unusable[key] = str(error)
                 continue
             counts[name] = counts.get(name, 0) + 1
             chosen.append(number)

@@ -11,6 +11,7 @@ import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from socialcli.backends import ModelSpec
+from socialcli.errors import SampleFailed
 from socialcli.methods.invert.interaction import _exemplars, _stage, _state
 from socialcli.methods.invert.interaction._options import Config
 from socialcli.methods.invert.interaction._state import State
@@ -193,7 +194,10 @@ def shown(state: State, count: int) -> list[tuple[str, Image]]:
             break
         sample = index.read(number)
         variant = Variant(state.config.seed, f"{number}:{sample.key}", 0, state.config.variants)
-        example = POSES.prepare(state, sample, variant)
+        try:
+            example = POSES.prepare(state, sample, variant)
+        except SampleFailed:
+            continue
         with torch.no_grad():
             latents = single_subjects(state, example["hints"], example["nouns"], example["seeds"])
             pictures = common.pictures(state.diffusion.decode(latents))
