@@ -246,6 +246,9 @@ def _plain_tar(output: str) -> None:
     """Refuse an output whose name asks for what is not written (it would become a folder)."""
     if shards.is_tar(output) and not output.endswith(".tar"):
         raise UsageError(f"{output}: shards are written as plain .tar; end the name so")
+    pattern = re.search(r"%\d*d|\{.*\}", output)
+    if not output.endswith(".tar") and not pattern and not shards.is_url(output):
+        shards.refuse_file_name(output, "shards")
 
 
 def _from_pattern(output: str, index: int, name: str) -> str | None:

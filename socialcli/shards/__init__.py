@@ -9,6 +9,7 @@ from socialcli.shards.folders import (
     FolderPublication,
     ManyFiles,
     publish_folder,
+    refuse_file_name,
     remove_folder,
     settle,
     sweep,
@@ -51,6 +52,6 @@ __all__ = [
     "Sample", "Writer", "check_there", "discard_unfinished", "distinct_keys", "expand",
     "explain_full_disk", "is_safe", "is_tar", "is_url", "list_files", "modified", "open_read",
     "parts", "public", "public_text", "publish", "publish_folder", "read", "read_all",
-    "read_bytes", "remove", "remove_folder", "safe_key", "scan", "settle", "size", "split_name",
-    "sweep", "sync", "without_suffix", "write", "write_bytes",
+    "read_bytes", "refuse_file_name", "remove", "remove_folder", "safe_key", "scan", "settle",
+    "size", "split_name", "sweep", "sync", "without_suffix", "write", "write_bytes",
 ]  # fmt: skip

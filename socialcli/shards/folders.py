@@ -13,9 +13,35 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from socialcli.errors import UsageError
 from socialcli.shards import locations
 
+# Ends of names that are files' to everybody: a folder called so is a slip of the pen.
+_FILES = (
+    ".txt", ".csv", ".tsv", ".json", ".jsonl", ".html", ".htm", ".md", ".pdf", ".xml", ".yaml",
+    ".yml", ".toml", ".zip", ".gz", ".zst", ".tar", ".tgz", ".png", ".jpg", ".jpeg", ".webp",
+    ".gif", ".npy", ".npz", ".pt", ".pth", ".bin", ".ckpt", ".safetensors", ".parquet",
+)  # fmt: skip
 _HIDDEN = re.compile(r"\..+\.(?:tmp|gone)-(.+)-\d+-\d+")
+
+
+def refuse_file_name(given: str, what: str) -> None:
+    """Refuse an output that is to be a folder, and is a file or called as one.
+
+    Args:
+        what: what is written there, for the message.
+
+    Raises:
+        UsageError: it is, and neither ends in a slash nor is a folder already.
+    """
+    place = Path(given)
+    if place.is_file():
+        raise UsageError(f"{given} is a file; {what} go into a folder")
+    if place.suffix.lower() in _FILES and not given.endswith("/") and not place.is_dir():
+        raise UsageError(
+            f"{given}: {what} go into a folder, and this is the name of a file; give a folder, or "
+            f"'{given}/' if it shall be called so"
+        )
 
 
 class FolderPublication:

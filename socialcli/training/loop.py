@@ -77,6 +77,7 @@ def run(
         raise UsageError(f"{command}: which shards?")
     if output == "-" or shards.is_url(output):
         raise UsageError(f"-o {output}: training writes to a local folder")
+    shards.refuse_file_name(output, "its results")
     if dry_run:
         found = checkpoints.latest(Path(output) / "checkpoints")
         on = f", going on from {found.name}" if found is not None else ""

@@ -163,8 +163,9 @@ def _layouts(
 
     if style not in skeletons.STYLES:
         raise UnknownName("--pose-style", style, skeletons.STYLES)
-    if output == "-" or output.lower().endswith(".json"):
-        raise UsageError(f"{output}: layouts are written into a folder")
+    if output == "-":
+        raise UsageError("-o -: layouts go into a folder")
+    shards.refuse_file_name(output, "layouts")
     locations = shards.expand(inputs)
     if dry_run:
         show("export", locations, [f"{output.rstrip('/')}/*.png", f"{output.rstrip('/')}/*.toml"])
@@ -189,11 +190,17 @@ def _layouts(
 
 
 def _targets(output: str, part: str, name: str) -> dict[str, str]:
-    """Part -> where it is written."""
+    """Part -> where it is written.
+
+    Raises:
+        UsageError: a file's name that does not end in .json.
+    """
+    from socialcli import shards
     from socialcli.exporters import coco
 
     if output == "-" or output.lower().endswith(".json"):
         return {part: output}
+    shards.refuse_file_name(output, "annotations that are no single .json")
     folder = output.rstrip("/")
     return {wanted: f"{folder}/{wanted}_{name}.json" for wanted in coco.PARTS}
 

@@ -74,6 +74,8 @@ def command(
     from socialcli.pipeline.report import Report, one_line
     from socialcli.reports import cards, gather
 
+    if out is not None:
+        shards.refuse_file_name(out, "the page and its pictures")
     links = [_link(text, out) for text in link or []]
     sections = [_shown(text, out) for text in show or []]
     locations = shards.expand(inputs)

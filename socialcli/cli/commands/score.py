@@ -29,6 +29,7 @@ INPUTS = (
 def run(ctx: typer.Context, **values: Any) -> None:
     import sys
 
+    from socialcli import shards
     from socialcli.cli import profiles
     from socialcli.errors import UsageError
     from socialcli.evaluation import compare, settings, tables
@@ -36,6 +37,8 @@ def run(ctx: typer.Context, **values: Any) -> None:
 
     options = Options(**{name: values[name] for name in Options.__dataclass_fields__})
     inputs, output = values["inputs"], values["output"]
+    if output:
+        shards.refuse_file_name(output, "scores")
     if values["compare"]:
         names = [n.strip() for n in values["names"].split(",")] if values["names"] else None
         result = compare.compare(inputs, names, options.resamples, options.seed)
