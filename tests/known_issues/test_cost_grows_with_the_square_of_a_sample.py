@@ -27,6 +27,9 @@ def crowded(name: str) -> Sample:
     body = json.loads(members[f"{name}.json"])
     items = body[name]
     body[name] = [{**items[n % len(items)], "id": n + 1} for n in range(MANY)]
+    if name == "masks":  # of which a box has one
+        for item in body[name][len(items) :]:
+            item.pop("box")
     return Sample("k", {**members, f"{name}.json": json.dumps(body).encode()})
 
 

@@ -453,8 +453,9 @@ def test_two_boxes_of_one_person_are_one_person(everything):
 
 def test_one_bad_sample_does_not_spoil_its_batch(everything):
     config, loaded = everything
-    twins = People(WIDTH, HEIGHT, [Person(1), Person(1)])
-    short = records.dump_npy(records.identity_array([1], numpy.zeros((1, 128))))
+    twin = records.dump(People(WIDTH, HEIGHT, [Person(1), Person(2)]))
+    twins = twin.replace(b'"id":2', b'"id":1')
+    short = records.dump_npy(records.identity_array([1], numpy.ones((1, 128))))
     one = People(WIDTH, HEIGHT, [Person(1, head=(0.7, 0.7, 0.8, 0.8))])
     with pytest.raises(SampleFailed, match=r"people\.json: id 1 is there twice"):
         run(config, loaded, {"png": scene(), "people.json": twins})

@@ -358,12 +358,16 @@ def test_filters_leave_the_other_ids_alone(options, kept):
     assert [m.id for m in found(result)] == kept
 
 
-def test_boxes_without_area_or_outside_are_not_asked_for():
+@pytest.mark.parametrize("xyxy", [(0.2, 0.2, 0.2, 0.9), (1.2, 0.1, 1.5, 0.4), (-0.5, 0, 0.5, 2)])
+def test_boxes_without_area_or_outside_are_refused(xyxy):
     model = Fixed(block(0.5))
-    bad = [box(1, (0.2, 0.2, 0.2, 0.9)), box(2, (1.2, 0.1, 1.5, 0.4)), box(3, (-0.5, 0, 0.5, 2))]
-    [result] = run(model, sample(*bad))
-    assert model.asked == [[(0.0, 0.0, 0.5, 1.0)]]
-    assert [m.id for m in found(result)] == [3]
+    whole = sample(box(1))
+    body = json.loads(whole.members["boxes.json"])
+    body["boxes"][0]["xyxy"] = xyxy
+    whole.members["boxes.json"] = json.dumps(body).encode()
+    with pytest.raises(SampleFailed, match=r"boxes\.json: box 1 .* (no area|leaves the picture)"):
+        run(model, whole)
+    assert model.asked == []
 
 
 def test_no_boxes_no_model_and_an_empty_member():
