@@ -159,6 +159,9 @@ class CocoImporter(Importer):
                 person.source = by.get("person")
                 if category in work.people:
                     person.keypoints = _keypoints(annotation.get("keypoints"), frame)
+                    if person.keypoints is not None and (beyond := _beyond(person.keypoints)):
+                        why = f"{beyond} keypoints outside the picture count as not labelled"
+                        dropped.append({"annotation": name, "what": "keypoints", "why": why})
                     if person.keypoints is not None:
                         person.keypoints.source = by.get("keypoints")
                 people.people.append(person)
@@ -464,3 +467,13 @@ def _keypoints(values: Any, frame: _picture.Frame) -> records.Keypoints | None:
     if frame.mirrored:  # what the annotator saw as a left hand is a right hand upright
         points = [points[i] for i in _MIRROR]
     return records.Keypoints(points) if any(p[2] for p in points) else None
+
+
+def _beyond(keypoints: records.Keypoints) -> int:
+    """Take the label off points outside the picture; how many these are."""
+    inside = [not v or (0 <= x <= 1 and 0 <= y <= 1) for x, y, v in keypoints.points]
+    keypoints.points = [
+        point if seen else (0.0, 0.0, 0.0)
+        for point, seen in zip(keypoints.points, inside, strict=True)
+    ]
+    return inside.count(False)

@@ -232,6 +232,8 @@ def _gaze(
         dx, dy = (point[0] - start[0]) * size[0], (point[1] - start[1]) * size[1]
         length = math.hypot(dx, dy)
         vector = (dx / length, dy / length) if length > 0 else None
+    if not (0 <= point[0] <= 1 and 0 <= point[1] <= 1):  # marked inside, and is not
+        return records.Gaze(None, vector, False)
     return records.Gaze(point, vector, True, points=points if len(points) > 1 else None)
 
 

@@ -78,8 +78,9 @@ def scenes(config: Config, asked: set[str], loaded: Loaded, work: list[Work]) ->
         bare = [s for s in made if all(s.body(p) is None for p in s.people)]
         found = loaded.pose.people([s.work.image for s in bare]) if bare else []
         for scene, bodies in zip(bare, found, strict=True):
-            placed = _place_bodies(scene, [xyxy for xyxy, _ in bodies])
-            for index, (xyxy, _) in enumerate(bodies):
+            seen = [xyxy for body, _ in bodies if (xyxy := geometry.in_picture(body)) is not None]
+            placed = _place_bodies(scene, seen)
+            for index, xyxy in enumerate(seen):
                 if index in placed:
                     placed[index].xyxy = xyxy
                 else:
@@ -163,6 +164,8 @@ def add_faces(config: Config, loaded: Loaded, made: list[Scene]) -> None:
     found = close_ups.detect(loaded.face, pictures, config.face_margin) if made else []
     for scene, faces in zip(made, found, strict=True):
         had = any(p.face is not None for p in scene.people)
+        placed = [(geometry.in_picture(one.xyxy), one) for one in faces]
+        faces = [replace(one, xyxy=xyxy) for xyxy, one in placed if xyxy is not None]
         bodies = [scene.body(p) for p in scene.people]
         matched = who.match_faces(faces, scene.people, bodies)
         people, gained = list(scene.people), False

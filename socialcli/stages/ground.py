@@ -254,6 +254,8 @@ def _suppressed(config: Config, found: list[Detection]) -> list[Detection]:
     """Detections of one phrase after suppression, best first."""
     if not all(math.isfinite(d.score) for d in found):
         raise SampleFailed("the grounder's output is not a number; try --dtype float32")
+    placed = [(boxes.in_picture(d.xyxy), d) for d in found]
+    found = [replace(d, xyxy=xyxy) for xyxy, d in placed if xyxy is not None]
     kept = boxes.nms([d.xyxy for d in found], [d.score for d in found], config.nms)  # type: ignore[arg-type]
     return [found[k] for k in kept]
 

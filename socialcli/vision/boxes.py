@@ -29,6 +29,13 @@ def clip(box: XYXY) -> XYXY:
     return left, top, max(left, right), max(top, bottom)
 
 
+def in_picture(box: XYXY) -> XYXY | None:
+    """`clip`, None where no area is left that the six decimals of a record can tell."""
+    left, top, right, bottom = clip(box)
+    some = round(left, 6) < round(right, 6) and round(top, 6) < round(bottom, 6)
+    return (left, top, right, bottom) if some else None
+
+
 def area(box: XYXY) -> float:
     """Area of one box; a box turned inside out has none."""
     return max(box[2] - box[0], 0.0) * max(box[3] - box[1], 0.0)

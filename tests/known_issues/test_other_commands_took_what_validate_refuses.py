@@ -15,10 +15,12 @@ from typer.testing import CliRunner
 
 from socialcli import records, shards
 from socialcli.cli import app
+from socialcli.importers import _picture, coco, gazefollow
 from socialcli.records.sources import ANNOTATION
 from socialcli.shards import Sample
 from socialcli.validation import mending
 from socialcli.validation.members import check
+from socialcli.vision import boxes
 
 
 def socialcli(*arguments: Any) -> Any:
@@ -108,9 +110,9 @@ def test_a_new_caption_takes_estimated_entities_and_links_with_it():
 
 
 def test_new_boxes_take_masks_and_links_with_them():
-    boxes = scenes.all_records()["boxes.json"]
-    boxes.boxes = [boxes.boxes[0], records.Box(8, scenes.DOG, "dog", 2, source="grounding-dino")]
-    found = after({"boxes.json": boxes})
+    new = scenes.all_records()["boxes.json"]
+    new.boxes = [new.boxes[0], records.Box(8, scenes.DOG, "dog", 2, source="grounding-dino")]
+    found = after({"boxes.json": new})
     assert [m.box for m in found["masks.json"].masks] == [1]
     assert [p.box for p in found["people.json"].people] == [1, None]
     (act,) = found["interactions.json"].interactions  # it is annotated: only its link goes
@@ -136,6 +138,26 @@ def test_what_fits_is_written_as_it_is():
 
 
 def test_records_that_would_be_refused_are_not_written():
-    boxes = records.Boxes(120, 80, [records.Box(1, (0.5, 0.5, 0.5000001, 0.9))])
+    thin = records.Boxes(120, 80, [records.Box(1, (0.5, 0.5, 0.5000001, 0.9))])
     with pytest.raises(records.members.SampleFailed, match=r"box 1 .* has no area"):
-        records.dump(boxes)
+        records.dump(thin)
+
+
+# ---------------------------------------------------------------- what others annotated
+
+
+def test_annotations_beyond_the_picture_do_not_lose_the_sample():
+    points = [0.5, 0.5, 2] * 16 + [120, 10, 2]
+    frame = _picture.Frame(100, 50)
+    keypoints = coco._keypoints(points, frame)
+    assert coco._beyond(keypoints) == 1 and coco._beyond(keypoints) == 0
+    assert keypoints.points[16] == (0.0, 0.0, 0.0) and keypoints.points[0] == (0.005, 0.01, 2.0)
+    row = gazefollow.Row("1", (0, 0, 1, 1), (0.2, 0.2), (1.01, 0.2), (10, 5, 30, 15), 1, "coco")
+    gaze = gazefollow._gaze([row], (0.2, 0.2), _picture.Frame(1, 1), (100, 50))
+    assert gaze == records.Gaze(None, (1.0, 0.0), False)
+
+
+def test_detections_are_clipped_and_those_outside_left_out():
+    assert boxes.in_picture((-0.5, 0.1, 0.5, 2.0)) == (0.0, 0.1, 0.5, 1.0)
+    assert boxes.in_picture((1.1, 0.1, 1.5, 0.5)) is None
+    assert boxes.in_picture((0.5, 0.1, 0.5000004, 0.5)) is None

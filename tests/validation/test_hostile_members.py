@@ -72,7 +72,7 @@ class Grounder:
     def ground(self, images: list, queries: list[list[str]], *_: Any) -> list[list]:
         from socialcli.backends.roles import Detection
 
-        return [[Detection((0.1, 0.1, 0.5, 0.5), 0.5, n) for n in range(len(q))] for q in queries]
+        return [[Detection(n, (0.1, 0.1, 0.5, 0.5), 0.5) for n in range(len(q))] for q in queries]
 
 
 class Segmenter:
