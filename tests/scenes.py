@@ -7,12 +7,14 @@ the picture. Everything that is drawn is where the records say it is.
 from __future__ import annotations
 
 import io
+import json
 from typing import Any
 
 import numpy
 from PIL import Image, ImageDraw
 
 from socialcli import records
+from socialcli.records.members import _plain
 from socialcli.vision import layouts, masks
 
 WIDTH, HEIGHT = 120, 80
@@ -150,6 +152,12 @@ def all_records(size: tuple[int, int] = (WIDTH, HEIGHT)) -> dict[str, Any]:
 
 def identity() -> numpy.ndarray:
     return records.identity_array([1], numpy.linspace(-1, 1, 8, dtype=numpy.float32)[None])
+
+
+def raw(record: Any) -> bytes:
+    """A record that `records.dump` may refuse to write, as another program would write it."""
+    body = {"schema": records.SCHEMA_VERSION, **_plain(records.sources.stated(record))}
+    return json.dumps(body, allow_nan=False).encode()
 
 
 def members(index: int = 0, changed: dict[str, Any] | None = None) -> dict[str, bytes]:

@@ -112,7 +112,7 @@ def _mask_sizes(record: Any, name: str, items: Any) -> Iterator[Wrong]:
         if list(mask.rle["size"]) != size:
             what = f"{name} {mask.id} has size {mask.rle['size']}, not [height, width] = {size}"
             yield Wrong(what)
-            continue
+            return  # so have all the others, most often
         try:
             rle.check(mask.rle["counts"], record.height * record.width)
         except ValueError as error:

@@ -170,12 +170,12 @@ def test_ids_counts_and_sizes_agree_within_a_record():
         record = copy.deepcopy(found[suffix])
         edit(record)
         with pytest.raises(records.Refused, match=words):
-            records.load(type(record), records.dump(record), suffix)
+            records.load(type(record), scenes.raw(record), suffix)
     huge = records.Masks(
         20_000, 20_000, [records.Mask(1, {"size": [20_000, 20_000], "counts": ""})]
     )
     with pytest.raises(records.Refused, match="over the limit of 100 megapixels"):
-        records.load(records.Masks, records.dump(huge), "masks.json")
+        records.load(records.Masks, scenes.raw(huge), "masks.json")
 
 
 def test_new_ids_stay_within_the_limit():
@@ -198,7 +198,7 @@ def test_counts_and_lengths_are_limited(monkeypatch):
     with pytest.raises(records.Refused, match="text has 32769 characters, the limit is 32768"):
         records.load(records.Caption, long, "caption.json")
     with pytest.raises(records.Refused, match="text is empty"):
-        records.load(records.Caption, records.dump(records.Caption("")), "caption.json")
+        records.load(records.Caption, scenes.raw(records.Caption("")), "caption.json")
     monkeypatch.setattr(limits, "MAX_BYTES", 20)
     with pytest.raises(records.Refused, match="has 32"):
         records.load(records.Caption, long, "caption.json")

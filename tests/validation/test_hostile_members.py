@@ -35,7 +35,6 @@ from socialcli.methods.train.feedback import _scene as scenes_of_training
 from socialcli.pipeline.batches import Outcome, outcomes
 from socialcli.records import Face, Gaze, Interaction, Interactions, Model
 from socialcli.records.consistency import free_id
-from socialcli.records.members import _plain as plain
 from socialcli.reports import overlay, page, sheet, table
 from socialcli.reports.gather import Looked
 from socialcli.reports.statistics import Statistics
@@ -478,8 +477,7 @@ def written(found: dict[str, Any]) -> dict[str, bytes]:
         elif suffix == records.IDENTITY:
             whole[suffix] = records.dump_identity(record)
         else:
-            body = {"schema": 1, **plain(records.sources.stated(record))}
-            whole[suffix] = json.dumps(body, allow_nan=False).encode()
+            whole[suffix] = scenes.raw(record)
     return whole
 
 
