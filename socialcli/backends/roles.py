@@ -149,6 +149,26 @@ class InteractionFinder(Role, Protocol):
         no member."""
 
 
+@dataclass(frozen=True)
+class DetectedInteraction:
+    """An interaction and where its two are: normalised xyxy, which may reach beyond the picture."""
+
+    verb: str
+    object_label: str
+    hoi: int | None  # the data set's own class number
+    score: float
+    human: XYXY
+    object: XYXY
+
+
+class InteractionDetector(InteractionFinder, Protocol):
+    """A recogniser whose INFO says that it ``detects``."""
+
+    def detect(self, images: list[Image]) -> list[list[DetectedInteraction]]:
+        """All interactions of each picture with their scores; nothing is cut off, because average
+        precision ranks all."""
+
+
 class ClipEmbedder(Role, Protocol):
     network: Any  # transformers' CLIPModel, eval mode
     processor: Any

@@ -20,6 +20,7 @@ from torch import Tensor
 from socialcli.losses import per_sample
 
 ALPHA, GAMMA = 0.5, 0.2  # CMMP's defaults
+OVERLAP = 0.5  # IoU of both boxes from which a detected pair is an annotated one
 
 
 def loss(
@@ -63,6 +64,64 @@ def joined(logits: Tensor, prior: Tensor) -> Tensor:
     that no exponential overflows. ``prior`` in (0, 1]; at 1 it is the logit itself."""
     doubt = torch.log((1 - prior).clamp(min=torch.finfo(logits.dtype).tiny))
     return prior.log() + logits - F.softplus(logits + doubt)
+
+
+def labels_of(pairs: Tensor, annotated: Tensor, verbs: Tensor, least: float = OVERLAP) -> Tensor:
+    """Which verbs are true of detected pairs, as UPT and CMMP train: those of every annotated pair
+    that a detected one overlaps, person by person and object by object, by ``least``.
+
+    Args:
+        pairs: (P, 2, 4) detected, annotated: (A, 2, 4): person and object box, normalised xyxy.
+        verbs: (A, V) of 0 and 1.
+
+    Returns:
+        (P, V) of 0 and 1.
+    """
+    low = torch.maximum(pairs[:, None, :, :2], annotated[None, :, :, :2])
+    high = torch.minimum(pairs[:, None, :, 2:], annotated[None, :, :, 2:])
+    common = (high - low).clamp(min=0).prod(-1)
+    areas = [(boxes[..., 2:] - boxes[..., :2]).prod(-1) for boxes in (pairs, annotated)]
+    overlap = common / (areas[0][:, None] + areas[1] - common).clamp(min=1e-12)
+    same = (overlap >= least).all(-1)  # (P, A)
+    return (same.to(verbs.dtype) @ verbs).clamp(max=1)
+
+
+def of_detections(
+    recogniser: Any,
+    pictures: Tensor,
+    pairs: list[Tensor],
+    verbs: list[Tensor],
+    alpha: float = ALPHA,
+    gamma: float = GAMMA,
+) -> Tensor:
+    """`loss` of the pairs that a recogniser's own detector finds in estimated pictures.
+
+    Args:
+        recogniser: has ``detected(pixels)``: pictures (B, 3, H, W) in [0, 1] -> per picture the
+            boxes of its pairs (P, 2, 4), their verb logits (P, V) and prior (P, V).
+        pictures: estimates (B, 3, H, W) in [-1, 1].
+        pairs: per picture (n, 2, 4) annotated boxes, normalised xyxy. verbs: per picture (n, V).
+
+    Returns:
+        (B,), 0 for pictures in which no annotated pair is found with an object that allows its
+        verb, which is why this loss falls silent where noise makes the detected objects wrong.
+    """
+    shown = [number for number, annotated in enumerate(pairs) if len(annotated)]
+    if not shown:
+        return per_sample.silent(pictures)
+    chosen = torch.tensor(shown, device=pictures.device)
+    seen = recogniser.detected((pictures[chosen] + 1) / 2)
+    labels = [
+        labels_of(boxes, pairs[n].to(boxes), verbs[n].to(boxes))
+        for n, (boxes, _, _) in zip(shown, seen, strict=True)
+    ]
+    owners = torch.cat(
+        [torch.full((len(found[0]),), n) for n, found in zip(shown, seen, strict=True)]
+    ).to(pictures.device)
+    return loss(
+        torch.cat([logits for _, logits, _ in seen]), torch.cat(labels),
+        torch.cat([prior for _, _, prior in seen]), owners, len(pictures), alpha, gamma,
+    )  # fmt: skip
 
 
 def of_pictures(

@@ -19,7 +19,8 @@ from socialcli.errors import ModelMissing, UsageError
 
 def read(path: str | Path, what: str, get: str = "") -> dict[str, Tensor]:
     """The tensors of a ``.safetensors`` file, a bare torch state dict, or a checkpoint that holds
-    one under ``state_dict`` (Lightning) or ``model`` (the original detectors).
+    one under ``state_dict`` (Lightning), ``model`` (the original detectors) or ``model_state_dict``
+    (UPT and CMMP).
 
     Half-precision weights become float32.
 
@@ -39,8 +40,8 @@ def read(path: str | Path, what: str, get: str = "") -> dict[str, Tensor]:
     else:
         state = _weights_only(path)
         if isinstance(state, Mapping):
-            inside = state.get("state_dict", state.get("model"))
-            state = inside if isinstance(inside, Mapping) else state
+            inside = [state.get(name) for name in ("state_dict", "model", "model_state_dict")]
+            state = next((one for one in inside if isinstance(one, Mapping)), state)
     if not isinstance(state, Mapping) or not all(torch.is_tensor(v) for v in state.values()):
         raise UsageError(f"{path}: expected tensors by name, or a 'state_dict' that holds them")
     return {k: v.float() if v.is_floating_point() else v for k, v in state.items()}

@@ -11,7 +11,7 @@ import pytest
 import scenes
 import torch
 from parts import part
-from tiny import diffusion, people, xpose
+from tiny import diffusion, interaction, people, xpose
 from transformers import CLIPVisionModel
 
 from socialcli import backends, records, shards
@@ -448,6 +448,23 @@ def test_feedback_of_x_pose(models, tmp_path, monkeypatch):
 
 def prepared(state, given):
     return [feedback.prepare(state, s, Variant(0, s.key, 0)) for s in given]
+
+
+def test_cmmp_gives_feedback(models, tmp_path):
+    """Of annotated pairs, and of the pairs that its own detector finds in the estimate."""
+    file = interaction.checkpoint(tmp_path)
+    chosen = {"interaction_backend": "cmmp", "interaction_model": str(file)}
+    state = load(models, feedback="interaction", **chosen)
+    values = run(state, [10], count=1)["interaction"]
+    assert torch.isfinite(values).all() and values[0] > 0
+    values.sum().backward()
+    assert any(p.grad is not None and p.grad.any() for p in state.encoder.parameters())
+    state = load(models, feedback="interaction", interaction_pairs="detected", **chosen)
+    assert torch.isfinite(run(state, [10], count=1)["interaction"]).all()
+    with pytest.raises(
+        UsageError, match="--interaction-backend pairwise has no detector of its own"
+    ):
+        load(models, feedback="interaction", interaction_pairs="detected")
 
 
 def test_interactions_are_those_the_object_allows(models):

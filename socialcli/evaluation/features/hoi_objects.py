@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from socialcli import backends
 from socialcli.config import option
 from socialcli.evaluation import hoi_classes
 from socialcli.evaluation.cases import Picture
@@ -40,7 +41,9 @@ class HoiObjects(Feature):
     config_type = Options
 
     def models(self, config: Any) -> tuple[ModelSpec, ...]:
-        return _grounding.models(config)
+        """None for a recogniser that finds objects by itself."""
+        name = config.interaction_backend
+        return () if backends.info("interaction", name).detects else _grounding.models(config)
 
     def options(self, config: Any) -> dict[str, Any]:
         return _grounding.limits(config, config.hoi_box_threshold)
@@ -52,4 +55,6 @@ class HoiObjects(Feature):
         return list(subject.shared)
 
     def run(self, config: Any, models: list[Any], looks: list[Look]) -> list[Value | SampleFailed]:
+        if not models:
+            return [{"boxes": [], "scores": []} for _ in looks]
         return _grounding.objects(models[0], looks, **self.options(config))

@@ -17,6 +17,7 @@ from socialcli.vision.people import kind_of
 
 if TYPE_CHECKING:
     from socialcli.backends import ModelSpec
+    from socialcli.backends.roles import DetectedInteraction
     from socialcli.evaluation.cases import Picture
 
 LEAST_SCORE = 1e-3  # average precision ranks every pair, so that almost none may be cut off
@@ -51,6 +52,8 @@ class Interactions(Feature):
     def run(self, config: Any, models: list[Any], looks: list[Look]) -> list[Value | SampleFailed]:
         """Every pair that the recogniser sees among the detected objects and faces: ``pairs``, and
         in ``places`` the boxes of its person and its object (None where it has none)."""
+        if hasattr(models[0], "detect"):
+            return [_detected(acts) for acts in models[0].detect([look.image for look in looks])]
         scenes = [scene(look) for look in looks]
         answers = models[0].interact(
             [look.image for look in looks],
@@ -66,6 +69,13 @@ class Interactions(Feature):
             acts = one.interactions if one is not None else []
             results.append({"pairs": [_pair(i) for i in acts], "places": _places(acts, *seen)})
         return results
+
+
+def _detected(acts: list[DetectedInteraction]) -> Value:
+    return {
+        "pairs": [[one.verb, one.object_label, one.hoi, one.score] for one in acts],
+        "places": [[list(one.human), list(one.object)] for one in acts],
+    }
 
 
 def _pair(one: records.Interaction) -> list[Any]:

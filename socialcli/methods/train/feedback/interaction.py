@@ -28,6 +28,11 @@ class Options:
         "Whose interactions are learnt from: annotation, or any (estimates too).",
         choices=("annotation", "any"),
     )
+    interaction_pairs: str = option(
+        "annotated",
+        "Which pairs are judged: annotated, or detected (by CMMP's own detector in the estimate).",
+        choices=("annotated", "detected"),
+    )
     focal_alpha: float = option(
         0.5, "Weight of positives in the focal loss; 1 - it of negatives.", at_least=0, at_most=1
     )
@@ -54,6 +59,20 @@ class InteractionFeedback(Feedback):
     LACKS = "no annotated interaction (--interaction-source any: or estimated) between two boxes"
     GATE = "0-500"
     FEATURES = ("interaction_source",)
+
+    def check_options(self, config: Any) -> None:
+        from socialcli import backends
+        from socialcli.errors import UsageError
+
+        name = config.interaction_backend
+        if (
+            config.interaction_pairs == "detected"
+            and not backends.info("interaction", name).detects
+        ):
+            raise UsageError(
+                f"--interaction-pairs detected: --interaction-backend {name} has no detector of "
+                "its own (cmmp has)"
+            )
 
     def read(self, config: Any, view: View) -> list[Pair]:
         if not view.sample.has("interactions.json"):
@@ -108,7 +127,7 @@ class InteractionWatcher:
     """Eq. 6 with a recogniser."""
 
     def __init__(self, config: Any, loaded: Any) -> None:
-        self.recogniser = loaded
+        self.recogniser, self.pairs = loaded, config.interaction_pairs
         self.alpha, self.gamma = config.focal_alpha, config.focal_gamma
 
     def targets(self, pictures: Tensor, examples: Examples) -> Examples:
@@ -125,10 +144,16 @@ class InteractionWatcher:
     def values(self, pictures: Tensor, examples: Examples) -> Tensor:
         from socialcli.losses import interaction
 
+        boxes = [e["interaction_boxes"].to(pictures.device) for e in examples]
+        if self.pairs == "detected":
+            verbs = [self.recogniser.verb_labels(e["interaction_verbs"]) for e in examples]
+            return interaction.of_detections(
+                self.recogniser, pictures, boxes, verbs, self.alpha, self.gamma
+            )
         return interaction.of_pictures(
             self.recogniser,
             pictures,
-            [e["interaction_boxes"].to(pictures.device) for e in examples],
+            boxes,
             [e["interaction_objects"] for e in examples],
             [e["interaction_labels"] for e in examples],
             [e["interaction_prior"] for e in examples],
