@@ -37,7 +37,8 @@ def astray(maps: list[Any], named: Any, shown: Any, trust: Any) -> Any:
     """How little each patch reads of the words that name what it shows: mean of -log of its share.
 
     Args:
-        maps: attention probabilities (B, side * side, L) of each layer; the side divides 12.
+        maps: attention probabilities (B, side * side, L) of each layer; the side divides 12 or
+            is a multiple of it.
         named: (B, L, 3) kind, colour and part in the action that each token speaks of.
         shown: (B, 144, 3) the same of what each patch of 12 x 12 shows.
         trust: (B,) how much a sample counts; where there is only noise, nobody knows where to look.
@@ -51,8 +52,8 @@ def astray(maps: list[Any], named: Any, shown: Any, trust: Any) -> Any:
     total = torch.zeros((), device=shown.device)
     grid = shown.unflatten(1, (12, 12))
     for one in maps:
-        step = 12 // round(one.shape[1] ** 0.5)
-        part = grid[:, ::step, ::step].flatten(1, 2)[:, :, None]
+        at = torch.arange(side := round(one.shape[1] ** 0.5), device=shown.device) * 12 // side
+        part = grid[:, at][:, :, at].flatten(1, 2)[:, :, None]
         match = (part[..., 0] == named[:, None, :, 0]) & (part[..., 2] == named[:, None, :, 2])
         match &= part[..., 2] > 0
         counts = match.any(-1) * trust[:, None]

@@ -19,7 +19,7 @@ from socialcli.miniature.world.captions import captions
 from socialcli.miniature.world.vocabulary import PLACES, VERBS
 from socialcli.miniature.zoo import attention, cards, data, labels, latents, training
 
-CYCLES = ((6000, 1.0), (4400, 0.6))
+CYCLES = ((6000, 1.0), (4400, 0.6), (3000, 0.6))
 BATCH, RATE = 32, 1e-3
 CHUNKS = 24  # of 2500 scenes
 CHANNELS, HEADS = (48, 80, 160), (1, 1, 2)
@@ -41,7 +41,8 @@ NOTE = (
     "since step 1300, noise is tinted since 2250 (stronger since 2750), the text encoder read "
     "alone at steps 2043 and 4050 instead of first, and the last 1200 steps were a second cosine "
     "from half the rate. Instances count alike, and attention is supervised, since the second "
-    "cycle. A run from nothing follows the recipe from the start."
+    "cycle. Attention at 24x24 was added, its last layers zero, before the third. A run from "
+    "nothing follows the recipe from the start."
 )
 FILES = ("model_index.json", "scheduler/scheduler_config.json",
          "text_encoder/config.json", "text_encoder/model.safetensors",
@@ -58,14 +59,13 @@ def schedule() -> dict[str, Any]:
 
 
 def unet() -> Any:
-    """The UNet: text is read at 12x12 and 6x6."""
+    """The UNet: text is read at 24x24, 12x12 and 6x6."""
     from diffusers import UNet2DConditionModel
 
-    deeper = len(CHANNELS) - 1
     return UNet2DConditionModel(
         sample_size=latents.SIDE,
-        down_block_types=("DownBlock2D", *["CrossAttnDownBlock2D"] * deeper),
-        up_block_types=(*["CrossAttnUpBlock2D"] * deeper, "UpBlock2D"),
+        down_block_types=("CrossAttnDownBlock2D",) * len(CHANNELS),
+        up_block_types=("CrossAttnUpBlock2D",) * len(CHANNELS),
         block_out_channels=CHANNELS,
         layers_per_block=1,
         cross_attention_dim=TEXT,
