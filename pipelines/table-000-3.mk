@@ -3,7 +3,7 @@
 #   make -f pipelines/table-000-3.mk CONCEPT101=data/customconcept101 SSR=models/ssr_encoder OURS=runs/feedback
 #   make -f pipelines/table-000-3.mk DREAMBENCH=data/dreambooth DREAMBENCHPLUS=data/dreambench_plus
 #   make -f pipelines/table-000-3.mk models           what each row needs, its licence, whether it is here
-# Protocols (docs/score.md): CLIP ViT-B/32; DINO ViT-S/16, of DreamBench++ ViT-S/8; prompts with the
+# Protocols (docs/import.md): CLIP ViT-B/32; DINO ViT-S/16, of DreamBench++ ViT-S/8; prompts with the
 # class where a method would write its identifier; CLIP-T of Concept101 is 2.5 * max(cosine, 0).
 # PROMPTS is how many prompts of each subject are drawn (20, 25 and 9 are all).
 SOCIALCLI ?= socialcli
@@ -25,7 +25,8 @@ DINOPLUS ?= facebook/dino-vits8
 ROWS ?= ip-adapter fastcomposer ssr $(if $(OURS),ours)
 SETS ?= concept101 concept101-pairs $(if $(DREAMBENCH),dreambench) $(if $(DREAMBENCHPLUS),dreambench-plus)
 
-# What makes a row. A subject is called by its class, so each reference belongs to that word.
+# What makes a row; another one: ROWS="ssr mine" "method_mine=--method ...". A subject is called by
+# its class, so each reference belongs to that word.
 method_ip-adapter ?= --method ip-adapter
 method_fastcomposer ?= --method fastcomposer
 method_ssr ?= --method ssr $(if $(SSR),--ssr-model $(SSR))

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from socialcli.backends import ModelSpec, variants
 from socialcli.config import option
+from socialcli.diffusion import options
 from socialcli.errors import SampleFailed, UsageError
+from socialcli.training import fields
 from socialcli.training.method import TrainMethod
 from socialcli.training.options import TrainingOptions
 
@@ -37,30 +39,21 @@ class Config(TrainingOptions):
     GROUPS: ClassVar[dict[str, str]] = {"backend": "Model, pictures and subjects"}
 
     steps: int = option(150000, "Optimiser steps of the whole run.", at_least=1)
-    batch_size: int = option(128, "Samples per optimiser step, over all processes.", at_least=1)
+    batch_size: int = fields.batch_size(128)
     learning_rate: float = option(1e-5, "Peak learning rate.", above=0)
-    backend: str = option("stable-diffusion", "Diffusion backend.", role="diffusion")
-    model: str = option("", "Diffusion checkpoint: folder, hub id or .safetensors file.")
-    revision: str | None = option(None, "Branch, tag or commit of a hub checkpoint.")
-    variant: str | None = option(
-        None, "Which of several copies of its weights: fp16, bf16, ..., or plain (default: plain, "
-        "else the copy that is there)."
-    )  # fmt: skip
+    backend: str = options.backend()
+    model: str = options.model()
+    revision: str | None = options.revision()
+    variant: str | None = options.variant()
     image_encoder_model: str = option(
         "", f"CLIP whose vision tower sees the subjects: hub id or folder (default: {CLIP})."
     )
     image_encoder_layers: int = option(
         2, "How many of the tower's last layers are trained.", at_least=0
     )
-    size: int = option(
-        0, "Side of the square that is trained on, pixels; 0: the model's own.", at_least=0
-    )
-    crop: str = option(
-        "centre",
-        "Which square, once the shortest side fits: random, centre.",
-        choices=("random", "centre"),
-    )
-    flip: float = option(0.5, "Probability of mirroring.", at_least=0, at_most=1)
+    size: int = fields.size()
+    crop: str = fields.crop("centre")
+    flip: float = fields.mirror()
     kinds: str = option(
         "person", "Kinds of entities that are subjects, divided by commas: person, animal, object.",
         choices=KINDS, many=True,

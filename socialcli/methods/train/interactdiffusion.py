@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from socialcli.backends import ModelSpec, variants
 from socialcli.config import option
+from socialcli.diffusion import options
 from socialcli.errors import UsageError
+from socialcli.training import fields
 from socialcli.training.method import TrainMethod
 from socialcli.training.options import TrainingOptions
 
@@ -34,7 +36,7 @@ class Config(TrainingOptions):
     GROUPS: ClassVar[dict[str, str]] = {"backend": "Model, pictures and texts"}
 
     steps: int = option(250000, "Optimiser steps of the whole run.", at_least=1)
-    batch_size: int = option(32, "Samples per optimiser step, over all processes.", at_least=1)
+    batch_size: int = fields.batch_size(32)
     learning_rate: float = option(5e-5, "Peak learning rate.", above=0)
     warm_up: int = option(10000, "Steps over which the learning rate grows from zero.", at_least=0)
     weight_decay: float = option(0.0, "Weight decay.", at_least=0)
@@ -43,20 +45,11 @@ class Config(TrainingOptions):
         "", "A Stable Diffusion 1.x, whose gates begin closed, or an InteractDiffusion to go on "
         "with: folder, hub id or file.",
     )  # fmt: skip
-    revision: str | None = option(None, "Branch, tag or commit of a hub checkpoint.")
-    variant: str | None = option(
-        None, "Which of several copies of its weights: fp16, bf16, ..., or plain (default: plain, "
-        "else the copy that is there)."
-    )  # fmt: skip
-    size: int = option(
-        0, "Side of the square that is trained on, pixels; 0: the model's own.", at_least=0
-    )
-    crop: str = option(
-        "centre",
-        "Which square, once the shortest side fits: random, centre.",
-        choices=("random", "centre"),
-    )
-    flip: float = option(0.5, "Probability of mirroring.", at_least=0, at_most=1)
+    revision: str | None = options.revision()
+    variant: str | None = options.variant()
+    size: int = fields.size()
+    crop: str = fields.crop("centre")
+    flip: float = fields.mirror()
     caption_drop: float = option(
         0.5, "Probability that the UNet is not told the caption.", at_least=0, at_most=1
     )
