@@ -22,7 +22,7 @@ from typing import Any
 from socialcli.errors import MissingPackage, ModelMissing, UnknownName, UsageError
 
 ROLES = ("caption", "entities", "ground", "segment", "face", "pose", "gaze", "interaction",
-         "diffusion", "decoder", "controlnet", "ssr", "clip", "dino")  # fmt: skip
+         "diffusion", "decoder", "controlnet", "adapter", "ssr", "clip", "dino")  # fmt: skip
 _FILES = (".pt", ".pth", ".bin", ".ckpt", ".onnx", ".safetensors")
 
 

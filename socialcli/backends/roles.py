@@ -12,11 +12,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import numpy
     import torch
     from PIL.Image import Image
 
     from socialcli.errors import SampleFailed
+    from socialcli.networks.adapter_files import Kind
     from socialcli.networks.text_encoders import TextEncoder
     from socialcli.records import (
         XYXY,
@@ -253,6 +256,12 @@ class Control(Role, Protocol):
 
     def check(self, unet: Any, name: str) -> None:
         """Raises UsageError where it belongs to another UNet; ``name`` is what it is called."""
+
+
+class Adapter(Role, Protocol):
+    file: Path
+    parts: dict[str, dict[str, torch.Tensor]]  # see `networks.adapter_files`
+    kind: Kind
 
 
 class SubjectEncoder(Role, Protocol):

@@ -28,6 +28,7 @@ class Control:
         hints: (N, 3, H, W) in [0, 1]: a drawing for each picture, of the picture's size.
         scale: its residuals are multiplied by it.
         start, end: the share of the steps from which and up to which it is asked, in [0, 1].
+        states: (rows, T, D) that it reads in place of the text (InstantID's reads a face's tokens).
     """
 
     network: Any
@@ -35,6 +36,7 @@ class Control:
     scale: float = 1.0
     start: float = 0.0
     end: float = 1.0
+    states: Tensor | None = None
 
     def open(self, number: int, count: int) -> bool:
         """Whether it is asked in step ``number`` of ``count``, as diffusers decides it."""
@@ -78,7 +80,8 @@ def residuals(step: Step, controls: Sequence[Control], guess: bool = False) -> d
     for control in controls:
         dtype = control.network.dtype
         down, middle = control.network(
-            rows.to(dtype), step.timestep, encoder_hidden_states=text.to(dtype),
+            rows.to(dtype), step.timestep,
+            encoder_hidden_states=(text if control.states is None else control.states).to(dtype),
             controlnet_cond=torch.cat([control.hints] * halves).to(rows.device, dtype),
             conditioning_scale=control.scale, guess_mode=guess, return_dict=False, **more,
         )  # fmt: skip

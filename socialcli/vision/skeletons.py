@@ -123,7 +123,7 @@ def _annotator(
             start, end = skeleton[a], skeleton[b]
             if start is None or end is None:
                 continue
-            outline = _whole_ellipse(start, end)
+            outline = limb_outline(start, end)
             if style == "v10":
                 over = picture.copy()
                 ImageDraw.Draw(over).polygon(outline, fill=colour)
@@ -135,7 +135,7 @@ def _annotator(
     return picture
 
 
-def _whole_ellipse(start: Joint, end: Joint) -> list[Joint]:
+def limb_outline(start: Joint, end: Joint) -> list[Joint]:
     """The outline of a limb as OpenCV's ellipse2Poly makes it: a centre, half axes and a turn in
     whole pixels and degrees, a corner a degree."""
     x, y = int((start[0] + end[0]) / 2), int((start[1] + end[1]) / 2)

@@ -326,6 +326,7 @@ def refuse_others(
     model: str,
     unet: Any,
     vae: Any,
+    *,
     times: int = 1,
     gated: bool = False,
     known: Sequence[str] = (),

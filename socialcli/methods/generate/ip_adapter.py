@@ -1,4 +1,4 @@
-"""IP-Adapter: reference pictures as image prompts, beside the text."""
+"""IP-Adapter: reference pictures or faces as image prompts, beside the text."""
 
 from __future__ import annotations
 
@@ -6,57 +6,80 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from socialcli.backends import ModelSpec
+from socialcli import backends
+from socialcli.backends import ModelSpec, naming
 from socialcli.config import option
 from socialcli.diffusion import conditioning
-from socialcli.errors import ModelMissing, SampleFailed, UsageError
-from socialcli.generation import drawing
+from socialcli.errors import SampleFailed, UsageError
+from socialcli.generation import drawing, faces
 from socialcli.generation.method import GenerateMethod
 from socialcli.generation.options import ReferenceOptions
+from socialcli.methods.generate import _adapter
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from socialcli.diffusion.conditioning import Conditioning
     from socialcli.generation.drawing import Studio
+    from socialcli.networks.adapter_files import Kind
 
-HUB, FILE = "h94/IP-Adapter", "models/ip-adapter_sd15.safetensors"
-GET = f"hf download {HUB} {FILE} --local-dir ip-adapter, then --adapter-model ip-adapter/{FILE}"
-ENCODER = "laion/CLIP-ViT-H-14-laion2B-s32B-b79K"  # h94/IP-Adapter's models/image_encoder
+ENCODER = _adapter.ENCODER
+PACK = "buffalo_l"  # of insightface, that FaceID was trained with
+CROPS = ("auto", "none", "box", "aligned")
 
 
 @dataclass
-class Config(ReferenceOptions):
+class Config(faces.FaceOptions, ReferenceOptions):
     """Options of `socialcli generate --method ip-adapter`."""
 
     adapter_model: str = option(
-        "", "IP-Adapter: an official .bin or .safetensors file (not FaceID's).", file=True
+        "", "IP-Adapter: an official .bin or .safetensors file, FaceID's too.", file=True
     )
     image_encoder_model: str = option(
         "", f"CLIP vision tower it was trained with: hub id or folder (default: {ENCODER})."
     )
+    adapter_version: str = option(
+        "auto", "Of a FaceID Plus whose name does not say it: plus or plusv2.",
+        choices=("auto", "plus", "plusv2"), affects_result=False,
+    )  # fmt: skip
+    face_crop: str = option(
+        "auto", "What CLIP is shown of a reference: none (all of it), box (a square about the "
+        "largest face), aligned (the face upright); auto: aligned for FaceID Plus, else none.",
+        choices=CROPS, affects_result=False,
+    )  # fmt: skip
+    region: list[str] = option(
+        [], "A picture file, white where a reference acts in the picture that is drawn; one for "
+        "each --reference. Repeatable.", affects_result=False,
+    )  # fmt: skip
 
 
 @dataclass
 class State:
-    """The studio's models and the image encoder.
+    """The studio's models, the adapter and what reads references.
 
     Attributes:
-        deep: whether the adapter reads the tower's last hidden states but one (the "plus" kinds)
-            and not its embedding.
+        kind: what the adapter is. encoder, processor: of CLIP; None where it reads no picture.
+        reader: finds faces; None where none are read.
+        crop: see `Config.face_crop`. regions: (1, references, H, W) in {0, 1}, or None.
+        width: of a face embedding, as the adapter reads it.
     """
 
     studio: Studio
-    encoder: Any
-    processor: Any
-    deep: bool
+    kind: Kind
+    file: Path
+    encoder: Any = None
+    processor: Any = None
+    reader: faces.Reader | None = None
+    crop: str = "none"
+    regions: Any = None
+    width: int = 0
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.studio, name)
 
 
 class IpAdapterMethod(GenerateMethod):
-    """See `GenerateMethod`."""
+    """See `GenerateMethod`. Ye et al., IP-Adapter (arXiv 2308.06721)."""
 
     VERSION = 1
     REFERENCES = True
@@ -64,52 +87,117 @@ class IpAdapterMethod(GenerateMethod):
     TWO_ENCODERS = True
     config_type = Config
 
+    def check_options(self, config: Config) -> None:
+        """Refuse regions that are not there, or not one for each reference."""
+        count = len(config.reference)
+        if config.region and len(config.region) != count:
+            raise UsageError(
+                f"--region is there {len(config.region)} times and --reference {count} times: give "
+                "one for each"
+            )
+        for file in config.region:
+            if not Path(file).expanduser().is_file():
+                raise UsageError(f"--region {file}: no such file")
+
     def models(self, config: Config) -> list[ModelSpec]:
-        return [drawing.spec(config), spec(config)]
+        kind = _adapter.peek(config.adapter_model)
+        specs = [drawing.spec(config)]
+        if kind is None or kind.clip:
+            specs.append(spec(config))
+        if _reads_faces(config, kind):
+            specs.append(faces.spec(config, PACK))
+        return specs
+
+    def facts(self, config: Config) -> dict[str, Any]:
+        """Nothing for runs without faces and regions, so that they are what they were."""
+        facts: dict[str, Any] = {}
+        if _reads_faces(config, _adapter.peek(config.adapter_model)):
+            facts["faces"] = [
+                *faces.facts(config, PACK), config.face_crop, config.adapter_version
+            ]  # fmt: skip
+        if config.region:
+            facts["regions"] = [naming.content(file) for file in config.region]
+        return facts
 
     def load(self, config: Config) -> State:
-        """The diffusion model with the adapter in its UNet, and the image encoder.
+        """The diffusion model with the adapter in its UNet, and what reads references.
 
         Raises:
             ModelMissing: weights that are not here. UsageError: weights of another shape or kind.
         """
-        parts = read(_place(config))  # before larger things are
-        return attached(config, drawing.studio(config), parts)
+        from socialcli.networks import adapter_files
+
+        adapter = _load(config)  # before larger things are
+        kind, second = adapter.kind, False
+        if kind is adapter_files.FACEID_PLUS:
+            second = adapter_files.second_version(adapter.file, config.adapter_version)
+        reader = faces.load(config, PACK) if _reads_faces(config, kind) else None
+        state = attached(config, drawing.studio(config), adapter)
+        if kind is adapter_files.FACEID_PLUS:
+            _projection(state).shortcut = second
+        state.crop = config.face_crop
+        if state.crop == "auto":
+            state.crop = "aligned" if kind is adapter_files.FACEID_PLUS else "none"
+        state.regions = _regions(config, state.studio)
+        if reader is not None:
+            state.reader = reader
+            state.studio.models["face"] = reader.finder.model
+        return state
 
     def embed(self, config: Config, state: State, request: Any) -> Any:
-        """(negative text states, text states, (pictures, ...) features, scale).
+        """(negative text states, text states, (references, ...) what the adapter reads first,
+        scales, (references, T, C) CLIP's states for FaceID Plus or None).
 
         Raises:
-            SampleFailed: references of different weights; the adapter has one attention for all.
+            SampleFailed: references of different weights where one attention is for all, no face,
+                or not as many references as regions.
         """
         import torch
 
-        scales = {self.SCALE if r.scale is None else r.scale for r in request.references}
-        if len(scales) > 1:
+        scales = [self.SCALE if r.scale is None else r.scale for r in request.references]
+        if state.regions is None and len(set(scales)) > 1:
             raise SampleFailed(
-                "ip-adapter weighs all references of a picture alike: give one scale"
+                "ip-adapter weighs all references of a picture alike, unless each has a --region: "
+                "give one scale"
             )
-        shown = torch.stack([seen(state, reference.image) for reference in request.references])
+        if state.regions is not None and state.regions.shape[1] != len(scales):
+            raise SampleFailed(
+                f"{len(scales)} references and {state.regions.shape[1]} of --region: give one for "
+                "each"
+            )
+        shown = [_shown(state, reference) for reference in request.references]
+        first = torch.stack([one for one, _ in shown])
+        clip = (
+            torch.stack([two for _, two in shown]) if state.kind.face and state.kind.clip else None
+        )
         texts = state.studio.texts(request.negative, request.prompt)
-        return *texts, shown, scales.pop()
+        return *texts, first, scales, clip
 
     def condition(self, config: Config, state: State, embedded: list[Any]) -> Conditioning:
-        """Attention to the text and, beside it, to the pictures' tokens."""
+        """Attention to the text and, beside it, to the references' tokens."""
         import torch
 
         from socialcli.diffusion import layered
 
-        without, of, shown, scales = zip(*embedded, strict=True)
+        without, of, shown, scales, clip = zip(*embedded, strict=True)
         unet = state.diffusion.unet
+        weights = scales[0][0] if state.regions is None else list(scales[0])
         for processor in layered.inside(unet).values():
             if hasattr(processor, "scale"):
-                processor.scale = [scales[0]]
-        nothing = seen(state, None)
-        pictures = conditioning.rows(
-            config.guidance, [torch.stack([nothing] * len(s)) for s in shown], list(shown)
-        )
-        shown_too = {"added_cond_kwargs": {"image_embeds": [pictures.to(unet.dtype)]}}
-        return conditioning.of_text(config.guidance, without, of).adding(lambda _: shown_too)
+                processor.scale = [weights]
+        first, second = _nothing(state)
+
+        def both(nothing: Tensor, some: Any) -> Tensor:
+            blank = [torch.stack([nothing] * len(s)) for s in some]
+            return conditioning.rows(config.guidance, blank, list(some)).to(unet.dtype)
+
+        if state.kind.face and state.kind.clip:  # FaceID Plus takes these beside the arguments
+            _projection(state).clip_embeds = both(second, clip)
+        more: dict[str, Any] = {"added_cond_kwargs": {"image_embeds": [both(first, shown)]}}
+        if state.regions is not None:
+            masks = state.regions.to(unet.device)
+            more["cross_attention_kwargs"] = {"ip_adapter_masks": [masks]}
+        return conditioning.of_text(config.guidance, without, of).adding(lambda _: more)
 
 
 def spec(config: Any) -> ModelSpec:
@@ -117,150 +205,101 @@ def spec(config: Any) -> ModelSpec:
     return ModelSpec("clip", "clip", model=config.image_encoder_model or ENCODER)
 
 
-def attached(config: Any, studio: Studio, parts: Any = None) -> State:
+def seen(state: Any, image: Any) -> Tensor:
+    """What an adapter that reads pictures is shown of one; None: of no picture."""
+    return _adapter.seen(state, image)
+
+
+def attached(config: Any, studio: Studio, adapter: Any = None) -> State:
     """An adapter in a studio's UNet, and its image encoder.
 
     Args:
         config: has ``adapter_model`` and ``image_encoder_model``.
-        parts: of `read`, where it has been read.
+        adapter: a `roles.Adapter`, where it has been read; else only one that reads pictures will
+            do.
 
     Raises:
         ModelMissing: weights that are not here. UsageError: weights of another shape or kind.
     """
-    from socialcli.backends import checkpoints, naming
-    from socialcli.records import Model
-
-    place = _place(config)
-    parts = parts or read(place)
-    spec = ModelSpec("clip", "clip", config.image_encoder_model, None, config.device, config.dtype)
-    get = f"hf download {ENCODER}"
-    encoder = checkpoints.pretrained("CLIPVisionModelWithProjection", spec, ENCODER, get)
-    state = State(studio, encoder, _processor(spec, encoder, get), _attach(studio, parts, place))
-    _try(state, place, spec.model or ENCODER)
-    adapter = str(place)
-    studio.models["adapter"] = Model(
-        "ip-adapter", naming.name(adapter), naming.revision(adapter), role="adapter"
-    )
-    studio.models["clip"] = checkpoints.describe(spec, ENCODER, {})
+    if adapter is None:
+        adapter = _load(config)
+        if adapter.kind.face:
+            raise UsageError(
+                f"{adapter.file}: {adapter.kind.label}, which reads faces: a segment's references "
+                "are seen by an IP-Adapter that reads pictures (plain, Plus, Full Face)"
+            )
+    kind, clip = adapter.kind, _adapter.clip_spec(config)
+    encoder, processor = _adapter.vision(clip) if kind.clip else (None, None)
+    projection = _adapter.attach(studio, adapter)
+    state = State(studio, kind, adapter.file, encoder, processor)
+    state.width = _adapter.face_width(adapter)
+    studio.models["adapter"] = adapter.model
+    if kind.clip:
+        _adapter.fit_clip(state, projection, clip.model or ENCODER)
+        studio.models["clip"] = _adapter.describe_clip(clip)
     return state
 
 
-def _place(config: Any) -> Path:
-    """The adapter's file: as named, else the SD 1.5 one in the hub's cache."""
-    if config.adapter_model:
-        return Path(config.adapter_model).expanduser()
-    from huggingface_hub import try_to_load_from_cache
-
-    cached = try_to_load_from_cache(HUB, FILE)
-    if not isinstance(cached, str):
-        raise ModelMissing(f"IP-Adapter is not on this machine. Get it with: {GET}")
-    return Path(cached)
+def _load(config: Any) -> Any:
+    return backends.load(ModelSpec("adapter", "ip-adapter", model=config.adapter_model))
 
 
-def read(file: Path) -> dict[str, dict[str, Tensor]]:
-    """An adapter's two parts, ``image_proj`` and ``ip_adapter``.
+def _projection(state: State) -> Any:
+    """The module that makes tokens of what the adapter reads."""
+    return state.diffusion.unet.encoder_hid_proj.image_projection_layers[0]
 
-    Raises:
-        ModelMissing: no such file. UsageError: not an IP-Adapter, or FaceID's.
-    """
+
+def _reads_faces(config: Config, kind: Kind | None) -> bool:
+    return bool(kind is not None and kind.face) or config.face_crop in ("box", "aligned")
+
+
+def _shown(state: State, reference: Any) -> tuple[Tensor, Any]:
+    """What the adapter reads first of a reference, and what FaceID Plus reads besides."""
     import torch
 
-    if not file.is_file():
-        raise ModelMissing(f"no IP-Adapter at '{file}'. Get it with: {GET}")
-    parts: Any = {"image_proj": {}, "ip_adapter": {}}
-    try:
-        if file.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            for name, tensor in load_file(file).items():
-                part, _, rest = name.partition(".")
-                parts.setdefault(part, {})[rest] = tensor
-        else:
-            parts = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch and safetensors have a dozen kinds
-        raise UsageError(
-            f"{file} cannot be read as plain weights ({type(error).__name__})"
-        ) from None
-    if (
-        not isinstance(parts, dict)
-        or set(parts) != {"image_proj", "ip_adapter"}
-        or not all(isinstance(part, dict) and part for part in parts.values())
-    ):
-        raise UsageError(f"{file}: not an IP-Adapter (its parts are image_proj and ip_adapter)")
-    if any("lora" in name for name in parts["ip_adapter"]):
-        raise UsageError(
-            f"{file}: a FaceID adapter, which reads face embeddings; take ip-adapter_sd15, "
-            "ip-adapter-plus_sd15 or ip-adapter-plus-face_sd15"
-        )
-    return parts
+    image, seen = reference.image, None
+    if state.reader is not None:
+        seen = state.reader.see(image, reference.key)
+        crops = {"box": faces.about, "aligned": faces.aligned}
+        if state.crop in crops:
+            image = crops[state.crop](image, seen.face)
+    clip = _adapter.seen(state, image) if state.kind.clip else None
+    if not state.kind.face:
+        assert clip is not None
+        return clip, None
+    assert seen is not None
+    row = faces.embedding(seen, state.kind.face, state.width, state.kind.label, PACK)
+    device = state.diffusion.unet.device
+    return torch.from_numpy(row).float().to(device), clip
 
 
-def _attach(studio: Studio, parts: dict[str, dict[str, Tensor]], place: Path) -> bool:
-    """diffusers puts the adapter into the UNet; returns whether it reads hidden states."""
-    from diffusers.models.embeddings import ImageProjection
-
-    from socialcli.backends.quiet import only_errors
-
-    model = studio.diffusion
-    try:
-        with only_errors():
-            model.pipeline().load_ip_adapter(
-                parts, subfolder="", weight_name="", image_encoder_folder=None
-            )
-    except (RuntimeError, KeyError, ValueError, AttributeError, IndexError) as error:
-        line = " ".join(str(error).split())[:160]
-        raise UsageError(f"{place}: does not fit this diffusion model ({line})") from None
-    return not isinstance(model.unet.encoder_hid_proj.image_projection_layers[0], ImageProjection)
-
-
-def _processor(spec: ModelSpec, encoder: Any, get: str) -> Any:
-    """CLIP's; the official folder has no configuration of it, and CLIP's own numbers hold."""
-    from transformers import CLIPImageProcessorPil
-
-    from socialcli.backends import checkpoints
-
-    folder = Path(spec.model).expanduser() if spec.model else None
-    if (
-        folder is not None
-        and folder.is_dir()
-        and not (folder / "preprocessor_config.json").exists()
-    ):
-        side = encoder.config.image_size
-        return CLIPImageProcessorPil(
-            size={"shortest_edge": side}, crop_size={"height": side, "width": side}
-        )
-    return checkpoints.pretrained("CLIPImageProcessorPil", spec, ENCODER, get)
-
-
-def _try(state: State, place: Path, encoder: str) -> None:
-    """Let the adapter look at nothing, to know before the run that the two fit."""
+def _nothing(state: State) -> tuple[Tensor, Any]:
+    """The same of no reference, for the unconditional branch: zeros, CLIP's view of no picture."""
     import torch
 
-    try:
-        with torch.inference_mode():
-            state.diffusion.unet.encoder_hid_proj([seen(state, None)[None, None]])
-    except RuntimeError:
-        raise UsageError(
-            f"{place} was trained with another image encoder than {encoder} (its features are "
-            "of another width); name the right one with --image-encoder-model"
-        ) from None
+    clip = _adapter.seen(state, None) if state.kind.clip else None
+    if state.kind.face:
+        return torch.zeros(state.width, device=state.diffusion.unet.device), clip
+    assert clip is not None
+    return clip, None
 
 
-def seen(state: State, image: Any) -> Tensor:
-    """What the adapter is shown of a picture: (D,), or (T, C) for the "plus" kinds.
-
-    None is the unconditional branch: zeros, or the states of a picture of zeros.
-    """
+def _regions(config: Config, studio: Studio) -> Any:
+    """(1, N, H, W) float32: 1 where each reference acts; None where no regions are given."""
+    import numpy
     import torch
+    from PIL import Image
 
-    side = state.encoder.config.image_size
-    if image is None:
-        pixels = torch.zeros(1, 3, side, side)
-    else:
-        pixels = state.processor(images=[image], return_tensors="pt")["pixel_values"]
-    with torch.inference_mode():
-        pixels = pixels.to(state.encoder.device, state.encoder.dtype)
-        if state.deep:
-            return state.encoder(pixels, output_hidden_states=True).hidden_states[-2][0]
-        embedding = state.encoder(pixels).image_embeds[0]
-        return torch.zeros_like(embedding) if image is None else embedding
+    from socialcli.vision import images
+
+    if not config.region:
+        return None
+    masks = []
+    for file in config.region:
+        picture = images.decode(Path(file).expanduser().read_bytes()).convert("L")
+        small = picture.resize(drawing.size(config, studio), Image.Resampling.NEAREST)
+        white = torch.from_numpy(numpy.asarray(small) > 127).float()
+        if not white.any():
+            raise UsageError(f"--region {file}: nothing in it is white")
+        masks.append(white)
+    return torch.stack(masks)[None]

@@ -1,0 +1,1 @@
+"""Adapters: what lets a diffusion model see pictures or faces beside the text."""
