@@ -11,7 +11,7 @@ PYTHON ?= python
 WORK ?= zoo-work
 # Of every role's command (python -m socialcli.miniature.zoo --help).
 FLAGS ?=
-ROLES ?= face identity pose gaze ground segment clip caption interaction dino vae diffusion ssr \
+ROLES ?= face identity pose gaze ground segment clip caption interaction dino vae decoder diffusion ssr \
   controlnet
 CARDS := $(wildcard $(dir $(lastword $(MAKEFILE_LIST)))../socialcli/miniature/weights/*/*.card.json)
 PUBLISHED := $(filter $(ROLES),$(patsubst %.card.json,%,$(notdir $(CARDS))))
@@ -27,6 +27,7 @@ $(ROLES:%=zoo-%): zoo-%:
 
 # Who begins with whose weights, or is measured by them.
 zoo-caption: zoo-clip
+zoo-decoder: zoo-vae
 zoo-diffusion: zoo-vae zoo-caption zoo-ground zoo-pose
 zoo-controlnet: zoo-diffusion zoo-pose
 zoo-ssr: zoo-clip zoo-diffusion zoo-face zoo-identity zoo-ground

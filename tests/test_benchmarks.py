@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
+from conftest import ENVIRONMENT
 
-from socialcli.benchmarks import Figure, Section, growth, operations, publishing
+from socialcli.benchmarks import Figure, Section, gpu, growth, operations, publishing
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -68,3 +72,15 @@ def test_growth_runs():
     section = growth.run(1, 20)
     assert "| planning |" in section.text and len(section.figures) == 3
     assert section.figures[0].reached
+
+
+def test_every_line_for_a_card_runs_on_the_processor(tmp_path):
+    record = tmp_path / "b.json"
+    done = subprocess.run(
+        [DOCS.parent / gpu.COMMAND, "--dry", "--record", record], capture_output=True, text=True,
+        timeout=600, env={**os.environ, **ENVIRONMENT, "PYTHON": sys.executable},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    text = json.loads(record.read_text())["gpu"]["text"]
+    for wanted in ("the same bits", "| plain step |", "half of the samples", "times diffusers"):
+        assert wanted in text

@@ -14,7 +14,7 @@ from socialcli.benchmarks import Section, publishing
 
 NAMES = (
     "startup", "io", "growth", "model-bound", "generate", "layouts", "train", "dreambooth",
-    "operations",
+    "operations", "decoders",
 )  # fmt: skip
 
 

@@ -26,6 +26,9 @@ change that file's notes, not this page. -->
 turns on the machine it runs on, prints the tables below, and says of every figure that has a goal
 whether it was reached. A ratio is the median of the turns' own ratios. `TMPDIR` says where shards
 are written. Disk and memory speed differ between machines and hours, so read ratios, not speeds.
+
+`pipelines/benchmark-gpu.sh` measures on a card what only a card can show (`--dry` sees on the
+processor that all of it runs). No figure on this page was measured on a card yet.
 """
 
 

@@ -30,7 +30,7 @@ from socialcli.benchmarks import Figure, Section, in_turns, ratio, table
 WEIGHTS = Path(__file__).parent.parent / "miniature" / "weights"
 SIDE, PICTURES, BATCH = 96, 64, 8  # a turn is one epoch
 ENDLESS = 10**9
-CHEAPEST = "all, a quarter of the samples"
+CHEAPEST = "all, small decoder, a quarter of the samples"
 FEEDBACKS = ("boundary", "identity", "gaze", "pose", "interaction")
 
 
@@ -91,15 +91,18 @@ def plain(turns: int, data: str, root: Path) -> Section:
 
 
 def feedback(turns: int, data: str, root: Path) -> Section:
-    """Each feedback, and all, over none; and all on a share of the samples."""
+    """Each feedback, and all, over none; all by a small decoder and on a share of the samples."""
     method = registry.load("methods.train", "feedback")
+    small = {"decoder": "tiny", "decoder_model": str(WEIGHTS / "decoder")}
     sets: dict[str, dict[str, Any]] = {"none": {"feedback": "none"}}
     sets |= {name: {"feedback": name} for name in FEEDBACKS}
     sets |= {
         "all but boundary": {"feedback": ",".join(FEEDBACKS[1:])},
         "all": {},
+        "all, small decoder": small,
         "all, half of the samples": {"feedback_share": 0.5},
-        CHEAPEST: {"feedback_share": 0.25},
+        "all, small decoder, half of the samples": {**small, "feedback_share": 0.5},
+        CHEAPEST: {**small, "feedback_share": 0.25},
     }
     with contextlib.ExitStack() as stack:
         runs = {
@@ -123,7 +126,7 @@ def feedback(turns: int, data: str, root: Path) -> Section:
     figures = [
         Figure(f"steps with feedback in miniature ({name}), time over none",
                1 / ratio(seconds, name, "none"), 1.6, lower=True)
-        for name in ("all", CHEAPEST)
+        for name in ("all", "all, small decoder", CHEAPEST)
     ]  # fmt: skip
     return Section(text, figures)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 ROLES = ("ground", "segment", "face", "identity", "pose", "gaze", "clip", "caption", "interaction",
-         "dino", "vae", "diffusion", "ssr", "controlnet")  # fmt: skip
+         "dino", "vae", "decoder", "diffusion", "ssr", "controlnet")  # fmt: skip
 
 
 def main() -> int:

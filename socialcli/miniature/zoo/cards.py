@@ -34,6 +34,8 @@ ASKED = (
     ("vae", "face_similarity", "face similarity of a picture to itself after it", 0.85),
     ("vae", "psnr_heads", "PSNR on heads, dB", 25.0),
     ("vae", "psnr_eyes", "PSNR on eyes, dB", 23.0),
+    ("decoder", "psnr", "PSNR to what the autoencoder's own decoder draws, dB", None),
+    ("decoder", "gradient", "cosine of gradients to those through its own decoder", None),
     ("diffusion", "triples", "triples read in generated pictures", 0.60),
     ("diffusion", "seen_pairs", "the same, pairs trained on", 0.70),
     ("diffusion", "subject", "subject right", 0.90),
