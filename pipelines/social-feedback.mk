@@ -3,9 +3,10 @@
 #   make -f pipelines/social-feedback.mk HICO=shards/hico-det-train/annotated \
 #       GAZEFOLLOW=shards/gazefollow-train/annotated SSR=models/ssr_encoder \
 #       IDENTITY=models/arcface_r100/backbone.pth GAZE=models/gazefollow.pt
-# The shards are those of pipelines/hico-det.mk and pipelines/gazefollow.mk. INTERACTION is the
-# folder of a recogniser of HICO-DET's classes; without one that feedback is left out, since the
-# one in the package knows the rendered world alone.
+# The shards are those of pipelines/hico-det.mk and pipelines/gazefollow.mk. INTERACTION is a
+# recogniser of HICO-DET's classes: CMMP's checkpoint (INTERACTION=models/ckpt_35175_15.pt) or the
+# folder of one of our own; without one that feedback is left out, since the one in the package knows
+# the rendered world alone.
 #
 # With the target `scores` the test pictures of both are drawn anew from their captions and scored
 # (docs/score.md); SCORE names models, as in SCORE='--gaze-model models/gazefollow.pt':
@@ -59,6 +60,8 @@ FIRST ?= boundary identity pose $(if $(INTERACTION),interaction)
 MODELS ?= --identity-model $(IDENTITY)
 endif
 SECOND ?= boundary identity gaze pose
+CMMP = $(if $(filter %.pt %.pth,$(INTERACTION)),--interaction-backend cmmp)
+RECOGNISER = $(if $(INTERACTION),$(CMMP) --interaction-model $(INTERACTION))
 TRAIN = $(SOCIALCLI) train --method feedback --profile $(PROFILE) $(SIZES) $(RATES) $(MODELS) $(RUN)
 
 .PHONY: all scores
@@ -74,7 +77,7 @@ $(OUT)/scenes/.done:
 $(OUT)/hico-det/.done: $(if $(filter mini,$(PROFILE)),$(OUT)/scenes/.done)
 	$(TRAIN) $(HICO) -o $(OUT)/hico-det --steps $(HICO_STEPS) $(if $(SSR),--ssr-model $(SSR)) \
 	    --feedback $(call list,$(FIRST)) \
-	    $(if $(INTERACTION),--interaction-model $(INTERACTION))
+	    $(RECOGNISER)
 	@touch $@
 
 $(OUT)/gazefollow/.done: $(OUT)/hico-det/.done
@@ -88,7 +91,7 @@ $(OUT)/gazefollow/.done: $(OUT)/hico-det/.done
 METRICS ?= clip-t,clip-i,dino,face
 HICO_METRICS ?= $(METRICS)$(if $(or $(INTERACTION),$(filter mini,$(PROFILE))),$(comma)hoi)
 GAZE_METRICS ?= $(METRICS),gaze
-HICO_SCORE ?= $(if $(INTERACTION),--interaction-model $(INTERACTION))
+HICO_SCORE ?= $(RECOGNISER)
 GAZE_SCORE ?= $(if $(GAZE),--gaze-model $(GAZE))
 $(OUT)/test-scenes/.done:
 	$(SOCIALCLI) import world test -o $(OUT)/test-scenes --scenes $(TEST_SCENES)

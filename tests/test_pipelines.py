@@ -174,6 +174,16 @@ def test_from_both_chains_to_training_and_scores(place: Path, annotated: dict[st
         assert score["columns"]["clip_t"]["value"] is not None
 
 
+def test_a_file_is_a_recogniser_of_the_paper_and_a_folder_one_of_our_own() -> None:
+    """In training and in the score."""
+    for model, backend in (("m/ckpt_1.pt", "--interaction-backend cmmp "), ("m/recogniser", "")):
+        said = make("social-feedback.mk", "-n", "scores", "OUT=nowhere", f"INTERACTION={model}")
+        lines = [line for line in said.splitlines() if "--interaction-model" in line]
+        assert len(lines) == 2
+        assert all(f"{backend}--interaction-model {model}" in line for line in lines)
+        assert backend or not any("--interaction-backend" in line for line in lines)
+
+
 def test_both_papers_trainings_in_miniature(tmp_path: Path) -> None:
     make(
         "social-feedback.mk", "all", "scores", "PROFILE=mini", f"OUT={tmp_path}", "SCENES=8",

@@ -11,9 +11,11 @@ import torch
 from PIL import Image
 from tiny import interaction as tiny
 
-from socialcli import backends, records, shards
+from socialcli import backends, records, registry, shards
 from socialcli.backends import ModelSpec
 from socialcli.backends.interaction import cmmp as backend
+from socialcli.evaluation import settings
+from socialcli.evaluation.features import Look
 from socialcli.losses import interaction as loss
 from socialcli.networks import cmmp
 from socialcli.records import hico
@@ -161,6 +163,15 @@ def test_labels_of_detected_pairs():
     found = loss.labels_of(pairs, torch.stack([torch.stack([box, right]), moved]), verbs)
     assert found.tolist() == [[1, 1, 0], [0, 1, 0]]
     assert loss.labels_of(pairs[:0], moved[None], verbs[:1]).shape == (0, 3)
+
+
+def test_no_grounder_is_asked_beside_it():
+    feature, options = registry.load("features", "hoi-objects"), settings.config_type()
+    config = options(interaction_backend="cmmp")
+    assert feature.models(config) == ()
+    nothing = {"boxes": [], "scores": []}
+    assert feature.run(config, [], [Look(), Look()]) == [nothing, nothing]
+    assert [spec.role for spec in feature.models(options())] == ["ground"]
 
 
 def test_annotate_pose_and_score(run_cli, file, image, acts, tmp_path):
