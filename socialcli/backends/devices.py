@@ -9,7 +9,9 @@ Torch is imported only where an accelerator is asked for, or can be there at all
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +26,7 @@ _ALSO = {  # what others call them
     "gpu": "cuda", "nvidia": "cuda", "metal": "mps", "fp32": "float32", "float": "float32",
     "bf16": "bfloat16", "fp16": "float16", "half": "float16",
 }  # fmt: skip
+_COMPILERS = ("g++", "clang++")
 DTYPES = ("float32", "bfloat16", "float16")
 
 
@@ -93,6 +96,24 @@ def dtype(name: str) -> torch.dtype:
     if name not in DTYPES:
         raise UnknownName("--dtype", name, DTYPES)
     return getattr(torch, name)
+
+
+def compile_network(network: torch.nn.Module, device: str) -> None:
+    """Have a network compiled when it is called first (torch.compile), for each shape of its input.
+
+    The network stays the object it is: its weights keep their names, and parts may still be
+    replaced.
+
+    Raises:
+        UsageError: there is no C++ compiler for the processor's code.
+    """
+    named = os.environ.get("CXX")
+    if device.startswith("cpu") and not any(map(shutil.which, [named] if named else _COMPILERS)):
+        raise UsageError(
+            f"--compile on the CPU needs a C++ compiler ({named or ' or '.join(_COMPILERS)}), and "
+            "there is none: install one, or leave --compile away"
+        )
+    network.compile()
 
 
 def _known(device: str) -> tuple[str, int]:

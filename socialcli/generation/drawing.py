@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from socialcli import backends
-from socialcli.backends import ModelSpec, variants
+from socialcli.backends import ModelSpec, devices, variants
 from socialcli.diffusion import conditioning, sampling
 from socialcli.diffusion.latents import pictures
 from socialcli.errors import SampleFailed
@@ -193,6 +193,8 @@ def studio(config: Any) -> Studio:
     adapters.attach(config, new_studio)
     for network in (new_studio.diffusion.unet, new_studio.diffusion.vae):
         network.to(memory_format=torch.channels_last)  # an eighth faster on CPUs
+    if config.compile:
+        devices.compile_network(new_studio.diffusion.unet, config.device)
     new_studio.scheduler = type(
         sampling.scheduler(config.scheduler, new_studio.diffusion.scheduler)
     ).__name__

@@ -93,6 +93,10 @@ class GenerateOptions(ModelOptions):
         "", "File of texts, one a line, that such a merging changes as little as it can; default: "
         "200 ordinary ones.", file=True,
     )  # fmt: skip
+    compile: bool = option(
+        False, "Compile the UNet for this machine when it is called first: a minute or several, "
+        "then faster pictures, whose last bits are others.", affects_result=False,
+    )  # fmt: skip
     format: str = option(
         "shards", "shards, or files: PNG and JSON side by side in a folder.", choices=FORMATS
     )

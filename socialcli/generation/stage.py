@@ -140,6 +140,8 @@ class GenerateStage(Stage, base=True):
             facts[f"weights of {spec.role}"] = naming.content(spec.model)
         if config.attention_maps:  # pictures stay as they are, but have two members more
             facts["attention maps"] = True
+        if config.compile:  # a fact, so that runs without it are what they were
+            facts["compiled"] = True
         if getattr(config, "references", None):
             facts["option references"] = [contents.held(place) for place in config.references]
         if config.words:

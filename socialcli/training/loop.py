@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from socialcli import backends, shards
+from socialcli.backends import devices
 from socialcli.errors import UsageError
 from socialcli.pipeline import domain
 from socialcli.pipeline import plan as planning
@@ -69,6 +70,8 @@ def run(
     config = method.config_type(**options.resolved(values))
     options.check(config)
     method.check_options(config)
+    if config.compile and not method.has("compiled"):
+        raise UsageError(f"{command} --method {name} has no network that --compile makes faster")
     label = f"{command} --method {name}"
     backends.check_text_encoders(method.models(config), label, method.TWO_ENCODERS)
     backends.check_any_method(method.models(config), label, name)
@@ -189,6 +192,9 @@ class Run:
 
         torch.manual_seed(seeded(self.config.seed, "load"))  # of weights that are drawn
         state = self.method.load(self.config, self.place)
+        if self.config.compile:
+            for network in self.method.compiled(state):
+                devices.compile_network(network, str(self.place.device))
         self.facts = self.method.facts(state)
         module = self.method.trainable(state)
         if not any(p.requires_grad for p in module.parameters()):

@@ -152,6 +152,10 @@ class TrainMethod(Part, base=True):
 
         return collate(examples, state.place.device)
 
+    def compiled(self, state: Any) -> list[torch.nn.Module]:
+        """The networks that ``--compile`` compiles; a method that names none refuses it."""
+        raise NotImplementedError  # asked only where a method has its own, see `has`
+
     def groups(self, state: Any) -> list[dict[str, Any]]:
         """The optimiser's parameter groups; ``scale`` multiplies a group's learning rate."""
         parameters = [p for p in self.trainable(state).parameters() if p.requires_grad]

@@ -62,6 +62,10 @@ class TrainingOptions:
         False, "Compute activations again in the backward pass: less memory, more time.",
         affects_result=False,
     )  # fmt: skip
+    compile: bool = option(
+        False, "Compile the networks for this machine when they are called first: a minute or "
+        "several, then faster steps, whose last bits are others.", affects_result=False,
+    )  # fmt: skip
     threads: int = option(
         2, "Threads that read and decode samples ahead.", affects_result=False, at_least=1
     )

@@ -132,6 +132,9 @@ class CustomDiffusionMethod(_tuning.SubjectMethod):
         state.module = nn.ModuleDict({"unet": diffusion.unet, "words": words})
         return state
 
+    def compiled(self, state: Any) -> list[Any]:
+        return [state.diffusion.unet]
+
     def prepare(self, state: State, sample: Sample, variant: Variant) -> dict[str, Any]:
         """``pixels`` (3, S, S) in [-1, 1], ``mask`` (1, S, S) of the loss, ``subject`` (its
         number), ``before`` (what the text begins with)."""

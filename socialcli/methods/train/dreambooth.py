@@ -148,6 +148,9 @@ class DreamboothMethod(_tuning.SubjectMethod):
             state.diffusion.unet.enable_gradient_checkpointing()
         return state
 
+    def compiled(self, state: Any) -> list[Any]:
+        return [state.diffusion.unet]
+
     def prepare(self, state: State, sample: Sample, variant: Variant) -> dict[str, Any]:
         """``pixels`` (3, S, S) in [-1, 1], ``subject`` (its number), and with ``--masked-loss``
         ``mask`` (1, S, S) float32 in [0, 1]."""

@@ -106,6 +106,9 @@ class TextToImageMethod(TrainMethod):
     def trainable(self, state: State) -> Any:
         return state.diffusion.unet
 
+    def compiled(self, state: Any) -> list[Any]:
+        return [state.diffusion.unet]
+
     def prepare(self, state: State, sample: Sample, variant: Variant) -> dict[str, Any]:
         """``pixels`` (3, S, S) in [-1, 1] and ``caption``."""
         from socialcli.diffusion import latents as common

@@ -130,6 +130,9 @@ class TinyDecoderMethod(TrainMethod):
     def trainable(self, state: State) -> Any:
         return state.network
 
+    def compiled(self, state: Any) -> list[Any]:
+        return [state.network, state.diffusion.vae.decoder]
+
     def prepare(self, state: State, sample: Sample, variant: Variant) -> dict[str, Any]:
         """``pixels`` (3, S, S) in [-1, 1]."""
         from socialcli.diffusion import latents

@@ -112,6 +112,9 @@ class FeedbackMethod(TrainMethod):
         """
         _look(config, sample)
 
+    def compiled(self, state: Any) -> list[Any]:
+        return [state.base.unet]
+
     def prepare(self, state: State, sample: Sample, variant: Variant) -> dict[str, Any]:
         """One sample in one of its squares.
 
