@@ -85,8 +85,10 @@ def predict(
     from socialcli.diffusion import control
 
     here = dataclasses.replace(step, latents=latents, arguments=arguments)
-    found = control.residuals(here, [c for c in controls if c.open(step.number, step.count)], guess)
-    return dataclasses.replace(here, arguments={**arguments, **found}).predict()
+    residuals = control.residuals(
+        here, [c for c in controls if c.open(step.number, step.count)], guess
+    )
+    return dataclasses.replace(here, arguments={**arguments, **residuals}).predict()
 
 
 def multidiffusion(
@@ -234,7 +236,7 @@ def colours(regions: Regions, plain: Tensor) -> Callable[[Step], Tensor]:
         clean = plain.to(step.latents)[torch.cat(picks).to(step.latents.device)]
         clean = clean.expand(-1, -1, *step.latents.shape[2:])
         t = step.timestep.reshape(1).expand(len(clean))
-        found: Tensor = step.scheduler.add_noise(clean, regions.spread(first[0]), t)
-        return found
+        noised: Tensor = step.scheduler.add_noise(clean, regions.spread(first[0]), t)
+        return noised
 
     return noisy

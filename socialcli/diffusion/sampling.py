@@ -100,8 +100,8 @@ def timesteps(scheduler: Any, steps: int, device: Any = None) -> list[float]:
     except (ValueError, IndexError) as error:
         line = " ".join(str(error).split())[:160]
         raise UsageError(f"{type(scheduler).__name__} cannot take {steps} steps: {line}") from None
-    found: list[float] = [float(t) for t in scheduler.timesteps.tolist()]
-    return found
+    numbers: list[float] = [float(t) for t in scheduler.timesteps.tolist()]
+    return numbers
 
 
 def scheduler(name: str, like: Any) -> Any:

@@ -51,8 +51,8 @@ def importance(uniform: Tensor, total: int = 1000, strength: float = 0.5) -> Ten
     """
     at = torch.arange(total, dtype=torch.float64)
     mass = (1 - strength * torch.cos(torch.pi * at / total)).cumsum(0)
-    found = torch.searchsorted(mass, uniform.double() * mass[-1], right=True)
-    return found.clamp(max=total - 1)
+    steps = torch.searchsorted(mass, uniform.double() * mass[-1], right=True)
+    return steps.clamp(max=total - 1)
 
 
 @dataclass(frozen=True)

@@ -34,35 +34,37 @@ def blob(side: int = 8) -> torch.Tensor:
 
 def test_masked_loss_is_equation_4():
     """|| M o eps - M o eps_theta ||^2, latent by latent."""
-    said, truth, mask = noise(2, 3, 8, 8, seed=1), noise(2, 3, 8, 8, seed=2), blob()
+    model_pred, truth, mask = noise(2, 3, 8, 8, seed=1), noise(2, 3, 8, 8, seed=2), blob()
     for n in range(2):
         total = weight = 0.0
         for c in range(3):
             for y in range(8):
                 for x in range(8):
                     m = float(mask[n, y, x])
-                    total += (m * float(truth[n, c, y, x]) - m * float(said[n, c, y, x])) ** 2
+                    total += (m * float(truth[n, c, y, x]) - m * float(model_pred[n, c, y, x])) ** 2
                     weight += m * m
-        over_picture = masked.loss(said, truth, mask, "picture")[n]
+        over_picture = masked.loss(model_pred, truth, mask, "picture")[n]
         assert float(over_picture) == pytest.approx(total / (3 * 64), rel=1e-12)
-        assert float(masked.loss(said, truth, mask)[n]) == pytest.approx(total / weight, rel=1e-12)
+        assert float(masked.loss(model_pred, truth, mask)[n]) == pytest.approx(
+            total / weight, rel=1e-12
+        )
 
 
 def test_a_full_mask_is_the_plain_loss():
-    said, truth = noise(2, 4, 5, 7, seed=1), noise(2, 4, 5, 7, seed=2)
-    plain = denoise.loss(said, truth)
+    model_pred, truth = noise(2, 4, 5, 7, seed=1), noise(2, 4, 5, 7, seed=2)
+    plain = denoise.loss(model_pred, truth)
     for over in masked.MEANS:
-        assert torch.allclose(masked.loss(said, truth, torch.ones(2, 5, 7), over), plain)
+        assert torch.allclose(masked.loss(model_pred, truth, torch.ones(2, 5, 7), over), plain)
 
 
 @pytest.mark.parametrize("over", masked.MEANS)
 def test_what_lies_outside_is_not_seen(over):
     """Neither in the value nor in the gradient, whatever stands there."""
-    said, truth, mask = noise(2, 3, 8, 8, seed=1), noise(2, 3, 8, 8, seed=2), blob()
-    value = masked.loss(said, truth, mask, over)
-    outside = (mask == 0)[:, None].expand_as(said)
+    model_pred, truth, mask = noise(2, 3, 8, 8, seed=1), noise(2, 3, 8, 8, seed=2), blob()
+    value = masked.loss(model_pred, truth, mask, over)
+    outside = (mask == 0)[:, None].expand_as(model_pred)
     for garbage in (1e6, NAN, math.inf):
-        broken = said.clone()
+        broken = model_pred.clone()
         broken[outside] = garbage
         broken.requires_grad_()
         again = masked.loss(broken, truth, mask, over)
@@ -74,25 +76,25 @@ def test_what_lies_outside_is_not_seen(over):
 def test_masked_gradients_agree_with_finite_differences():
     truth, mask = noise(2, 2, 4, 4, seed=2), blob(4)
     for over in masked.MEANS:
-        said = noise(2, 2, 4, 4, seed=1).requires_grad_()
-        assert gradcheck(lambda x, o=over: masked.loss(x, truth, mask, o), said)
+        model_pred = noise(2, 2, 4, 4, seed=1).requires_grad_()
+        assert gradcheck(lambda x, o=over: masked.loss(x, truth, mask, o), model_pred)
 
 
 def test_a_mask_of_nothing_is_silent_and_half_precision_is_widened():
-    said, truth = noise(1, 2, 4, 4, seed=1), noise(1, 2, 4, 4, seed=2)
-    said.requires_grad_()
-    value = masked.loss(said, truth, torch.zeros(1, 4, 4))
-    (gradient,) = torch.autograd.grad(value.sum(), said)
+    model_pred, truth = noise(1, 2, 4, 4, seed=1), noise(1, 2, 4, 4, seed=2)
+    model_pred.requires_grad_()
+    value = masked.loss(model_pred, truth, torch.zeros(1, 4, 4))
+    (gradient,) = torch.autograd.grad(value.sum(), model_pred)
     assert value.tolist() == [0] and not gradient.any()
-    assert masked.loss(said.half(), truth.half(), torch.ones(1, 4, 4)).dtype == torch.float32
+    assert masked.loss(model_pred.half(), truth.half(), torch.ones(1, 4, 4)).dtype == torch.float32
 
 
 def test_shapes_and_names_that_do_not_fit_are_told():
-    said = noise(2, 3, 8, 8)
+    model_pred = noise(2, 3, 8, 8)
     with pytest.raises(UsageError, match=r"mask \(B, h, w\), not \(2, 3, 8, 8\)"):
-        masked.loss(said, said, torch.ones(2, 4, 4))
+        masked.loss(model_pred, model_pred, torch.ones(2, 4, 4))
     with pytest.raises(UsageError, match="no mean over 'all'"):
-        masked.loss(said, said, blob(), "all")
+        masked.loss(model_pred, model_pred, blob(), "all")
     with pytest.raises(UsageError, match="no way 'cubic' to resize a mask"):
         masked.to_latents(torch.ones(1, 8, 8), (2, 2), "cubic")
 

@@ -224,8 +224,8 @@ def test_gradient_agrees_with_finite_differences(name):
     steps = torch.tensor([30, 200, 390])
     latents = schedule.noisy(clean, noise(3, 4, 6, 6, seed=4), steps, alphas)
 
-    def whole(said):
-        found = schedule.estimate(latents, said, steps, alphas, "epsilon")
+    def whole(model_pred):
+        found = schedule.estimate(latents, model_pred, steps, alphas, "epsilon")
         return WATCHING[name](decoder(found).tanh(), truth)
 
     assert gradcheck(whole, (predicted,), fast_mode=True, rtol=1e-4)
@@ -308,12 +308,14 @@ def test_detectors_are_not_asked_when_all_is_silent():
 
 
 def test_denoise_is_the_mean_squared_error_of_each_sample():
-    said, true = noise(4, 4, 5, 5), noise(4, 4, 5, 5, seed=1)
-    expected = ((said.numpy() - true.numpy()) ** 2).reshape(4, -1).mean(1)
-    assert numpy.allclose(denoise.loss(said, true), expected)
-    assert denoise.loss(said, said).tolist() == [0] * 4
-    assert gradcheck(lambda x: denoise.loss(x, true), (said.requires_grad_(),))
-    assert (denoise.loss(true + 2 * (said - true), true) > denoise.loss(said, true)).all()
+    model_pred, true = noise(4, 4, 5, 5), noise(4, 4, 5, 5, seed=1)
+    expected = ((model_pred.numpy() - true.numpy()) ** 2).reshape(4, -1).mean(1)
+    assert numpy.allclose(denoise.loss(model_pred, true), expected)
+    assert denoise.loss(model_pred, model_pred).tolist() == [0] * 4
+    assert gradcheck(lambda x: denoise.loss(x, true), (model_pred.requires_grad_(),))
+    assert (
+        denoise.loss(true + 2 * (model_pred - true), true) > denoise.loss(model_pred, true)
+    ).all()
 
 
 def cosines(a: numpy.ndarray, b: numpy.ndarray) -> numpy.ndarray:

@@ -85,15 +85,15 @@ def state(model: str, inputs: str, tmp_path: Path, **changed):
     return method.load(settings, Place(cpu, torch.float32, Clock(cpu), index=index))
 
 
-def batch_of(mine, numbers: list[int], variant: int = 0):
+def batch_of(loaded, numbers: list[int], variant: int = 0):
     """A batch of these samples of the index, as the loop makes it."""
-    index = mine.place.index
-    made = [method.prepare(mine, index.read(n), Variant(0, str(n), variant, 2)) for n in numbers]
-    return examples.collate(method.features(mine, made), "cpu")
+    index = loaded.place.index
+    made = [method.prepare(loaded, index.read(n), Variant(0, str(n), variant, 2)) for n in numbers]
+    return examples.collate(method.features(loaded, made), "cpu")
 
 
 @pytest.fixture(scope="module")
-def mine(model, subjects, tmp_path_factory):
+def loaded(model, subjects, tmp_path_factory):
     return state(model, subjects, tmp_path_factory.mktemp("state"), contrast="one")
 
 
@@ -104,28 +104,30 @@ def draw(count: int, step: int = 4) -> Draw:
 # --- texts and words ------------------------------------------------------------------------------
 
 
-def test_three_kinds_of_texts(mine):
+def test_three_kinds_of_texts(loaded):
     """Subject; the super-category in the attractor; both."""
-    batch = batch_of(mine, [0, 4])
-    assert mine.place.index.entries[0].key == "spot/0"
-    subject, background, joint = (method.texts(mine, batch, draw(2))[n : n + 2] for n in (0, 2, 4))
+    batch = batch_of(loaded, [0, 4])
+    assert loaded.place.index.entries[0].key == "spot/0"
+    subject, background, joint = (
+        method.texts(loaded, batch, draw(2))[n : n + 2] for n in (0, 2, 4)
+    )
     assert "<spot>" in subject[0] and "<spot-a" not in subject[0]
     assert " dog" in background[0] and background[0].endswith(" in the <spot-a-1>")
     assert "<spot> in the <spot-a-1>" in joint[0] and "dog" not in joint[0]
     assert "<cup>" in subject[1] and background[1].endswith("cup in the <cup-a-2>")
-    assert [word.token for word in mine.words] == [
+    assert [word.token for word in loaded.words] == [
         "<cup>", "<spot>", "<cup-a-1>", "<cup-a-2>", "<spot-a-1>", "<spot-a-2>", "<spot-a-3>",
     ]  # fmt: skip
 
 
-def test_only_the_words_of_the_batch_train(mine):
-    for parameter in mine.words.parameters():
+def test_only_the_words_of_the_batch_train(loaded):
+    for parameter in loaded.words.parameters():
         parameter.grad = None
-    found = method.losses(mine, batch_of(mine, [1]), draw(1))
-    sum(value.sum() for name, value in found.items() if name != "contrast").backward()
-    trained = {w.token for w in mine.words if w.new.grad is not None and w.new.grad.any()}
+    losses = method.losses(loaded, batch_of(loaded, [1]), draw(1))
+    sum(value.sum() for name, value in losses.items() if name != "contrast").backward()
+    trained = {w.token for w in loaded.words if w.new.grad is not None and w.new.grad.any()}
     assert trained == {"<spot>", "<spot-a-2>"}
-    model_parts = (mine.diffusion.unet, mine.diffusion.vae, mine.diffusion.text_encoder)
+    model_parts = (loaded.diffusion.unet, loaded.diffusion.vae, loaded.diffusion.text_encoder)
     frozen = [p for piece in model_parts for p in piece.parameters() if p.requires_grad]
     assert not frozen
 
@@ -133,24 +135,24 @@ def test_only_the_words_of_the_batch_train(mine):
 # --- losses ---------------------------------------------------------------------------------------
 
 
-def test_losses_are_equations_2_and_4(mine):
+def test_losses_are_equations_2_and_4(loaded):
     """With diffusers' own scheduler and UNet, and the masks' pixels counted by hand."""
     from diffusers import DDPMScheduler
 
-    batch, drawn = batch_of(mine, [0, 2, 4]), draw(3)
-    found = method.losses(mine, batch, drawn)
-    texts = method.texts(mine, batch, drawn)
+    batch, drawn = batch_of(loaded, [0, 2, 4]), draw(3)
+    losses = method.losses(loaded, batch, drawn)
+    texts = method.texts(loaded, batch, drawn)
     posterior = batch["mean"] + batch["deviation"] * drawn.normal("posterior", 4, 8, 8)
     noise, steps = drawn.normal("noise", 4, 8, 8), drawn.integers("timestep", 1000)
-    scheduler = DDPMScheduler.from_config(mine.diffusion.scheduler.config)
+    scheduler = DDPMScheduler.from_config(loaded.diffusion.scheduler.config)
     noisy = scheduler.add_noise(posterior, noise, steps)
     with torch.no_grad():
         for number, name in enumerate(("subject", "background", "joint")):
             some = texts[3 * number : 3 * number + 3]
-            states = mine.lexicon.encode(some, steps).keys(0)
-            said = mine.diffusion.unet(noisy, steps, states).sample
+            states = loaded.lexicon.encode(some, steps).keys(0)
+            model_pred = loaded.diffusion.unet(noisy, steps, states).sample
             for row in range(3):
-                error = (said[row] - noise[row]).square().sum(0)
+                error = (model_pred[row] - noise[row]).square().sum(0)
                 left = 4 + 5 * (row * 2 if row < 2 else 1)  # of samples spot/0, spot/2, cup/1
                 pixels = numpy.zeros((32, 32))
                 pixels[8:24, left : left + 12] = 1
@@ -158,27 +160,27 @@ def test_losses_are_equations_2_and_4(mine):
                 weight = {"subject": share, "background": 1 - share, "joint": torch.ones(8, 8)}
                 square = weight[name].square()
                 expected = (square * error).sum() / (4 * square.sum())
-                assert float(found[name][row]) == pytest.approx(float(expected), rel=1e-4)
+                assert float(losses[name][row]) == pytest.approx(float(expected), rel=1e-4)
 
 
-def test_masks_turn_with_their_pictures(mine):
-    plain, mirrored = batch_of(mine, [0]), batch_of(mine, [0], variant=1)
+def test_masks_turn_with_their_pictures(loaded):
+    plain, mirrored = batch_of(loaded, [0]), batch_of(loaded, [0], variant=1)
     assert torch.equal(mirrored["inside"], plain["inside"].flip(2))
     assert not torch.equal(mirrored["inside"], plain["inside"])
     assert torch.allclose(plain["inside"] + plain["outside"], torch.ones(1, 8, 8))
 
 
-def test_contrast_is_equation_5_of_contextual_embeddings(mine):
+def test_contrast_is_equation_5_of_contextual_embeddings(loaded):
     """The text encoder alone, on texts in which the words' vectors stand; summed by hand."""
-    found = method.losses(mine, batch_of(mine, [0, 1, 4]), draw(3))["contrast"]
-    assert found[0] == found[1] != found[2]  # of one subject, of another
+    losses = method.losses(loaded, batch_of(loaded, [0, 1, 4]), draw(3))["contrast"]
+    assert losses[0] == losses[1] != losses[2]  # of one subject, of another
     from socialcli.randomness import seeded
 
     rng = random.Random(seeded(0, "contrast", 4, "<spot>"))
     tokens = sorted(rng.sample([f"<spot-a-{n}>" for n in (1, 2, 3)], 3))
-    texts = [f"{rng.choice(mine.templates).replace('{}', '<spot>')} in the {t}" for t in tokens]
-    tokenizer, encoder = mine.diffusion.tokenizer, mine.diffusion.text_encoder
-    vectors = {word.token: word.new[0].detach() for word in mine.words}
+    texts = [f"{rng.choice(loaded.templates).replace('{}', '<spot>')} in the {t}" for t in tokens]
+    tokenizer, encoder = loaded.diffusion.tokenizer, loaded.diffusion.text_encoder
+    vectors = {word.token: word.new[0].detach() for word in loaded.words}
     subject, background = [], []
     table = encoder.get_input_embeddings()
     for text, token in zip(texts, tokens, strict=True):
@@ -197,33 +199,37 @@ def test_contrast_is_equation_5_of_contextual_embeddings(mine):
     v, a = (
         numpy.stack(x) / numpy.linalg.norm(x, axis=1, keepdims=True) for x in (subject, background)
     )
-    temperature = mine.config.temperature
+    temperature = loaded.config.temperature
     positive = sum(
         math.exp(v[i] @ v[j] / temperature) for i in range(3) for j in range(3) if i != j
     )
     negative = sum(math.exp(v[i] @ a[k] / temperature) for i in range(3) for k in range(3))
-    assert float(found[0]) == pytest.approx(-math.log(positive / (positive + negative)), rel=1e-4)
+    assert float(losses[0]) == pytest.approx(-math.log(positive / (positive + negative)), rel=1e-4)
 
 
-def test_contrast_follows_its_schedule(mine):
-    batch = batch_of(mine, [0])
-    changed = dataclasses.replace(mine, config=dataclasses.replace(mine.config, contrast="linear"))
+def test_contrast_follows_its_schedule(loaded):
+    batch = batch_of(loaded, [0])
+    changed = dataclasses.replace(
+        loaded, config=dataclasses.replace(loaded.config, contrast="linear")
+    )
     last = method.losses(changed, batch, draw(1, step=9))["contrast"]
     middle = method.losses(changed, batch, draw(1, step=3))["contrast"]
-    whole = [method.losses(mine, batch, draw(1, step=s))["contrast"] for s in (9, 3)]
+    whole = [method.losses(loaded, batch, draw(1, step=s))["contrast"] for s in (9, 3)]
     assert torch.allclose(last, whole[0]) and torch.allclose(3 * middle, whole[1])
     assert "contrast" not in method.losses(changed, batch, draw(1, step=0))
-    nothing = dataclasses.replace(mine, config=dataclasses.replace(mine.config, contrast="zero"))
+    nothing = dataclasses.replace(
+        loaded, config=dataclasses.replace(loaded.config, contrast="zero")
+    )
     assert "contrast" not in method.losses(nothing, batch, draw(1))
 
 
 @pytest.mark.parametrize("name", ["subject", "background", "joint", "contrast"])
-def test_each_loss_falls_when_the_words_follow_it(mine, name):
+def test_each_loss_falls_when_the_words_follow_it(loaded, name):
     """On one batch with one noise, by the words alone."""
-    before = [word.new.detach().clone() for word in mine.words]
-    optimiser = torch.optim.Adam(mine.words.parameters(), lr=0.05)
-    warm = dataclasses.replace(mine, config=dataclasses.replace(mine.config, temperature=1.0))
-    batch, values = batch_of(mine, [0, 1]), []
+    before = [word.new.detach().clone() for word in loaded.words]
+    optimiser = torch.optim.Adam(loaded.words.parameters(), lr=0.05)
+    warm = dataclasses.replace(loaded, config=dataclasses.replace(loaded.config, temperature=1.0))
+    batch, values = batch_of(loaded, [0, 1]), []
     for _ in range(6):
         optimiser.zero_grad()
         value = method.losses(warm, batch, draw(2))[name].sum()
@@ -231,7 +237,7 @@ def test_each_loss_falls_when_the_words_follow_it(mine, name):
         optimiser.step()
         values.append(float(value))
     with torch.no_grad():
-        for word, old in zip(mine.words, before, strict=True):
+        for word, old in zip(loaded.words, before, strict=True):
             word.new.copy_(old)
     assert values[-1] < values[0] - (0.1 if name == "contrast" else 1e-4)
 
@@ -310,15 +316,15 @@ def test_the_subjects_word_may_be_netis(tmp_path, subjects, model):
     """Every loss, the contrast too, moves its network; its file is that of NeTI's words."""
     from socialcli.diffusion import word_files
 
-    mine = state(model, subjects, tmp_path, over="neti", contrast="one", concept=["<s>=spot/*"])
-    found = method.losses(mine, batch_of(mine, [0, 2]), draw(2))
-    network = list(mine.words[0].parameters())
+    loaded = state(model, subjects, tmp_path, over="neti", contrast="one", concept=["<s>=spot/*"])
+    losses = method.losses(loaded, batch_of(loaded, [0, 2]), draw(2))
+    network = list(loaded.words[0].parameters())
     for name in ("subject", "joint", "contrast"):
         gradients = torch.autograd.grad(
-            found[name].sum(), network, retain_graph=True, allow_unused=True
+            losses[name].sum(), network, retain_graph=True, allow_unused=True
         )
         assert any(g is not None and g.any() for g in gradients), name
-    background = torch.autograd.grad(found["background"].sum(), network, allow_unused=True)
+    background = torch.autograd.grad(losses["background"].sum(), network, allow_unused=True)
     assert all(g is None or not g.any() for g in background)
     invert(tmp_path / "out", subjects, model, over="neti", steps=1, concept=["<s>=spot/*"])
     learned = {one.token: one for one in word_files.read(str(tmp_path / "out"))}
@@ -398,8 +404,8 @@ def test_the_subjects_mask_is_found_by_any_of_its_names():
         }
         return shards.Sample("k", {**members, **more})
 
-    found = _masks.of_subject(sampled(["man", "brown Dog", "dogma"]), "dog")
-    assert found.sum(1).tolist() == [0, 4, 0, 0]
+    mask = _masks.of_subject(sampled(["man", "brown Dog", "dogma"]), "dog")
+    assert mask.sum(1).tolist() == [0, 4, 0, 0]
     two = _masks.of_subject(sampled(["dog", "cat", "dog"]), "dog")
     assert two.sum(1).tolist() == [4, 0, 4, 0]
     assert _masks.of_subject(sampled(["whatever"]), "dog").sum() == 4  # there is no other

@@ -280,8 +280,8 @@ def test_a_step_is_that_of_the_formulas(tmp_path, pictures, model):
     when = torch.cat([draw.integers(f"{n}timestep", 1000) for n in names])
     scheduler = DDPMScheduler.from_pretrained(model, subfolder="scheduler")
     noisy = scheduler.add_noise(mean + std * spread, noise, when)
-    said = unet(noisy, when, encoder(ids).last_hidden_state).sample
-    wanted = F.mse_loss(said[:2], noise[:2]) + 0.5 * F.mse_loss(said[2:], noise[2:])
+    model_pred = unet(noisy, when, encoder(ids).last_hidden_state).sample
+    wanted = F.mse_loss(model_pred[:2], noise[:2]) + 0.5 * F.mse_loss(model_pred[2:], noise[2:])
     wanted.backward()
     assert float(total) == pytest.approx(float(wanted), rel=1e-5)
     residual = ours.lora.residuals[f"unet_{path}".replace(".", "_")]
@@ -296,12 +296,14 @@ def test_masked_loss_counts_the_subject_only():
 
     from socialcli.losses import denoise
 
-    said, target = torch.randn(2, 4, 6, 6), torch.zeros(2, 4, 6, 6)
+    model_pred, target = torch.randn(2, 4, 6, 6), torch.zeros(2, 4, 6, 6)
     mask = torch.zeros(2, 1, 6, 6)
     mask[0, 0, :2, :3] = 1
-    found = denoise.loss(said, target, mask)
-    assert torch.allclose(found[0], said[0, :, :2, :3].square().mean()) and found[1] == 0
-    assert torch.allclose(denoise.loss(said, target, mask * 0 + 3), denoise.loss(said, target))
+    found = denoise.loss(model_pred, target, mask)
+    assert torch.allclose(found[0], model_pred[0, :, :2, :3].square().mean()) and found[1] == 0
+    assert torch.allclose(
+        denoise.loss(model_pred, target, mask * 0 + 3), denoise.loss(model_pred, target)
+    )
 
 
 def test_a_run_stopped_anywhere_ends_with_the_same_files(tmp_path, pictures, model):

@@ -300,63 +300,63 @@ def test_project_holds_the_vectors_themselves(tmp_path, models, exemplars):
 
 
 def test_stage_one_trains_the_pose_words_alone(tmp_path, models, exemplars):
-    mine = state(_poses.POSES, models, exemplars, tmp_path)
-    networks = (mine.diffusion.unet, mine.diffusion.vae, mine.controlnet.network)
+    loaded = state(_poses.POSES, models, exemplars, tmp_path)
+    networks = (loaded.diffusion.unet, loaded.diffusion.vae, loaded.controlnet.network)
     assert not [p for n in networks for p in n.parameters() if p.requires_grad]
-    trained = [p for p in _poses.POSES.trainable(mine).parameters() if p.requires_grad]
+    trained = [p for p in _poses.POSES.trainable(loaded).parameters() if p.requires_grad]
     assert len(trained) == 4  # two interactions, two poses
-    sample = mine.place.index.read(0)
-    examples = [_poses.POSES.prepare(mine, sample, Variant(0, sample.key, n, 2)) for n in (0, 1)]
+    sample = loaded.place.index.read(0)
+    examples = [_poses.POSES.prepare(loaded, sample, Variant(0, sample.key, n, 2)) for n in (0, 1)]
     assert not torch.equal(examples[0]["hints"], examples[1]["hints"])  # mirrored
-    made = _poses.POSES.features(mine, examples)
+    made = _poses.POSES.features(loaded, examples)
     assert made[0]["latents"].shape == (2, 4, 8, 8)
     assert not torch.equal(made[0]["latents"], made[1]["latents"])
-    again = _poses.POSES.features(mine, examples[:1])
+    again = _poses.POSES.features(loaded, examples[:1])
     assert torch.equal(again[0]["latents"], made[0]["latents"])
     batch = {name: [one[name] for one in made] for name in ("nouns", "concepts")}
     batch["latents"] = torch.stack([one["latents"] for one in made])
-    _poses.POSES.losses(mine, batch, Draw(0, 0, [0, 1], ["a", "b"]))["denoise"].sum().backward()
+    _poses.POSES.losses(loaded, batch, Draw(0, 0, [0, 1], ["a", "b"]))["denoise"].sum().backward()
     name = sample.key.partition("/")[0]
-    for token, word in mine.words.items():
+    for token, word in loaded.words.items():
         used = token in _words.pose_tokens(f"<{name}>")
         assert (word.new.grad is not None and bool(word.new.grad.abs().sum() > 0)) == used
 
 
 def test_a_skeleton_says_where_the_subject_stands(tmp_path, models, exemplars):
     """What ControlNet draws depends on the skeleton, and only on one subject's."""
-    mine = state(_poses.POSES, models, exemplars, tmp_path)
-    sample = mine.place.index.read(0)
-    hints = _poses.POSES.prepare(mine, sample, Variant(0, sample.key, 0, 2))["hints"]
+    loaded = state(_poses.POSES, models, exemplars, tmp_path)
+    sample = loaded.place.index.read(0)
+    hints = _poses.POSES.prepare(loaded, sample, Variant(0, sample.key, 0, 2))["hints"]
     first, second = _exemplars.pair(sample)
     xs = [[p[0] for p in s.keypoints.points if p[2] > 0] for s in (first, second)]
     for hint, where in zip(hints, xs, strict=True):
-        columns = hint.amax((0, 1)).nonzero()[:, 0].float() / mine.side
+        columns = hint.amax((0, 1)).nonzero()[:, 0].float() / loaded.side
         assert abs(float(columns.min()) - min(where)) < 0.06
         assert abs(float(columns.max()) - max(where)) < 0.06
 
 
 def relation(tmp_path, models, exemplars, learned, **changed):
     """Stage II with a batch of two."""
-    mine = state(
+    loaded = state(
         method, models, exemplars, tmp_path, stages="relation", pose_words=str(learned / "poses"),
         **changed,
     )  # fmt: skip
     made = []
     for number in (0, 1):
-        sample = mine.place.index.read(number)
-        made.append(method.prepare(mine, sample, Variant(0, sample.key, 0, 2)))
-    made = method.features(mine, made)
+        sample = loaded.place.index.read(number)
+        made.append(method.prepare(loaded, sample, Variant(0, sample.key, 0, 2)))
+    made = method.features(loaded, made)
     batch = {name: [one[name] for one in made] for name in ("nouns", "concepts")}
     batch |= {n: torch.stack([one[n] for one in made]) for n in ("mean", "deviation", "mask")}
-    return mine, batch
+    return loaded, batch
 
 
 def test_stage_two_trains_the_relation_alone(tmp_path, models, exemplars, learned):
-    mine, batch = relation(tmp_path, models, exemplars, learned)
-    losses = method.losses(mine, batch, Draw(0, 0, [0, 1], ["a", "b"]))
+    loaded, batch = relation(tmp_path, models, exemplars, learned)
+    losses = method.losses(loaded, batch, Draw(0, 0, [0, 1], ["a", "b"]))
     assert set(losses) == {"denoise", "attention"} and (losses["attention"] > 0).all()
     (losses["denoise"].sum() + losses["attention"].sum()).backward()
-    for token, word in mine.words.items():
+    for token, word in loaded.words.items():
         assert word.new.requires_grad == (not token.endswith(("-1>", "-2>")))
         if word.new.requires_grad:
             assert word.new.grad.abs().sum() > 0
@@ -367,16 +367,16 @@ def test_the_attention_loss_is_of_the_three_words_places(tmp_path, models, exemp
     from socialcli.diffusion import attention_maps
     from socialcli.losses import cross_attention
 
-    mine, batch = relation(tmp_path, models, exemplars, learned)
+    loaded, batch = relation(tmp_path, models, exemplars, learned)
     draw = Draw(0, 0, [0, 1], ["a", "b"])
-    found = method.losses(mine, batch, draw)["attention"]
-    mine.recorder.close()
-    with torch.no_grad(), attention_maps.AttentionMaps(mine.diffusion.unet) as maps:
-        again = dataclasses.replace(mine, recorder=None)
+    found = method.losses(loaded, batch, draw)["attention"]
+    loaded.recorder.close()
+    with torch.no_grad(), attention_maps.AttentionMaps(loaded.diffusion.unet) as maps:
+        again = dataclasses.replace(loaded, recorder=None)
         method.losses(again, batch, draw)
     every = attention_maps.average(maps, 8, mean_heads=True)[:, 0]
     assert torch.allclose(every.sum(1), torch.ones_like(every[:, 0]), atol=1e-5)
-    tokenizer = mine.diffusion.tokenizer
+    tokenizer = loaded.diffusion.tokenizer
     for at, name in enumerate(("kneel-before", "push")):
         o1, o2 = batch["nouns"][at]
         text = f"a {o1} <{name}-1> <{name}> a {o2} <{name}-2>"
@@ -392,12 +392,12 @@ def test_the_attention_loss_is_of_the_three_words_places(tmp_path, models, exemp
 
 def test_steps_lower_both_losses(tmp_path, models, exemplars, learned):
     """Gradient steps on one draw: the denoising and the attention term fall."""
-    mine, batch = relation(tmp_path, models, exemplars, learned)
+    loaded, batch = relation(tmp_path, models, exemplars, learned)
     draw = Draw(0, 0, [0, 1], ["a", "b"])
-    optimiser = torch.optim.Adam(list(mine.trained.parameters()), lr=0.02)
+    optimiser = torch.optim.Adam(list(loaded.trained.parameters()), lr=0.02)
     first = None
     for _ in range(12):
-        values = method.losses(mine, batch, draw)
+        values = method.losses(loaded, batch, draw)
         total = values["denoise"].mean() + values["attention"].mean()
         first = first if first is not None else float(total)
         optimiser.zero_grad()

@@ -115,12 +115,12 @@ def test_diffusers_loads_and_uses_what_was_learnt(tmp_path, subjects, model):
     assert torch.equal(after[ids], learnt["<ball>"])
     theirs = pipe.encode_prompt("a photo of a <ball>", "cpu", 1, False)[0]
 
-    mine = state(model, subjects, tmp_path, concept=["<ball>=red_ball/*"], vectors=3)
+    loaded = state(model, subjects, tmp_path, concept=["<ball>=red_ball/*"], vectors=3)
     with torch.no_grad():
-        mine.words[0].new.copy_(learnt["<ball>"])
-        states = mine.lexicon.encode(["a photo of a <ball>"], torch.tensor([7])).keys(0)
+        loaded.words[0].new.copy_(learnt["<ball>"])
+        states = loaded.lexicon.encode(["a photo of a <ball>"], torch.tensor([7])).keys(0)
     assert (states - theirs).abs().max() < 1e-5
-    initial = mine.diffusion.prompts(["a photo of a ball ball ball"])
+    initial = loaded.diffusion.prompts(["a photo of a ball ball ball"])
     assert (states - initial).abs().max() > 1e-3  # it did learn something
 
 
@@ -160,16 +160,16 @@ def test_generate_takes_it(tmp_path, subjects, model, run_cli):
 def test_only_the_new_words_train(tmp_path, subjects, model):
     import torch
 
-    mine = state(model, subjects, tmp_path)
-    parts = (mine.diffusion.unet, mine.diffusion.vae, mine.diffusion.text_encoder)
+    loaded = state(model, subjects, tmp_path)
+    parts = (loaded.diffusion.unet, loaded.diffusion.vae, loaded.diffusion.text_encoder)
     assert not [p for part in parts for p in part.parameters() if p.requires_grad]
-    assert [name for name, _ in method.trainable(mine).named_parameters()] == ["0.new", "1.new"]
+    assert [name for name, _ in method.trainable(loaded).named_parameters()] == ["0.new", "1.new"]
     example = {"pixels": torch.rand(3, 32, 32), "concepts": [1], "texts": [""]}
-    (made,) = method.features(mine, [example])
+    (made,) = method.features(loaded, [example])
     batch = {name: [value] for name, value in made.items()}
     batch |= {name: made[name].detach()[None] for name in ("mean", "deviation")}
-    method.losses(mine, batch, Draw(0, 0, [0], ["k"]))["denoise"].sum().backward()
-    first, second = (word.new.grad for word in mine.words)
+    method.losses(loaded, batch, Draw(0, 0, [0], ["k"]))["denoise"].sum().backward()
+    first, second = (word.new.grad for word in loaded.words)
     assert first is None and second.abs().sum() > 0  # only the word used
 
 
@@ -184,22 +184,22 @@ def test_what_is_learnt_lowers_the_loss(tmp_path, subjects, model):
         tmp_path, subjects, model, concept=["<ball>=red_ball/*"], steps=60, learning_rate=0.05,
         batch_size=8, micro_batch=8,
     )  # fmt: skip
-    mine = state(model, subjects, tmp_path, concept=["<ball>=red_ball/*"])
-    index = mine.place.index
+    loaded = state(model, subjects, tmp_path, concept=["<ball>=red_ball/*"])
+    index = loaded.place.index
     made = [
-        method.prepare(mine, index.read(n % 4), Variant(0, str(n), n % 2, 2)) for n in range(16)
+        method.prepare(loaded, index.read(n % 4), Variant(0, str(n), n % 2, 2)) for n in range(16)
     ]
-    batch = examples.collate(method.features(mine, made), "cpu")
+    batch = examples.collate(method.features(loaded, made), "cpu")
     batch |= {name: batch[name].detach() for name in ("mean", "deviation")}
 
     def loss() -> float:
         with torch.no_grad():
             draws = [Draw(99, s, list(range(16)), [""] * 16) for s in range(4)]
-            return sum(float(method.losses(mine, batch, d)["denoise"].mean()) for d in draws)
+            return sum(float(method.losses(loaded, batch, d)["denoise"].mean()) for d in draws)
 
     first = loss()
     with torch.no_grad():
-        mine.words[0].new.copy_(load_file(tmp_path / "learned_embeds.safetensors")["<ball>"])
+        loaded.words[0].new.copy_(load_file(tmp_path / "learned_embeds.safetensors")["<ball>"])
     assert loss() < first - 0.001
 
 
@@ -211,27 +211,29 @@ def test_the_loss_is_diffusers_own(tmp_path, subjects, model):
     from socialcli.diffusion import latents as common
     from socialcli.diffusion.conditioning import Conditioning
 
-    mine = state(model, subjects, tmp_path)
+    loaded = state(model, subjects, tmp_path)
     draw = Draw(4, 2, [0, 1, 2], ["a", "b", "c"])
     pictures = torch.rand(3, 3, 32, 32) * 2 - 1
     with torch.no_grad():
-        mean, deviation = common.moments(mine.diffusion, pictures)
-        states = mine.diffusion.prompts(["a dog", "a ball", "a cat"])
+        mean, deviation = common.moments(loaded.diffusion, pictures)
+        states = loaded.diffusion.prompts(["a dog", "a ball", "a cat"])
         found = common.denoising(
-            mine.diffusion,
-            mine.alphas_cumprod,
-            mine.kind,
+            loaded.diffusion,
+            loaded.alphas_cumprod,
+            loaded.kind,
             mean,
             deviation,
             Conditioning({"encoder_hidden_states": states}),
             draw,
         )
-        posterior = mine.diffusion.vae.encode(pictures).latent_dist
+        posterior = loaded.diffusion.vae.encode(pictures).latent_dist
         latents = posterior.mean + posterior.std * draw.normal("posterior", 4, 8, 8)
-        latents = latents * mine.diffusion.vae.config.scaling_factor
+        latents = latents * loaded.diffusion.vae.config.scaling_factor
         noise, steps = draw.normal("noise", 4, 8, 8), draw.integers("timestep", 1000)
         scheduler = DDPMScheduler.from_pretrained(model, subfolder="scheduler")
-        said = mine.diffusion.unet(scheduler.add_noise(latents, noise, steps), steps, states).sample
+        said = loaded.diffusion.unet(
+            scheduler.add_noise(latents, noise, steps), steps, states
+        ).sample
     wanted = (said - noise).square().mean((1, 2, 3))
     assert torch.allclose(found, wanted, rtol=1e-4)
 
@@ -274,9 +276,9 @@ def test_vectors_start_from_the_words_tokens():
 def test_every_second_version_is_mirrored(tmp_path, subjects, model):
     import torch
 
-    mine = state(model, subjects, tmp_path)
+    loaded = state(model, subjects, tmp_path)
     first, second = (
-        method.prepare(mine, mine.place.index.read(0), Variant(0, "k", n, 2)) for n in (0, 1)
+        method.prepare(loaded, loaded.place.index.read(0), Variant(0, "k", n, 2)) for n in (0, 1)
     )
     assert torch.equal(first["pixels"].flip(2), second["pixels"])
     assert not torch.equal(first["pixels"], second["pixels"])
@@ -353,10 +355,10 @@ def test_templates(tmp_path):
 def test_captions_can_be_the_texts(tmp_path, subjects, model):
     from socialcli import records
 
-    mine = state(model, subjects, tmp_path, templates="captions", vectors=2)
-    example = method.prepare(mine, mine.place.index.read(5), Variant(0, "k", 0, 2))
+    loaded = state(model, subjects, tmp_path, templates="captions", vectors=2)
+    example = method.prepare(loaded, loaded.place.index.read(5), Variant(0, "k", 0, 2))
     assert example["concepts"] == [1] and example["texts"] == ["a {} on the beach"]
-    assert mine.lexicon.expand("a <spot> on") == "a <spot> <spot>_1 on"
+    assert loaded.lexicon.expand("a <spot> on") == "a <spot> <spot>_1 on"
 
     def template(caption: str, **more: bytes) -> str:
         members = {"caption.json": records.dump(records.Caption(caption)), **more}
@@ -392,11 +394,11 @@ def test_templates_of_captions_are_those_that_are_trained_on(tmp_path, subjects,
 
     read = next(s for s in shards.read(subjects) if s.key == "spot/1")
     for templates, own in (("captions", "a {} on the beach"), ("object", "")):
-        mine = state(model, subjects, tmp_path, templates=templates)
-        example = method.prepare(mine, read, Variant(0, read.key, 0))
+        loaded = state(model, subjects, tmp_path, templates=templates)
+        example = method.prepare(loaded, read, Variant(0, read.key, 0))
         assert example["texts"] == [own]
         batch = {"concepts": [example["concepts"]], "texts": [example["texts"]]}
         (text,) = part("methods.invert", "textual-inversion").texts(
-            mine, batch, Draw(0, 0, [0], ["spot/1"])
+            loaded, batch, Draw(0, 0, [0], ["spot/1"])
         )
         assert "<spot>" in text and ("on the beach" in text) == bool(own)

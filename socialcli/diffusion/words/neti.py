@@ -49,8 +49,8 @@ class NetiWord(Word):
         """(A, out) of the mapper."""
         parameter: Any = self.mapper.output_layer[0].weight
         given = torch.tensor(list(addresses), dtype=torch.float64).to(parameter)
-        made: Tensor = self.mapper(given[:, 0], given[:, 1], given[:, 2])
-        return made
+        outputs: Tensor = self.mapper(given[:, 0], given[:, 1], given[:, 2])
+        return outputs
 
     def settings(self) -> dict[str, Any]:
         mapper = self.mapper
@@ -74,11 +74,11 @@ class NetiKind(WordKind):
     def build(self, token: str, settings: dict[str, Any], tensors: dict[str, Tensor]) -> NetiWord:
         state = {name.removeprefix("mapper."): tensor for name, tensor in tensors.items()}
         norm = settings["norm"]
-        made = mapper(
+        network = mapper(
             state, int(settings["layers"]), None if norm is None else float(norm),
             bool(settings["positional"]),
         )  # fmt: skip
-        return NetiWord(token, made, float(settings["bypass"]))
+        return NetiWord(token, network, float(settings["bypass"]))
 
 
 def mapper(
@@ -93,6 +93,6 @@ def mapper(
     rows = len(state["input_layer.weight"]) if positional else layers
     if layers < 1 or rows < 1 or rows % layers:  # nothing is made in a size that the file lacks
         raise ValueError(f"{layers} layers, {rows} rows")
-    made = NeTIMapper(out, layers, norm, rows // layers, positional)
-    made.load_state_dict(state)
-    return made
+    network = NeTIMapper(out, layers, norm, rows // layers, positional)
+    network.load_state_dict(state)
+    return network

@@ -23,11 +23,11 @@ def of_run(config: Any, studio: Studio) -> list[Bound]:
     from socialcli.networks import lora, lora_files
 
     networks = lora.networks_of(studio.diffusion)
-    found = []
+    bound = []
     for given, adapter in zip(config.lora, studio.loras, strict=True):
         place, scale = lora_files.split(given)
-        found.append((adapter, scale, adapters.identifiers(lora_files.read(place, networks)[1])))
-    return found
+        bound.append((adapter, scale, adapters.identifiers(lora_files.read(place, networks)[1])))
+    return bound
 
 
 def acts(identifiers: list[str], prompt: str) -> bool:
@@ -44,16 +44,16 @@ def texts(
     whole = config.negative or plan.layout.negative
     asked = [(whole, plan.layout.prompt)]
     asked += [(segment.negative or whole, segment.prompt) for segment in plan.segments]
-    found = []
+    states = []
     for negative, prompt in asked:
         for adapter, scale, identifiers in bound:
             adapter.weigh(scale if acts(identifiers, prompt) else 0.0)
         studio.forget()  # an empty negative prompt is another text with other adapters
-        found.append(studio.texts(negative, prompt))
+        states.append(studio.texts(negative, prompt))
     for adapter, scale, _ in bound:  # what stands behind short texts is the same for all
         adapter.weigh(scale)
     studio.forget()
-    return found
+    return states
 
 
 def weigher(

@@ -197,10 +197,10 @@ class CompositeMethod(layouts.LayoutMethod):
         Raises:
             SampleFailed: a layout that does not fit the picture, a reference of nothing.
         """
-        layout, found = request.plan
-        plan = layouts.planned(config, state.studio, request, found)
+        layout, wanted = request.plan
+        plan = layouts.planned(config, state.studio, request, wanted)
         seen: list[_segment_references.Seen] = [[] for _ in layout.segments]
-        for number, references in enumerate(found):
+        for number, references in enumerate(wanted):
             assert state.reader is not None
             seen[number] = state.reader.segment(references)
         return Embedded(

@@ -84,7 +84,7 @@ class ControlNetMethod(GenerateMethod):
         from socialcli.diffusion import control
 
         without, of, seen = zip(*embedded, strict=True)
-        found = conditioning.of_text(config.guidance, without, of)
+        conditioned = conditioning.of_text(config.guidance, without, of)
         hints = [torch.stack(rows) for rows in zip(*seen, strict=True)]
-        found.guide = control.guide(controls.of(config, state.nets, hints), config.guess)
-        return found
+        conditioned.guide = control.guide(controls.of(config, state.nets, hints), config.guess)
+        return conditioned

@@ -67,8 +67,10 @@ class CelebBasisWord(Word):
 
     def coefficients(self, faces: Tensor) -> Tensor:
         """(A, F) -> (A, places, components), of length 1 each."""
-        found = functional.leaky_relu(self.layer(faces), 0.2)
-        return functional.normalize(found.unflatten(-1, (self.slots, self.components)), dim=-1)
+        activations = functional.leaky_relu(self.layer(faces), 0.2)
+        return functional.normalize(
+            activations.unflatten(-1, (self.slots, self.components)), dim=-1
+        )
 
     def point(self, coefficients: Tensor) -> Tensor:
         """(..., places, components) -> (..., places, D)."""
@@ -80,13 +82,13 @@ class CelebBasisWord(Word):
         return None if note is None else self.numbers[str(note)]
 
     def vectors(self, addresses: Sequence[Any]) -> Tensor:
-        made = []
+        rows = []
         for address in addresses:
             if address is None:
-                made.append(self.point(self.average))
+                rows.append(self.point(self.average))
             else:
-                made.append(self.point(self.coefficients(self.faces[address][None]))[0])
-        return torch.stack(made)
+                rows.append(self.point(self.coefficients(self.faces[address][None]))[0])
+        return torch.stack(rows)
 
     def follow(self) -> None:
         """Move the average towards what the layer makes of the pictures now."""

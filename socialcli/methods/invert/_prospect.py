@@ -23,8 +23,8 @@ class ProspectWord(BlockWord):
 
     def table(self) -> Tensor:
         """(stages, 1, 1, D). As in the public code, the second attention reads the embedding."""
-        made: Tensor = self.block(self.initial, self.initial)
-        return made[:, None, None]
+        vectors: Tensor = self.block(self.initial, self.initial)
+        return vectors[:, None, None]
 
     def address(self, timestep: float, layer: int, part: str, note: Hashable = None) -> Hashable:
         """``note``: the seed of the block's dropout, the same for all rows of a step."""

@@ -218,16 +218,16 @@ class AttractorMethod(InversionMethod):
             timesteps=self.timesteps(state, draw),
         )  # fmt: skip
         three = noised.and_also(noised).and_also(noised)
-        said = common.predict(state.diffusion.unet, three, conditioning)
-        (subject, background, joint), target = said.chunk(3), noised.target
-        inside, outside = (batch[name].to(said.device) for name in ("inside", "outside"))
-        found = {
+        model_pred = common.predict(state.diffusion.unet, three, conditioning)
+        (subject, background, joint), target = model_pred.chunk(3), noised.target
+        inside, outside = (batch[name].to(model_pred.device) for name in ("inside", "outside"))
+        values = {
             "subject": masked.loss(subject, target, inside, mean),
             "background": masked.loss(background, target, outside, mean),
             "joint": denoise.loss(joint, target),
         }
         contrasted = self._contrast(state, [numbers[0] for numbers in batch["concepts"]], draw)
-        return found if contrasted is None else {**found, "contrast": contrasted}
+        return values if contrasted is None else {**values, "contrast": contrasted}
 
     def texts(self, state: Any, batch: Any, draw: Draw) -> list[str]:
         """3 B texts: B with the subject's word, B with the attractor, B with both."""
@@ -336,20 +336,20 @@ def _attractors(config: Config, concepts: list[Concept], index: Index) -> dict[s
     pattern = config.attractor_token
     if not pattern:
         pattern = "<a-{number}>" if len(concepts) == 1 else "<{name}-a-{number}>"
-    found: dict[str, str] = {}
+    keys: dict[str, str] = {}
     taken = {concept.token for concept in concepts}
     for concept in concepts:
         for number, sample in enumerate(concept.samples, 1):
             token = tokens.named(pattern, concept.name, number=number)
-            if token in found or token in taken:
+            if token in keys or token in taken:
                 raise UsageError(
                     f"--attractor-token '{pattern}': two words would be {token}; it needs "
                     "{number}, and with several concepts {name}"
                 )
             if not token.strip() or len(token.split()) > 1:
                 raise UsageError(f"--attractor-token '{pattern}': one word without spaces")
-            found[token] = index.entries[sample].key
-    return found
+            keys[token] = index.entries[sample].key
+    return keys
 
 
 def written(template: str, word: str, place: str = "") -> str:

@@ -106,7 +106,7 @@ class CelebBasisMethod(InversionMethod):
                 "model; give at least two, better some hundred"
             )
         space = basis(names, min(config.components, most))
-        made: list[Word] = []
+        learned: list[Word] = []
         for concept in concepts:
             samples = [place.index.read(number) for number in concept.samples]
             faces = [face_of(sample) for sample in samples]
@@ -114,8 +114,8 @@ class CelebBasisMethod(InversionMethod):
                 torch.manual_seed(seeded(config.seed, "celeb basis", concept.token))
                 rows = torch.stack([torch.from_numpy(face) for face in faces])
                 keys = [sample.key for sample in samples]
-                made.append(CelebBasisWord(concept.token, space.cpu(), rows, keys))
-        return made
+                learned.append(CelebBasisWord(concept.token, space.cpu(), rows, keys))
+        return learned
 
     def notes(self, state: Any, draw: Draw) -> list[Hashable]:
         return list(draw.keys)
@@ -143,12 +143,12 @@ def listed(names: str) -> list[str]:
         lines = file.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"--names {names}: no readable list of names ({error})") from None
-    found = sorted({line.strip() for line in lines if line.strip()})
-    if len(found) < 2:
+    people = sorted({line.strip() for line in lines if line.strip()})
+    if len(people) < 2:
         raise UsageError(
-            f"--names {names}: {len(found)} names; two are the fewest, some hundred good"
+            f"--names {names}: {len(people)} names; two are the fewest, some hundred good"
         )
-    return found
+    return people
 
 
 def embeddings(diffusion: Any, names: list[str]) -> Tensor:

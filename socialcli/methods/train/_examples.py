@@ -75,10 +75,10 @@ def example(
     else:
         pixels = frame.picture(image)
         share = frame.mask(where) if where is not None else numpy.zeros(())
-    made: dict[str, Any] = {"pixels": latents.pixels(pixels), "subject": number}
+    values: dict[str, Any] = {"pixels": latents.pixels(pixels), "subject": number}
     if masked:
-        made["mask"] = torch.from_numpy(share.astype("float32"))[None]
-    return made
+        values["mask"] = torch.from_numpy(share.astype("float32"))[None]
+    return values
 
 
 def zoomed(
@@ -94,8 +94,8 @@ def zoomed(
     is where the picture is."""
     import torch
 
-    made = example(sample, variant, config, side, subjects, shown, behind, masked=False)
-    made |= {"mask": torch.ones(1, side, side), "before": ""}
+    values = example(sample, variant, config, side, subjects, shown, behind, masked=False)
+    values |= {"mask": torch.ones(1, side, side), "before": ""}
     if config.zoom:
         import random
 
@@ -103,8 +103,8 @@ def zoomed(
 
         address = (variant.seed, "zoom", variant.key, variant.number)
         rng = random.Random(seeded(*address))
-        made["pixels"], made["mask"], made["before"] = _augment.zoom(made["pixels"], rng)
-    return made
+        values["pixels"], values["mask"], values["before"] = _augment.zoom(values["pixels"], rng)
+    return values
 
 
 def features(diffusion: Any, examples: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -117,13 +117,13 @@ def features(diffusion: Any, examples: list[dict[str, Any]]) -> list[dict[str, A
 
     means, deviations = latents.moments(diffusion, torch.stack([e["pixels"] for e in examples]))
     h, w = means.shape[-2:]
-    made: list[dict[str, Any]] = []
+    encoded: list[dict[str, Any]] = []
     for mean, deviation, one in zip(means, deviations, examples, strict=True):
         rest = {name: value for name, value in one.items() if name not in ("pixels", "mask")}
-        made.append({"mean": mean, "deviation": deviation, **rest})
+        encoded.append({"mean": mean, "deviation": deviation, **rest})
         if "mask" in one:
-            made[-1]["mask"] = F.adaptive_avg_pool2d(one["mask"], (h, w))
-    return made
+            encoded[-1]["mask"] = F.adaptive_avg_pool2d(one["mask"], (h, w))
+    return encoded
 
 
 def look(state: Any) -> list[tuple[str, Image]]:

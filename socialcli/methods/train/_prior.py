@@ -151,7 +151,7 @@ def prepare(
         return None
     if config.class_pictures:
         return Prior(_given(config.class_pictures, list(prompts)), diffusion, side)
-    made = {}
+    pictures = {}
     for word, prompt in prompts.items():
         folder = (
             place.folder
@@ -159,13 +159,13 @@ def prepare(
             / file_name(word)
             / _fingerprint(config, diffusion, side, prompt)
         )
-        made[word] = [folder / f"{n:05d}.png" for n in range(config.class_count)]
-        missing = [n for n, file in enumerate(made[word]) if not file.exists()]
+        pictures[word] = [folder / f"{n:05d}.png" for n in range(config.class_count)]
+        missing = [n for n, file in enumerate(pictures[word]) if not file.exists()]
         if missing and place.first:
             place.say(f"drawing {len(missing)} pictures of '{prompt}' to {folder}")
             _draw(config, diffusion, side, prompt, folder, missing)
     place.wait()
-    return Prior(made, diffusion, side)
+    return Prior(pictures, diffusion, side)
 
 
 def facts(config: Any) -> dict[str, str]:
@@ -178,19 +178,19 @@ def facts(config: Any) -> dict[str, str]:
 
 
 def _given(folder: str, classes: list[str]) -> dict[str, list[Path]]:
-    found = {}
+    pictures = {}
     for word in classes:
         own = Path(folder).expanduser() / file_name(word)
         if own.is_dir():
-            found[word] = _augment.files(str(own))
+            pictures[word] = _augment.files(str(own))
         elif len(classes) == 1:
-            found[word] = _augment.files(folder)
+            pictures[word] = _augment.files(folder)
         else:
             raise UsageError(
                 f"--class-pictures {folder}: no folder '{file_name(word)}' in it, and there are "
                 f"{len(classes)} classes: {', '.join(classes)}"
             )
-    return found
+    return pictures
 
 
 def _fingerprint(config: Any, diffusion: Any, side: int, prompt: str) -> str:

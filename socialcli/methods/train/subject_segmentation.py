@@ -134,10 +134,10 @@ class SubjectSegmentationMethod(TrainMethod):
         from socialcli.losses import dice, mask_cross_entropy
 
         logits = state.network(batch["pixels"]).float()
-        found = {"cross-entropy": mask_cross_entropy.loss(logits, batch["masks"])}
+        values = {"cross-entropy": mask_cross_entropy.loss(logits, batch["masks"])}
         if state.config.dice_weight:
-            found["dice"] = dice.loss(logits, batch["masks"])
-        return found
+            values["dice"] = dice.loss(logits, batch["masks"])
+        return values
 
     def weights(self, config: Config) -> dict[str, float]:
         dice = {"dice": config.dice_weight} if config.dice_weight else {}
@@ -148,15 +148,15 @@ class SubjectSegmentationMethod(TrainMethod):
         subject's intersection over union in pictures that were never trained on."""
         from socialcli.networks import subject_unet
 
-        found = overlaps(state, self)
-        for name, value in found.items():
+        iou = overlaps(state, self)
+        for name, value in iou.items():
             state.place.say(f"IoU of {name}: {value:.3f}")
-        text = json.dumps(found, indent=1, ensure_ascii=False)
+        text = json.dumps(iou, indent=1, ensure_ascii=False)
         (folder / "iou.json").write_text(text, encoding="utf-8")
         known = [{"name": s.name, "class": s.word} for s in state.subjects]
         notes = {
             **metadata, "subjects": json.dumps(known, ensure_ascii=False),
-            "side": str(state.config.size), "iou": json.dumps(found, ensure_ascii=False),
+            "side": str(state.config.size), "iou": json.dumps(iou, ensure_ascii=False),
         }  # fmt: skip
         subject_unet.save(state.network, folder, notes)
 
