@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from socialcli.backends import naming
@@ -13,7 +12,7 @@ from socialcli.diffusion.conditioning import Conditioning
 from socialcli.errors import SampleFailed, UsageError
 from socialcli.generation import controls, drawing, layouts
 from socialcli.generation.options import ControlOptions, LayoutOptions
-from socialcli.methods.generate import _bound, _segment_references
+from socialcli.methods.generate import _bound, _scaffold, _segment_references
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -142,18 +141,10 @@ class CompositeMethod(layouts.LayoutMethod):
             raise UsageError(
                 f"--global-steps {config.global_steps}: there are {config.steps} steps in all"
             )
-        given = config.scaffold
-        colour = given.startswith("#")
-        known = not given or colour or given in ("picture", "layout")
-        if not known and not Path(given).expanduser().is_file():
-            raise UsageError(f"--scaffold {given}: picture, layout, #rrggbb, or a picture file")
-        if colour and not (len(given) == 7 and _is_hex(given[1:])):
-            raise UsageError(f"--scaffold {given}: a colour is #rrggbb")
+        _scaffold.check(config.scaffold)
 
     def facts(self, config: Config) -> dict[str, Any]:
-        facts = controls.facts(config)
-        if config.scaffold and Path(config.scaffold).expanduser().is_file():
-            facts["option scaffold"] = naming.content(config.scaffold)
+        facts = controls.facts(config) | _scaffold.facts(config.scaffold)
         if config.sal_model:
             facts["option sal_model"] = naming.content(config.sal_model)
         return facts
@@ -205,7 +196,8 @@ class CompositeMethod(layouts.LayoutMethod):
             seen[number] = state.reader.segment(references)
         return Embedded(
             plan, _bound.texts(config, state.studio, state.bound, plan), seen,
-            _hints(config, state, request, plan), _scaffold(config, state, request, plan),
+            _hints(config, state, request, plan),
+            _scaffold.latents(config, state.studio, request, plan),
         )  # fmt: skip
 
     def alike(self, embedded: Embedded) -> Any:
@@ -251,10 +243,6 @@ class CompositeMethod(layouts.LayoutMethod):
         )
 
 
-def _is_hex(text: str) -> bool:
-    return all(c in "0123456789abcdefABCDEF" for c in text)
-
-
 def _arguments(
     config: Config, state: State, embedded: list[Embedded]
 ) -> tuple[Conditioning, Conditioning]:
@@ -287,35 +275,6 @@ def _hints(config: Config, state: State, request: Any, plan: layouts.Planned) ->
     everybody = [points for some in own for points in some]
     seen.append(controls.hints(config, request.sample, size, everybody))
     return [torch.stack(of_net) for of_net in zip(*seen, strict=True)]
-
-
-def _scaffold(config: Config, state: State, request: Any, plan: layouts.Planned) -> Tensor | None:
-    """(C, h, w) clean latents of the scaffolding image."""
-    import numpy
-    import torch
-    from PIL import Image
-
-    from socialcli.vision import images
-    from socialcli.vision import layouts as drawn
-
-    given = config.scaffold
-    if not given:
-        return None
-    size = drawing.size(config, state.studio)
-    if given == "layout":
-        image = drawn.picture(plan.layout)
-    elif given == "picture":
-        image = images.decode(request.sample.picture())
-    elif given.startswith("#"):
-        image = Image.new("RGB", size, given)
-    else:
-        image = images.decode(Path(given).expanduser().read_bytes())
-    if image.size != size:
-        image = image.resize(size, Image.Resampling.LANCZOS)
-    pixels = torch.from_numpy(numpy.array(image)).permute(2, 0, 1)[None].float() / 127.5 - 1
-    with torch.inference_mode():
-        latents: Tensor = state.studio.diffusion.encode(pixels)[0]
-    return latents.float()
 
 
 def _subjects(config: Config, studio: Studio) -> Any:
