@@ -66,6 +66,18 @@ def test_kinds_never_mix_and_prices_decide():
     assert dear.price == pytest.approx(0.05 / 0.8 + 13)
 
 
+def test_every_fault_has_its_price():
+    pair = 0.05 / 0.8  # of Ada or Bob with a picture like it
+    swapped = verdict([ADA, BOB], [RIGHT, LEFT], prices=Prices(swapped=0.3))
+    assert swapped.price == pytest.approx(2 * pair + 2 * 0.3)
+    blend = verdict([ADA, BLEND], [LEFT, RIGHT], prices=Prices(hybrid=0.2))
+    assert blend.price == pytest.approx(pair + 0.45 / 0.8 + 0.2)
+    placed = judge(numpy.ones((2, 2), bool), numpy.array([LEFT, RIGHT]))  # what place leaves open
+    assert placed.price == pytest.approx(0.1 + 0.1)
+    alone = judge(*(numpy.array([[v]]) for v in (True, 0.9, 0.7, 1.0)))
+    assert alone.price == pytest.approx(0.3)
+
+
 def test_the_assignment_is_the_best_of_all():
     """Against every way of pairing three things with three subjects."""
     rng = numpy.random.default_rng(0)

@@ -83,6 +83,9 @@ def test_rle_by_hand_runs_down_the_columns():
         {"size": [3, 2], "counts": [100, 1]},  # too many: pycocotools would write past its array
         {"size": [3, 2], "counts": "\x00\x01"},
         {"size": [3, 2], "counts": "o" * 40},  # a run without an end
+        {"size": [3, 2], "counts": "8N"},  # runs of 8 and -2: they add up to its size
+        {"size": [3, 2], "counts": "p6"},  # a character after the code's last
+        {"size": [3, 2], "counts": "P" * 12 + "06"},  # digits beyond 64 bits
         {"size": [3_000_000, 2_000_000], "counts": "1"},
         {"size": [3], "counts": "1"},
         {"counts": "1"},

@@ -86,3 +86,22 @@ def test_many_people_off_the_edge_and_on_one_spot():
     beyond = [(x + 0.9, y, v) for x, y, v in person()]
     picture = skeletons.draw([spot, beyond, *[person()] * 40], (96, 64))
     assert picture.size == (96, 64) and numpy.asarray(picture).any()
+
+
+@pytest.mark.parametrize("visibility", [1, 0.3])
+def test_hidden_and_unsure_joints_are_drawn(visibility):
+    whole, hidden = (skeletons.draw([person(left_wrist=v)], (512, 512)) for v in (2, visibility))
+    assert hidden.tobytes() == whole.tobytes()
+
+
+@pytest.mark.parametrize("end", [(40.0, 10.0), (10.0, 50.0), (34.0, -8.0)])
+def test_a_limb_is_an_ellipse_whichever_way_it_points(end):
+    start, half = numpy.array([10.0, 10.0]), 4.0
+    outline = numpy.array(skeletons._ellipse(tuple(start), end, half))
+    length = math.dist(start, end)
+    along = (numpy.array(end) - start) / length
+    seen = outline - (start + end) / 2
+    a, b = seen @ along / (length / 2), seen @ [-along[1], along[0]] / half
+    assert numpy.allclose(a**2 + b**2, 1)
+    assert (a.min(), a.max()) == pytest.approx((-1, 1), abs=0.01)
+    assert (b.min(), b.max()) == pytest.approx((-1, 1), abs=0.01)
