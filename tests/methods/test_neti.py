@@ -225,6 +225,53 @@ def test_layers_of_p_plus_start_alike_and_part(tmp_path, pictures, model):
     assert min((layers[n] - layers[n - 1]).abs().max() for n in range(LAYERS)) > 1e-4
 
 
+def in_diffusers(model: str, tokens: Path, text: str, noisy, t):
+    """Noise prediction of diffusers' pipeline: its loader, its text encoder, and, as P+ is defined,
+    in each cross-attention layer the text with that layer's word. And the same with the layers in
+    the opposite order, which is another one."""
+    from diffusers import StableDiffusionPipeline
+    from diffusers.models.attention_processor import AttnProcessor2_0
+
+    pipe = StableDiffusionPipeline.from_pretrained(model, safety_checker=None)
+    for layer in range(LAYERS):
+        pipe.load_textual_inversion(str(tokens), weight_name=f"rex-{layer}.safetensors")
+    names = [n for n in pipe.unet.attn_processors if n.endswith("attn2.processor")]
+    order = [n for place in ("down", "mid", "up") for n in names if n.startswith(place)]
+    usual = AttnProcessor2_0()
+
+    def reading(states):
+        return lambda attn, hidden, encoder_hidden_states=None, **more: usual(
+            attn, hidden, states, **more
+        )
+
+    with torch.no_grad():
+        said = [pipe.encode_prompt(text.format(f"<rex>-{n}"), "cpu", 1, False)[0] for n in
+                range(LAYERS)]  # fmt: skip
+        found = []
+        for texts in (said, said[::-1]):
+            for name, states in zip(order, texts, strict=True):
+                layer = pipe.unet.get_submodule(name.removesuffix(".processor"))
+                layer.set_processor(reading(states))
+            found.append(pipe.unet(noisy, t, said[0]).sample)
+        return found
+
+
+def test_diffusers_draws_with_the_layers_of_p_plus(tmp_path, pictures, model):
+    """A word of two vectors a layer: the files that it loads say all that ours says."""
+    invert("p-plus", tmp_path, pictures, model, vectors=2, learning_rate=0.05, steps=1)
+    noisy, t = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0)), 437
+    theirs, turned = in_diffusers(model, tmp_path / "tokens", "a photo of a {}", noisy, t)
+    learned = word_files.read(str(tmp_path))
+    with torch.no_grad():
+        diffusion = backends.load(ModelSpec("diffusion", "stable-diffusion", model))
+        lexicon = Lexicon(diffusion, [one.word for one in learned])
+        arguments = lexicon.conditioning(["a photo of a <rex>"]).at(torch.tensor([t]))
+        mine = diffusion.unet(noisy, t, **arguments).sample
+        plain = diffusion.unet(noisy, t, diffusion.prompts(["a photo of a dog dog"])).sample
+    assert (mine - theirs).abs().max() < 1e-5
+    assert (mine - turned).abs().max() > 1e-4 < (mine - plain).abs().max()
+
+
 # --- files of the public code ---------------------------------------------------------------------
 
 
