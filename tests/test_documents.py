@@ -117,3 +117,43 @@ def test_the_readmes_chain_feeds_the_readmes_training(run_cli, tmp_path):
             small += ["--profile", "mini"]
         run_cli(*small, cwd=tmp_path)
     assert (tmp_path / "runs/feedback").is_dir()
+
+
+def test_the_tutorials_commands_run_in_miniature(tmp_path, monkeypatch):
+    """Word for word, with ``--profile mini`` in the place of sd15, on bare rendered pictures, and
+    one step of each training: from photographs to a picture of all three words."""
+    from conftest import members
+
+    from socialcli import records
+    from socialcli.miniature.world import identities, interactions, split_subjects
+    from socialcli.miniature.world.scenes import paint
+
+    shown = {
+        "rex": [shot.scene(96) for shot in split_subjects.shots(0, "train", 1)[:2]],
+        "anna": [identities.portrait(0, 0, 96)],
+        "handshakes": [paint(interactions.plan(0, 5 + 15 * n)[1], 96) for n in range(2)],
+    }
+    for folder, pictures in shown.items():
+        (tmp_path / folder).mkdir()
+        for number, scene in enumerate(pictures):
+            scene.image.save(tmp_path / folder / f"{number}.png")
+    printed = [words for line in lines(ROOT / "docs/handshake.md") for words in commands(line)]
+    chain = [words for words in printed if "mini" not in words]
+    assert [words[0] for words in chain].count("invert") == 3 and len(chain) == 16
+    small = {
+        "invert": ["--steps", "1", "--batch-size", "1"],
+        "generate": ["--steps", "1", "--attention-maps", "maps.png"],
+    }
+    monkeypatch.chdir(tmp_path)
+    program = typer.main.get_command(app.app)
+    for words in chain:
+        given = ["mini" if word == "sd15" else word for word in words]
+        given += [*small.get(words[0], []), "--quiet"]
+        if "interaction" in words:
+            given += ["--pose-steps", "1", "--variants", "1", "--sampling-steps", "1"]
+        program.main(args=given, standalone_mode=False)
+    drawn = members(tmp_path / "shards/drawn")
+    assert len(drawn) == 4 and (tmp_path / "maps.png").is_file()
+    record = records.load(records.Generated, next(iter(drawn.values()))["generated.json"])
+    tokens = {"<rex>", "<anna>", "<shake-1>", "<shake>", "<shake-2>"}
+    assert tokens <= {*record.models["words"].options["tokens"]}

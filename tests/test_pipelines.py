@@ -338,6 +338,28 @@ def test_attractors_in_miniature(tmp_path: Path) -> None:
     assert "-m socialcli" not in again  # nothing is left to do
 
 
+def test_three_words_in_one_sentence_and_three_subjects_in_one_layout(tmp_path: Path) -> None:
+    """Every command parses; the demo's tests run all of them."""
+    import click
+    import typer
+
+    from socialcli.cli import app
+
+    said = make("handshake-mini.mk", "-n", f"OUT={tmp_path}", "SOCIALCLI=socialcli")
+    lines = said.replace("\\\n", " ").splitlines()
+    group = typer.main.get_command(app.app)
+    ran = []
+    for words in (shlex.split(line.partition("&&")[0]) for line in lines):
+        if words[:1] == ["socialcli"]:
+            context = click.Context(group, info_name="socialcli")
+            name, command, rest = group.resolve_command(context, words[1:])
+            while hasattr(command, "resolve_command"):
+                _, command, rest = command.resolve_command(context, rest)
+            command.make_context(name, rest)  # raises where an option or argument is unknown
+            ran.append(name)
+    assert ran.count("invert") == 4 and ran.count("train") == 1 and ran.count("generate") == 3
+
+
 def test_the_miniatures_from_nothing(tmp_path: Path) -> None:
     """Two of them to the end of the Makefile; tests of `socialcli.miniature.zoo` train each for a
     few steps."""
