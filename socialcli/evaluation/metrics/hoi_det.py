@@ -2,7 +2,7 @@
 
 For pictures whose layout is given: the data set's own (``score shards/test --real``, which judges
 the recogniser), or generated ones that keep their source's layout. As in the public code of UPT and
-CMMP, and of PPDM and QPIC:
+CMMP (that of PPDM and QPIC counts a box's last pixel in, and takes an IoU of just 0.5):
 
 * a predicted pair belongs to the annotated pair of its class and picture that it overlaps most, by
   the smaller of the IoUs of the two people and the two objects, if that is above 0.5;
