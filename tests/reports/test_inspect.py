@@ -207,6 +207,17 @@ def test_skeletons_leave_out_what_is_not_labelled():
     assert sum(m.dashed for m in lines) == 1  # the limb to the hidden ankle
 
 
+def test_animals_have_skeletons_with_limbs_of_their_own():
+    v = viewed()
+    v.people = []
+    points = [(0.4 + n / 100, 0.5, 2.0) for n in range(16)] + [(0.0, 0.0, 0.0)]
+    v.boxes[1].keypoints = records.Keypoints(points, None, "animal")
+    found = [m for m in drawn(v) if m.layer == "skeletons"]
+    lines = [m for m in found if m.kind == "line"]
+    assert len(lines) == 16  # seventeen, without the right back paw's
+    assert "box 2: root of tail" in {m.title for m in found}
+
+
 def test_interactions_are_arrows_with_their_verbs():
     v = viewed()
     v.interactions.append(records.Interaction(2, "pet", 1, 1, 2))

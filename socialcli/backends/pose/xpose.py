@@ -148,9 +148,13 @@ class XPosePose:
         scores = seen.logits[0, :, 0].sigmoid()
         corners = xyxy(seen.boxes[0])
         places, likely = corners.double().cpu().numpy(), scores.double().cpu().numpy()
-        kept = [n for n in geometry.nms(places, likely, 0.7) if likely[n] >= LIKELY]
-        found = [(geometry.clip(tuple(places[n].tolist())), float(likely[n])) for n in kept]
-        return [(box, score) for box, score in found if geometry.area(box) > 0]
+        found = []
+        for number in geometry.nms(places, likely, 0.7):
+            left, top, right, bottom = places[number].tolist()
+            box = geometry.clip((left, top, right, bottom))
+            if likely[number] >= LIKELY and geometry.area(box) > 0:
+                found.append((box, float(likely[number])))
+        return found
 
     def _look_at(
         self, image: Image, subjects: list[tuple[XYXY, str]], layout: str
@@ -234,9 +238,9 @@ def resized(width: int, height: int) -> tuple[int, int]:
     """The size that a picture is looked at in: the official one."""
     short, long = min(width, height), max(width, height)
     side = SIDE if long / short * SIDE <= LONGEST else round(LONGEST * short / long)
-    return (side, int(side * height / width)) if width < height else (
-        int(side * width / height), side
-    )  # fmt: skip
+    if width < height:
+        return side, int(side * height / width)
+    return int(side * width / height), side
 
 
 def _layout(name: str) -> keypoint_layouts.Layout:

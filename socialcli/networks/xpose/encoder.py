@@ -79,9 +79,9 @@ class WordLayer(nn.Module):
         self.norm2 = nn.LayerNorm(width)
 
     def forward(self, words: Tensor) -> Tensor:
-        width, own = words.shape[-1], self.self_attn
-        value = F.linear(words, own.in_proj_weight[2 * width :], own.in_proj_bias[2 * width :])
-        words = self.norm1(words + own.out_proj(value))
+        width, own = words.shape[-1], dict(self.self_attn.named_parameters())
+        of_values = (own[f"in_proj_{part}"][2 * width :] for part in ("weight", "bias"))
+        words = self.norm1(words + self.self_attn.out_proj(F.linear(words, *of_values)))
         return self.norm2(words + self.linear2(self.linear1(words).relu()))
 
 

@@ -49,11 +49,9 @@ class Swin(nn.Module):
         x = self.patch_embed["norm"](x)  # (B, h, w, C) from here on
         maps = []
         for number, stage in enumerate(self.layers):
-            x = stage(x)
+            seen, x = stage(x)
             if number in self.out:
-                maps.append(self.get_submodule(f"norm{number}")(x).permute(0, 3, 1, 2))
-            if stage.downsample is not None:
-                x = stage.downsample(x)
+                maps.append(self.get_submodule(f"norm{number}")(seen).permute(0, 3, 1, 2))
         return maps
 
 
@@ -68,12 +66,14 @@ class Stage(nn.Module):
         )
         self.downsample = Merging(width) if merged else None
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, h, w, C) -> what the stage makes of it, and that in half the size for the next one
+        (the last stage: the same)."""
         high, wide = (side + -side % self.window for side in x.shape[1:3])
         apart = strangers(high, wide, self.window, x.device).to(x.dtype)
         for block in self.blocks:
             x = block(x, apart)
-        return x
+        return x, x if self.downsample is None else self.downsample(x)
 
 
 class Block(nn.Module):
