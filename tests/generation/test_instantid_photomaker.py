@@ -153,7 +153,7 @@ def test_another_picture_says_where_the_face_is(models, tmp_path):
         for name, more in (("a", {}), ("b", {"keypoints": str(models / "berta.png")}))
     )
     own = pixels(own)
-    assert abs(own - pixels(other)).max() > 2
+    assert (own != pixels(other)).any()
 
 
 def test_face_keypoints_are_those_of_the_authors_drawing():
