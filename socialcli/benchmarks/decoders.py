@@ -102,7 +102,7 @@ def compare(
                     slopes[name].append(slope.flatten())
             for name, pair in slopes.items():
                 if len(pair) == 2:
-                    cosine = torch.nn.functional.cosine_similarity(*pair, dim=0)
+                    cosine = torch.nn.functional.cosine_similarity(pair[0], pair[1], dim=0)
                     found[name][at].append(float(cosine))
     means = {
         name: [sum(one) / len(one) if one else float("nan") for one in per_step]

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import sys
 import tempfile
 import time
@@ -125,10 +126,11 @@ def true_size(root: Path, device: str) -> dict[str, str]:
     scheduler = DDPMScheduler(
         beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False
     )
-    StableDiffusionPipeline(
+    pipe: Any = StableDiffusionPipeline(
         **parts, tokenizer=clip_tokenizer(), scheduler=scheduler, safety_checker=None,
         feature_extractor=None, requires_safety_checker=False,
-    ).save_pretrained(root / "base")  # fmt: skip
+    )  # fmt: skip
+    pipe.save_pretrained(root / "base")
     vision.save_pretrained(root / "clip")
     CLIPImageProcessorPil().save_pretrained(root / "clip")
     torch.save(faces.state_dict(), root / "backbone.pth")
@@ -215,12 +217,16 @@ def drawing(size: Size, root: Path, models: dict[str, str]) -> str:
     for batch in size.batches:
         part = dataclasses.replace(config, batch_size=batch)
         theirs, _ = timed(
-            lambda batch=batch: peer(
-                prompts[:batch], num_inference_steps=size.steps, height=size.side, width=size.side
+            functools.partial(
+                peer,
+                prompts[:batch],
+                num_inference_steps=size.steps,
+                height=size.side,
+                width=size.side,
             ),
             size,
         )
-        ours, memory = timed(lambda batch=batch, part=part: draw(part, studio, batch), size)
+        ours, memory = timed(functools.partial(draw, part, studio, batch), size)
         rows.append([str(batch), f"{batch / ours:.2f}", f"{theirs / ours:.2f}", memory])
     head = f"### Pictures of {size.side} pixels, {size.steps} steps, {size.dtype}"
     rate = (

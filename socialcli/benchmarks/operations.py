@@ -11,6 +11,7 @@ out of windows.
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +21,9 @@ from socialcli.benchmarks import Figure, Section, table
 
 SIDE, PEOPLE, PAIRS = 512, 2, 1
 TOKENS, WIDTH = 77, 768  # of a text
-CLIP = {"hidden_size": 1024, "num_attention_heads": 16, "num_hidden_layers": 24, "patch_size": 14}
+CLIP: dict[str, Any] = {
+    "hidden_size": 1024, "num_attention_heads": 16, "num_hidden_layers": 24, "patch_size": 14,
+}  # fmt: skip
 PATCHES = (224 // 14) ** 2 + 1
 INTERACTION = Path(__file__).parent.parent / "miniature" / "weights" / "interaction"
 SHARES = (1.0, 0.5, 0.25, 0.125)  # of the samples that are asked about
@@ -104,7 +107,7 @@ def costs() -> dict[str, float]:
             ),
         }
         for name, (call, inputs) in _detectors().items():
-            found[name] = counted(lambda call=call, given=inputs: call(*given))
+            found[name] = counted(functools.partial(call, *inputs))
     return found
 
 
@@ -123,9 +126,10 @@ def unet() -> Any:
     """Stable Diffusion 1.5's UNet, on the default device, with random weights."""
     from diffusers import UNet2DConditionModel
 
-    return UNet2DConditionModel(
+    model: Any = UNet2DConditionModel(
         sample_size=64, cross_attention_dim=WIDTH, attention_head_dim=8
-    ).requires_grad_(False)
+    )
+    return model.requires_grad_(False)
 
 
 def autoencoder() -> Any:
@@ -133,20 +137,22 @@ def autoencoder() -> Any:
     from diffusers import AutoencoderKL
 
     levels = 4
-    return AutoencoderKL(
+    model: Any = AutoencoderKL(
         down_block_types=("DownEncoderBlock2D",) * levels,
         up_block_types=("UpDecoderBlock2D",) * levels,
         block_out_channels=(128, 256, 512, 512), layers_per_block=2, sample_size=SIDE,
-    ).requires_grad_(False)  # fmt: skip
+    )  # fmt: skip
+    return model.requires_grad_(False)
 
 
 def pose_network() -> Any:
     """ViTPose-B with its simple decoder, likewise."""
     from transformers import VitPoseBackboneConfig, VitPoseConfig, VitPoseForPoseEstimation
 
-    backbone = VitPoseBackboneConfig(out_indices=[12])
+    backbone: dict[str, Any] = {"out_indices": [12]}
+    whole: dict[str, Any] = {"num_labels": 17, "use_simple_decoder": True}
     return VitPoseForPoseEstimation(
-        VitPoseConfig(backbone_config=backbone, num_labels=17, use_simple_decoder=True)
+        VitPoseConfig(backbone_config=VitPoseBackboneConfig(**backbone), **whole)
     )
 
 

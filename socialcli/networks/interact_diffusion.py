@@ -146,10 +146,11 @@ def _gate(width: int, context: int, heads: int, head: int) -> nn.Module:
         def forward(self, x: Tensor, objs: Tensor) -> Tensor:
             if not self.scale:
                 return x
-            count = x.shape[1]
-            seen = self.attn(self.norm1(torch.cat([x, self.linear(objs)], dim=1)))[:, :count]
-            x = x + self.scale * self.alpha_attn.tanh() * seen
-            return x + self.scale * self.alpha_dense.tanh() * self.ff(self.norm2(x))
+            parts: Any = self  # diffusers' layers have no types
+            both = torch.cat([x, parts.linear(objs)], dim=1)
+            seen = parts.attn(parts.norm1(both))[:, : x.shape[1]]
+            x = x + self.scale * parts.alpha_attn.tanh() * seen
+            return x + self.scale * parts.alpha_dense.tanh() * parts.ff(parts.norm2(x))
 
     return Gate(width, context, heads, head)
 

@@ -200,7 +200,9 @@ def read(place: str) -> PoseJudge:
         graph = Graph(len(facts["classes"]), tensors["graph.first.bias"].shape[0])
         own = {k.removeprefix("graph."): v for k, v in tensors.items() if k.startswith("graph.")}
         weights.fill(graph, own, path, "pose judge")
-        parts = {k.removeprefix("svm."): v.double() for k, v in tensors.items() if "svm." in k}
+        parts: dict[str, Any] = {
+            k.removeprefix("svm."): v.double() for k, v in tensors.items() if "svm." in k
+        }
         return PoseJudge(graph=graph, **parts, **facts)
     except (
         KeyError, ValueError, TypeError, AttributeError, RuntimeError, IndexError

@@ -8,6 +8,8 @@ keys and values, norms before, no biases.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -58,7 +60,8 @@ class Perceiver(nn.Module):
 
     def forward(self, latents: Tensor, tokens: Tensor) -> Tensor:
         tokens = self.proj_in(tokens)
-        for attention, feed_forward in self.layers:  # type: ignore[misc]
+        layers: Any = self.layers
+        for attention, feed_forward in layers:
             latents = latents + attention(latents, tokens)
             latents = latents + feed_forward(latents)
         read: Tensor = self.norm_out(self.proj_out(latents))

@@ -139,7 +139,7 @@ def load_identity(data: bytes, where: str = IDENTITY) -> numpy.ndarray:
         raise Refused(where, what)
     if len(set(rows["person"].tolist())) != len(rows):
         raise Refused(where, "two rows belong to one person")
-    if len(empty := (~values.any(axis=1)).nonzero()[0]):
+    if len(empty := numpy.flatnonzero(~values.any(axis=1))):
         raise Refused(where, f"row {empty[0]} is zero")
     return rows
 

@@ -112,7 +112,8 @@ def has(view: View) -> list[str]:
         "layout": view.layout is not None,
         "people": bool(people),
         "faces": any(p.face is not None for p in people),
-        "skeletons": any(p.keypoints is not None for p in [*people, *view.boxes]),
+        "skeletons": any(p.keypoints is not None for p in people)
+        or any(box.keypoints is not None for box in view.boxes),
         "gaze": any(p.gaze is not None for p in people),
         "interactions": bool(view.interactions),
         "problems": bool(view.problems),

@@ -79,8 +79,9 @@ class FastComposerMethod(GenerateMethod):
         for reference in request.references:
             if reference.scale not in (None, 1):
                 raise SampleFailed("fastcomposer gives references no weight: --delay is its dial")
-        negative, text = studio.texts(request.negative, prompt)
         studio.text(prompt, whole)  # a word that differs by layer has no state to be fused
+        states: Any = studio.texts(request.negative, prompt)
+        negative, text = states
         with torch.inference_mode():
             seen = torch.stack([embedding(studio, one) for one in request.references])
             fused = studio.diffusion.postfuse(
@@ -129,6 +130,6 @@ def cut_out(picture: Image, reference: Reference) -> Image:
     pixels = numpy.array(picture)
     behind = noise.integers(0, 255, pixels.shape, dtype=numpy.uint8)
     pixels = numpy.where(mask[..., None], pixels, behind)
-    rows, columns = mask.any(1).nonzero()[0], mask.any(0).nonzero()[0]
+    rows, columns = numpy.flatnonzero(mask.any(1)), numpy.flatnonzero(mask.any(0))
     part = pixels[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     return Image.fromarray(numpy.ascontiguousarray(part))

@@ -122,8 +122,10 @@ class CustomDiffusionMethod(_tuning.SubjectMethod):
             ids = diffusion.tokenizer(word, add_special_tokens=False)["input_ids"]
             starts[subject.identifier] = table[torch.tensor(ids)].float().mean(0, keepdim=True)
         words = insert(diffusion.tokenizer, diffusion.text_encoder, starts).words
-        names = custom_diffusion.ALL if config.parts == "all" else custom_diffusion.KEYS_AND_VALUES
-        for path, layer in custom_diffusion.layers(diffusion.unet, names).items():
+        parts: tuple[str, ...] = custom_diffusion.KEYS_AND_VALUES
+        if config.parts == "all":
+            parts = custom_diffusion.ALL
+        for path, layer in custom_diffusion.layers(diffusion.unet, parts).items():
             layer.requires_grad_(True)
             if path.endswith((".to_k", ".to_v")):
                 layer.register_forward_hook(_without_first)

@@ -349,7 +349,7 @@ def _cut(pixels: numpy.ndarray, mask: numpy.ndarray, rng: random.Random) -> Tens
     import torch
 
     noise = numpy.random.Generator(numpy.random.PCG64(rng.getrandbits(63)))
-    rows, columns = mask.any(1).nonzero()[0], mask.any(0).nonzero()[0]
+    rows, columns = numpy.flatnonzero(mask.any(1)), numpy.flatnonzero(mask.any(0))
     box = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
     part = pixels[box]
     behind = noise.integers(0, 255, part.shape, dtype=numpy.uint8)
