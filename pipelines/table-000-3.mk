@@ -1,6 +1,7 @@
 # Table 3 of Social Context Feedback (arXiv 2507.16095): Concept101 drawn by each method of the table, with
 # the paper's scores; DreamBench and DreamBench++ beside it, where their folders are named.
 #   make -f pipelines/table-000-3.mk CONCEPT101=data/customconcept101 SSR=models/ssr_encoder OURS=runs/feedback
+#   make -f pipelines/table-000-3.mk MIP=mip-adapter/model_sdxl.bin      with MIP-Adapter (SDXL) in the pairs
 #   make -f pipelines/table-000-3.mk DREAMBENCH=data/dreambooth DREAMBENCHPLUS=data/dreambench_plus
 #   make -f pipelines/table-000-3.mk models           what each row needs, its licence, whether it is here
 # Protocols (docs/import.md): CLIP ViT-B/32; DINO ViT-S/16, of DreamBench++ ViT-S/8; prompts with the
@@ -15,6 +16,7 @@ DREAMBENCHPLUS ?=
 OUT ?= runs/table-000-3
 SSR ?= models/ssr_encoder
 OURS ?=
+MIP ?=
 PROMPTS ?= 20
 # Flags of every drawing, of every score.
 DRAW ?=
@@ -22,7 +24,7 @@ SCORE ?=
 CLIP ?= openai/clip-vit-base-patch32
 DINO ?= facebook/dino-vits16
 DINOPLUS ?= facebook/dino-vits8
-ROWS ?= ip-adapter fastcomposer ssr $(if $(OURS),ours)
+ROWS ?= ip-adapter fastcomposer ssr $(if $(MIP),mip-adapter) $(if $(OURS),ours)
 SETS ?= concept101 concept101-pairs $(if $(DREAMBENCH),dreambench) $(if $(DREAMBENCHPLUS),dreambench-plus)
 
 # What makes a row; another one: ROWS="ssr mine" "method_mine=--method ...". A subject is called by
@@ -30,7 +32,10 @@ SETS ?= concept101 concept101-pairs $(if $(DREAMBENCH),dreambench) $(if $(DREAMB
 method_ip-adapter ?= --method ip-adapter
 method_fastcomposer ?= --method fastcomposer
 method_ssr ?= --method ssr $(if $(SSR),--ssr-model $(SSR))
+method_mip-adapter ?= --method mip-adapter --adapter-model $(MIP) --size 512
 method_ours ?= --method ssr --ssr-model $(OURS)
+# MIP-Adapter draws two subjects, so it stands in the sets of pairs alone.
+rows = $(filter-out $(if $(filter %-pairs,$(1)),,mip-adapter),$(ROWS))
 import_concept101 = concept101 $(CONCEPT101)
 import_concept101-pairs = concept101 $(CONCEPT101)
 import_dreambench = dreambooth $(DREAMBENCH)
@@ -54,6 +59,7 @@ all: $(OUT)/results.md
 
 models:
 	$(SOCIALCLI) models diffusion
+	$(SOCIALCLI) models adapter
 	$(SOCIALCLI) models ssr
 	$(SOCIALCLI) models clip
 	$(SOCIALCLI) models dino
@@ -83,12 +89,12 @@ $(OUT)/$(1)/scores/$(2)/score.json: $(OUT)/$(1)/$(2)/.done
 	    --profile $(PROFILE) --metrics clip-t,clip-i,dino $(judges_$(1)) --title $(2) $(SCORE) \
 	    -o $(OUT)/$(1)/scores/$(2)
 endef
-$(foreach set,$(SETS),$(foreach r,$(ROWS),$(eval $(call row,$(set),$(r)))))
+$(foreach set,$(SETS),$(foreach r,$(call rows,$(set)),$(eval $(call row,$(set),$(r)))))
 
 # $(call compared,SET)
 define compared
-$(OUT)/$(1)/compared/compare.json: $(foreach r,$(ROWS),$(OUT)/$(1)/scores/$(r)/score.json)
-	$(SOCIALCLI) score --compare $(foreach r,$(ROWS),$(OUT)/$(1)/scores/$(r)) -o $(OUT)/$(1)/compared
+$(OUT)/$(1)/compared/compare.json: $(foreach r,$(call rows,$(1)),$(OUT)/$(1)/scores/$(r)/score.json)
+	$(SOCIALCLI) score --compare $(foreach r,$(call rows,$(1)),$(OUT)/$(1)/scores/$(r)) -o $(OUT)/$(1)/compared
 endef
 $(foreach set,$(SETS),$(eval $(call compared,$(set))))
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -31,7 +32,6 @@ SETS = ("hico-det", "gazefollow")
 ELSEWHERE = {
     "photographs.mk": "test_demo.py", "demo.mk": "test_demo.py", "world.mk": "test_demo.py",
     "invert-mini.mk": "test_demo.py", "table-001-mini.mk": "test_table_001.py",
-    "table-000-3.mk": "test_table_000_3.py",
 }  # fmt: skip
 
 
@@ -428,3 +428,51 @@ def test_the_table_of_several_subjects_comes_out_at_its_smallest(
     assert {" ".join(one.prompt.split()[:3]) for one in drawn} != {"a woman in"}
     picture = next(iter(members(tmp_path / "pictures/free-gd-sal-0").values()))
     assert records.load(records.Layout, picture["layout.json"]).segments[0].subject
+
+
+def test_all_rows_of_table_3_with_the_real_profile(tmp_path: Path) -> None:
+    """What would run: four methods on Concept101, alone and in pairs, and on both DreamBenches."""
+    said = make("table-000-3.mk", "-n", f"OUT={tmp_path}", "DREAMBENCH=db", "DREAMBENCHPLUS=dbpp",
+                "OURS=runs/feedback", "MIP=mip.bin").replace("\\\n", " ")  # fmt: skip
+    for command in ("import concept101 data/customconcept101", "import dreambooth db",
+                    "import dreambench-plus dbpp", "benchmarks.concept101",
+                    "--method ssr --ssr-model runs/feedback"):  # fmt: skip
+        assert command in said, command
+    drawn = re.findall(r"generate .* --method (\S+) .*--profile sd15", said)
+    rows = ["ip-adapter", "fastcomposer", "ssr", "ssr"] * 4
+    assert sorted(drawn) == sorted([*rows, "mip-adapter"])  # which draws pairs alone
+    assert re.findall(r"--captions (\d+)", said) == ["20"] * 4 + ["25"] * 4 + ["9"] * 4
+    judges = re.findall(r"--clip-model (\S+) --dino-model (\S+)", said)
+    assert {clip for clip, _ in judges} == {"openai/clip-vit-base-patch32"}
+    assert [dino[-6:] for _, dino in judges] == ["vits16"] * 13 + ["-vits8"] * 4
+    assert "models diffusion" in make("table-000-3.mk", "-n", "models")
+
+
+def test_pairs_of_concepts_to_table_3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both concepts of a prompt are fused into it, each at its class."""
+    from tiny import diffusion as tiny
+    from tiny import fastcomposer as tiny_composer
+
+    model = tiny.stable_diffusion(tmp_path / "sd")
+    fast = f"--method fastcomposer --model {tiny_composer.checkpoint(tmp_path / 'fast.bin')}"
+    default = "models--stable-diffusion-v1-5--stable-diffusion-v1-5"
+    shutil.copytree(model, tmp_path / "hub" / default / "snapshots" / "0")
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    out, weights = tmp_path / "out", ROOT / "socialcli/miniature/weights"
+    make(
+        "table-000-3.mk", f"CONCEPT101={DATA}/concept101", f"OUT={out}", "PROFILE=mini",
+        "SETS=concept101-pairs", "ROWS=fastcomposer late", "DRAW=--steps 1",
+        f"method_fastcomposer={fast} --delay 0", f"method_late={fast} --delay 1",
+        f"CLIP={weights}/clip", f"DINO={weights}/dino", "SCORE=--resamples 10 --show 0",
+    )  # fmt: skip
+    made = json.loads(
+        members(out / "concept101-pairs" / "fastcomposer")["000-00"]["generated.json"]
+    )
+    assert made["prompt"] == "the cat on the chair" and made["method"] == "fastcomposer"
+    assert [one["query"] for one in made["references"]] == ["cat", "chair"]
+    reached, paper = (out / "results.md").read_text().split("The paper")
+    for name, row in (("FastComposer", "fastcomposer"), ("late", "late")):
+        score = json.loads((out / f"concept101-pairs/scores/{row}/score.json").read_text())
+        value = score["columns"]["clip_t_score"]["value"]
+        assert re.search(rf"\| {name} \| \**{value:.4f}", reached), reached
+    assert "| FastComposer | 0.7456 | 0.6552 | 0.3574 |" in paper
