@@ -1,8 +1,9 @@
 # All nine subcommands offline, in minutes, on two cores: real photographs through spaCy and
 # MediaPipe, rendered scenes through the miniatures and compared with the truth, then fine-tuning
-# with feedback on what the stages found, a pseudo-word, pictures from both, and their scores.
+# with feedback on what the stages found, a pseudo-word, pictures from both, and their scores; last
+# words of three methods in one sentence, and three named subjects in one layout.
 #   make -f pipelines/demo.mk -j2         ends with the path of one HTML report
-#   make -f pipelines/demo.mk SCENES=40 STEPS=5 DRAWN=4 WORD_STEPS=20      a shorter one
+#   make -f pipelines/demo.mk SCENES=40 STEPS=5 DRAWN=4 WORD_STEPS=20 SHOWN=1      a shorter one
 SOCIALCLI ?= socialcli
 PROFILE ?= mini
 OUT ?= demo
@@ -10,7 +11,10 @@ SCENES ?= 200
 STEPS ?= 60
 BATCH ?= 8
 DRAWN ?= 16
-WORD_STEPS ?= 150
+WORD_STEPS ?= 100
+# Pictures of the words of three methods, and flags of these drawings (handshake-mini.mk).
+SHOWN ?= 2
+SHOW ?=
 HERE := $(dir $(lastword $(MAKEFILE_LIST)))
 # The photographs need MediaPipe, which is not built for every Python.
 PHOTOGRAPHS ?= $(shell $(SOCIALCLI) models segment | grep -q 'needs mediapipe' || echo yes)
@@ -41,6 +45,11 @@ $(OUT)/feedback/.done: $(OUT)/world/agreement.json
 $(OUT)/word/drawn/.done:
 	$(MAKE) -f $(HERE)invert-mini.mk OUT=$(OUT)/word PROFILE=$(PROFILE) STEPS=$(WORD_STEPS)
 
+$(OUT)/handshake/.done:
+	$(MAKE) -f $(HERE)handshake-mini.mk OUT=$(OUT)/handshake PROFILE=$(PROFILE) DRAWN=$(SHOWN) \
+	    DRAW='$(SHOW)'
+	@touch $@
+
 # The same requests with the encoder as it came and as it was tuned: two rows of the score table.
 $(OUT)/asked/.done:
 	$(SOCIALCLI) import world test --scenes $(DRAWN) -o $(OUT)/asked
@@ -59,7 +68,8 @@ $(OUT)/scores/%/score.json: $(OUT)/drawn/%/.done
 $(OUT)/compared/compare.md: $(OUT)/scores/given/score.json $(OUT)/scores/tuned/score.json
 	$(SOCIALCLI) score --compare $(OUT)/scores/given $(OUT)/scores/tuned -o $(OUT)/compared
 
-$(OUT)/report/index.html: $(photographs) $(OUT)/compared/compare.md $(OUT)/word/drawn/.done
+$(OUT)/report/index.html: $(photographs) $(OUT)/compared/compare.md $(OUT)/word/drawn/.done \
+    $(OUT)/handshake/.done
 	$(SOCIALCLI) inspect $(OUT)/world/annotated --out $(OUT)/report \
 	    --title "socialcli: a rendered world through the miniatures" \
 	    --show "Agreement of the stages with the truth=$(OUT)/world/agreement.md" \
@@ -67,5 +77,9 @@ $(OUT)/report/index.html: $(photographs) $(OUT)/compared/compare.md $(OUT)/word/
 	    --show "After $(STEPS) steps of feedback=$(OUT)/drawn/tuned.png" \
 	    --show "Scores of both=$(OUT)/compared/compare.md" \
 	    --show "A pseudo-word learnt from four scenes of one dog=$(OUT)/word/drawn.png" \
+	    --show "A woman, a horse and what two people do, three learned words in one sentence=$(OUT)/handshake/sentence.png" \
+	    --show "Where each of these words was attended to=$(OUT)/handshake/attention.png" \
+	    --show "Three named subjects in the layout of an annotated scene=$(OUT)/handshake/composite.png" \
+	    --show "DreamBooth's attempt at the same sentence=$(OUT)/handshake/dreambooth.png" \
 	    $(link) \
 	    --link "Best and worst pictures=$(OUT)/scores/tuned/index.html"

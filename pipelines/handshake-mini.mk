@@ -63,7 +63,7 @@ $(DREAM): $(OUT)/pictures/eleven+55/.done
 	    --identifier woman-04060=ktn --subject dog-0230 --identifier dog-0230=pll --augment 0.5 \
 	    $(PRIOR) --learning-rate 2e-3 --steps $(DREAM_STEPS) --batch-size 3 --micro-batch 3 $(FIT)
 
-draw = $(SOCIALCLI) generate --profile $(PROFILE) $(DRAW) --per-prompt $(DRAWN)
+draw = $(SOCIALCLI) generate --profile $(PROFILE) --per-prompt $(DRAWN) --steps 30 $(DRAW)
 $(OUT)/sentence.png: $(STAR) $(ANNA) $(RIDE)
 	$(draw) --words $(OUT)/star --words $(OUT)/anna --words $(OUT)/ride \
 	    --prompt '$(SENTENCE)' --attention-maps $(OUT)/attention.png --grid $@ -o $(OUT)/sentence
@@ -74,6 +74,6 @@ $(OUT)/layout/.done: $(OUT)/scene/.done
 	$(SOCIALCLI) layout $(OUT)/scene --called 'man=a <bob>' --called 'dog=a <rex>' \
 	    --called 'woman=a <ada>' -o $(OUT)/layout && touch $@
 $(OUT)/composite.png: $(OUT)/layout/.done $(THREE)
-	$(draw) $(OUT)/layout --method composite --words $(THREE) --steps 30 --grid $@ -o $(OUT)/composite
+	$(draw) $(OUT)/layout --method composite --words $(THREE) --grid $@ -o $(OUT)/composite
 $(OUT)/dreambooth.png: $(DREAM)
 	$(draw) --prompt '$(ATTEMPT)' --lora $(DREAM) --guidance 7.5 --grid $@ -o $(OUT)/dreambooth

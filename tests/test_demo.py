@@ -32,7 +32,10 @@ FLOORS = (
 )
 STAGES = ["caption", "extract-entities", "ground", "segment", "annotate-pose"]
 DEGREES = 12.0  # median error of gaze; at random it would be 90
-SHORT = ("SCENES=24", "STEPS=2", "BATCH=4", "DRAWN=4", "WORD_STEPS=4")
+SHORT = ("SCENES=24", "STEPS=2", "BATCH=4", "DRAWN=4", "WORD_STEPS=4",
+         "SHOWN=1", "SHOW=--steps 2", "POSES=--variants 1 --sampling-steps 1",
+         "PRIOR=--prior-weight 0", *(f"{word}_STEPS=1" for word in
+         ("HORSE", "PERSON", "RIDE", "THREE", "DREAM")))  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -79,12 +82,32 @@ def test_feedback_changed_the_encoder_and_the_pictures(demo: Path) -> None:
         assert f"loss/{loss}" in spoken, spoken
 
 
+def test_three_words_in_one_sentence_and_three_subjects_in_one_layout(demo: Path) -> None:
+    """Words of three methods, none of which was learned on another model."""
+    (one,) = members(demo / "handshake" / "sentence").values()
+    record = records.load(records.Generated, one["generated.json"])
+    assert {"<anna>", "<star>", "<ride>"} <= {*record.models["words"].options["tokens"]}
+    methods = record.models["words"].options["methods"]
+    assert (methods["<anna>"], methods["<ride>"]) == ("identity", "interaction")
+    assert methods["<star>"] == "attractor"
+    for name in ("sentence", "composite"):
+        (stats,) = (demo / "handshake" / name).glob("*.stats.json")
+        assert "words_of_another_model" not in stats.read_text()
+        assert json.loads(stats.read_text())["counts"]["ok"] == 1
+    (one,) = members(demo / "handshake" / "composite").values()
+    layout = records.load(records.Layout, one["layout.json"])
+    prompts = {segment.prompt for segment in layout.segments}
+    assert {"a <ada>", "a <bob>", "a <rex>"} <= prompts
+    assert layout.prompt == "in the desert, a <bob> walking a <rex> and a <ada> is standing nearby"
+
+
 def test_the_report_has_it_all(demo: Path) -> None:
     page = (demo / "report" / "index.html").read_text()
     assert "4 sources" in page or "4 pictures" in page
-    for shown in ("Agreement", "SSR-Encoder", "feedback", "Scores", "pseudo-word"):
+    for shown in ("Agreement", "SSR-Encoder", "feedback", "Scores", "pseudo-word",
+                  "three learned words", "Three named subjects", "DreamBooth"):  # fmt: skip
         assert shown in page
-    assert page.count('<p class="shown" tabindex="0"><img') == 3
+    assert page.count('<p class="shown" tabindex="0"><img') == 7
     links = ["../scores/tuned/index.html"]
     if importlib.util.find_spec("mediapipe"):
         links.append("../photographs/report/index.html")
