@@ -93,7 +93,7 @@ def compare(
                         continue
                     seen = pictures.detach().requires_grad_()
                     value = watch.values(seen, [example]).sum()
-                    if not value.requires_grad or not float(value):
+                    if not value.requires_grad or not float(value.detach()):
                         continue
                     (arrived,) = torch.autograd.grad(value, seen)
                     begun = time.process_time()

@@ -34,7 +34,9 @@ class TinyDecoder(nn.Module):
         import diffusers
 
         super().__init__()
-        known: Any = diffusers.AutoencoderTiny.from_config(dict(config))
+        # diffusers writes this name and warns of it when it reads it again.
+        given = {name: value for name, value in config.items() if name != "block_out_channels"}
+        known: Any = diffusers.AutoencoderTiny.from_config(given)
         self.decoder: nn.Module = known.decoder
         self.config: dict[str, Any] = {k: v for k, v in known.config.items() if k[0] != "_"}
 

@@ -70,11 +70,13 @@ def test_gone_on_with_it_ends_with_the_same_bytes(tmp_path, trained, pictures, m
     assert (tmp_path / name).read_bytes() == (trained / name).read_bytes()
 
 
-def test_diffusers_reads_the_decoder(trained):
+def test_diffusers_reads_the_decoder(trained, capfd):
     """The layout is AutoencoderTiny's: its own class decodes to the same numbers."""
     import diffusers
 
+    capfd.readouterr()
     mine = tiny_decoder.load(trained)
+    assert capfd.readouterr().err == ""
     config = json.loads((trained / tiny_decoder.CONFIG).read_text())
     theirs = diffusers.AutoencoderTiny.from_config(config)
     missing = theirs.load_state_dict(mine.state_dict(), strict=False)
