@@ -18,6 +18,7 @@ SSR ?= models/ssr_encoder
 OURS ?=
 MIP ?=
 PROMPTS ?= 20
+METRICS ?= clip-t,clip-i,dino
 # Flags of every drawing, of every score.
 DRAW ?=
 SCORE ?=
@@ -86,7 +87,7 @@ $(OUT)/$(1)/$(2)/.done: $(OUT)/$(1)/subjects/.done $(if $(filter %-pairs,$(1)),$
 	    $$(method_$(2)) --profile $(PROFILE) $(DRAW) && touch $$@
 $(OUT)/$(1)/scores/$(2)/score.json: $(OUT)/$(1)/$(2)/.done
 	$(SOCIALCLI) score $(OUT)/$(1)/$(2) --reference $(OUT)/$(1)/subjects --against subject \
-	    --profile $(PROFILE) --metrics clip-t,clip-i,dino $(judges_$(1)) --title $(2) $(SCORE) \
+	    --profile $(PROFILE) --metrics $(METRICS) $(judges_$(1)) --title $(2) $(SCORE) \
 	    -o $(OUT)/$(1)/scores/$(2)
 endef
 $(foreach set,$(SETS),$(foreach r,$(call rows,$(set)),$(eval $(call row,$(set),$(r)))))

@@ -464,6 +464,7 @@ def test_pairs_of_concepts_to_table_3(tmp_path: Path, monkeypatch: pytest.Monkey
         "SETS=concept101-pairs", "ROWS=fastcomposer late", "DRAW=--steps 1",
         f"method_fastcomposer={fast} --delay 0", f"method_late={fast} --delay 1",
         f"CLIP={weights}/clip", f"DINO={weights}/dino", "SCORE=--resamples 10 --show 0",
+        "METRICS=clip-t,clip-i",
     )  # fmt: skip
     made = json.loads(
         members(out / "concept101-pairs" / "fastcomposer")["000-00"]["generated.json"]
