@@ -55,7 +55,7 @@ def sample(key: str, *people: Person, boxes: tuple[str, ...] = ()) -> tuple[str,
     if people:
         members["people.json"] = records.dump(People(40, 32, list(people)))
     if boxes:
-        found = [Box(n + 1, (0.4 * n, 0, 0.4 * n + 0.3, 1), b) for n, b in enumerate(boxes)]
+        found = [Box(n + 1, (0.3 * n, 0, 0.3 * n + 0.3, 1), b) for n, b in enumerate(boxes)]
         members["boxes.json"] = records.dump(Boxes(40, 32, found))
     return key, members
 
