@@ -167,7 +167,7 @@ class DetectedInteraction:
 class InteractionDetector(InteractionFinder, Protocol):
     """A recogniser whose INFO says that it ``detects``."""
 
-    def detect(self, images: list[Image]) -> list[list[DetectedInteraction]]:
+    def detect_interactions(self, images: list[Image]) -> list[list[DetectedInteraction]]:
         """All interactions of each picture with their scores; nothing is cut off, because average
         precision ranks all."""
 

@@ -44,7 +44,7 @@ def finder(file):
 
 @pytest.fixture(scope="module")
 def acts(finder, image):
-    return finder.detect([image])[0]
+    return finder.detect_interactions([image])[0]
 
 
 def as_tensor(image):

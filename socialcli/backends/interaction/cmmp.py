@@ -99,7 +99,7 @@ class CMMPFinder:
 
     # --- finding them ---
 
-    def detect(self, images: list[Image]) -> list[list[DetectedInteraction]]:
+    def detect_interactions(self, images: list[Image]) -> list[list[DetectedInteraction]]:
         """Everything that CMMP's own detector pairs, with every verb that the object allows."""
         return [self._detect(image) for image in images]
 
@@ -166,7 +166,7 @@ class CMMPFinder:
         not have are left out; a thing that it does not have is named and has no box. ``known`` is
         not looked at.
         """
-        scenes = zip(self.detect(images), people, boxes, strict=True)
+        scenes = zip(self.detect_interactions(images), people, boxes, strict=True)
         return [self._linked(acts, p, b) for acts, p, b in scenes]
 
     def _linked(

@@ -52,8 +52,9 @@ class Interactions(Feature):
     def run(self, config: Any, models: list[Any], looks: list[Look]) -> list[Value | SampleFailed]:
         """Every pair that the recogniser sees among the detected objects and faces: ``pairs``, and
         in ``places`` the boxes of its person and its object (None where it has none)."""
-        if hasattr(models[0], "detect"):
-            return [_detected(acts) for acts in models[0].detect([look.image for look in looks])]
+        if hasattr(models[0], "detect_interactions"):
+            every = models[0].detect_interactions([look.image for look in looks])
+            return [_detected(acts) for acts in every]
         scenes = [scene(look) for look in looks]
         answers = models[0].interact(
             [look.image for look in looks],
