@@ -312,10 +312,10 @@ def _bodies(people: People, boxes: list[Box]) -> list[tuple[int, int | None, XYX
 
 
 def _same(box: XYXY, known: Sequence[XYXY]) -> int | None:
-    """Which of the known boxes a detection is."""
+    """Which of the known boxes a detection is; what of it leaves the picture does not count."""
     if not known:
         return None
-    overlap = geometry.iou([box], known)[0]  # type: ignore[arg-type]
+    overlap = geometry.iou([geometry.clip(box)], known)[0]  # type: ignore[arg-type]
     best = int(overlap.argmax())
     return best if overlap[best] >= SAME else None
 
