@@ -170,7 +170,7 @@ def test_completion_of_commands_in_each_shells_own_form():
             "socialcli score --metrics clip-t,d",
             [f"clip-t,{name}" for name in ("detect", "detect-f", "dino", "dino-train")],
         ),
-        ("socialcli train --method t", ["text-to-image"]),
+        ("socialcli train --method t", ["text-to-image", "tiny-decoder"]),
         ("socialcli train --gaze-term ", ["point", "heatmap"]),
         ("socialcli generate --profile m", ["mini"]),
         ("socialcli ground --device c", ["cpu", "cuda"]),

@@ -15,6 +15,7 @@ from socialcli import backends, records, registry
 from socialcli.errors import UsageError
 from socialcli.evaluation import bootstrap, gaze_targets, hoi_classes, metrics, run, settings
 from socialcli.evaluation.metrics import Case, Context, Picture
+from socialcli.evaluation.metrics._average_precision import average_precision
 
 Config = settings.config_type()
 CONFIG = Config()
@@ -395,22 +396,22 @@ def test_eleven_point_ap_by_hand() -> None:
     # Recalls 1/3, 1/3, 2/3, 2/3 at precisions 1, 1/2, 2/3, 1/2.
     # Recalls 0, .1, .2, .3 -> 1; .4, .5, .6 -> 2/3; .7 ... 1 -> 0.
     args = (numpy.array([0.9, 0.8, 0.7, 0.1]), numpy.array([True, False, True, False]))
-    eleven = hoi.average_precision(*args, ONES((1, 4)), numpy.array([3.0]))
+    eleven = average_precision(*args, ONES((1, 4)), numpy.array([3.0]))
     assert eleven[0] == pytest.approx((4 * 1 + 3 * 2 / 3) / 11)
-    every = hoi.average_precision(*args, ONES((1, 4)), numpy.array([3.0]), 0)
+    every = average_precision(*args, ONES((1, 4)), numpy.array([3.0]), 0)
     assert every[0] == pytest.approx(1 / 3 * 1 + 1 / 3 * 2 / 3)
 
 
 def test_a_recall_that_is_just_reached_counts() -> None:
     """3 of 10 found is a recall of 0.3, although 3/10 is smaller than 0.1 * 3 in floats."""
-    found = hoi.average_precision(numpy.ones(1), ONES(1, bool), 3 * ONES((1, 1)), numpy.array([10]))
+    found = average_precision(numpy.ones(1), ONES(1, bool), 3 * ONES((1, 1)), numpy.array([10]))
     assert found[0] == pytest.approx(4 / 11)
 
 
 def test_order_of_equal_scores_decides_nothing() -> None:
     right = numpy.array([True, False, False, True])
     values = {
-        float(hoi.average_precision(numpy.ones(4), r, ONES((1, 4)), numpy.array([2.0]))[0])
+        float(average_precision(numpy.ones(4), r, ONES((1, 4)), numpy.array([2.0]))[0])
         for r in (right, right[::-1], numpy.sort(right))
     }
     assert values == {0.5}
@@ -429,10 +430,10 @@ def test_ap_agrees_with_scikit_learn() -> None:
             precision[:-1][recall[:-1] >= t - 1e-9].max(initial=0)
             for t in numpy.arange(11) / 10
         ]  # fmt: skip
-        got = hoi.average_precision(scores, right, ONES((1, n)), numpy.array([right.sum()]))
+        got = average_precision(scores, right, ONES((1, n)), numpy.array([right.sum()]))
         assert got[0] == pytest.approx(numpy.mean(eleven))
         # Without interpolation its average precision can only be lower.
-        every = hoi.average_precision(scores, right, ONES((1, n)), numpy.array([right.sum()]), 0)
+        every = average_precision(scores, right, ONES((1, n)), numpy.array([right.sum()]), 0)
         assert every[0] >= sklearn.average_precision_score(right, scores) - 1e-9
 
 

@@ -263,7 +263,7 @@ def test_bad_run_lengths_never_reach_pycocotools(tmp_path):
     masks = scenes.all_records()["masks.json"]
     masks.masks[0].rle = {"size": [80, 120], "counts": "oooooo1" * 3}
     masks.masks[0].box = None
-    sample = shards.Sample("k", scenes.members(0, {"masks.json": masks}))
+    sample = shards.Sample("k", scenes.members(0, {"masks.json": scenes.raw(masks)}))
     with pytest.raises(coco.SampleFailed, match="run-length"):
         coco.convert(sample, coco.Numbers())
 

@@ -773,7 +773,8 @@ def test_models_that_are_not_there_or_do_not_fit(models, tmp_path):
 def test_no_model_is_loaded_for_nothing(models, tmp_path, people, monkeypatch):
     """Where no request can be drawn, one line says why; one that can be is enough."""
     monkeypatch.setattr(drawing.backends, "load", lambda spec: pytest.fail("a model was loaded"))
-    nobody = {"entities.json": records.Entities()}
+    linked = ("boxes", "masks", "people", "interactions", "layout")
+    nobody = {"entities.json": records.Entities(), **{f"{name}.json": None for name in linked}}
     for name, changed, line in (
         ("empty", nobody, "none of the 2 pictures can be drawn: entities.json: the entity list is"),
         (
@@ -813,7 +814,7 @@ def test_embeddings_that_cannot_be_used(models, tmp_path):
     (tmp_path / "bad.safetensors").write_bytes(b"no")
     for file, line in (
         (tmp_path / "none.bin", "no embedding at"),
-        (tmp_path / "bad.safetensors", "cannot be read as a learnt embedding"),
+        (tmp_path / "bad.safetensors", "bad.safetensors: not a safetensors file"),
         (tmp_path / "w.safetensors", "vectors 7 wide, this model's text encoder has 32"),
         (tmp_path / "dog.safetensors", "'dog' is a word of this model already"),
     ):

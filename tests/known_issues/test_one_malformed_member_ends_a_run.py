@@ -68,7 +68,10 @@ def test_merge_names_it_and_passes_it_on(tmp_path):
     assert (tmp_path / "out" / "a.tar").read_bytes() == (tmp_path / "a.tar").read_bytes()
     (note,) = (tmp_path / "out" / "a.errors.jsonl").read_text().splitlines()
     assert json.loads(note)["key"] == "k1"
-    assert json.loads(note)["reason"] == 'boxes.json: boxes[0].xyxy[0] is ["0"], not number'
+    reason = (
+        'boxes.json: boxes[0].xyxy[0] is ["0"], not number; make it again with `socialcli ground`'
+    )
+    assert json.loads(note)["reason"] == reason
 
 
 @pytest.mark.parametrize("suffix", ["boxes.json", "identity.npy"])

@@ -87,7 +87,11 @@ def load(models, dtype=torch.float32, **options) -> feedback.State:
 
 def sample(number: int = 0, without: tuple[str, ...] = (), **changed) -> Sample:
     made = {**scenes.all_records((SIZE, SIZE)), **changed}
-    members = {s: records.dump(r) for s, r in made.items() if s not in without}
+    members = {
+        s: r if isinstance(r, bytes) else records.dump(r)
+        for s, r in made.items()
+        if s not in without
+    }
     return Sample(f"s{number}", {"jpg": scenes.picture(number, size=(SIZE, SIZE)), **members})
 
 
@@ -521,7 +525,7 @@ def test_curves_are_measured_at_all_timesteps_without_training(models, tmp_path)
 
 def test_validation_draws_the_first_samples(models, tmp_path):
     state = load(models, feedback="none", validation_steps=2)
-    silent = records.Caption(" ")
+    silent = scenes.raw(records.Caption(" "))
     given = [sample(n, **({"caption.json": silent} if n == 1 else {})) for n in range(6)]
     state.place.index = indexed(tmp_path, given)
     drawn = feedback.validate(state)
@@ -672,7 +676,7 @@ def test_bad_samples_are_refused_one_by_one(models):
     state = load(models, feedback="none")
     broken = sample()
     broken.members["jpg"] = broken.members["jpg"][:200]
-    silent = sample(**{"caption.json": records.Caption(" ")})
+    silent = sample(**{"caption.json": scenes.raw(records.Caption(" "))})
     for one in (broken, silent, sample(without=("caption.json",))):
         with pytest.raises(SampleFailed):
             feedback.prepare(state, one, Variant(0, "x", 0))

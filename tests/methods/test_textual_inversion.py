@@ -220,7 +220,7 @@ def test_the_loss_is_diffusers_own(tmp_path, subjects, model):
         found = common.denoising(
             loaded.diffusion,
             loaded.alphas_cumprod,
-            loaded.kind,
+            loaded.prediction_type,
             mean,
             deviation,
             Conditioning({"encoder_hidden_states": states}),

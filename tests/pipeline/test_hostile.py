@@ -209,7 +209,7 @@ def test_names_cannot_leave_the_folder_nor_the_line(run_cli, tmp_path):
 
 def test_duplicates_have_a_reason(run_cli, tmp_path):
     (tmp_path / "a.tar").write_bytes(
-        archive([*ROWS, ROWS[1], ("twin", {"jpg": b"1", "txt": b"2"})])
+        archive([*ROWS, ROWS[1], ("twin", {"jpg": ROWS[0][1]["jpg"], "txt": b"2"})])
     )
     twice = archive([("same", {"jpg": b"1"})])[:-1024] + archive([("same", {"jpg": b"2"})])
     (tmp_path / "b.tar").write_bytes(twice)
