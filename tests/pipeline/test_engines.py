@@ -21,6 +21,7 @@ from pathlib import Path
 
 import pytest
 import slurm_node
+from conftest import picture
 from PIL import Image
 
 from socialcli import registry, shards
@@ -110,7 +111,8 @@ def two_shards(folder: Path) -> Plan:
     """A plan over a shard that is there and a pipe, which gives what the test writes, when it
     does: whoever reads it can be killed in the middle of its work."""
     for name in ("one", "two"):
-        samples = [(f"{name}{i}", {"txt": b"A cat.", "png": b"?"}) for i in range(5)]
+        drawn = picture(kind="PNG")
+        samples = [(f"{name}{i}", {"txt": b"A cat.", "png": drawn}) for i in range(5)]
         shards.write(folder / f"{name}.tar", samples)
     os.mkfifo(folder / "pipe.tar")
     sources = [str(folder / "one.tar"), str(folder / "pipe.tar")]
@@ -301,7 +303,7 @@ def test_slurm_overwrites_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
     submitted: list[tuple[str, ...]] = []
     monkeypatch.setattr(slurm, "_sbatch", lambda *words: submitted.append(words) or "17")
-    shards.write(tmp_path / "one.tar", [("a", {"txt": b"A cat.", "png": b"?"})])
+    shards.write(tmp_path / "one.tar", [("a", {"txt": b"A cat.", "png": picture(kind="PNG")})])
     task = Task(0, str(tmp_path / "one.tar"), str(tmp_path / "o/0.tar"))
     config = {"backend": "given", "device": "cpu"}
     plan = Plan("stages", "caption", config, (task,), workers=3, overwrite=True, quiet=True)
