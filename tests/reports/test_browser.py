@@ -29,7 +29,7 @@ SAMPLES, FAILED = 150, 230  # more than the page's own table lists
 def report(tmp_path_factory):
     """A report with names of all lengths, and with more failed samples than whole ones."""
     folder = tmp_path_factory.mktemp("report")
-    long = records.Interaction(1, "carry", 1, 1, 2, object_label="a bundle of firewood in a meadow")
+    long = records.Interaction(9, "carry", 1, 1, 2, object_label="a bundle of firewood in a meadow")
     samples = []
     for number in range(SAMPLES):
         interactions = scenes.all_records()["interactions.json"]
