@@ -83,9 +83,10 @@ def test_what_is_spoilt_is_what_is_lost(truth: Path, tmp_path: Path) -> None:
             assert person.gaze is not None and person.gaze.vector is not None
             x, y = person.gaze.vector
             person.gaze.vector = (-y, x)
-            if person.keypoints:  # the left half of the body is a whole picture away
+            if person.keypoints:  # the left half of the body is half a picture away
+                points = enumerate(person.keypoints.points)
                 person.keypoints.points = [
-                    (x + (i % 2), y, v) for i, (x, y, v) in enumerate(person.keypoints.points)
+                    ((x + 0.5 * (i % 2)) % 1, y, v) for i, (x, y, v) in points
                 ]
 
     found = measures(spoilt(truth, tmp_path / "spoilt", change), truth, tmp_path)

@@ -144,17 +144,8 @@ def test_subjects_are_fused_into_their_words_after_some_steps(models, tmp_path):
 def test_subjects_of_shards_are_cut_out_by_their_masks(models, tmp_path):
     with (tmp_path / "000000.tar").open("wb") as file:
         writer = shards.Writer(file)
-        caption = records.Caption("A woman in red holds a small dog.")
-        writer.added("a", scenes.members(changed={"caption.json": records.dump(caption)}))
+        writer.added("a", scenes.members())
         writer.close()
-    both = {"per_subject": True, "query": ["nouns"]}
-    entities = scenes.all_records()["entities.json"].entities
-    names = [entity.head for entity in entities]
-    assert names == ["woman", "dog", "man"]
-    found = run(models / "fast.bin", tmp_path / "a", tmp_path / "000000.tar", **both)
-    assert found == {}  # the man, who is not in this caption, has no word
-    [failed] = (tmp_path / "a").glob("*.errors.jsonl")
-    assert "'man' is not in the prompt: a reference belongs to a word of it" in failed.read_text()
     one = {"per_subject": False, "query": ["woman"], "delay": 0.0}
     whole = run(models / "fast.bin", tmp_path / "b", tmp_path / "000000.tar", **one)["a"]
     cut = run(models / "fast.bin", tmp_path / "c", tmp_path / "000000.tar", cut_out=True, **one)

@@ -141,7 +141,8 @@ def test_a_step_is_diffusers_own(tmp_path, captioned, model):
     words = tiny.tokenizer()
     index = indexing.build([captioned], tmp_path / "cache")
     order = [int(n) for n in examples.shuffled(5, 0, 0)[:3]]
-    state = type("S", (), {"config": config, "side": 32})()
+    one_encoder = type("D", (), {"encoders": (None,)})
+    state = type("S", (), {"config": config, "side": 32, "diffusion": one_encoder})()
     made = []
     for number in order:
         key = index.entries[number].key

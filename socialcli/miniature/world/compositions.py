@@ -218,8 +218,13 @@ def _standing(seed: int, number: int, box: records.XYXY) -> records.Keypoints:
     left, top, right, bottom = person.box
     scale = min((box[2] - box[0]) / (right - left), (box[3] - box[1]) / (bottom - top))
     middle = (box[0] + box[2]) / 2 - scale * (left + right) / 2
+    # Ankles reach a little below what is seen of a person, but never out of the picture.
     points = [
-        (middle + scale * x, box[3] - scale * (bottom - y), float(visible))
+        (_within(middle + scale * x), _within(box[3] - scale * (bottom - y)), float(visible))
         for x, y, visible in person.keypoints
     ]
     return records.Keypoints(points, source="annotation")
+
+
+def _within(value: float) -> float:
+    return min(max(value, 0.0), 1.0)
