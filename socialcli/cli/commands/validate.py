@@ -48,7 +48,7 @@ def command(
     """Prints `SHARD: KEY: MEMBER: PROBLEM: MEND` for each problem, totals to stderr.
 
     Exits with 0 when all is well, or there are warnings only, and with 1 when there is a problem:
-    something for which every command refuses the sample.
+    something for which every command refuses the sample, or a shard that lacks what it should have.
     """
     import json
     import sys
@@ -86,9 +86,6 @@ def check_shard(
 ) -> Iterator[tuple[str, Any]]:
     """(key, problem) of everything wrong in one shard or join; ``totals`` is counted up.
 
-    What no sample by itself can be refused for is a warning: a picture that is missing where others
-    have one, a stats file that tells of another archive.
-
     The key is empty for what concerns no single sample. A shard in which no sample has a picture
     is a sidecar: that is no problem, and its links are followed only as far as it goes itself.
     """
@@ -123,10 +120,12 @@ def check_shard(
     except SocialcliError as error:
         what = str(error).removeprefix(f"{shards.public(location)}: ")
         yield "", Problem("tar", what, "give an archive that can be read from start to end")
-    for key, dotted in without if pictures else ():  # nobody can tell before the shard ends
-        what = f"missing{dotted}"
-        mend = "import the sample again, or leave it out"
-        yield key, Problem(PICTURE, what, mend, warning=True)
+    if pictures:  # nobody can tell before the shard ends
+        totals.bad_samples += len(without)
+        totals.bad_members[PICTURE] += len(without)
+        for key, dotted in without:
+            what = f"missing{dotted}"
+            yield key, Problem(PICTURE, what, "import the sample again, or leave it out")
     for part in shards.parts(location):
         yield from (("", problem) for problem in check_beside(part))
 
@@ -145,15 +144,13 @@ def check_beside(part: str) -> Iterator[Any]:
     there = shards.size(part)
     if isinstance(stated, int) and there is not None and there != stated:
         what = f"has {there} bytes, its stats file says {stated}"
-        mend = "it was changed or cut since; run the stage again"
-        yield Problem("tar", what, mend, warning=True)
+        yield Problem("tar", what, "it was changed or cut since; run the stage again")
     counts = beside.counts(part)
     if counts is not None:
         ended = sum(counts.get(name, 0) for name in ("ok", "filtered", "failed"))
         if counts.get("total", ended) != ended:
             what = f"total {counts['total']}, but ok + filtered + failed = {ended}"
-            mend = "run the stage again with --overwrite"
-            yield Problem("stats.json", what, mend, warning=True)
+            yield Problem("stats.json", what, "run the stage again with --overwrite")
 
 
 def table(totals: Totals) -> str:
