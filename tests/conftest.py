@@ -42,8 +42,7 @@ def python() -> Iterator[list[str]]:
         yield words
     chosen, now = map(preloaded.read_at_import, (before, {**os.environ, **ENVIRONMENT}))
     # What a package put there made ordinary processes of all later commands, which start slowly.
-    if now != chosen:
-        print("preloaded: name it in SET_BY_IMPORTS:", sorted(now.items() ^ chosen.items()))
+    assert now == chosen, "name it in preloaded.SET_BY_IMPORTS"
 
 
 @pytest.fixture(scope="session")

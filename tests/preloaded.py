@@ -41,10 +41,11 @@ READ_AT_IMPORT = (
     r"|MKL|OPENBLAS|NUMPY|SCIPY|SKLEARN|SPACY|CUDA|TF|USE|XDG|LC|LD|PYTHON(?!PATH)\w)\w*|HOME|LANG"
 )
 
-# Of these, what packages set themselves while they are imported (cv2, diffusers, sklearn): a caller
-# that has imported them passes it on and means nothing by it.
+# Of these, what packages set themselves while they are imported (cv2, diffusers, ray, sklearn), or
+# we where the user has no name: a caller that has them passes them on and means nothing by it.
 SET_BY_IMPORTS = {
     "LD_LIBRARY_PATH", "TORCHINDUCTOR_CACHE_DIR", "KMP_INIT_AT_FORK", "KMP_DUPLICATE_LIB_OK",
+    "PYTHONBREAKPOINT", "USER",
 }  # fmt: skip
 
 
@@ -243,10 +244,8 @@ def python(environment: dict[str, str]) -> Iterator[list[str]]:
         yield [sys.executable, "-S", "-E", __file__, place]
         threads = len(os.listdir(f"/proc/{server.pid}/task"))
         server.communicate()  # its standard input ends, and so does it
-        if (
-            threads > 1
-        ):  # every later command was an ordinary process, which takes seconds to import
-            print("preloaded: a package that the server imported started a thread", file=sys.stderr)
+        # Every later command would have been an ordinary process, which takes seconds to import.
+        assert threads == 1, "a package that the server imported started a thread"
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import shutil
 
@@ -146,6 +147,21 @@ def test_subjects_of_shards_are_cut_out_by_their_masks(models, tmp_path):
         writer = shards.Writer(file)
         writer.added("a", scenes.members())
         writer.close()
+    entities = scenes.all_records()["entities.json"]
+    assert [entity.head for entity in entities.entities] == ["woman", "dog", "man"]
+    # The man is called otherwise in this caption, so his head noun is no word of it.
+    caption = records.Caption("A woman in red holds a small dog near him.")
+    start = caption.text.index("him")
+    entities.entities[2] = dataclasses.replace(
+        entities.entities[2], text="him", start=start, end=start + 3
+    )
+    changed = {"caption.json": caption, "entities.json": entities}
+    shards.write(tmp_path / "him.tar", [("a", scenes.members(changed=changed))])
+    both = {"per_subject": True, "query": ["nouns"]}
+    found = run(models / "fast.bin", tmp_path / "a", tmp_path / "him.tar", **both)
+    assert found == {}
+    [failed] = (tmp_path / "a").glob("*.errors.jsonl")
+    assert "'man' is not in the prompt: a reference belongs to a word of it" in failed.read_text()
     one = {"per_subject": False, "query": ["woman"], "delay": 0.0}
     whole = run(models / "fast.bin", tmp_path / "b", tmp_path / "000000.tar", **one)["a"]
     cut = run(models / "fast.bin", tmp_path / "c", tmp_path / "000000.tar", cut_out=True, **one)
