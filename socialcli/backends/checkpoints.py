@@ -80,6 +80,23 @@ def pretrained(cls: str | type, spec: ModelSpec, default_model: str, get: str, *
     return network.to(spec.device).eval()
 
 
+def one_file(model: str, suffix: str, what: str) -> Path:
+    """The file of a checkpoint: what was named, or the one of this suffix in the folder that was.
+
+    Raises:
+        UsageError: the folder has none, or several.
+    """
+    path = Path(model).expanduser()
+    if not path.is_dir():
+        return path
+    inside = sorted(path.glob(f"*{suffix}"))
+    if len(inside) != 1:
+        raise UsageError(
+            f"{model}: {len(inside)} {suffix} files in this folder, one {what} is wanted"
+        )
+    return inside[0]
+
+
 @contextlib.contextmanager
 def _no_report() -> Iterator[None]:
     """Without transformers' table of weights it did not need (CLIP's text tower, where only the

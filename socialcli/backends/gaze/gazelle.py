@@ -50,7 +50,9 @@ class GazeLLEGaze:
         from socialcli.backends.devices import dtype
         from socialcli.networks import gazelle
 
-        decoder = gazelle.load_decoder(file := _decoder(spec.model))
+        decoder = gazelle.load_decoder(
+            file := checkpoints.one_file(spec.model, ".pt", "Gaze-LLE decoder")
+        )
         backbone = BACKBONES.get(decoder.linear.in_channels, "")
         if Path(spec.model).expanduser().is_dir():
             backbone = spec.model
@@ -131,16 +133,3 @@ def look(network: Network, pictures: Tensor, heads: Tensor) -> tuple[Tensor, Ten
     centre = (heads[..., :2] + heads[..., 2:]).to(point.dtype) / 2
     height, width = pictures.shape[-2:]
     return gaze_geometry.to_pixel_frame(point - centre, width, height), heatmap
-
-
-def _decoder(model: str) -> Path:
-    """The decoder's file: what was named, or the one ``.pt`` file of the folder that was named."""
-    path = Path(model).expanduser()
-    if not path.is_dir():
-        return path
-    inside = sorted(path.glob("*.pt"))
-    if len(inside) != 1:
-        raise UsageError(
-            f"{model}: {len(inside)} .pt files in this folder, one Gaze-LLE decoder is wanted"
-        )
-    return inside[0]

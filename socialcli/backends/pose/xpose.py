@@ -62,7 +62,7 @@ class XPosePose:
 
         self.threshold = float(spec.options.get("threshold", 0.1))
         self.device = spec.device
-        file = _checkpoint(spec.model)
+        file = checkpoints.one_file(spec.model, ".pth", "X-Pose checkpoint")
         network, own_tower = checkpoint.load(file, INFO.get)
         self.network = network.to(spec.device)
         clip = spec.model if Path(spec.model).expanduser().is_dir() else CLIP
@@ -257,16 +257,3 @@ def _replace(tower: Any, state: dict[str, Tensor], file: Path) -> None:
     except RuntimeError as error:
         reason = str(error).splitlines()[-1].strip()
         raise UsageError(f"{file}: its CLIP is not {CLIP} ({reason[:160]})") from None
-
-
-def _checkpoint(model: str) -> Path:
-    """The checkpoint's file: what was named, or the one ``.pth`` of the folder that was named."""
-    path = Path(model).expanduser()
-    if not path.is_dir():
-        return path
-    inside = sorted(path.glob("*.pth"))
-    if len(inside) != 1:
-        raise UsageError(
-            f"{model}: {len(inside)} .pth files in this folder, one X-Pose checkpoint is wanted"
-        )
-    return inside[0]
