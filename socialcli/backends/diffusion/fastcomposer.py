@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from socialcli.backends import BackendInfo, ModelSpec, where
-from socialcli.backends.diffusion import stable_diffusion
+from socialcli.backends.diffusion import _weights_only
+from socialcli.backends.diffusion._weights_only import filled
 from socialcli.backends.diffusion.stable_diffusion import StableDiffusion
 from socialcli.errors import ModelMissing, UsageError
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 NAME = "pytorch_model.bin"
+_WHAT = "FastComposer"
 INFO = BackendInfo(
     summary="FastComposer: draws several subjects of pictures (--method fastcomposer)",
     licence="MIT; CreativeML OpenRAIL-M (Stable Diffusion 1.5 below)",
@@ -86,7 +88,7 @@ class FastComposer(StableDiffusion):
         import diffusers
         from transformers import CLIPTextConfig, CLIPTextModel
 
-        from socialcli.backends import checkpoints, devices
+        from socialcli.backends import devices
         from socialcli.networks import fast_composer, weights
 
         parts = fast_composer.split(weights.read(file, "FastComposer", INFO.get))
@@ -95,31 +97,19 @@ class FastComposer(StableDiffusion):
                 f"{spec.model or file}: not FastComposer's {NAME}, it has no {', '.join(lacks)}. "
                 f"The right one: {INFO.get}"
             )
-        below = str(spec.options.get("config") or stable_diffusion.INFO.model)
-        place = where(below)
-        if place is None:
-            raise ModelMissing(
-                f"{spec.model or file} is weights only; their configuration, {below}, is not here. "
-                f"Get it with: hf download {below} --include '*.json' '*.txt'"
-            )
-
-        def settings(cls: Any, part: str) -> Any:
-            return cls.from_config(cls.load_config(place, subfolder=part, local_files_only=True))
-
+        below = _weights_only.below(spec, spec.model or file)
         dtype = devices.dtype(spec.dtype)
-        self.unet = _filled(settings(diffusers.UNet2DConditionModel, "unet"), parts["unet"], file)
-        self.vae = _filled(settings(diffusers.AutoencoderKL, "vae"), parts["vae"], file)
-        text = CLIPTextModel(CLIPTextConfig.from_pretrained(place, subfolder="text_encoder"))
+        unet = below.part(diffusers.UNet2DConditionModel, "unet")
+        self.unet = filled(unet, parts["unet"], file, _WHAT)
+        vae = below.part(diffusers.AutoencoderKL, "vae")
+        self.vae = filled(vae, parts["vae"], file, _WHAT)
+        text = CLIPTextModel(CLIPTextConfig.from_pretrained(below.place, subfolder="text_encoder"))
         names = {name.removeprefix("text_model."): name for name in text.state_dict()}
         state = {names.get(name, name): tensor for name, tensor in parts["text_encoder"].items()}
-        self.text_encoder = _filled(text, state, file)
+        self.text_encoder = filled(text, state, file, _WHAT)
         for network in (self.unet, self.vae, self.text_encoder):
             network.to(dtype)
-        own = ModelSpec("diffusion", spec.backend, place)
-        self.tokenizer = checkpoints.pretrained(
-            "CLIPTokenizer", own, place, "", subfolder="tokenizer"
-        )
-        self.scheduler = settings(diffusers.UniPCMultistepScheduler, "scheduler")
+        self.tokenizer, self.scheduler = below.tokenizer(), below.scheduler()
         self._own(parts, file)
 
     def _own(self, parts: Mapping[str, Mapping[str, Any]], file: Path) -> None:
@@ -135,8 +125,9 @@ class FastComposer(StableDiffusion):
             width = parts["postfuse_module"]["layer_norm.weight"].shape[0]
         except (KeyError, IndexError) as error:
             raise UsageError(f"{file}: not FastComposer's ({error} is not in it)") from None
-        self.image_encoder = _filled(tower, parts["image_encoder"], file)
-        self.postfuse = _filled(fast_composer.Postfuse(width), parts["postfuse_module"], file)
+        self.image_encoder = filled(tower, parts["image_encoder"], file, _WHAT)
+        postfuse = fast_composer.Postfuse(width)
+        self.postfuse = filled(postfuse, parts["postfuse_module"], file, _WHAT)
         self.check(str(file))
 
     def check(self, name: str) -> None:
@@ -173,14 +164,3 @@ class FastComposer(StableDiffusion):
 
         pixels = torch.from_numpy(numpy.array(picture)).permute(2, 0, 1)
         return self.seen(fast_composer.square(pixels, self.picture_side)[None])[0]
-
-
-def _filled(network: Any, state: Mapping[str, Any], file: Path) -> Any:
-    """The network with exactly these weights.
-
-    Raises:
-        UsageError: they are not its own.
-    """
-    from socialcli.networks import weights
-
-    return weights.fill(network, state, file, f"{type(network).__name__} (FastComposer)")

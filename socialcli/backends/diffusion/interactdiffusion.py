@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from socialcli.backends import BackendInfo, ModelSpec, variants, where
-from socialcli.backends.diffusion import stable_diffusion
+from socialcli.backends.diffusion import _weights_only, stable_diffusion
+from socialcli.backends.diffusion._weights_only import filled
 from socialcli.backends.diffusion.stable_diffusion import StableDiffusion
 from socialcli.errors import ModelMissing, UsageError
 
@@ -23,6 +24,7 @@ INFO = BackendInfo(
     packages=("torch", "diffusers", "transformers"),
     method="interactdiffusion",
 )
+_WHAT = "InteractDiffusion"
 _PARTS = ("model", "autoencoder", "text_encoder")  # what is in one
 
 
@@ -71,7 +73,7 @@ class InteractDiffusion(StableDiffusion):
         import diffusers
         from diffusers.loaders import single_file_utils as converting
 
-        from socialcli.backends import checkpoints, devices
+        from socialcli.backends import devices
         from socialcli.networks import weights
 
         file = Path(spec.model).expanduser()
@@ -85,33 +87,19 @@ class InteractDiffusion(StableDiffusion):
                 f"{spec.model}: not a training's file of InteractDiffusion, which has "
                 f"{', '.join(_PARTS)}; one of gates alone is --adapter-model, above a --model"
             )
-        below = str(spec.options.get("config") or stable_diffusion.INFO.model)
-        place = where(below)
-        if place is None:
-            raise ModelMissing(
-                f"{spec.model} is weights only; their configuration, {below}, is not here. "
-                f"Get it with: hf download {below} --include '*.json' '*.txt'"
-            )
-
-        def settings(cls: Any, part: str) -> Any:
-            return cls.from_config(cls.load_config(place, subfolder=part, local_files_only=True))
-
-        unet = settings(diffusers.UNet2DConditionModel, "unet")
+        below = _weights_only.below(spec, spec.model)
+        unet = below.part(diffusers.UNet2DConditionModel, "unet")
         names = {f"model.diffusion_model.{n}": t for n, t in whole["model"].items()}
         every = converting.convert_ldm_unet_checkpoint(names, unet.config)
-        _fill(unet, {n: t for n, t in every.items() if ".fuser." not in n}, file)
-        vae = settings(diffusers.AutoencoderKL, "vae")
+        filled(unet, {n: t for n, t in every.items() if ".fuser." not in n}, file, _WHAT)
+        vae = below.part(diffusers.AutoencoderKL, "vae")
         names = {f"first_stage_model.{n}": t for n, t in whole["autoencoder"].items()}
-        _fill(vae, converting.convert_ldm_vae_checkpoint(names, vae.config), file)
+        filled(vae, converting.convert_ldm_vae_checkpoint(names, vae.config), file, _WHAT)
         dtype = devices.dtype(spec.dtype)
         self.unet, self.vae = unet.to(dtype), vae.to(dtype)
-        self.text_encoder = _text_encoder(place, whole["text_encoder"], file).to(dtype)
+        self.text_encoder = _text_encoder(below.place, whole["text_encoder"], file).to(dtype)
         self._gate(whole["model"], file)
-        own = ModelSpec("diffusion", spec.backend, place)
-        self.tokenizer = checkpoints.pretrained(
-            "CLIPTokenizer", own, place, "", subfolder="tokenizer"
-        )
-        self.scheduler = settings(diffusers.UniPCMultistepScheduler, "scheduler")
+        self.tokenizer, self.scheduler = below.tokenizer(), below.scheduler()
 
     def add(self, adapter: str) -> None:
         """Put the gates of a file into the UNet: the authors' ``ext_interactdiff`` file for web
@@ -166,17 +154,6 @@ def _read(folder: Path, asked: Any) -> dict[str, Any]:
         return {n: opened.get_tensor(n) for n in wanted}
 
 
-def _fill(network: Any, state: Mapping[str, Any], file: Path) -> None:
-    """Give a network exactly these weights.
-
-    Raises:
-        UsageError: they are not its own.
-    """
-    from socialcli.networks import weights
-
-    weights.fill(network, state, file, f"{type(network).__name__} (InteractDiffusion)")
-
-
 def _text_encoder(place: str, state: Mapping[str, Any], file: Path) -> Any:
     """CLIP's text encoder of weights that are called ``transformer.text_model...``."""
     from transformers import CLIPTextConfig, CLIPTextModel
@@ -189,5 +166,4 @@ def _text_encoder(place: str, state: Mapping[str, Any], file: Path) -> Any:
         full = short if short in wanted else f"text_model.{short}"
         if full in wanted:
             own[full] = tensor
-    _fill(network, own, file)
-    return network
+    return filled(network, own, file, _WHAT)
