@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import io
 import json
 from pathlib import Path
 
-import conftest
+import drawings
 import numpy
 import pytest
 import torch
-from parts import part
+from drawings import failure
 from PIL import Image, ImageDraw
 from tiny import adapters as tiny
 from tiny import diffusion as tiny_sd
@@ -19,12 +18,9 @@ from tiny import sdxl as tiny_xl
 
 from socialcli import backends
 from socialcli.backends import ModelSpec
-from socialcli.cli import profiles
-from socialcli.cli.commands import generate
-from socialcli.errors import SocialcliError, UsageError
+from socialcli.errors import UsageError
 from socialcli.generation import faces
 from socialcli.networks import adapter_files
-from socialcli.pipeline.run import RunOptions
 
 STEPS = 3
 KINDS = ("plain", "plus", "full-face", "faceid", "faceid-plus")
@@ -56,28 +52,17 @@ def face(file: Path, cell: int, hair: str) -> None:
 
 
 def run(models: Path, out: Path, kind: str, **options) -> dict:
-    config = part("methods.generate", "ip-adapter").Config
     given = {
-        "model": str(models / "sd"), "steps": STEPS, "device": "cpu", "prompt": ["a dog"],
+        "model": str(models / "sd"), "steps": STEPS, "prompt": ["a dog"],
         "adapter_model": str(models / f"{kind}.bin"), "face_model": str(models / "pack"),
         "image_encoder_model": str(models / "vision"), "scale": [0.7],
         "reference": [str(models / "anna.png")], **options,
     }  # fmt: skip
-    values = profiles.values(None, "generate", config, given, "ip-adapter")
-    generate.run("ip-adapter", values, [], str(out), RunOptions(quiet=True))
-    return conftest.members(out)["00000"]
-
-
-def failure(out: Path, call) -> str:
-    """Why the one picture of a run failed."""
-    with pytest.raises(SocialcliError, match=r"100\.0% of the samples failed"):
-        call(out)
-    (log,) = out.rglob("*.errors.jsonl")
-    return log.read_text()
+    return drawings.run("ip-adapter", out, **given)["00000"]
 
 
 def pixels(members: dict) -> numpy.ndarray:
-    return numpy.asarray(Image.open(io.BytesIO(members["png"]))).astype(int)
+    return drawings.pixels(members["png"])
 
 
 def theirs(models: Path, kind: str, base: str = "sd", cls: str = "StableDiffusionPipeline"):

@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
-import io
 import shutil
 
-import conftest
+import drawings
 import numpy
 import pytest
 import scenes
 import torch
-from parts import part
+from drawings import pixels, record
 from PIL import Image
 from tiny import diffusion as tiny
 from tiny import fastcomposer as tiny_composer
 from torch.nn import functional
 
 from socialcli import records, shards
-from socialcli.cli import profiles
-from socialcli.cli.commands import generate
 from socialcli.errors import SampleFailed, UsageError
 from socialcli.generation import marked_words
-from socialcli.pipeline.run import RunOptions
 
 STEPS = 4
 PROMPT = "a man and a dog"
@@ -50,20 +46,8 @@ def hub(models, monkeypatch):
 
 
 def run(model, out, *inputs, method="fastcomposer", **options):
-    config = part("methods.generate", method).Config
-    given = {"model": str(model), "steps": STEPS, "device": "cpu", **options}
-    values = profiles.values(None, "generate", config, given, method)
-    running = RunOptions(quiet=True, max_error_rate=1.0)
-    generate.run(method, values, [str(i) for i in inputs], str(out), running)
-    return conftest.members(out)
-
-
-def pixels(png: bytes) -> numpy.ndarray:
-    return numpy.asarray(Image.open(io.BytesIO(png))).astype(int)
-
-
-def record(members) -> records.Generated:
-    return records.load(records.Generated, members["generated.json"])
+    given = {"model": str(model), "steps": STEPS, **options}
+    return drawings.run(method, out, *inputs, most_failed=1.0, **given)
 
 
 def seen(tower, file):

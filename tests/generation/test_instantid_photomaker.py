@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import io
 import json
 import math
 from pathlib import Path
 
-import conftest
+import drawings
 import numpy
 import pytest
 import torch
-from parts import part
+from drawings import failure
 from PIL import Image, ImageDraw
 from tiny import adapters as tiny
 from tiny import people
@@ -19,12 +18,9 @@ from tiny import sdxl as tiny_xl
 
 from socialcli import backends
 from socialcli.backends import ModelSpec
-from socialcli.cli import profiles
-from socialcli.cli.commands import generate
 from socialcli.diffusion import conditioning, sampling
-from socialcli.errors import SocialcliError, UsageError
+from socialcli.errors import UsageError
 from socialcli.networks import photomaker
-from socialcli.pipeline.run import RunOptions
 from socialcli.vision import face_keypoints
 
 STEPS = 4
@@ -61,28 +57,17 @@ def models(tmp_path_factory) -> Path:
 
 
 def run(models: Path, out: Path, method: str, prompt: str, *names: str, **options) -> dict:
-    config = part("methods.generate", method).Config
     file = "instantid/ip-adapter.bin" if method == "instantid" else "photomaker-v1.bin"
     given = {
-        "model": str(models / "xl"), "steps": STEPS, "device": "cpu", "prompt": [prompt],
+        "model": str(models / "xl"), "steps": STEPS, "prompt": [prompt],
         "adapter_model": str(models / file), "face_model": str(models / "pack"),
         "reference": [str(models / f"{name}.png") for name in names], **options,
     }  # fmt: skip
-    values = profiles.values(None, "generate", config, given, method)
-    generate.run(method, values, [], str(out), RunOptions(quiet=True))
-    return conftest.members(out)["00000"]
-
-
-def failure(out: Path, call) -> str:
-    """Why the one picture of a run failed."""
-    with pytest.raises(SocialcliError, match=r"100\.0% of the samples failed"):
-        call(out)
-    (log,) = out.rglob("*.errors.jsonl")
-    return log.read_text()
+    return drawings.run(method, out, **given)["00000"]
 
 
 def pixels(members: dict) -> numpy.ndarray:
-    return numpy.asarray(Image.open(io.BytesIO(members["png"]))).astype(int)
+    return drawings.pixels(members["png"])
 
 
 def raw_face(models: Path, name: str):

@@ -6,20 +6,17 @@ import io
 import json
 import shutil
 
-import conftest
+import drawings
 import numpy
 import pytest
 import torch
-from parts import part
+from drawings import pixels, record
 from PIL import Image, ImageOps
 from tiny import diffusion as tiny
 
 from socialcli import records, shards
-from socialcli.cli import profiles
-from socialcli.cli.commands import generate
 from socialcli.errors import UsageError
 from socialcli.generation.attention import ARRAY
-from socialcli.pipeline.run import RunOptions
 
 STEPS = 4
 
@@ -49,20 +46,8 @@ def pictures(tmp_path_factory):
 
 
 def run(model, out, *inputs, method="instruct-pix2pix", **options):
-    config = part("methods.generate", method).Config
-    given = {"model": str(model), "steps": STEPS, "device": "cpu", **options}
-    values = profiles.values(None, "generate", config, given, method)
-    running = RunOptions(quiet=True, max_error_rate=1.0)
-    generate.run(method, values, [str(i) for i in inputs], str(out), running)
-    return conftest.members(out)
-
-
-def pixels(png: bytes) -> numpy.ndarray:
-    return numpy.asarray(Image.open(io.BytesIO(png))).astype(int)
-
-
-def record(members) -> records.Generated:
-    return records.load(records.Generated, members["generated.json"])
+    given = {"model": str(model), "steps": STEPS, **options}
+    return drawings.run(method, out, *inputs, most_failed=1.0, **given)
 
 
 def pipelines(model, seed, prompt, picture, **more) -> numpy.ndarray:

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import io
 import shutil
 
-import conftest
+import drawings
 import numpy
 import pytest
 import scenes
 import torch
-from parts import part
-from PIL import Image
+from drawings import pixels, record
 from tiny import diffusion as tiny
 from tiny import interactdiffusion as tiny_interactions
 
 from socialcli import records, shards
-from socialcli.cli import profiles
-from socialcli.cli.commands import generate
 from socialcli.errors import SampleFailed, UsageError
 from socialcli.generation import interactions
 from socialcli.networks import interact_diffusion
-from socialcli.pipeline.run import RunOptions
 
 STEPS = 4
 MOST = 30
@@ -52,20 +47,8 @@ def scene(tmp_path_factory):
 
 
 def run(model, out, *inputs, method="interactdiffusion", **options):
-    config = part("methods.generate", method).Config
-    given = {"model": str(model), "steps": STEPS, "device": "cpu", **options}
-    values = profiles.values(None, "generate", config, given, method)
-    running = RunOptions(quiet=True, max_error_rate=1.0)
-    generate.run(method, values, [str(i) for i in inputs], str(out), running)
-    return conftest.members(out)
-
-
-def pixels(png: bytes) -> numpy.ndarray:
-    return numpy.asarray(Image.open(io.BytesIO(png))).astype(int)
-
-
-def record(members) -> records.Generated:
-    return records.load(records.Generated, members["generated.json"])
+    given = {"model": str(model), "steps": STEPS, **options}
+    return drawings.run(method, out, *inputs, most_failed=1.0, **given)
 
 
 class Given(torch.nn.Module):

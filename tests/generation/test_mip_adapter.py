@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import io
 import json
 from pathlib import Path
 
 import conftest
+import drawings
 import numpy
 import pytest
 import torch
 from diffusers.models.attention_processor import Attention
+from drawings import failure
 from parts import part
 from PIL import Image
 from tiny import adapters as tiny
@@ -18,7 +19,7 @@ from tiny import sdxl as tiny_xl
 
 from socialcli.cli import profiles
 from socialcli.cli.commands import generate
-from socialcli.errors import SocialcliError, UsageError
+from socialcli.errors import UsageError
 from socialcli.networks.subject_attention import Named, SubjectAttention
 from socialcli.pipeline.run import RunOptions
 
@@ -40,28 +41,17 @@ def models(tmp_path_factory) -> Path:
 
 
 def run(models: Path, out: Path, kind: str = "plain", **options) -> dict:
-    config = part("methods.generate", "mip-adapter").Config
     given = {
-        "model": str(models / "xl"), "steps": 3, "device": "cpu",
+        "model": str(models / "xl"), "steps": 3,
         "prompt": ["a dog holds a ball"], "adapter_model": str(models / f"{kind}.bin"),
         "image_encoder_model": str(models / "vision"), "query": ["dog", "ball"],
         "reference": [str(models / "dog.png"), str(models / "ball.png")], **options,
     }  # fmt: skip
-    values = profiles.values(None, "generate", config, given, "mip-adapter")
-    generate.run("mip-adapter", values, [], str(out), RunOptions(quiet=True))
-    return conftest.members(out)["00000"]
-
-
-def failure(out: Path, call) -> str:
-    """Why the one picture of a run failed."""
-    with pytest.raises(SocialcliError, match=r"100\.0% of the samples failed"):
-        call(out)
-    (log,) = out.rglob("*.errors.jsonl")
-    return log.read_text()
+    return drawings.run("mip-adapter", out, **given)["00000"]
 
 
 def pixels(members: dict) -> numpy.ndarray:
-    return numpy.asarray(Image.open(io.BytesIO(members["png"]))).astype(int)
+    return drawings.pixels(members["png"])
 
 
 def test_the_attention_is_the_formula():
