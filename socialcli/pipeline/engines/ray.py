@@ -168,6 +168,7 @@ class _Relay(Report):
         self.samples = 0
         self.waiting: list[tuple[Any, ...]] = []
         self.said = time.monotonic()
+        self.last: Any = None  # what the ear will answer to the latest messages
         self.lock = threading.Lock()
 
     def _add(self, *message: Any) -> None:
@@ -176,15 +177,21 @@ class _Relay(Report):
         self.flush(SAID_EVERY)
 
     def flush(self, since: float = 0.0) -> Any:
-        """Say what has gathered, if the last time was ``since`` seconds ago."""
+        """Say what has gathered, if the last time was ``since`` seconds ago.
+
+        Returns what can be waited for until the ear has all that was said so far; None before
+        anything was.
+        """
         with self.lock:
             if time.monotonic() - self.said < since:
-                return None
+                return self.last
             messages, self.waiting = self.waiting, []
             if self.samples:
                 messages.append(("advance", self.samples))
             self.samples, self.said = 0, time.monotonic()
-            return self.ear.tell.remote(messages) if messages else None
+            if messages:  # calls of one actor to another arrive in their order
+                self.last = self.ear.tell.remote(messages)
+            return self.last
 
     def advance(self, samples: int) -> None:
         with self.lock:
