@@ -51,7 +51,9 @@ def header(folder: Path) -> dict[str, str]:
 
 
 def log(folder: Path) -> list[dict]:
-    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    """The whole lines of a log, which another process may be writing."""
+    lines = (folder / "log.jsonl").read_text().splitlines(keepends=True)
+    return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
 def losses(folder: Path) -> list[float]:
