@@ -429,16 +429,29 @@ MEMBERS: dict[str, type] = {
     "layout.json": Layout,
     "generated.json": Generated,
 }
+# Member suffix -> the subcommand that writes it.
+WRITERS = {
+    "meta.json": "import",
+    "caption.json": "caption",
+    "entities.json": "extract-entities",
+    "boxes.json": "ground",
+    "masks.json": "segment",
+    "people.json": "annotate-pose",
+    "interactions.json": "annotate-pose --with interaction",
+    "layout.json": "layout",
+    "generated.json": "generate",
+    IDENTITY: "annotate-pose --with identity",
+}
 IMAGE_SUFFIXES = (
     "jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "ppm", "avif", "heic", "heif",
 )  # fmt: skip
 
 __all__ = [
     "COCO_KEYPOINTS", "COCO_LIMBS", "FACE_LANDMARKS", "GROUND_TRUTH", "IDENTITY",
-    "IMAGE_SUFFIXES", "MEMBERS", "RLE", "SCHEMA_VERSION", "XYXY", "Attempts", "Box", "Boxes",
-    "Caption", "Entities", "Entity", "Face", "Gaze", "Generated", "Interaction", "Interactions",
-    "Keypoint", "Keypoints", "Layout", "Mask", "Masks", "Meta", "Model", "People", "Person",
-    "Point", "Refused", "Segment", "SegmentReference", "Shown", "Triple", "Vector", "dump",
-    "dump_identity", "dump_npy", "identity_array", "limits", "load", "load_identity", "load_npy",
-    "sources",
+    "IMAGE_SUFFIXES", "MEMBERS", "RLE", "SCHEMA_VERSION", "WRITERS", "XYXY", "Attempts", "Box",
+    "Boxes", "Caption", "Entities", "Entity", "Face", "Gaze", "Generated", "Interaction",
+    "Interactions", "Keypoint", "Keypoints", "Layout", "Mask", "Masks", "Meta", "Model",
+    "People", "Person", "Point", "Refused", "Segment", "SegmentReference", "Shown", "Triple",
+    "Vector", "dump", "dump_identity", "dump_npy", "identity_array", "limits", "load",
+    "load_identity", "load_npy", "sources",
 ]  # fmt: skip

@@ -15,10 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from socialcli.shards import keys, locations, tar, urls
-from socialcli.shards import sample as grouping
 from socialcli.shards.sample import STATUS, Damage, Sample, _merge, read_all, write
 
-WRITERS = grouping._WRITER  # member -> the subcommand that writes it
 Span = tuple[int, int]  # offset and length of a member's data in its archive, bytes
 
 

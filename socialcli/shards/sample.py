@@ -76,7 +76,7 @@ class Sample:
         """
         suffix = _BY_TYPE[kind]
         if suffix not in self.members:
-            raise SampleFailed(f"no {suffix}: run `socialcli {_WRITER[suffix]}` first")
+            raise SampleFailed(f"no {suffix}: run `socialcli {records.WRITERS[suffix]}` first")
         return records.load(kind, self.members[suffix], suffix)
 
     def decoded(self, suffix: str) -> Any:
@@ -89,19 +89,6 @@ class Sample:
         if suffix == records.IDENTITY:
             return records.load_identity(data)
         return records.load(records.MEMBERS[suffix], data, suffix)
-
-
-_WRITER = {
-    "meta.json": "import",
-    "caption.json": "caption",
-    "entities.json": "extract-entities",
-    "boxes.json": "ground",
-    "masks.json": "segment",
-    "people.json": "annotate-pose",
-    "interactions.json": "annotate-pose --with interaction",
-    "layout.json": "layout",
-    "generated.json": "generate",
-}
 
 
 class Checksum:

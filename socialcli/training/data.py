@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from socialcli import shards
+from socialcli import records, shards
 from socialcli.errors import SampleFailed, UsageError
 from socialcli.shards import index as indexing
 from socialcli.validation import members
@@ -69,7 +69,7 @@ def _complete(method: Any, index: indexing.Index, where: str, report: Report) ->
             kept.append(number)
     if not kept:
         suffix, count = lacking.most_common(1)[0]
-        writer = indexing.WRITERS.get(suffix)
+        writer = records.WRITERS.get(suffix)
         mend = f": run `socialcli {writer}` first" if writer else ""
         raise UsageError(f"{where}: {count} of {len(index)} samples have no {suffix}{mend}")
     if len(kept) < len(index):

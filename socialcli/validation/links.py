@@ -16,19 +16,6 @@ from socialcli.errors import SampleFailed
 from socialcli.records.consistency import LISTS
 from socialcli.vision import layouts
 
-_WRITERS = {
-    "meta.json": "import",
-    "caption.json": "caption",
-    "entities.json": "extract-entities",
-    "boxes.json": "ground",
-    "masks.json": "segment",
-    "people.json": "annotate-pose",
-    "interactions.json": "annotate-pose --with interaction",
-    "layout.json": "layout",
-    "generated.json": "generate",
-    records.IDENTITY: "annotate-pose --with identity",
-}
-
 
 @dataclass(frozen=True)
 class Problem:
@@ -48,7 +35,7 @@ class Problem:
 
 
 def again(suffix: str) -> str:
-    return f"make it again with `socialcli {_WRITERS[suffix]}`"
+    return f"make it again with `socialcli {records.WRITERS[suffix]}`"
 
 
 def short(text: str, most: int = 160) -> str:
