@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from socialcli.errors import UsageError
 from socialcli.networks import weights
+from socialcli.networks.resnet import BasicBlock
 
 SIZE = 224  # side of the picture and of the head crops
 HEATMAP = 64
@@ -39,25 +40,6 @@ class Prediction(NamedTuple):
 
 
 # --- residual network of 18 layers, as the head encoder's backbone -------------------------------
-
-
-class BasicBlock(nn.Module):
-    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(outputs)
-        self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
-        self.bn2 = nn.BatchNorm2d(outputs)
-        self.downsample: nn.Module | None = None
-        if stride != 1 or inputs != outputs:
-            self.downsample = nn.Sequential(
-                nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs)
-            )
-
-    def forward(self, x: Tensor) -> Tensor:
-        skip = x if self.downsample is None else self.downsample(x)
-        x = torch.relu(self.bn1(self.conv1(x)))
-        return torch.relu(self.bn2(self.conv2(x)) + skip)
 
 
 def resnet18(width: int = 64) -> nn.Sequential:

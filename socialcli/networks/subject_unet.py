@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from socialcli.errors import ModelMissing, UsageError
 from socialcli.networks import weights
+from socialcli.networks.resnet import BasicBlock
 
 FILE = "model.safetensors"
 STRIDE = 32  # the side of pictures is a multiple of it
@@ -28,26 +29,6 @@ WIDTH = 512  # of the deepest features
 GROUPS = ((64, 3, 1), (128, 4, 2), (256, 6, 2), (512, 3, 2))  # channels, blocks, stride
 DECODER = (256, 128, 64, 32, 16)
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, RGB in [0, 1]
-
-
-class Block(nn.Module):
-    """Two 3x3 convolutions and the sum with what came in."""
-
-    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(outputs)
-        self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
-        self.bn2 = nn.BatchNorm2d(outputs)
-        self.downsample: nn.Module | None = None
-        if stride != 1 or inputs != outputs:
-            self.downsample = nn.Sequential(
-                nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs)
-            )
-
-    def forward(self, x: Tensor) -> Tensor:
-        inner = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
-        return F.relu(inner + (x if self.downsample is None else self.downsample(x)))
 
 
 class Encoder(nn.Module):
@@ -59,8 +40,8 @@ class Encoder(nn.Module):
         self.bn1 = nn.BatchNorm2d(64)
         inputs = 64
         for number, (channels, count, stride) in enumerate(GROUPS, 1):
-            rest = [Block(channels, channels, 1) for _ in range(count - 1)]
-            group = nn.Sequential(Block(inputs, channels, stride), *rest)
+            rest = [BasicBlock(channels, channels, 1) for _ in range(count - 1)]
+            group = nn.Sequential(BasicBlock(inputs, channels, stride), *rest)
             self.add_module(f"layer{number}", group)
             inputs = channels
 
