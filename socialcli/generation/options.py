@@ -168,11 +168,28 @@ class SourceOptions(GenerateOptions):
 class LayoutOptions(GenerateOptions):
     """What methods have in common that read ``layout.json``; its prompt is the picture's."""
 
-    GROUPS: ClassVar[dict[str, str]] = {"attempts": "Drawing again"}
+    GROUPS: ClassVar[dict[str, str]] = {
+        "references": "References of segments", "attempts": "Drawing again",
+    }  # fmt: skip
 
     references: list[str] = option(
         [], "Shards with the reference pictures that segments name. Repeatable."
     )
+    ssr_model: str = option(
+        "", "SSR-Encoder for segments with references: a folder with its two files."
+    )
+    clip_model: str = option(
+        "", "CLIP whose vision tower it looks through: hub id or folder; default: image_encoder in "
+        "--ssr-model, else openai/clip-vit-large-patch14."
+    )  # fmt: skip
+    adapter_model: str = option(
+        "", "IP-Adapter for segments with references, in place of SSR-Encoder: an official file.",
+        file=True,
+    )  # fmt: skip
+    image_encoder_model: str = option(
+        "", "CLIP vision tower that it was trained with: hub id or folder (default: that of "
+        "h94/IP-Adapter).",
+    )  # fmt: skip
     attempts: int = option(
         1, "Draw a picture again, up to so many times in all, while a detector finds a subject "
         "missing, doubled, blended or swapped; keep the best.", at_least=1,

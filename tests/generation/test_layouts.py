@@ -351,11 +351,53 @@ def named(models, layout, **references):
     return layout
 
 
+def readers(models) -> list[dict[str, str]]:
+    """What reads references: an SSR-Encoder, an IP-Adapter."""
+    adapter = {"adapter_model": str(models / "adapter.safetensors")}
+    return [
+        {"ssr_model": str(models / "ssr"), "clip_model": str(models / "vision")},
+        {**adapter, "image_encoder_model": str(models / "encoder")},
+    ]
+
+
+@pytest.mark.parametrize("reader", [0, 1])
+def test_references_act_in_their_segments_of_multidiffusion(models, loaded, reader):
+    """It shares one latent: after one step nobody has seen the neighbour's yet. Batches of layouts
+    with and without references draw what each draws alone."""
+    how, third = readers(models)[reader], SIZE // 12
+    fused = {"guidance": 3.0, "bootstrap": 0.0, **how}
+
+    def drawn(several, steps=1, **options):
+        seeds = tuple(range(len(several)))
+        changed = {**fused, "steps": steps, **options}
+        return latents(models, loaded, "multidiffusion", several, seeds, **changed)
+
+    plain = halves("a dog", "a man", "a cat")
+    one = named(models, halves("a dog", "a man", "a cat"), _1=["gnome"])
+    more = named(models, halves("a dog", "a man", "a cat"), _1=["gnome"], _2=["rose", "leaf"])
+    without, first, second = (drawn([layout]) for layout in (plain, one, more))
+    alone = drawn([plain], ssr_model="", clip_model="", adapter_model="", image_encoder_model="")
+    assert (without - alone).abs().max() < NEAR
+    middle = slice(third, 2 * third)
+    assert (first - without)[..., :third].abs().max() < NEAR
+    assert (first - without)[..., 2 * third + 1 :].abs().max() < NEAR
+    assert (first - without)[..., middle].abs().max() > 1e-2
+    assert (second - first)[..., : 2 * third].abs().max() < NEAR
+    assert (second - first)[..., 2 * third + 1 :].abs().max() > 1e-2
+    apart = [
+        latents(models, loaded, "composite", [layout], **{**APART, "kappa": 1.0, **how})
+        for layout in (one, more)
+    ]
+    assert (apart[1] - apart[0])[..., : 2 * third].abs().max() < NEAR
+    together = drawn([plain, one, more], STEPS)
+    apart = [drawn([layout] * 3, STEPS)[n] for n, layout in enumerate((plain, one, more))]
+    assert (together - torch.stack(apart)).abs().max() < NEAR
+
+
 def test_image_prompts_act_in_the_segment_that_names_them(models, loaded):
     """By an IP-Adapter: in rows of one, two and no references, each sees its own alone, and a
     segment of the whole picture is what the method of that name draws."""
-    tower = {"image_encoder_model": str(models / "encoder")}
-    adapter = {"adapter_model": str(models / "adapter.safetensors"), **tower}
+    adapter = readers(models)[1]
     apart, third = {**APART, "kappa": 1.0, **adapter}, SIZE // 12
 
     def drawn(**references):
@@ -379,7 +421,11 @@ def test_image_prompts_act_in_the_segment_that_names_them(models, loaded):
     # The method itself, and the global diffuser, which sees no picture.
     whole = named(models, halves("a man"), _0=["gnome"])
     whole.prompt = "a man"
-    mine = latents(models, loaded, "composite", [whole], **{**APART, **adapter})
+    mine = [
+        latents(models, loaded, "composite", [whole], **{**APART, **adapter}),
+        latents(models, loaded, "multidiffusion", [whole], guidance=3.0, bootstrap=0.0,
+                scheduler="UniPCMultistepScheduler", **adapter),
+    ]  # fmt: skip
     method, config = configured(models, "ip-adapter", guidance=3.0, **adapter, scale=[0.9])
     state = method.load(config)
     request = requests.Request("a man")
@@ -391,7 +437,7 @@ def test_image_prompts_act_in_the_segment_that_names_them(models, loaded):
             [sampling.generator(7)], state.diffusion.latent_shape(SIZE, SIZE),
             method.condition(config, state, [embedded]), config.steps, config.guidance,
         )  # fmt: skip
-    assert (mine - known).abs().max() < NEAR
+    assert all((one - known).abs().max() < NEAR for one in mine)
     every = {**APART, **adapter, "global_steps": STEPS}
     plain = latents(models, loaded, "text", ["a man"], guidance=3.0)
     assert (latents(models, loaded, "composite", [whole], **every) - plain).abs().max() < NEAR
@@ -400,12 +446,18 @@ def test_image_prompts_act_in_the_segment_that_names_them(models, loaded):
 def test_references_that_nobody_can_read_are_refused(models, loaded):
     layout = named(models, halves("a man", "a dog"), _1=["gnome", "rose"])
     layout.segments[1].references[0].scale = 0.2
-    adapter = {"adapter_model": str(models / "adapter.safetensors")}
-    adapter["image_encoder_model"] = str(models / "encoder")
-    with pytest.raises(SampleFailed, match="give them one scale"):
-        latents(models, loaded, "composite", [layout], **{**APART, "kappa": 1.0, **adapter})
-    with pytest.raises(UsageError, match="--ssr-model and --adapter-model: give the one"):
-        configured(models, "composite", ssr_model="a", **adapter)
+    adapter = readers(models)[1]
+    for name in ("composite", "multidiffusion"):
+        with pytest.raises(SampleFailed, match="give them one scale"):
+            latents(models, loaded, name, [layout], guidance=3.0, **adapter)
+        with pytest.raises(UsageError, match="--ssr-model and --adapter-model: give the one"):
+            configured(models, name, ssr_model="a", **adapter)
+        with pytest.raises(SampleFailed, match="give --ssr-model or --adapter-model"):
+            latents(models, loaded, name, [layout])
+        # Without a reader they may still be what `--attempts` tells the subjects apart by.
+        method, config = configured(models, name, attempts=2)
+        request = sample_requests.of_sample(config, sample(layout))
+        assert [len(of) for of in method.prepare(config, request)[1]] == [0, 2]
 
 
 def test_scaffolds_and_the_global_diffuser_change_the_picture(models, loaded):

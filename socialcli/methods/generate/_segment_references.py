@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from socialcli.diffusion import conditioning
 from socialcli.diffusion.conditioning import Conditioning
-from socialcli.errors import SampleFailed
+from socialcli.errors import SampleFailed, UsageError
+from socialcli.generation import layouts
+from socialcli.methods.generate import _bound
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -72,14 +74,12 @@ class Ssr(Reader):
     def rows(self, guidance: float, text: Conditioning, segments: Sequence[Seen]) -> Conditioning:
         import torch
 
-        most = max(map(len, segments))
-        if not most:
+        if not any(segments):
             return text
         # A row without a subject reads tokens that weigh nothing.
         nothing = ((self.state.nothing, self.state.nothing), 0.0)
-        filled = [[*seen, *[nothing] * (most - len(seen))] for seen in segments]
         tokens, scales = [], []
-        for nth in zip(*filled, strict=True):
+        for nth in zip(*_repeated(segments, nothing), strict=True):
             pairs, weights = zip(*nth, strict=True)
             without, of = zip(*pairs, strict=True)
             tokens.append(conditioning.rows(guidance, without, of))
@@ -125,11 +125,8 @@ class IpAdapter(Reader):
         return seen
 
     def rows(self, guidance: float, text: Conditioning, segments: Sequence[Seen]) -> Conditioning:
-        # All rows have equally many pictures: each row's are repeated, which its attention, a mean,
-        # does not notice.
-        count = math.lcm(*(max(1, len(seen)) for seen in segments))
-        shown = [[one for one, _ in seen] or [self._nothing()] for seen in segments]
-        return self._adding(guidance, text, [one * (count // len(one)) for one in shown])
+        shown = _repeated(segments, (self._nothing(), 0.0))
+        return self._adding(guidance, text, [[one for one, _ in seen] for seen in shown])
 
     def whole(self, guidance: float, text: Conditioning, count: int) -> Conditioning:
         return self._adding(guidance, text, [[self._nothing()]] * count)
@@ -159,6 +156,69 @@ class IpAdapter(Reader):
         from socialcli.methods.generate import ip_adapter
 
         return ip_adapter.seen(self.state, None)
+
+
+def _repeated(segments: Sequence[Seen], nothing: tuple[Any, float]) -> list[Seen]:
+    """Rows of equally many references. Each row's own are repeated, which one attention over all of
+    them does not notice; ``nothing`` stands in a row without any. (What is filled up with tokens
+    that weigh nothing would take attention from the others.)"""
+    count = math.lcm(*(max(1, len(seen)) for seen in segments))
+    own = [seen or [nothing] for seen in segments]
+    return [seen * (count // len(seen)) for seen in own]
+
+
+def check(config: Any) -> None:
+    """Refuse options of two readers.
+
+    Raises:
+        UsageError: one line that names them.
+    """
+    if config.ssr_model and config.adapter_model:
+        raise UsageError("--ssr-model and --adapter-model: give the one that reads references")
+
+
+def wanted(config: Any, request: Any, layout: Any) -> tuple[tuple[Reference, ...], ...]:
+    """The reference pictures that a layout's segments name; () where they name none.
+
+    Raises:
+        SampleFailed: one is not there, or nothing looks at them: no reader, nor the judge of
+            ``--attempts``.
+    """
+    if not any(segment.references for segment in layout.segments):
+        return ()
+    if not (config.ssr_model or config.adapter_model or config.attempts > 1):
+        raise SampleFailed(
+            "segments of its layout have references: give --ssr-model or --adapter-model, "
+            "which reads them"
+        )
+    return layouts.wanted(config, request, layout)
+
+
+def seen(reader: Reader | None, plan: layouts.Planned) -> list[Seen]:
+    """What a reader sees of the references of each segment.
+
+    Raises:
+        SampleFailed: a reference of nothing.
+    """
+    if reader is None or not plan.references:
+        return [[] for _ in plan.segments]
+    return [reader.segment(references) for references in plan.references]
+
+
+def weighers(
+    config: Any, state: Any, plans: Sequence[layouts.Planned], segments: Sequence[Seen]
+) -> list[Callable[[bool], None]]:
+    """What sets the adapters that act in some rows only, LoRAs and what reads references: each is
+    called before the UNet is, with whether it is called for whole pictures.
+
+    Args:
+        state: has the run's ``bound`` LoRAs and its ``reader``.
+        segments: what is seen of the references of each row.
+    """
+    acting = [_bound.weigher(config, state.bound, plans)] if state.bound else []
+    if state.reader is not None:
+        acting.append(state.reader.weigher(config.guidance, segments))
+    return acting
 
 
 def specs(config: Any) -> list[ModelSpec]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from socialcli.backends import naming
 from socialcli.config import option
 from socialcli.diffusion.conditioning import Conditioning
-from socialcli.errors import SampleFailed, UsageError
+from socialcli.errors import UsageError
 from socialcli.generation import controls, drawing, layouts
 from socialcli.generation.options import ControlOptions, LayoutOptions
 from socialcli.methods.generate import _bound, _scaffold, _segment_references
@@ -62,21 +62,6 @@ class Config(ControlOptions, LayoutOptions):
     sal_weight: float = option(
         0.02, "How far it moves the estimate in a step, as a share of its size.", above=0
     )
-    ssr_model: str = option(
-        "", "SSR-Encoder for segments with references: a folder with its two files."
-    )
-    clip_model: str = option(
-        "", "CLIP whose vision tower it looks through: hub id or folder; default: image_encoder in "
-        "--ssr-model, else openai/clip-vit-large-patch14."
-    )  # fmt: skip
-    adapter_model: str = option(
-        "", "IP-Adapter for segments with references, in place of SSR-Encoder: an official file.",
-        file=True,
-    )  # fmt: skip
-    image_encoder_model: str = option(
-        "", "CLIP vision tower that it was trained with: hub id or folder (default: that of "
-        "h94/IP-Adapter).",
-    )  # fmt: skip
 
     def __post_init__(self) -> None:
         setting = "controlnet" if self.controlnet_model else "scaffold" if self.scaffold else "free"
@@ -128,6 +113,7 @@ class CompositeMethod(layouts.LayoutMethod):
     is read here.
     """
 
+    VERSION = 2  # a segment with fewer references than another's sees them in full
     config_type = Config
 
     def check_options(self, config: Config) -> None:
@@ -135,8 +121,7 @@ class CompositeMethod(layouts.LayoutMethod):
         controls.check(config)
         if (config.sal == "none") != (not config.sal_model):
             raise UsageError("--sal and --sal-model go together: a form of the loss, and a network")
-        if config.ssr_model and config.adapter_model:
-            raise UsageError("--ssr-model and --adapter-model: give the one that reads references")
+        _segment_references.check(config)
         if config.global_steps > config.steps:
             raise UsageError(
                 f"--global-steps {config.global_steps}: there are {config.steps} steps in all"
@@ -174,13 +159,7 @@ class CompositeMethod(layouts.LayoutMethod):
             SampleFailed: no layout, or a reference that is not there.
         """
         layout = layouts.of_request(config, request)
-        named = any(segment.references for segment in layout.segments)
-        if named and not (config.ssr_model or config.adapter_model):
-            raise SampleFailed(
-                "segments of its layout have references: give --ssr-model or --adapter-model, "
-                "which reads them"
-            )
-        return layout, layouts.wanted(config, request, layout) if named else ()
+        return layout, _segment_references.wanted(config, request, layout)
 
     def embed(self, config: Config, state: State, request: Any) -> Embedded:
         """What a layout's segments are drawn from.
@@ -188,14 +167,10 @@ class CompositeMethod(layouts.LayoutMethod):
         Raises:
             SampleFailed: a layout that does not fit the picture, a reference of nothing.
         """
-        layout, wanted = request.plan
-        plan = layouts.planned(config, state.studio, request, wanted)
-        seen: list[_segment_references.Seen] = [[] for _ in layout.segments]
-        for number, references in enumerate(wanted):
-            assert state.reader is not None
-            seen[number] = state.reader.segment(references)
+        plan = layouts.planned(config, state.studio, request, request.plan[1])
         return Embedded(
-            plan, _bound.texts(config, state.studio, state.bound, plan), seen,
+            plan, _bound.texts(config, state.studio, state.bound, plan),
+            _segment_references.seen(state.reader, plan),
             _hints(config, state, request, plan),
             _scaffold.latents(config, state.studio, request, plan),
         )  # fmt: skip
@@ -233,11 +208,8 @@ class CompositeMethod(layouts.LayoutMethod):
         plans = [one.plan for one in embedded]
         if state.subjects is not None:
             composite.push = _pushed(config, state, regions, plans)
-        weighers = [_bound.weigher(config, state.bound, plans)] if state.bound else []
-        if state.reader is not None:
-            seen = [of_segment for one in embedded for of_segment in one.seen]
-            weighers.append(state.reader.weigher(config.guidance, seen))
-        composite.adapters = weighers
+        seen = [of_segment for one in embedded for of_segment in one.seen]
+        composite.adapters = _segment_references.weighers(config, state, plans, seen)
         return Conditioning(
             rows.at, guide=composite.guide, after=composite.after, spread=regions.counts
         )

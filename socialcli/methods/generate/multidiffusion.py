@@ -9,7 +9,7 @@ from socialcli.config import option
 from socialcli.diffusion.conditioning import Conditioning
 from socialcli.generation import drawing, layouts
 from socialcli.generation.options import LayoutOptions
-from socialcli.methods.generate import _bound
+from socialcli.methods.generate import _bound, _segment_references
 
 if TYPE_CHECKING:
     from socialcli.backends import ModelSpec
@@ -33,9 +33,10 @@ class Config(LayoutOptions):
 
 @dataclass
 class State:
-    """The studio's models, and the LoRAs that act in some segments only."""
+    """The studio's models, what reads references, and the LoRAs that act in some segments only."""
 
     studio: Studio
+    reader: _segment_references.Reader | None
     bound: list[_bound.Bound]
 
     def __getattr__(self, name: str) -> Any:
@@ -51,13 +52,22 @@ class MultiDiffusionMethod(layouts.LayoutMethod):
 
     config_type = Config
 
+    def check_options(self, config: Config) -> None:
+        """Refuse options that do not fit each other."""
+        _segment_references.check(config)
+
     def models(self, config: Config) -> list[ModelSpec]:
-        return [drawing.spec(config)]
+        return [drawing.spec(config), *_segment_references.specs(config)]
 
     def load(self, config: Config) -> State:
-        """The diffusion model."""
+        """The diffusion model and what reads references.
+
+        Raises:
+            ModelMissing: one is not here. UsageError: one of another model.
+        """
         studio = drawing.studio(config)
-        return State(studio, _bound.of_run(config, studio))
+        reader = _segment_references.of_run(config, studio)
+        return State(studio, reader, _bound.of_run(config, studio))
 
     def prepare(self, config: Config, request: Any) -> Any:
         """(the layout, the pictures that its segments name).
@@ -66,30 +76,37 @@ class MultiDiffusionMethod(layouts.LayoutMethod):
             SampleFailed: no layout, or a reference that is not there.
         """
         layout = layouts.of_request(config, request)
-        wanted = config.attempts > 1 and any(segment.references for segment in layout.segments)
-        return layout, layouts.wanted(config, request, layout) if wanted else ()
+        return layout, _segment_references.wanted(config, request, layout)
 
     def embed(self, config: Config, state: State, request: Any) -> Any:
-        """(the layout, (negative, prompt) text states of each segment).
+        """(the layout, (negative, prompt) text states of each segment, what is seen of its
+        references).
 
         Raises:
-            SampleFailed: a layout that does not fit the picture.
+            SampleFailed: a layout that does not fit the picture, a reference of nothing.
         """
-        plan = layouts.planned(config, state.studio, request, ())
-        return plan, _bound.texts(config, state.studio, state.bound, plan)[1:]
+        plan = layouts.planned(config, state.studio, request, request.plan[1])
+        texts = _bound.texts(config, state.studio, state.bound, plan)[1:]
+        return plan, texts, _segment_references.seen(state.reader, plan)
 
     def alike(self, embedded: Any) -> Any:
-        plan, texts = embedded
-        return len(plan.masks), max(len(states) for pair in texts for states in pair)
+        """See `composite`."""
+        plan, texts, seen = embedded
+        longest = max(len(states) for pair in texts for states in pair)
+        return len(plan.masks), longest, max(map(len, seen))
 
     def condition(self, config: Config, state: State, embedded: list[Any]) -> Conditioning:
-        """Each segment reads its own prompt; their predictions are merged by mask."""
+        """Each segment reads its own prompt and sees its own references; their predictions are
+        merged by mask."""
         from socialcli.diffusion import regions as fusing
 
-        plans, texts = zip(*embedded, strict=True)
+        plans, texts, references = zip(*embedded, strict=True)
         regions = layouts.regions(plans)
         pairs = [pair for of_picture in texts for pair in of_picture]
+        seen = [of_segment for of_picture in references for of_segment in of_picture]
         rows = layouts.of_pairs(config.guidance, state.studio, pairs)
+        if state.reader is not None:
+            rows = state.reader.rows(config.guidance, rows, seen)
         backgrounds = alone = None
         steps = round(config.bootstrap * config.steps)
         if steps:
@@ -98,7 +115,7 @@ class MultiDiffusionMethod(layouts.LayoutMethod):
             backgrounds = fusing.colours(regions, plain_colours(state.studio))
             segments = [segment for plan in plans for segment in plan.segments]
             alone = torch.tensor([segment.background for segment in segments])
-        adapters = [_bound.weigher(config, state.bound, plans)] if state.bound else []
+        adapters = _segment_references.weighers(config, state, plans, seen)
         guide = fusing.multidiffusion(regions, rows.at, backgrounds, steps, alone, adapters)
         return Conditioning({}, guide=guide)
 
