@@ -12,12 +12,13 @@ import functools
 import os
 import re
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from socialcli import records
 from socialcli.errors import SampleFailed, UnknownName, UsageError
+from socialcli.pipeline.stage import Noted
 from socialcli.vision import images
 
 if TYPE_CHECKING:
@@ -45,6 +46,15 @@ _MEMBER = {
     "JPEG": "jpg", "MPO": "jpg", "PNG": "png", "WEBP": "webp", "GIF": "gif", "BMP": "bmp",
     "TIFF": "tif", "PPM": "ppm", "AVIF": "avif", "HEIF": "heic",
 }  # fmt: skip
+# Exporters round: a box that ends so little beyond its picture means the edge.
+SLIGHT_PIXELS, SLIGHT_SHARE = 1.0, 0.01
+_SLIGHTLY = (
+    "some boxes end up to a pixel or 1 % of the side outside their picture; they are clipped to it"
+)
+_FAR = (
+    "some boxes end far outside their picture; they are clipped to it. Do the annotations belong "
+    "to these pictures?"
+)
 FRAMES = ("auto", "stored", "upright")
 FRAME_HELP = (
     "Which pixels the annotations of EXIF-rotated pictures count: stored, upright, or auto "
@@ -220,17 +230,24 @@ def read(root: Path, relative: str, *, check_pixels: bool = False) -> Picture:
     return Picture(data, suffix, facts, printable(relative.replace("\\", "/")))
 
 
+def slightly(beyond: float, side: float) -> bool:
+    """Whether ``beyond``, a share of a side of ``side`` pixels, is a pixel or 1 % at most."""
+    return beyond <= max(SLIGHT_SHARE, SLIGHT_PIXELS / side) + 1e-9
+
+
 @dataclass(frozen=True)
 class Frame:
     """The pixels in which annotations of one picture are counted.
 
     ``width`` and ``height`` are the size the annotations assume, in pixels; ``orientation`` is the
     EXIF orientation that still has to be applied to them (1: they are upright already).
+    ``clipped`` has, for each box that was clipped, whether it ended but slightly outside.
     """
 
     width: float
     height: float
     orientation: int = 1
+    clipped: list[bool] = field(default_factory=list, compare=False)
 
     def point(self, x: float, y: float) -> records.Point:
         """A point in annotated pixels -> normalised, in the upright picture; not clipped."""
@@ -263,6 +280,10 @@ class Frame:
         left, top, right, bottom = (min(max(edge, 0.0), 1.0) for edge in edges)
         if not (left < right and top < bottom):  # also false for NaN
             return None
+        across = max(-edges[0], edges[2] - 1)
+        down = max(-edges[1], edges[3] - 1)
+        if max(across, down) > 1e-6:  # what records round to
+            self.clipped.append(slightly(across, self.width) and slightly(down, self.height))
         (x0, y0), (x1, y1) = self.normalised(left, top), self.normalised(right, bottom)
         box = tuple(round(v, 6) for v in (min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1)))
         return box if box[0] < box[2] and box[1] < box[3] else None  # type: ignore[return-value]
@@ -286,6 +307,16 @@ class Frame:
             7: lambda m: m[::-1, ::-1].T,
             8: lambda m: numpy.rot90(m),
         }[self.orientation](mask)
+
+
+def noted(members: dict[str, bytes], clipped: list[bool]) -> dict[str, bytes]:
+    """The members of a sample and, where boxes were `Frame.clipped`, what is to be said of it."""
+    notes = {}
+    if any(clipped):
+        notes["with_boxes_slightly_outside"] = _SLIGHTLY
+    if not all(clipped):
+        notes["with_boxes_far_outside"] = _FAR
+    return Noted(members, notes) if notes else members
 
 
 def frame(

@@ -185,7 +185,7 @@ class CocoImporter(Importer):
             others = [text for text, _ in more]
             caption = records.Caption(first, others, records.GROUND_TRUTH, source_of)
             members["caption.json"] = records.dump(caption)
-        return members
+        return _picture.noted(members, frame.clipped)
 
 
 def _sources(annotation: dict[str, Any]) -> dict[str, str]:

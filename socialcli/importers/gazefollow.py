@@ -137,11 +137,12 @@ class GazefollowImporter(Importer):
         extra: dict[str, Any] = {"eyes": eyes, "rows": rows_of, "origin": work.people[0][0].origin}
         if notes:
             extra["dropped"] = notes
-        return {
+        members = {
             **picture.members(split=work.split, extra=extra),
             "boxes.json": records.dump(boxes),
             "people.json": records.dump(people),
         }
+        return _picture.noted(members, frame.clipped)
 
 
 def _files(root: Path, config: Config) -> list[tuple[Path, str]]:

@@ -144,12 +144,13 @@ class HicoDetImporter(Importer):
             extra["dropped"] = dropped
         if work.size not in (picture.facts.stored_size, (width, height)):
             extra["annotated_size"] = list(work.size)
-        return {
+        members = {
             **picture.members(split=work.split, extra=extra),
             "boxes.json": records.dump(boxes),
             "people.json": records.dump(people),
             "interactions.json": records.dump(interactions),
         }
+        return _picture.noted(members, frame.clipped)
 
 
 def _images(config: Config) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,6 +58,7 @@ class Planned:
     background: str = ""
     negative: str = ""
     size: tuple[int, int] | None = None  # width, height
+    clipped: list[bool] = field(default_factory=list)  # see `_picture.Frame`
 
 
 class LayoutImporter(Importer):
@@ -97,12 +98,13 @@ class LayoutImporter(Importer):
             data = out.getvalue()
         caption = records.Caption(layout.prompt, model=records.Model("layout"))
         meta = records.Meta(layout.width, layout.height, source=_picture.printable(name))
-        return {
+        members = {
             "png": data,
             "layout.json": records.dump(layout),
             "caption.json": records.dump(caption),
             "meta.json": records.dump(meta),
         }
+        return _picture.noted(members, plan.clipped)
 
 
 def _text(data: bytes) -> str:
@@ -299,12 +301,8 @@ def _shapes(plan: Planned, drawing: Image | None, size: tuple[int, int]) -> list
     width, height = size
     found = []
     for number, segment in enumerate(plan.segments, 1):
-        box = PLACES.get(str(segment.get("place"))) or segment.get("box")
-        if (
-            not isinstance(box, (list, tuple)) or len(box) != 4
-            or not all(isinstance(v, (int, float)) for v in box)
-            or not (0 <= box[0] < box[2] <= 1 and 0 <= box[1] < box[3] <= 1)
-        ):  # fmt: skip
+        box = _box(segment, size)
+        if box is None:
             raise SampleFailed(
                 f"segment {number}: a box is left, top, right, bottom from 0 to 1; a place one of "
                 f"{', '.join(PLACES)}"
@@ -315,4 +313,19 @@ def _shapes(plan: Planned, drawing: Image | None, size: tuple[int, int]) -> list
             round(top * height) : round(bottom * height), round(left * width) : round(right * width)
         ] = True
         found.append(mask)
+        plan.clipped += [True] if any(v < 0 or v > 1 for v in segment.get("box", ())) else []
     return found
+
+
+def _box(segment: dict[str, Any], size: tuple[int, int]) -> records.XYXY | None:
+    """A segment's box; what ends slightly outside is clipped, None where it is no box."""
+    box = PLACES.get(str(segment.get("place"))) or segment.get("box")
+    if not isinstance(box, (list, tuple)) or len(box) != 4:
+        return None
+    if not all(isinstance(v, (int, float)) for v in box):
+        return None
+    beyond = (max(-v, v - 1) for v in box)
+    if not all(_picture.slightly(*one) for one in zip(beyond, size * 2, strict=True)):
+        return None
+    left, top, right, bottom = (min(max(v, 0), 1) for v in box)
+    return (left, top, right, bottom) if left < right and top < bottom else None
