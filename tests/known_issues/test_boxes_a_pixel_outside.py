@@ -46,9 +46,11 @@ def gazefollow(folder: Path, right: float, bottom: float) -> list[str]:
     return ["gazefollow", str(folder)]
 
 
+WAYS = [(202, 101, "slightly"), (202.1, 101, "far"), (200, 160, "far"), (202, 160, "far")]
+
+
 @pytest.mark.parametrize("data_set", [coco, hico_det, gazefollow])
-@pytest.mark.parametrize(("right", "bottom", "how"), [(202, 101, "slightly"), (202.1, 101, "far"),
-                                                      (200, 160, "far"), (202, 160, "far")])  # fmt: skip
+@pytest.mark.parametrize(("right", "bottom", "how"), WAYS)
 def test_it_is_clipped_and_counted(tmp_path, run_cli, data_set, right, bottom, how):
     line = data_set(tmp_path, right, bottom)
     done = run_cli("import", *line, "-o", tmp_path / "o").stderr.decode()
