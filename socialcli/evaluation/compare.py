@@ -1,7 +1,8 @@
 """Two or more scores of the same sources, compared picture by picture, so that nobody bolds noise.
 
 All methods are scored again on the sources they have in common, and every bootstrap resample draws
-the same sources for each. P values are two-sided and corrected for the number of figures and
+the same sources for each. P values are two-sided, from exchanging two methods' pictures source by
+source (`bootstrap.exchanged`), and corrected for the number of figures and
 methods compared (Holm), over the figures that have a better side.
 """
 
@@ -65,17 +66,23 @@ def compare(
             )
         shared = len(units)
         count = run.at_most(resamples, metric) if shared > 1 else 0
-        values, drawn = [], []
-        for rows in all_rows:
-            members = numpy.array([units.get(str(unit), -1) for unit in rows["unit"]])
+        values, drawn, by_chance = [], [], []
+        members = [numpy.array([units.get(str(u), -1) for u in rows["unit"]]) for rows in all_rows]
+        for rows, own in zip(all_rows, members, strict=True):
             estimate = functools.partial(metric.estimate, rows)
-            ones = numpy.where(members >= 0, 1.0, 0.0)[None]
+            ones = numpy.where(own >= 0, 1.0, 0.0)[None]
             values.append({k: float(v[0]) for k, v in estimate(ones).items()})
-            drawn.append(bootstrap.resampled(estimate, members, len(units), count, seed))
+            drawn.append(bootstrap.resampled(estimate, own, len(units), count, seed))
+            estimate = functools.partial(metric.estimate, metric.joined(all_rows[0], rows))
+            times = count if rows is not all_rows[0] else 0
+            pair = (members[0], own)
+            by_chance.append(bootstrap.exchanged(estimate, pair, len(units), times, seed))
         for column in metric.COLUMNS:
             columns[column.name] = {"metric": name, **run._plain(column)}
             for number, method in enumerate(methods):
-                cells[method][column.name] = _cell(column, number, values, drawn, metric.INTERVAL)
+                cells[method][column.name] = _cell(
+                    column, number, values, drawn, by_chance[number], metric.INTERVAL
+                )
     result = {
         "baseline": methods[0],
         "folders": folders,
@@ -128,6 +135,7 @@ def _cell(
     number: int,
     values: list[dict[str, float]],
     drawn: list[dict[str, numpy.ndarray]],
+    by_chance: dict[str, numpy.ndarray],
     kind: str,
 ) -> dict[str, Any]:
     """One method's figure, and its difference from the first method's."""
@@ -137,7 +145,8 @@ def _cell(
     value = values[number][name]
     own, first = drawn[number].get(name, nothing), drawn[0].get(name, nothing)
     span = bootstrap.interval(own, value, kind).within(column.low, column.high)
-    apart = bootstrap.difference(first, own, value - values[0][name], kind)
+    chance = by_chance.get(name, nothing)
+    apart = bootstrap.difference(first, own, value - values[0][name], chance, kind)
     there = number > 0 and apart.p is not None
     return {
         "value": value if numpy.isfinite(value) else None,

@@ -664,7 +664,7 @@ def test_a_centred_interval_is_about_the_figure() -> None:
     moved = values.var() - drawn.mean()
     assert got.low == pytest.approx(plain.low + moved)
     assert got.high == pytest.approx(plain.high + moved)
-    apart = bootstrap.difference(numpy.zeros(2000), drawn, values.var(), "centred")
+    apart = bootstrap.difference(numpy.zeros(2000), drawn, values.var(), numpy.zeros(2), "centred")
     assert apart.low == pytest.approx(got.low) and apart.high == pytest.approx(got.high)
     assert got.within(0.5, 0.6) == bootstrap.Interval(0.5, 0.6, 2000)
 
@@ -679,15 +679,16 @@ def test_paired_differences_are_scipys() -> None:
         bootstrap.resampled(mean_of(v), numpy.arange(50), 50, 2000, seed=3)["x"]
         for v in (first, second)
     ]
-    got = bootstrap.difference(*drawn, second.mean() - first.mean())
+    by_chance = exchanged(first, second, 2000, seed=3)
+    got = bootstrap.difference(*drawn, second.mean() - first.mean(), by_chance)
     want = stats.bootstrap(
         (first, second), lambda a, b, axis: b.mean(axis) - a.mean(axis), n_resamples=2000,
         method="percentile", paired=True, vectorized=True, rng=numpy.random.default_rng(3),
     )  # fmt: skip
     assert got.low == pytest.approx(want.confidence_interval.low, abs=1e-12)
     assert got.high == pytest.approx(want.confidence_interval.high, abs=1e-12)
-    below = (want.bootstrap_distribution <= 0).sum()
-    assert got.p == pytest.approx(2 * (1 + below) / 2001)
+    far = (numpy.abs(by_chance) >= got.value).sum()
+    assert got.p == pytest.approx((1 + far) / 2001)
 
 
 def test_chunks_change_nothing() -> None:
@@ -706,6 +707,40 @@ def test_pictures_of_one_source_are_drawn_together() -> None:
     assert set(left_out) == {0.0, 0.5, 1.0}
 
 
+def exchanged(first: numpy.ndarray, second: numpy.ndarray, times: int, seed: int) -> numpy.ndarray:
+    """Differences of means once pictures have changed sides, each of a source of its own."""
+    both = mean_of(numpy.concatenate([first, second]))
+    places = (numpy.arange(len(first)), numpy.arange(len(second)))
+    return bootstrap.exchanged(both, places, len(first), times, seed)["x"]
+
+
+def test_p_values_are_those_of_all_exchanges() -> None:
+    """Of nine pairs there are 512: scipy goes through them all, ours draws many of them."""
+    from scipy import stats
+
+    rng = numpy.random.default_rng(5)
+    for shift in (0.3, 0.9):
+        first = rng.normal(size=9)
+        second = first + shift + rng.normal(size=9)
+        want = stats.permutation_test(
+            (first, second), lambda a, b, axis: b.mean(axis) - a.mean(axis), vectorized=True,
+            permutation_type="samples", n_resamples=numpy.inf,
+        )  # fmt: skip
+        by_chance = exchanged(first, second, 20_000, seed=1)
+        got = bootstrap.difference(first, second, want.statistic, by_chance).p
+        assert got == pytest.approx(want.pvalue, abs=0.012)
+
+
+def test_pictures_of_one_source_change_sides_together() -> None:
+    values = numpy.array([0.0, 0.0, 4.0, 1.0, 1.0, 8.0])  # two pictures of source 0, one of 1
+    places = (numpy.array([0, 0, 1]), numpy.array([0, 0, 1]))
+    drawn = bootstrap.exchanged(mean_of(values), places, 2, 400, 0)["x"]
+    assert set(numpy.round(drawn, 6)) == {2.0, -2.0, 0.666667, -0.666667}
+    alone = (numpy.array([0, -1, 1]), numpy.array([0, -1, 1]))
+    drawn = bootstrap.exchanged(mean_of(values), alone, 2, 400, 0)["x"]
+    assert set(numpy.round(drawn, 6)) == {2.5, -2.5, 1.5, -1.5}, "left out is left out"
+
+
 def test_p_values_are_uniform_without_a_difference() -> None:
     """Of methods that are equal, about one in twenty is called different, not more."""
     rng = numpy.random.default_rng(0)
@@ -715,26 +750,29 @@ def test_p_values_are_uniform_without_a_difference() -> None:
         drawn = [
             bootstrap.resampled(mean_of(v), numpy.arange(40), 40, 200, seed)["x"] for v in pair
         ]
-        p = bootstrap.difference(*drawn, pair[1].mean() - pair[0].mean()).p
+        by_chance = exchanged(*pair, 200, seed)
+        p = bootstrap.difference(*drawn, pair[1].mean() - pair[0].mean(), by_chance).p
         low += p is not None and p < 0.05
     assert low <= 14  # 6 expected; more than 14 has a chance of 0.1 %
 
 
-def test_half_of_the_resamples_suffice_and_ties_count_for_both_sides() -> None:
+def test_half_of_the_resamples_suffice_and_ties_count() -> None:
     nan = numpy.nan
     half, fewer = numpy.array([1.0, 2.0, nan, nan]), numpy.array([1.0, nan])
     assert bootstrap.interval(half, 1.5).resamples == 2
     assert bootstrap.interval(half, 1.5).low == pytest.approx(1.025)
-    assert bootstrap.difference(numpy.zeros(4), half, 1.5).low == pytest.approx(1.025)
+    assert bootstrap.difference(numpy.zeros(4), half, 1.5, half).low == pytest.approx(1.025)
     assert bootstrap.interval(fewer, 1.0).low is None  # one value has no spread
-    assert bootstrap.difference(numpy.zeros(2), fewer, 1.0).low is None
-    assert bootstrap.difference(numpy.zeros(9), numpy.zeros(9), 0.0).p == 1.0
+    assert bootstrap.difference(numpy.zeros(2), fewer, 1.0, half).low is None
+    assert bootstrap.difference(numpy.zeros(4), half, 1.5, half).p == pytest.approx(2 / 3)
+    assert bootstrap.difference(numpy.zeros(4), half, 1.5, fewer).p is None
+    assert bootstrap.difference(numpy.zeros(9), numpy.zeros(9), 0.0, numpy.zeros(9)).p == 1.0
 
 
 def test_nothing_to_judge_is_no_interval() -> None:
     nothing = numpy.full(10, numpy.nan)
     assert bootstrap.interval(nothing, numpy.nan).low is None
-    assert bootstrap.difference(nothing, numpy.zeros(10), 0.0).p is None
+    assert bootstrap.difference(nothing, numpy.zeros(10), 0.0, nothing).p is None
 
 
 def test_holm_by_hand() -> None:

@@ -100,6 +100,16 @@ class Metric(Part, base=True):
 
     # --- what a metric may have ---
 
+    def joined(self, first: Rows, second: Rows) -> Rows:
+        """The rows of two methods as those of one, the first method's cases in front. To be
+        overridden where an array's first axis is not the cases."""
+        import numpy
+
+        return {
+            name: numpy.concatenate([values, second[name]]) if values.ndim else values
+            for name, values in first.items()
+        }
+
     def pictures(self, rows: Rows) -> Rows:
         """{column: (N,)}, each picture's own figure, NaN where it has none; no entry for a column
         that one picture has no figure of."""

@@ -41,19 +41,45 @@ def columns(name: str, title: str, about: str) -> tuple[Column, ...]:
 
 
 def settings(table: Classes, interpolation: str) -> dict[str, numpy.ndarray]:
-    """What the rows hold of classes and options: ``rare``, ``people`` (C,) bool, ``has_rare``,
-    ``points`` and ``floats``, see `average_precision`."""
+    """What the rows hold of classes and options: ``names`` (C,) str, ``rare``, ``people`` (C,)
+    bool, ``has_rare``, ``points`` and ``floats``, see `average_precision`."""
     import numpy
 
     rare = numpy.zeros(len(table.names), bool)
     rare[sorted(table.rare)] = True
     return {
+        "names": numpy.array([f"{verb}, {thing}" for verb, thing in table.names], numpy.str_),
         "rare": rare,
         "people": numpy.array([thing == "person" for _, thing in table.names], bool),
         "has_rare": numpy.array(table.has_rare),
         "points": numpy.array(0 if interpolation == "all" else 11),
         "floats": numpy.array(interpolation == "11-float"),
     }
+
+
+def joined(
+    first: dict[str, numpy.ndarray], second: dict[str, numpy.ndarray]
+) -> dict[str, numpy.ndarray]:
+    """See `Metric.joined`. A class is the same where its name is; each has its number in the
+    first's rows, or one after them."""
+    import numpy
+
+    names, others = (rows.get("names", numpy.arange(len(rows["rare"]))) for rows in (first, second))
+    new = ~numpy.isin(others, names)
+    number = {name: n for n, name in enumerate([*names.tolist(), *others[new].tolist()])}
+    renumbered = numpy.array([number[name] for name in others.tolist()], numpy.int64)
+    both = {**first, "names": names}
+    for name in ("names", "rare", "people"):
+        both[name] = numpy.concatenate([both[name], {**second, "names": others}[name][new]])
+    for name, values in first.items():
+        if name == "judged" or name.startswith(("found_", "true_")):
+            more = second[name]
+            if name.endswith("_picture"):
+                more = more + len(first["judged"])
+            elif name.endswith("_class"):
+                more = renumbered[more]
+            both[name] = numpy.concatenate([values, more])
+    return both
 
 
 def average_precision(

@@ -47,6 +47,17 @@ class Clouds(Metric, base=True):
         reference = numpy.array(theirs, numpy.float32).reshape(len(theirs), width)
         return {"generated": generated, "reference": reference}
 
+    def joined(
+        self, first: dict[str, numpy.ndarray], second: dict[str, numpy.ndarray]
+    ) -> dict[str, numpy.ndarray]:
+        """Features of other widths cannot be joined: nothing is then left to judge."""
+        import numpy
+
+        pair = [rows["generated"] for rows in (first, second)]
+        if pair[0].shape[1] != pair[1].shape[1]:
+            pair = [numpy.full((len(one), 1), numpy.nan) for one in pair]
+        return {**first, "generated": numpy.concatenate(pair)}
+
     def count(self, rows: dict[str, numpy.ndarray]) -> int:
         """Generated pictures that have features."""
         import numpy

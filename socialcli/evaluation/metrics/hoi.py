@@ -193,6 +193,11 @@ class Hoi(Metric):
             found |= _average_precision.means(name, table, rows)
         return found
 
+    def joined(
+        self, first: dict[str, numpy.ndarray], second: dict[str, numpy.ndarray]
+    ) -> dict[str, numpy.ndarray]:
+        return _average_precision.joined(first, second)
+
     def pictures(self, rows: dict[str, numpy.ndarray]) -> dict[str, numpy.ndarray]:
         """A picture has no average precision of its own; what it shows is the mean score that the
         recogniser gave to its true classes, in per cent."""

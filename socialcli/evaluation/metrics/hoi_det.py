@@ -115,6 +115,11 @@ class HoiDet(Hoi):
             figures |= _average_precision.means(name, table, rows)
         return figures
 
+    def joined(
+        self, first: dict[str, numpy.ndarray], second: dict[str, numpy.ndarray]
+    ) -> dict[str, numpy.ndarray]:
+        return _average_precision.joined(first, second)
+
     def pictures(self, rows: dict[str, numpy.ndarray]) -> dict[str, numpy.ndarray]:
         """A picture has no average precision of its own; what it shows is the share of its
         annotated pairs that were found, in per cent."""
