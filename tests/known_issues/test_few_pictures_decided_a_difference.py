@@ -80,3 +80,16 @@ def test_joined_rows_are_those_of_both() -> None:
     ones = numpy.ones((1, SOURCES))
     want = [metric.estimate(rows, ones)["hoi"][0] for rows in (first, second)]
     assert metric.estimate(both, counts)["hoi"] == pytest.approx(want, abs=1e-12)
+
+
+def test_classes_are_told_apart_by_their_names() -> None:
+    """The same second method with its classes in another order."""
+    rng, metric = numpy.random.default_rng(3), metrics.load("hoi")
+    first, second = (seen(rng, rng.integers(0, CLASSES, SOURCES), 0.3) for _ in range(2))
+    order = rng.permutation(CLASSES)  # class n of the second is number order[n] of the other
+    other = {**second, "names": second["names"][numpy.argsort(order)]}
+    for name in ("found_class", "true_class"):
+        other[name] = order[second[name]]
+    counts = rng.integers(0, 3, (5, 2 * SOURCES)).astype(float)
+    want, got = (metric.estimate(metric.joined(first, r), counts)["hoi"] for r in (second, other))
+    assert got == pytest.approx(want, abs=1e-12)
