@@ -10,7 +10,7 @@
 #   2. Prompt of `identity` is above that of `none`, `word` and `prompt` (Table III, options 1 to 3).
 #   3. ID of `identity` is above that of `pairs1`; `pairs10` gains nothing (Table III).
 # How many pictures: in earlier runs of the miniatures the difference of two rows had, a prompt, a
-# deviation of 0.063 in CLIP's cosine and of 0.12 in that of faces (docs/results.md). To see 0.02 in the
+# deviation of 0.063 in CLIP's cosine and of 0.12 in that of faces (docs/results/feedback.md). To see 0.02 in the
 # one and 0.05 in the other with a power of 0.8 at 0.05 / 24 (Holm, 24 tests) 153 and 89 prompts are
 # needed: 16 people with 12 prompts of more than a face are 192, in three seeds 576 pictures a row.
 # Prompts are resampled, not people: what is hard about a person is shared by their 13 prompts, so the

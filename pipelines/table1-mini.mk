@@ -5,7 +5,7 @@
 #   make -f pipelines/table1-mini.mk SEEDS=0 STEPS=20 TEST=48      a first look
 #   make -f pipelines/table1-mini.mk ROWS='plain gaze'             these rows and SSR-Encoder's own
 # At rates of 2e-4 and 2e-6 sixty such small steps do next to nothing, whatever the weight: hence
-# RATES and WEIGHT, which are not the paper's (docs/results.md).
+# RATES and WEIGHT, which are not the paper's (docs/results/feedback.md).
 # Ends with OUT/results.md: the paper's columns, beside the paper's numbers.
 SOCIALCLI ?= socialcli
 PYTHON ?= python

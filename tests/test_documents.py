@@ -14,7 +14,8 @@ from socialcli import shards
 from socialcli.cli import app
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md")), *sorted(DOCS.glob("results/*.md"))]
 WEIGHTS = ROOT / "socialcli" / "miniature" / "weights"
 
 

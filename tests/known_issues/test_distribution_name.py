@@ -19,7 +19,7 @@ def test_the_distribution_has_a_name_of_its_own():
 
 
 def test_no_line_installs_somebody_elses_program():
-    files = [ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("pipelines/*")]
+    files = [ROOT / "README.md", *ROOT.glob("docs/**/*.md"), *ROOT.glob("pipelines/*")]
     files += [*ROOT.glob("socialcli/**/*.py"), ROOT / "Makefile", ROOT / "Dockerfile"]
     for file in files:
         if file.is_file():
