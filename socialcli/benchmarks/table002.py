@@ -18,12 +18,14 @@ from socialcli.benchmarks.effects import Effect
 NAMES = {
     "ti": "Textual Inversion", "ti-attractor": "Textual Inversion + attractor",
     "neti": "NeTI", "neti-attractor": "NeTI + attractor",
+    "class": "the class's name", "p-plus": "P+",
     "dreambooth": "DreamBooth", "custom-diffusion": "Custom Diffusion",
 }  # fmt: skip
 FIGURES = {
     "dino": "DINO", "clip_i": "CLIP-I", "clip_t": "CLIP-T", "dino_train": "DINO train",
     "dino_gap": "DINO gap",
 }  # fmt: skip
+WORDS = ("ti", "p-plus", "neti", "neti-attractor")
 THREE = ("dino", "clip_i", "clip_t")
 # What sections 6 and 6.1 say of Figures 5 and 7; `table-002-mini.mk` names them before the run.
 EXPECTED = [
@@ -38,6 +40,8 @@ EXPECTED = [
     Effect("ti", "ti-attractor", "dino_gap", -1, "us"),
     Effect("neti", "neti-attractor", "dino_gap", -1, "us"),
     Effect("neti-attractor", "dreambooth", "dino_gap", 1, "us"),
+    *(Effect("class", word, name, 1, "us") for word in WORDS for name in ("dino", "clip_i")),
+    *(Effect("class", word, "clip_t", -1, "us") for word in WORDS),
 ]
 
 
