@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from socialcli import records
 from socialcli.errors import SampleFailed
-from socialcli.generation import drawing, references
+from socialcli.generation import drawing, options, references
 from socialcli.generation.method import GenerateMethod
 from socialcli.generation.requests import Wanted
 
@@ -69,7 +69,7 @@ def of_request(config: Any, request: Any) -> records.Layout:
     """The layout that a request's sample has.
 
     Raises:
-        SampleFailed: it has none, or one that is not whole.
+        SampleFailed: it has none, one that is not whole, or one of another shape than ``--size``.
     """
     from socialcli.vision import layouts
 
@@ -80,6 +80,9 @@ def of_request(config: Any, request: Any) -> records.Layout:
         )
     layout: records.Layout = request.sample.record(records.Layout)
     layouts.check(layout)
+    asked = options.size(config)
+    if asked is not None:
+        check_shape(layout, asked)
     return layout
 
 

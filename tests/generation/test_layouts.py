@@ -513,6 +513,11 @@ def test_layouts_that_cannot_be_drawn_are_refused(models, loaded):
     wide.segments[0].rle = masks.encode(numpy.ones((32, 64)))
     with pytest.raises(SampleFailed, match=r"64x32 pixels, the picture shall have 32x32"):
         latents(models, loaded, "composite", [wide])
+    # A size that was asked for is compared before a model is loaded.
+    method, config = configured(models, "multidiffusion", size="64x32")
+    request = sample_requests.of_sample(config, sample(halves("a man")))
+    with pytest.raises(SampleFailed, match=r"32x32 pixels, the picture shall have 64x32"):
+        method.prepare(config, request)
     with pytest.raises(SampleFailed, match="draws layouts: give it shards"):
         latents(models, loaded, "composite", ["a man"])
     holed = halves("a man", "a dog")

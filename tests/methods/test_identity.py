@@ -18,7 +18,7 @@ from PIL import Image
 from safetensors import safe_open
 from tiny import diffusion as tiny
 
-from socialcli import records, registry, shards
+from socialcli import backends, records, registry, shards
 from socialcli.cli import profiles
 from socialcli.cli.commands import generate
 from socialcli.diffusion import schedule, word_files
@@ -424,7 +424,10 @@ def test_other_categories_and_pictures_without_records_pass():
         _single.check("woman", Sample(key, members))
 
 
-def test_a_category_of_several_tokens_is_refused(model, people, tmp_path):
+def test_a_category_of_several_tokens_is_refused_before_a_model_is_loaded(
+    model, people, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(backends, "load", lambda spec: pytest.fail("a model was loaded"))
     with pytest.raises(UsageError, match=r"--category 'zyxwv' is . tokens of this model"):
         state(model, people, tmp_path, category="zyxwv")
     with pytest.raises(UsageError, match="a caption says what else"):

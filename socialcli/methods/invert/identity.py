@@ -117,6 +117,12 @@ class IdentityMethod(InversionMethod):
         _single.check_all(config, index)
         return super().select(config, index)
 
+    def check_concepts(self, config: Config, concepts: list[Concept]) -> None:
+        for concept in concepts:
+            parts = _initial.tokens(config, concept.initial)
+            if len(parts) > 1:
+                raise _several(concept.initial, len(parts))
+
     def words(
         self, config: Config, diffusion: Any, concepts: list[Concept], place: Place, layers: int
     ) -> list[Word]:
@@ -146,10 +152,7 @@ class IdentityMethod(InversionMethod):
             tokenizer = state.diffusion.tokenizer
             ids = tokenizer(concept.initial, add_special_tokens=False)["input_ids"]
             if len(ids) != 1:
-                raise UsageError(
-                    f"--category '{concept.initial}' is {len(ids)} tokens of this model: maps are "
-                    "compared token by token, so give a word that is one"
-                )
+                raise _several(concept.initial, len(ids))
         if config.attention_weight:
             maps = AttentionMaps(state.diffusion.unet, gradient=True)
             heads = {layer.heads for layer in maps.layers}
@@ -248,6 +251,13 @@ class IdentityMethod(InversionMethod):
 
         initial = {concept.token: concept.initial for concept in state.concepts}
         word_files.write(folder, [word.kept() for word in state.words], initial, metadata)
+
+
+def _several(category: str, count: int) -> UsageError:
+    return UsageError(
+        f"--category '{category}' is {count} tokens of this model: maps are compared token by "
+        "token, so give a word that is one"
+    )
 
 
 def _complete(config: Config, index: Index) -> Config:
