@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import inspect
+import sys
 import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,8 @@ from socialcli.errors import Mistakes, near
 
 # (command, method or importer, None where the command has none) -> the Config of its table.
 Types = dict[tuple[str, str | None], type]
+# The same, each imported when a profile has something for it.
+Known = dict[tuple[str, str | None], Callable[[], type]]
 
 
 def check(tables: dict[str, Any], path: Path, types: Types | None = None) -> None:
@@ -27,7 +32,7 @@ def check(tables: dict[str, Any], path: Path, types: Types | None = None) -> Non
     Raises:
         Mistakes: one line for each.
     """
-    known = config_types() | (types or {})
+    known = _known() | {key: _itself(kind) for key, kind in (types or {}).items()}
     found = [f"{path}: {mistake}" for mistake in _mistakes(tables, known)]
     if found:
         raise Mistakes(list(dict.fromkeys(found)))
@@ -35,20 +40,33 @@ def check(tables: dict[str, Any], path: Path, types: Types | None = None) -> Non
 
 def config_types() -> Types:
     """The Config of every table that a profile can have."""
-    from socialcli import registry
-    from socialcli.evaluation import settings
+    return {key: config_type() for key, config_type in _known().items()}
 
-    found: Types = {}
-    for name in registry.available("stages"):
-        found[name, None] = registry.load("stages", name).config_type
+
+def _known() -> Known:
+    from socialcli import registry
+
+    def of(kind: str, name: str) -> Callable[[], type]:
+        return lambda: registry.load(kind, name).config_type
+
+    known: Known = {(name, None): of("stages", name) for name in registry.available("stages")}
     kinds = {"importers": "import"} | {f"methods.{c}": c for c in ("train", "invert", "generate")}
     for kind, command in kinds.items():
-        for name in registry.available(kind):
-            found[command, name] = registry.load(kind, name).config_type
-    return found | {("score", None): settings.config_type()}
+        known |= {(command, name): of(kind, name) for name in registry.available(kind)}
+    return known | {("score", None): _of_score}
 
 
-def _mistakes(tables: dict[str, Any], known: Types) -> Iterator[str]:
+def _of_score() -> type:
+    from socialcli.evaluation import settings
+
+    return settings.config_type()
+
+
+def _itself(config_type: type) -> Callable[[], type]:
+    return lambda: config_type
+
+
+def _mistakes(tables: dict[str, Any], known: Known) -> Iterator[str]:
     commands = list(dict.fromkeys(command for command, _ in known))
     for command, table in tables.items():
         if not isinstance(table, dict):
@@ -57,30 +75,33 @@ def _mistakes(tables: dict[str, Any], known: Types) -> Iterator[str]:
             there = f"There are: {', '.join(f'[{name}]' for name in commands)}"
             yield f"[{command}]: no command has such a table. {near(command, commands)}{there}"
         elif (command, None) in known:
-            yield from _table(command, table, known[command, None])
+            yield from _table(command, table, known[command, None]())
         else:
             methods = {m: kind for (c, m), kind in known.items() if c == command and m is not None}
             yield from _with_methods(command, table, methods)
 
 
-def _with_methods(command: str, table: dict[str, Any], methods: dict[str, type]) -> Iterator[str]:
+def _with_methods(
+    command: str, table: dict[str, Any], methods: dict[str, Callable[[], type]]
+) -> Iterator[str]:
     """Of ``[command]``, whose options must be known to some method, and ``[command.method]``."""
     for key, value in table.items():
         if isinstance(value, dict):
             if key in methods:
-                yield from _table(f"{command}.{key}", value, methods[key])
+                yield from _table(f"{command}.{key}", value, methods[key]())
             else:
                 yield (
                     f"[{command}.{key}]: {command} has no '{key}'. {near(key, methods)}"
                     f"There are: {', '.join(methods)}"
                 )
             continue
-        having = [kind for kind in methods.values() if field_of(key, kind) in _fields(kind)]
+        kinds = [config_type() for config_type in methods.values()]
+        having = [kind for kind in kinds if field_of(key, kind) in _fields(kind)]
         if having:
             for kind in having:
                 yield from _table(command, {key: value}, kind)
         else:
-            keys = [key_of(name) for kind in methods.values() for name in _fields(kind)]
+            keys = [key_of(name) for kind in kinds for name in _fields(kind)]
             there = near(key, keys) or f"`socialcli {command} --help` lists those it has"
             yield f"[{command}] has no option '{key}'. {there}".rstrip()
 
@@ -89,7 +110,6 @@ def _table(name: str, table: dict[str, Any], config_type: type) -> Iterator[str]
     """What is wrong with the keys and values of one table."""
     from pydantic import ValidationError
 
-    hints = typing.get_type_hints(config_type)
     given: dict[str, str] = {}  # field -> the key that gave it
     body: dict[str, Any] = {}
     for key, value in table.items():
@@ -97,9 +117,10 @@ def _table(name: str, table: dict[str, Any], config_type: type) -> Iterator[str]
         if field in given:
             yield f"[{name}] {key}: the same option as '{given[field]}'"
         given[field], body[field] = key, value
+    hints = _hints(config_type, body)
     told = set()
     try:
-        _schema(config_type).model_validate(body)
+        _schema(tuple(hints.items())).model_validate(body)
     except ValidationError as errors:
         order = list(given)
         for error in sorted(errors.errors(), key=lambda e: order.index(str(e["loc"][0]))):
@@ -125,15 +146,31 @@ def _table(name: str, table: dict[str, Any], config_type: type) -> Iterator[str]
                 yield f"{where}: {near(word, known)}There are: {', '.join(known)}"
 
 
-def _schema(config_type: type) -> Any:
-    """A pydantic model of a Config: its fields, none of them required, and no others."""
+@functools.cache
+def _schema(hints: tuple[tuple[str, Any], ...]) -> Any:
+    """A pydantic model of some fields of a Config, none of them required, and of no others."""
     from pydantic import ConfigDict, create_model
 
-    hints = typing.get_type_hints(config_type)
-    fields: Any = {name: (hints[name], None) for name in _fields(config_type)}
+    fields: Any = {name: (hint, None) for name, hint in hints}
     # Strict: a profile says 5 and not "5". Field names such as model_... are the options' own.
     strict = ConfigDict(extra="forbid", strict=True, protected_namespaces=())
-    return create_model(config_type.__qualname__, __config__=strict, **fields)
+    return create_model("Table", __config__=strict, **fields)
+
+
+def _hints(config_type: type, names: typing.Collection[str]) -> dict[str, Any]:
+    """Field -> type, of those of a Config's fields that ``names`` has.
+
+    `typing.get_type_hints` evaluates all of them, which for every Config took as long as the rest.
+    """
+    found: dict[str, Any] = {}
+    left = set(names) & set(_fields(config_type))
+    for base in config_type.__mro__:
+        own = {n: hint for n, hint in inspect.get_annotations(base).items() if n in left}
+        if own:
+            holder = types.SimpleNamespace(__annotations__=own)
+            found |= typing.get_type_hints(holder, vars(sys.modules[base.__module__]))
+            left -= own.keys()
+    return found
 
 
 def _fields(config_type: type) -> list[str]:
