@@ -15,6 +15,9 @@ import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before anything imports torch
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+# Where the environment forbids bytecode, each of a thousand commands would compile the package.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 # Modules that take longest, the longest first: two processes then end at about the same time. A
 # module stays in one process, so that what it makes once (a demo, a node) is made once.

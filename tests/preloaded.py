@@ -158,6 +158,9 @@ class _Server:
                     importlib.import_module(name)
         for name in apart:
             del sys.modules[name]
+        if "transformers.conversion_mapping" in self.wanted:
+            with contextlib.suppress(Exception):  # a thousand patterns, which it keeps compiled
+                sys.modules["transformers.conversion_mapping"].get_checkpoint_conversion_mapping("")
         self.wanted = []
 
     def _reap(self) -> None:
