@@ -30,7 +30,7 @@ def why_not() -> str:
 def until(page, condition: str) -> None:
     """Wait for a condition in JavaScript. (Playwright's own way needs eval, which the pages forbid
     themselves.)"""
-    end = time.monotonic() + 30
+    end = time.monotonic() + 120
     while not page.evaluate(condition):
         assert time.monotonic() < end, condition
         page.wait_for_timeout(30)

@@ -91,7 +91,7 @@ def test_a_command_ends_with_its_caller(server, tmp_path: Path) -> None:
     )
     env = {**LIKE, "PYTHONPATH": str(tmp_path)}
     caller = subprocess.Popen(server, env=env, cwd=tmp_path)
-    until = time.monotonic() + 30
+    until = time.monotonic() + 120
     while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
         assert time.monotonic() < until
         time.sleep(0.01)

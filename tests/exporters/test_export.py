@@ -272,7 +272,7 @@ def test_stdout_and_pipes(tmp_path):
     shards.write(tmp_path / "in.tar", [("k0", scenes.members())])
     command = [sys.executable, "-m", "socialcli", "export", "-", "-o", "-"]
     data = (tmp_path / "in.tar").read_bytes()
-    done = subprocess.run(command, input=data, capture_output=True, timeout=60)
+    done = subprocess.run(command, input=data, capture_output=True, timeout=300)
     assert done.returncode == 0
     body = json.loads(done.stdout)
     assert len(body["annotations"]) == 4

@@ -142,13 +142,18 @@ def test_a_killed_run_goes_on_and_workers_change_nothing(models, tmp_path):
         "-o", tmp_path / "out",
     ]  # fmt: skip
     environment = {**os.environ, **conftest.ENVIRONMENT}
-    started = subprocess.Popen(list(map(str, command)), env=environment, stderr=subprocess.PIPE)
-    deadline = time.time() + 120
-    while not list((tmp_path / "out").glob("*.stats.json")) and time.time() < deadline:
-        time.sleep(0.01)
-    started.send_signal(signal.SIGKILL)
-    started.wait()
-    done = len(list((tmp_path / "out").glob("*.stats.json")))
+    out = tmp_path / "out"
+    for _ in range(10):  # a busy machine may look when it has come to its end
+        shutil.rmtree(out, ignore_errors=True)
+        started = subprocess.Popen(list(map(str, command)), env=environment)
+        while not list(out.glob("*.stats.json")):
+            assert started.poll() in (None, 0)
+            time.sleep(0.01)
+        started.send_signal(signal.SIGKILL)
+        started.wait()
+        done = len(list(out.glob("*.stats.json")))
+        if done < 5:
+            break
     assert 1 <= done < 5, "it was not killed on its way"
     ended = subprocess.run(
         [*map(str, command), "--workers", "2"], env=environment, capture_output=True, timeout=200

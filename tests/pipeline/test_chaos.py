@@ -68,7 +68,7 @@ def kill(process: subprocess.Popen, victim: str, choice: random.Random) -> None:
 
 def gone(leader: int) -> None:
     """Wait until nothing of a killed run is left."""
-    until = time.monotonic() + 60
+    until = time.monotonic() + 300
     while group_of(leader):
         assert time.monotonic() < until, "a worker outlived its parent"
         time.sleep(0.02)

@@ -310,7 +310,7 @@ def test_a_closed_pipe_ends_quietly(make_shards):
     assert process.stdout.read(1000)
     process.stdout.close()
     said = process.stderr.read()
-    assert process.wait(60) == 0
+    assert process.wait(300) == 0
     assert said == b""
 
 
@@ -328,7 +328,7 @@ def test_interrupted(make_shards, tmp_path, signals, sign, code, workers):
             os.killpg(process.pid, sign)  # as a terminal does
         else:
             process.send_signal(sign)
-        said = process.communicate(timeout=60)[1]
+        said = process.communicate(timeout=300)[1]
     finally:
         process.kill()
         process.wait()
@@ -339,7 +339,7 @@ def test_interrupted(make_shards, tmp_path, signals, sign, code, workers):
         assert len(members(tar)) == 3000
 
 
-def wait_for(condition, process, seconds: float = 60) -> None:
+def wait_for(condition, process, seconds: float = 300) -> None:
     """Poll until the condition holds; fails when the process ended before."""
     until = time.monotonic() + seconds
     while not condition():

@@ -91,7 +91,7 @@ def opened(chromium):
         context = chromium.new_context(viewport=viewport, color_scheme=scheme)
         contexts.append(context)
         shown = context.new_page()
-        shown.set_default_timeout(20_000)
+        shown.set_default_timeout(120_000)
         shown.on("console", lambda message: complaints.append(message.text))
         shown.on("pageerror", lambda error: complaints.append(str(error)))
         shown.goto(path.as_uri())

@@ -67,8 +67,9 @@ def test_killed_at_any_moment_it_ends_with_the_same_bits(tmp_path, data):
     same = {"steps": 24, "variants": 3, "wait": 0.03, "unusable": "00004"}
     train(tmp_path / "whole", [data], **same)
     rng = random.Random(5)
+    gate = str(tmp_path / "never")  # on a busy machine too a run is not at its end before the blow
     for reached in (0, 0, 2, 3, 7, 8, 12, 17, 21):  # lines of the log when the blow falls
-        process = child(tmp_path / "killed", [data], **same)
+        process = child(tmp_path / "killed", [data], gate=gate, **same)
         written = tmp_path / "killed" / "log.jsonl"
         while process.is_alive() and reached > (
             len(log(written.parent)) if written.exists() else 0
@@ -91,10 +92,13 @@ def test_killed_at_any_moment_it_ends_with_the_same_bits(tmp_path, data):
 
 def test_sigterm_saves_first(tmp_path, data):
     same = {"steps": 30, "checkpoint_every": 1000, "wait": 0.02}
-    process = child(tmp_path / "out", [data], **same)
+    gate = tmp_path / "gate"
+    process = child(tmp_path / "out", [data], gate=str(gate), **same)
     while not (tmp_path / "out" / "log.jsonl").exists() or len(log(tmp_path / "out")) < 4:
+        assert process.is_alive()
         time.sleep(0.01)
     os.kill(process.pid, signal.SIGTERM)
+    gate.touch()
     process.join()
     assert process.exitcode == 143
     step = checkpoints.read_state(checkpoints.latest(tmp_path / "out" / "checkpoints"))["step"]
@@ -122,11 +126,12 @@ def test_with_decay_the_number_of_steps_is_an_option_that_matters(tmp_path, data
 
 
 def test_two_runs_do_not_share_an_output_folder(tmp_path, data):
-    process = child(tmp_path, [data], steps=500, wait=0.02)
+    process = child(tmp_path, [data], steps=20, gate=str(tmp_path / "never"))
     while not (tmp_path / "log.jsonl").exists():
+        assert process.is_alive()
         time.sleep(0.01)
     with pytest.raises(UsageError, match="another run is writing there"):
-        train(tmp_path, [data], steps=500)
+        train(tmp_path, [data], steps=20)
     process.kill()
     process.join()
 

@@ -37,7 +37,7 @@ def only(changed, *words: str) -> None:
 
 def run(*arguments) -> subprocess.CompletedProcess:
     command = [sys.executable, "-m", "socialcli", "validate", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+    return subprocess.run(command, capture_output=True, text=True, timeout=300)
 
 
 # ------------------------------------------------------------- schemas and dataclasses

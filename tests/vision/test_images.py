@@ -239,12 +239,12 @@ HUGE = {
 @pytest.mark.parametrize("name", HUGE)
 def test_huge_pictures_are_refused_unallocated(name):
     images.decode(encoded(gradient(), "PNG"))
-    started = time.perf_counter()
+    started = time.process_time()
     reasons = []
     assert peak(lambda: reasons.append(reason(HUGE[name], images.facts))) < 20
     assert peak(lambda: reasons.append(reason(HUGE[name]))) < 20
     assert all("refused" in text for text in reasons)
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 1
 
 
 def test_the_limit_is_ours():
@@ -268,14 +268,14 @@ def bomb(size: int) -> bytes:
 )
 def test_bombs_in_png_notes_cost_nothing(hidden):
     pixels = chunk(b"IDAT", zlib.compress((b"\0" + bytes(6)) * 2))
-    data, started = png(2, 2, hidden, pixels), time.perf_counter()
+    data, started = png(2, 2, hidden, pixels), time.process_time()
 
     def decode() -> None:
         with contextlib.suppress(SampleFailed):
             images.decode(data)
 
     assert peak(decode) < 30
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < 2
 
 
 def test_notes_of_some_megabytes_are_no_bomb():
@@ -304,9 +304,9 @@ def test_a_jpeg_of_a_thousand_scans():
     data = encoded(Image.new("RGB", (3000, 3000)), "JPEG", progressive=True)
     scan = data[data.rindex(b"\xff\xda") : -2]
     many = data[:-2] + scan * 1000 + data[-2:]
-    started = time.perf_counter()
+    started = time.process_time()
     assert "scans" in reason(many)
-    assert time.perf_counter() - started < 0.5
+    assert time.process_time() - started < 0.5
 
 
 def test_slow_decoders_have_a_lower_limit():
