@@ -3,7 +3,8 @@
 #   make -f pipelines/table-000-3.mk CONCEPT101=data/customconcept101 SSR=models/ssr_encoder OURS=runs/feedback
 #   make -f pipelines/table-000-3.mk MIP=mip-adapter/model_sdxl.bin      with MIP-Adapter (SDXL) in the pairs
 #   make -f pipelines/table-000-3.mk DREAMBENCH=data/dreambooth DREAMBENCHPLUS=data/dreambench_plus
-#   make -f pipelines/table-000-3.mk models           what each row needs, its licence, whether it is here
+#   make -f pipelines/table-000-3.mk needs            models and data: licence, size, what is here; GPU hours
+#   make -f pipelines/table-000-3.mk models           all models of these roles, with the commands that get them
 # Protocols (docs/import.md): CLIP ViT-B/32; DINO ViT-S/16, of DreamBench++ ViT-S/8; prompts with the
 # class where a method would write its identifier; CLIP-T of Concept101 is 2.5 * max(cosine, 0).
 # PROMPTS is how many prompts of each subject are drawn (20, 25 and 9 are all).
@@ -53,10 +54,29 @@ judges_concept101-pairs := $(judges_concept101)
 judges_dreambench := $(judges_concept101)
 judges_dreambench-plus := --clip-model $(CLIP) --dino-model $(DINOPLUS)
 
+folder_concept101 = concept101=$(CONCEPT101)
+folder_dreambench = dreambench=$(DREAMBENCH)
+folder_dreambench-plus = dreambench-plus=$(DREAMBENCHPLUS)
+# Pictures of a set: 101 concepts with 20 prompts, 101 pairs with 12, 30 subjects with 25 prompts and
+# four pictures of each, 150 with 9.
+asked_concept101 = $(shell expr 101 '*' $(PROMPTS))
+asked_concept101-pairs = 1212
+asked_dreambench = $(shell expr 120 '*' $(prompts_dreambench))
+asked_dreambench-plus = $(shell expr 150 '*' $(prompts_dreambench-plus))
+needs = $(foreach set,$(filter-out %-pairs,$(SETS)),data=$(folder_$(set))) model=diffusion/stable-diffusion \
+    $(if $(filter ip-adapter,$(ROWS)),model=adapter/ip-adapter) \
+    $(if $(filter fastcomposer,$(ROWS)),model=diffusion/fastcomposer) \
+    $(if $(filter ssr ours,$(ROWS)),model=ssr/ssr-encoder=$(SSR)) \
+    $(if $(filter mip-adapter,$(ROWS)),model=adapter/mip-adapter=$(MIP) model=diffusion/sdxl) \
+    model=clip/clip=$(CLIP) model=dino/vit=$(DINO) $(if $(filter dreambench-plus,$(SETS)),model=dino/vit=$(DINOPLUS)) \
+    $(foreach set,$(SETS),$(foreach r,$(call rows,$(set)),draw=$(if \
+    $(filter mip-adapter,$(r)),sdxl,sd15):512:$(if $(filter fastcomposer,$(r)),50,30):$(asked_$(set))))
+
 .PHONY: all models
 all: $(OUT)/results.md
 	@echo "table: $(abspath $<)"
 .SECONDARY:
+include $(dir $(lastword $(MAKEFILE_LIST)))needs.mk
 
 models:
 	$(SOCIALCLI) models diffusion

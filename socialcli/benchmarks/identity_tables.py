@@ -2,7 +2,8 @@
 
 ``python -m socialcli.benchmarks.identity_tables threshold FIT GROUNDED`` prints the mean CLIP
 cosine of the pictures in which the grounder found all that the prompt names. ``... results COMPARED
-WORDS`` prints Markdown from what `pipelines/table-003-mini.mk` made.
+WORDS`` prints Markdown from what `pipelines/table-003-mini.mk` or `pipelines/table-003.mk` made.
+``... prompts CLASS NAME...`` prints a prompts_and_classes.txt of DreamBooth's form for people.
 """
 
 from __future__ import annotations
@@ -21,14 +22,26 @@ NAMES = {
     "neti": "NeTI", "p-plus": "P+", "identity": "5 pairs, all tokens (identity)",
     "none": "5 pairs, no attention loss", "word": "5 pairs, option 1: the word",
     "prompt": "5 pairs, option 2: the prompt", "pairs1": "1 pair, all tokens",
-    "pairs10": "10 pairs, all tokens",
+    "pairs10": "10 pairs, all tokens", "dreambooth": "DreamBooth",
+    "custom-diffusion": "Custom Diffusion", "textual-inversion": "Textual Inversion",
+    "fastcomposer": "FastComposer", "identity-xl": "5 pairs, all tokens (identity)",
+    "faceid": "IP-Adapter FaceID", "photomaker": "PhotoMaker", "instantid": "InstantID",
 }  # fmt: skip
-FIRST = ("ordinary", "ti", "ti5", "prospect", "neti", "p-plus", "celeb-basis", "identity")
+FIRST = ("ordinary", "dreambooth", "custom-diffusion", "ti", "ti5", "textual-inversion",
+         "prospect", "neti", "p-plus", "celeb-basis", "fastcomposer", "identity")  # fmt: skip
+XL = ("faceid", "photomaker", "instantid", "identity-xl")
 THIRD = ("none", "word", "prompt", "identity", "pairs1", "pairs10")
 COLUMNS = {
     "prompt_score": "Prompt", "id": "ID", "detect": "Detect", "id_p": "ID (P)", "id_f": "ID (F)",
     "detect_f": "Detect (F)",
 }  # fmt: skip
+# Prompts of scenes, attributes and actions that the paper's text and captions quote or name.
+QUOTED = (
+    "a photo of the face of {}", "a {} holding a basketball", "a {} in front of the Eiffel Tower",
+    "a {} with eyes closed", "a {} enjoying a cup of latte", "a {} playing guitar", "an old {}",
+    "a {} with white hair", "a {} sitting on a chair", "a {} cooking in a kitchen",
+    "a {} having a picnic", "a {} in a garage", "an old {} playing guitar with eyes closed",
+)  # fmt: skip
 # What the paper's text says (sections IV-A to IV-H); the cells of its tables are pictures in the
 # source at hand, and are not guessed here.
 PAPER = (
@@ -43,6 +56,9 @@ PAPER = (
 
 def main(arguments: list[str]) -> int:
     """Print what is asked for."""
+    if len(arguments) > 2 and arguments[0] == "prompts":
+        print("\n".join(prompts(arguments[1], arguments[2:])))
+        return 0
     if len(arguments) != 3 or arguments[0] not in ("threshold", "results"):
         print(__doc__, file=sys.stderr)
         return 2
@@ -57,6 +73,18 @@ def main(arguments: list[str]) -> int:
         print(error, file=sys.stderr)
         return 1
     return 0
+
+
+def prompts(category: str, names: list[str]) -> list[str]:
+    """Lines of a prompts_and_classes.txt: a face alone, then `QUOTED`."""
+    texts = [
+        f"'{text.replace('{}', '{0} {1}')}'.format(unique_token, class_token)" for text in QUOTED
+    ]
+    listed = ["prompt_list = [", *(f"{text}," for text in texts), "]"]
+    found = ["Classes", "", "subject_name,class", *(f"{name},{category}" for name in names)]
+    for title in ("Object Prompts", "Live Subject Prompts"):
+        found += ["", title, "", *listed]
+    return found
 
 
 def threshold(score: Path, grounded: str) -> float:
@@ -144,16 +172,21 @@ def lines(result: dict[str, Any], cost: dict[str, tuple[float, float, float]]) -
     """Markdown: both tables with 95 % intervals, then what the paper says."""
     made = [
         f"{result['units']} prompts; intervals by bootstrap over prompts, {result['resamples']} "
-        "resamples; bold is better and ↧ worse than `identity`, after Holm's correction.",
+        f"resamples; bold is better and ↧ worse than `{result['baseline']}`, after Holm's "
+        "correction.",
     ]
-    for title, rows in (("Table I", FIRST), ("Table III", THIRD)):
+    for title, rows in (("Table I", FIRST), ("Table III", THIRD), ("SDXL", XL)):
+        if not any(row in result["cells"] for row in rows):
+            continue
         head = ["", *COLUMNS.values(), "trained", "added", "s a word"]
         made += ["", f"**{title}**", "", "| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
         for row in (r for r in rows if r in result["cells"]):
             cells = [_cell(result["cells"][row].get(figure)) for figure in COLUMNS]
             cells += [f"{value:,.4g}" for value in cost[row]] if row in cost else ["", "", ""]
             made.append(f"| {NAMES.get(row, row)} | " + " | ".join(cells) + " |")
-    return [*made, "", "The paper (SD 1.4) says:", "", *(f"- {line}" for line in PAPER)]
+    if any(row in result["cells"] for row in XL):
+        return [*made, ""]
+    return [*made, "", "The paper (SD 1.4) says:", "", *(f"- {line}" for line in PAPER), ""]
 
 
 def _cell(cell: dict[str, Any] | None) -> str:

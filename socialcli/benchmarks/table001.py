@@ -1,6 +1,6 @@
-"""Table 1, Figure 4 and a sheet of pictures of Inverted Interaction in miniature.
+"""Table 1, Figure 4 and a sheet of pictures of Inverted Interaction.
 
-Used by `pipelines/table-001-mini.mk`::
+Used by `pipelines/table-001-mini.mk`, and the table by `pipelines/table-001.mk`::
 
     python -m socialcli.benchmarks.table001 table COMPARED SCORES        Markdown on stdout
     python -m socialcli.benchmarks.table001 map WORDS WITHOUT_PRIOR --profile mini -o words.png
@@ -30,7 +30,9 @@ PAPER: dict[str, tuple[float | None, ...]] = {
 }
 JUDGES = (91.0, 85.0)  # accuracy of the paper's own judges, per cent
 NAMES = {
-    "text": "ordinary words", "textual-inversion": "Textual Inversion", "p-plus": "P+",
+    "text": "ordinary words", "sd": "Stable Diffusion", "controlnet": "ControlNet",
+    "instruct-pix2pix": "InstructPix2Pix", "interactdiffusion": "InteractDiffusion",
+    "textual-inversion": "Textual Inversion", "p-plus": "P+",
     "reversion": "ReVersion", "interaction": "Inverted Interaction",
     "no-prior": "without prior", "no-poses": "without stage I",
     "no-attention": "without L_CA", "scenes": "the scenes themselves",
@@ -59,20 +61,18 @@ def table(compared: Path, scores: Path) -> list[str]:
     for row in rows:
         cells = result["cells"][row]
         lines.append(_row([_name(row), *(_cell(cells.get(figure)) for figure in FIGURES)]))
-    scenes = _score(scores / "scenes")
-    lines.append(_row([_name("scenes"), *(_cell(scenes.get(figure)) for figure in FIGURES)]))
-    held = [_number(scenes.get(f"{name}_held_out")) for name in ("pose_s", "pose_kp")]
+    miniature = (scores / "scenes").is_dir()
+    judged = _score(scores / ("scenes" if miniature else rows[0]))
+    if miniature:
+        lines.append(_row([_name("scenes"), *(_cell(judged.get(figure)) for figure in FIGURES)]))
+    held = [_number(judged.get(f"{name}_held_out")) for name in ("pose_s", "pose_kp")]
+    chance = f"; chance is {100 / 15:.1f} %" if miniature else ""
     lines += [
         "", f"The judges get {held[0]} % (Pose-S) and {held[1]} % (Pose-KP) of held-out exemplars "
-        f"right; chance is {100 / 15:.1f} %.", "",
-        "## Known and new interactions", "",
-        "Seven of the verbs the miniatures know between people; of the other eight they have seen "
-        "no picture.", "",
-        _row(["", "Pose-S known", "Pose-S new", "Pose-KP known", "Pose-KP new"]), _rule(5),
+        f"right{chance}.",
     ]  # fmt: skip
-    for row in rows:
-        known = halves(scores / row)
-        lines.append(_row([_name(row), *("" if v != v else f"{v:.1f}" for v in known)]))
+    if miniature:
+        lines += _known_and_new(rows, scores)
     lines += [
         "", f"## Differences from {_name(result['baseline'])}", "",
         _row(["", *(f"{title}, p" for title in FIGURES.values())]), _rule(len(head)),
@@ -85,6 +85,19 @@ def table(compared: Path, scores: Path) -> list[str]:
     for row, numbers in PAPER.items():
         lines.append(_row([_name(row), *("" if n is None else f"{n:g}" for n in numbers)]))
     lines += ["", f"Its judges get {JUDGES[0]:g} % and {JUDGES[1]:g} % of test pictures right."]
+    return lines
+
+
+def _known_and_new(rows: list[str], scores: Path) -> list[str]:
+    lines = [
+        "", "## Known and new interactions", "",
+        "Seven of the verbs the miniatures know between people; of the other eight they have seen "
+        "no picture.", "",
+        _row(["", "Pose-S known", "Pose-S new", "Pose-KP known", "Pose-KP new"]), _rule(5),
+    ]  # fmt: skip
+    for row in rows:
+        known = halves(scores / row)
+        lines.append(_row([_name(row), *("" if v != v else f"{v:.1f}" for v in known)]))
     return lines
 
 
