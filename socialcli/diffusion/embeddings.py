@@ -120,10 +120,10 @@ def _words(file: Path, state: dict[str, Any], notes: dict[str, str]) -> dict[str
         return {str(state.get("name") or file.stem): vectors}
     if set(state) == {_A1111}:
         return {file.stem: state[_A1111]}
-    found = {str(name): value for name, value in state.items() if torch.is_tensor(value)}
-    if not found or len(found) != len(state):
+    by_name = {str(name): value for name, value in state.items() if torch.is_tensor(value)}
+    if not by_name or len(by_name) != len(state):
         raise UsageError(f"{file}: not a learnt embedding ({', '.join(map(str, state))[:80]})")
-    return found
+    return by_name
 
 
 def _beside(first: dict[str, Any], second: dict[str, Any], file: Path) -> dict[str, Any]:

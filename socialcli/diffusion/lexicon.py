@@ -104,12 +104,12 @@ class Lexicon:
         """What looks like a learned word, <so>, and is none, nor one of the tokenizer's own (as
         those that came with weights of the model)."""
         tokenize = self.diffusion.tokenizer.tokenize
-        found = [word for word in _PSEUDO.findall(text) if word not in self.words]
-        return [word for word in found if len(tokenize(word)) != 1]
+        marked = [word for word in _PSEUDO.findall(text) if word not in self.words]
+        return [word for word in marked if len(tokenize(word)) != 1]
 
     def expand(self, text: str) -> str:
         """A text with each word written out as the names of all its places."""
-        return self._pattern.sub(lambda found: " ".join(self.names[found[0]]), text)
+        return self._pattern.sub(lambda match: " ".join(self.names[match[0]]), text)
 
     def without(self, text: str) -> str:
         """A text with its learned words left out."""
@@ -229,8 +229,8 @@ class Lexicon:
                 for at, one in enumerate(some)
                 for number in together[one]
             ]
-            made, own = self._read(some, used, wanted, whole)
-            parts.append(made)
+            encoded, own = self._read(some, used, wanted, whole)
+            parts.append(encoded)
             pooled += [] if own is None else [own]
         back = torch.tensor(order, device=parts[0].device).argsort()
         return torch.cat(parts)[back], torch.cat(pooled)[back] if pooled else None

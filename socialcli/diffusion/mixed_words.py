@@ -98,7 +98,7 @@ class MixedWord(Word):
         return source, self.words[source].address(timestep, layer, part, note)
 
     def vectors(self, addresses: Sequence[Any]) -> Tensor:
-        found: list[Tensor | None] = [None] * len(addresses)
+        rows: list[Tensor | None] = [None] * len(addresses)
         for source in dict.fromkeys(source for source, _ in addresses):
             at = [n for n, (one, _) in enumerate(addresses) if one == source]
             if source:
@@ -107,9 +107,9 @@ class MixedWord(Word):
                 assert self.ordinary is not None
                 vectors = self.ordinary.expand(len(at), -1, -1)
             for number, one in zip(at, vectors, strict=True):
-                found[number] = one
-        device = next(one.device for one in found if one is not None)
-        return torch.stack([one.to(device) for one in found if one is not None])
+                rows[number] = one
+        device = next(one.device for one in rows if one is not None)
+        return torch.stack([one.to(device) for one in rows if one is not None])
 
     def misfit(self, layers: int) -> str:
         return next(filter(None, (word.misfit(layers) for word in self.words.values())), "")

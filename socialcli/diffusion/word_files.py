@@ -101,13 +101,13 @@ def read(given: str) -> list[Learned]:
         files = [place]
     else:
         raise ModelMissing(f"no embedding at '{name}'. `socialcli invert` makes one")
-    found = [one for file in files for one in _of_file(file)]
+    learned = [one for file in files for one in _of_file(file)]
     if token is None:
-        return found
-    named = [one for one in found if one.token == token] or found
+        return learned
+    named = [one for one in learned if one.token == token] or learned
     if len(named) > 1:
         raise UsageError(
-            f"{given}: it holds {', '.join(o.token for o in found)}; there is no {token}"
+            f"{given}: it holds {', '.join(o.token for o in learned)}; there is no {token}"
         )
     named[0].word.token = token
     return named
@@ -133,11 +133,11 @@ def _foreign(file: Path) -> list[Learned]:
     """Words of the public code of NeTI, ProSpect and P+; none where the file is of another kind."""
     from socialcli.diffusion.words import _public
 
-    found = _public.read(file) if file.suffix in embeddings.SUFFIXES else None
+    words = _public.read(file) if file.suffix in embeddings.SUFFIXES else None
     method = {"staged": "prospect"}
     return [
         Learned(word, plain, method.get(word.kind, word.kind), file=str(file))
-        for word, plain in found or ()
+        for word, plain in words or ()
     ]
 
 

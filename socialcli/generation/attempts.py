@@ -74,10 +74,10 @@ class Judge:
         chosen = [n for n, segment in enumerate(layout.segments) if not segment.background]
         segments = [layout.segments[n] for n in chosen]
         words = [layouts.word(segment) for segment in segments]
-        found = self.found(image, words)
-        boxes = numpy.array([box for _, box, _ in found], float).reshape(-1, 4)
+        detected = self.detect(image, words)
+        boxes = numpy.array([box for _, box, _ in detected], float).reshape(-1, 4)
         things, kinds, places = assignment.compared(
-            boxes, [w for w, _, _ in found], [s for _, _, s in found], words,
+            boxes, [w for w, _, _ in detected], [s for _, _, s in detected], words,
             [layouts.box(dict(s.rle)) for s in segments],
         )  # fmt: skip
         own = [pictures[n] if pictures else () for n in chosen]
@@ -91,23 +91,25 @@ class Judge:
             likeness = self.embed(crops) @ means.T if crops else numpy.zeros((0, len(means)))
         return assignment.judge(kinds, places, likeness, known, _prices(self.config))
 
-    def found(self, image: Image, words: Sequence[str]) -> list[tuple[str, records.XYXY, float]]:
+    def detect(self, image: Image, words: Sequence[str]) -> list[tuple[str, records.XYXY, float]]:
         """(word, box, score) of all that the grounder finds for some words, each word once."""
         asked = list(dict.fromkeys(words))
         kinds = getattr(self.grounder, "kinds", None)
         phrases = asked if kinds is None else sorted({kind_of(w) for w in asked} & set(kinds))
         threshold = self.config.box_threshold
-        found: list[tuple[str, records.XYXY, float]] = []
+        boxes: list[tuple[str, records.XYXY, float]] = []
         if not phrases:
-            return found
+            return boxes
         detections = self.grounder.ground([image], [phrases], threshold, min(threshold, 0.25))[0]
         for number, phrase in enumerate(phrases):
-            mine = [d for d in detections if d.phrase == number]
-            for kept in geometry.nms([d.xyxy for d in mine], [d.score for d in mine], SAME_OBJECT):  # type: ignore[arg-type]
+            named_so = [d for d in detections if d.phrase == number]
+            for kept in geometry.nms(
+                [d.xyxy for d in named_so], [d.score for d in named_so], SAME_OBJECT
+            ):  # type: ignore[arg-type]
                 named = [w for w in asked if kinds is not None and kind_of(w) == phrase]
-                best = mine[kept]
-                found += [(word, best.xyxy, best.score) for word in named or [phrase]]
-        return found
+                best = named_so[kept]
+                boxes += [(word, best.xyxy, best.score) for word in named or [phrase]]
+        return boxes
 
     def subject(self, word: str, pictures: Sequence[Reference]) -> numpy.ndarray:
         """(D,) unit embedding of a subject: the mean over its own pictures, cut to the thing that
@@ -116,7 +118,7 @@ class Judge:
         for one in pictures[:MOST_PICTURES]:
             name = (one.key, word)
             if name not in self._seen:
-                inside = self.found(one.image, [word])
+                inside = self.detect(one.image, [word])
                 largest = max((box for _, box, _ in inside), key=geometry.area, default=None)
                 part = one.image if largest is None else crop(one.image, largest)
                 self._seen[name] = self.embed([part])[0]
@@ -140,7 +142,7 @@ def judge(config: Any) -> Judge | None:
     return Judge(grounder, dino, config)
 
 
-def told(count: int, kept: int, verdict: assignment.Verdict) -> records.Attempts:
+def record(count: int, kept: int, verdict: assignment.Verdict) -> records.Attempts:
     """What the record says."""
     return records.Attempts(
         count=count, kept=kept + 1, price=verdict.price, missing=len(verdict.missing),
@@ -166,5 +168,5 @@ def _prices(config: Any) -> assignment.Prices:
 def _unit(rows: Any) -> numpy.ndarray:
     import numpy
 
-    found = numpy.asarray(rows, numpy.float64)
-    return found / numpy.maximum(numpy.linalg.norm(found, axis=1, keepdims=True), 1e-12)
+    vectors = numpy.asarray(rows, numpy.float64)
+    return vectors / numpy.maximum(numpy.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)

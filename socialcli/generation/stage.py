@@ -318,7 +318,7 @@ class GenerateStage(Stage, base=True):
         results: list[dict[str, bytes] | Exception] = []
         for number, _ in part:
             verdict, attempt, seed, image = best[number]
-            tried = attempts.told(tries[number], attempt, verdict)
+            tried = attempts.record(tries[number], attempt, verdict)
             results.append(of(items[number].work, image, seed, unread[number], {}, tried))
         return results
 

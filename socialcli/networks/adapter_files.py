@@ -98,10 +98,10 @@ def kind_of(parts: Any) -> Kind | None:
     if set(parts) != {"image_proj", "ip_adapter"}:
         return None
     projection, attention = parts["image_proj"], parts["ip_adapter"]
-    found = _projection(projection)
+    kind = _projection(projection)
     if any("text_to_weight" in name for name in attention):
-        return {PLAIN: MIP, PLUS: MIP_PLUS}.get(found) if found else None
-    return found
+        return {PLAIN: MIP, PLUS: MIP_PLUS}.get(kind) if kind else None
+    return kind
 
 
 def _projection(weights: Mapping[str, Tensor]) -> Kind | None:
@@ -161,12 +161,12 @@ def low_rank(parts: Parts, attentions: list[str]) -> dict[str, tuple[Tensor, Ten
     Args:
         attentions: names of the UNet's attention processors, in their order.
     """
-    found = {}
+    pairs = {}
     for number, name in enumerate(attentions):
         for side in ("to_q", "to_k", "to_v", "to_out"):
             down = parts["ip_adapter"].get(f"{number}.{side}_lora.down.weight")
             up = parts["ip_adapter"].get(f"{number}.{side}_lora.up.weight")
             if down is not None and up is not None:
                 layer = "to_out.0" if side == "to_out" else side
-                found[f"{name.removesuffix('.processor')}.{layer}"] = (down, up)
-    return found
+                pairs[f"{name.removesuffix('.processor')}.{layer}"] = (down, up)
+    return pairs

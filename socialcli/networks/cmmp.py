@@ -40,7 +40,7 @@ MEND = (
 )
 
 
-class Found(NamedTuple):
+class Detections(NamedTuple):
     """What DETR sees in one picture: boxes (n, 4), scores (n,), classes (n,); people first."""
 
     boxes: Tensor
@@ -128,23 +128,23 @@ class CMMP(nn.Module):
         return self
 
     @torch.no_grad()
-    def find(self, pictures: Tensor) -> list[Found]:
+    def find(self, pictures: Tensor) -> list[Detections]:
         """People and things of (B, 3, H, W) pictures, as `for_detector` makes them."""
         logits, boxes = self.detector(pictures)
         scores, classes = logits.float().softmax(-1)[..., :-1].max(-1)
         every = zip(boxes.float(), scores, classes, strict=True)
-        return [Found(*(value[chosen(*one)] for value in one)) for one in every]
+        return [Detections(*(value[chosen(*one)] for value in one)) for one in every]
 
-    def look(self, pictures: Tensor, found: Sequence[Found]) -> Tensor:
+    def look(self, pictures: Tensor, detections: Sequence[Detections]) -> Tensor:
         """The tower's map (B, D, grid, grid) of (B, 3, side, side) pictures, differentiable."""
-        content, without = self.priors(found)
+        content, without = self.priors(detections)
         return self.clip_head.image_encoder(pictures, (content.to(pictures.dtype), without))
 
-    def priors(self, found: Sequence[Found]) -> cmmp_clip.Priors:
-        """(B, L, width) of what was found, and (B, L) bool where a picture has fewer."""
+    def priors(self, detections: Sequence[Detections]) -> cmmp_clip.Priors:
+        """(B, L, width) of what was detected, and (B, L) bool where a picture has fewer."""
         facts = [
             torch.cat([one.scores[:, None], one.boxes, self.objects[one.classes]], 1)
-            for one in found
+            for one in detections
         ]
         counts = torch.tensor([len(one) for one in facts], device=self.global_prior.device)
         padded = nn.utils.rnn.pad_sequence(facts, batch_first=True).to(self.global_prior.dtype)
@@ -152,7 +152,7 @@ class CMMP(nn.Module):
         without = places >= counts[:, None]
         own = self.priors_downproj(padded).transpose(0, 1)
         general = self.priors_downproj_global(self.global_prior)[:, None]
-        general = general.expand(-1, len(found), -1)
+        general = general.expand(-1, len(detections), -1)
         return self.fusion_attn(own, general, without).transpose(0, 1), without
 
     def judge(self, features: Tensor, pairs: Tensor) -> Tensor:
@@ -173,11 +173,11 @@ class CMMP(nn.Module):
             + union @ self.verbs.T * self.logit_scale_text
         )
 
-    def prior(self, found: Found, pairs: Tensor, power: float = 1.0) -> Tensor:
+    def prior(self, detections: Detections, pairs: Tensor, power: float = 1.0) -> Tensor:
         """(P, verbs) of (P, 2) `pairs`: the product of both scores for the verbs that the thing
         allows, else 0."""
-        scores = found.scores[pairs].pow(power).prod(1)
-        return self.valid[found.classes[pairs[:, 1]]] * scores[:, None]
+        scores = detections.scores[pairs].pow(power).prod(1)
+        return self.valid[detections.classes[pairs[:, 1]]] * scores[:, None]
 
     def for_detector(self, rgb: Tensor) -> Tensor:
         """(B, 3, H, W) in [0, 1] -> what DETR sees: the shorter side `SHORTER`, bicubic."""
@@ -219,9 +219,9 @@ def chosen(boxes: Tensor, scores: Tensor, classes: Tensor) -> Tensor:
             kept.append(query)
     surest = torch.tensor(kept, device=scores.device)
     parts = []
-    for mine in (surest[classes[surest] == PERSON], surest[classes[surest] != PERSON]):
-        sure = int((scores[mine] >= LEAST_SCORE).sum())
-        parts.append(mine[: min(max(sure, FEWEST), MOST)])
+    for group in (surest[classes[surest] == PERSON], surest[classes[surest] != PERSON]):
+        sure = int((scores[group] >= LEAST_SCORE).sum())
+        parts.append(group[: min(max(sure, FEWEST), MOST)])
     return torch.cat(parts)
 
 
@@ -234,12 +234,12 @@ def iou(first: Tensor, second: Tensor) -> Tensor:
     return common / (areas[0][:, None] + areas[1] - common).clamp(min=1e-12)
 
 
-def all_pairs(found: Found) -> Tensor:
-    """(P, 2): each person with everything else that was found, people too."""
-    count = len(found.boxes)
-    number = torch.arange(count, device=found.boxes.device)
+def all_pairs(detections: Detections) -> Tensor:
+    """(P, 2): each person with everything else that was detected, people too."""
+    count = len(detections.boxes)
+    number = torch.arange(count, device=detections.boxes.device)
     people, things = torch.meshgrid(number, number, indexing="ij")
-    return torch.nonzero((people != things) & (people < found.people))
+    return torch.nonzero((people != things) & (people < detections.people))
 
 
 def load(path: str | Path, get: str = "") -> CMMP:

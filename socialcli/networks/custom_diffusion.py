@@ -90,22 +90,22 @@ def _read(given: str, file: Path, unet: nn.Module) -> Customized:
     if "unet" in state:
         named = _dict(state["unet"])
         tokens = {str(t): v for t, v in _dict(state.get("modifier_token")).items()}
-        found = Customized(named, tokens)
+        customized = Customized(named, tokens)
     elif "state_dict" in state:
         inside = dict(_dict(state["state_dict"]))
         rows = inside.pop("embed", None)
         numbered = {f"<new{n + 1}>": row for n, row in enumerate(rows if rows is not None else [])}
-        found = Customized(_from_compvis(file, inside, unet), numbered)
+        customized = Customized(_from_compvis(file, inside, unet), numbered)
     else:
-        found = Customized(_from_processors(file, state))
-        found.tokens, found.notes = _tokens_beside(file)
+        customized = Customized(_from_processors(file, state))
+        customized.tokens, customized.notes = _tokens_beside(file)
     if file.name == DELTA:
-        found.notes = found.notes or _tokens_beside(file)[1]
-    found.weights = {n: _weight(file, n, v, unet) for n, v in found.weights.items()}
-    found.tokens = {t: _vector(file, t, v) for t, v in found.tokens.items()}
-    if not found.weights:
+        customized.notes = customized.notes or _tokens_beside(file)[1]
+    customized.weights = {n: _weight(file, n, v, unet) for n, v in customized.weights.items()}
+    customized.tokens = {t: _vector(file, t, v) for t, v in customized.tokens.items()}
+    if not customized.weights:
         raise UsageError(f"{given}: no weights of Custom Diffusion in it")
-    return found
+    return customized
 
 
 def find(given: str) -> Path:

@@ -223,8 +223,8 @@ def infer(state: Mapping[str, Tensor], prefix: str = "") -> Sizes:
     body = f"{prefix}backbone.0.body."
 
     def count(pattern: str) -> int:
-        found = (re.match(re.escape(prefix) + pattern, name) for name in state)
-        return 1 + max((int(match[1]) for match in found if match), default=-1)
+        matches = (re.match(re.escape(prefix) + pattern, name) for name in state)
+        return 1 + max((int(match[1]) for match in matches if match), default=-1)
 
     first = state[f"{prefix}transformer.encoder.layers.0.linear1.weight"]
     return Sizes(

@@ -34,8 +34,8 @@ class Mlp(nn.Module):
         self.residual = residual
 
     def forward(self, x: Tensor) -> Tensor:
-        made: Tensor = self.fc2(functional.gelu(self.fc1(self.layernorm(x))))
-        return x + made if self.residual else made
+        fused: Tensor = self.fc2(functional.gelu(self.fc1(self.layernorm(x))))
+        return x + fused if self.residual else fused
 
 
 class Postfuse(nn.Module):
@@ -74,12 +74,12 @@ class Postfuse(nn.Module):
 
 def split(state: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
     """The tensors of each of `PARTS`, as far as they are there."""
-    found: dict[str, dict[str, Tensor]] = {}
+    parts: dict[str, dict[str, Tensor]] = {}
     for name, tensor in state.items():
         part, _, rest = name.removeprefix("module.").partition(".")
         if part in PARTS and not rest.endswith("position_ids"):  # counted, not learnt
-            found.setdefault(part, {})[_renamed(rest) if part == "vae" else rest] = tensor
-    return found
+            parts.setdefault(part, {})[_renamed(rest) if part == "vae" else rest] = tensor
+    return parts
 
 
 def _renamed(name: str) -> str:

@@ -108,8 +108,8 @@ class PositionNet(nn.Module):
                 phrases[role] * there + (1 - there) * nobody,
                 place * there + (1 - there) * self.null_position_feature,
             ], dim=-1)  # fmt: skip
-            made = (self.linear_action if action else self.linears)(given)
-            tokens.append(made + order + self.position_embedding.emb.weight[numbers[role]])
+            token = (self.linear_action if action else self.linears)(given)
+            tokens.append(token + order + self.position_embedding.emb.weight[numbers[role]])
         return torch.cat(tokens, dim=1)
 
 
@@ -208,11 +208,11 @@ def select(state: Mapping[str, Tensor], layers_per_block: int) -> dict[str, Tens
         state: of a UNet in diffusers' names, or in those of CompVis with or without
             ``model.diffusion_model.`` in front.
     """
-    found = {}
+    selected = {}
     for name, tensor in state.items():
         if any(part in f".{name}" for part in _PARTS):
-            found[_diffusers(name, layers_per_block)] = tensor
-    return found
+            selected[_diffusers(name, layers_per_block)] = tensor
+    return selected
 
 
 def _diffusers(name: str, layers: int) -> str:

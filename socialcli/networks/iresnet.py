@@ -97,10 +97,10 @@ def infer(state: Mapping[str, torch.Tensor]) -> IResNet:
     """
     blocks = []
     for number in range(1, 5):
-        found = {int(m[1]) for k in state if (m := re.match(rf"layer{number}\.(\d+)\.", k))}
-        if found != set(range(len(found))) or not found:
+        numbers = {int(m[1]) for k in state if (m := re.match(rf"layer{number}\.(\d+)\.", k))}
+        if numbers != set(range(len(numbers))) or not numbers:
             raise UsageError(f"not an iresnet checkpoint: layer{number} is missing or has gaps")
-        blocks.append(len(found))
+        blocks.append(len(numbers))
     try:
         widths = [len(state["conv1.weight"])]
         widths += [len(state[f"layer{n}.0.conv2.weight"]) for n in range(1, 5)]

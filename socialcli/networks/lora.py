@@ -117,12 +117,12 @@ class Lora(nn.Module):
 
     def layers(self) -> dict[Place, LowRank]:
         """What it has learnt, float32 on the CPU."""
-        found = {}
+        learned = {}
         for part, path in self.places:
             residual: Any = self.residuals[_flat(part, path)]
             down, up = (t.detach().float().cpu().clone() for t in (residual.down, residual.up))
-            found[part, path] = LowRank(down, up, residual.alpha)
-        return found
+            learned[part, path] = LowRank(down, up, residual.alpha)
+        return learned
 
     def remove(self) -> None:
         """Take it off its networks, which are then as they were."""
@@ -153,7 +153,7 @@ def targets(network: nn.Module, names: Sequence[str]) -> dict[str, nn.Module]:
     Raises:
         UsageError: a name that no such layer has.
     """
-    found = {}
+    matching = {}
     for name in names:
         ends = {p: m for p, m in adaptable(network) if p == name or p.endswith(f".{name}")}
         if not ends:
@@ -162,8 +162,8 @@ def targets(network: nn.Module, names: Sequence[str]) -> dict[str, nn.Module]:
                 f"no layer of the {type(network).__name__} is called '{name}'; there are "
                 f"{', '.join(known)}"
             )
-        found.update(ends)
-    return dict(sorted(found.items()))
+        matching.update(ends)
+    return dict(sorted(matching.items()))
 
 
 def adaptable(network: nn.Module) -> Iterator[tuple[str, nn.Module]]:
@@ -178,10 +178,10 @@ def fresh(layers: Mapping[Place, nn.Module], rank: int, alpha: float) -> dict[Pl
 
     Numbers come from torch's global generator, in the order of the layers.
     """
-    made = {}
+    adapters = {}
     for place, layer in layers.items():
         weight: Any = layer.weight
         down = torch.randn(rank, *weight.shape[1:]) / rank
         up = torch.zeros(len(weight), rank, *[1] * (weight.ndim - 2))
-        made[place] = LowRank(down, up, alpha)
-    return made
+        adapters[place] = LowRank(down, up, alpha)
+    return adapters

@@ -136,8 +136,8 @@ def layers(
         raise UsageError(f"{given}: an empty LoRA")
     stated = _stated(given, notes)
     return {
-        place: _layer(given, place, found, known[place[0]][place[1]], stated)
-        for place, found in sides.items()
+        place: _layer(given, place, named, known[place[0]][place[1]], stated)
+        for place, named in sides.items()
     }
 
 
@@ -163,13 +163,13 @@ def _place(
 
 
 def _layer(
-    given: str, place: Place, found: dict[str, Tensor], layer: Any, stated: dict[str, Any]
+    given: str, place: Place, tensors: dict[str, Tensor], layer: Any, stated: dict[str, Any]
 ) -> LowRank:
     """An adapter in the shape of its layer."""
     where = ".".join(place)
-    if "down" not in found or "up" not in found:
+    if "down" not in tensors or "up" not in tensors:
         raise UsageError(f"{given}: half of {where} is missing")
-    down, up = found["down"].float(), found["up"].float()
+    down, up = tensors["down"].float(), tensors["up"].float()
     shape = layer.weight.shape
     if min(down.ndim, up.ndim) < 2 or not len(down):
         raise UsageError(f"{given}: {where} is no adapter, but {tuple(down.shape)} numbers")
@@ -185,7 +185,7 @@ def _layer(
     if not (torch.isfinite(down).all() and torch.isfinite(up).all()):
         raise UsageError(f"{given}: {where} has values that are not finite")
     try:
-        alpha = float(found["alpha"]) if "alpha" in found else _alpha(place, stated, len(down))
+        alpha = float(tensors["alpha"]) if "alpha" in tensors else _alpha(place, stated, len(down))
     except (ValueError, TypeError, AttributeError, RuntimeError, OverflowError):
         alpha = math.nan
     if not math.isfinite(alpha):

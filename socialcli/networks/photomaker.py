@@ -32,8 +32,8 @@ class MLP(nn.Module):
         self.residual = residual
 
     def forward(self, x: Tensor) -> Tensor:
-        made: Tensor = self.fc2(nn.functional.gelu(self.fc1(self.layernorm(x))))
-        return x + made if self.residual else made
+        fused: Tensor = self.fc2(nn.functional.gelu(self.fc1(self.layernorm(x))))
+        return x + fused if self.residual else fused
 
 
 class Fuse(nn.Module):
@@ -161,5 +161,5 @@ def load(state: Mapping[str, Tensor]) -> IdEncoder:
         renamed[full] = tensor
     missing = [n for n in own if n.endswith("position_ids")]
     encoder.load_state_dict({**renamed, **{n: encoder.state_dict()[n] for n in missing}})
-    found: IdEncoder = encoder.eval().requires_grad_(False)
-    return found
+    frozen: IdEncoder = encoder.eval().requires_grad_(False)
+    return frozen

@@ -41,8 +41,8 @@ def names(unet: Any, paths: Iterable[str]) -> dict[str, str]:
     if not isinstance(depth, int):
         return {}
     attends = ["CrossAttn" in kind for kind in unet.config.up_block_types]
-    found = {path: _name(path, depth, attends) for path in paths}
-    return {path: name for path, name in found.items() if name}
+    original = {path: _name(path, depth, attends) for path in paths}
+    return {path: name for path, name in original.items() if name}
 
 
 def _name(path: str, depth: int, attends: list[bool]) -> str:

@@ -134,14 +134,14 @@ class SSREncoder(nn.Module):
         dim_head: int = 64,
     ) -> SSREncoder:
         """A fresh encoder for a UNet; its keys and values begin as the UNet's own for text."""
-        found = cross_attentions(unet)
-        layers = [layer for _, _, layer in found]
+        attentions = cross_attentions(unet)
+        layers = [layer for _, _, layer in attentions]
         encoder = cls(
             text_dim,
             clip_vision_config.hidden_size,
             heads * dim_head,
             [layer.to_k.out_features for layer in layers],
-            [place for place, _, _ in found],
+            [place for place, _, _ in attentions],
             scales,
             heads,
         )

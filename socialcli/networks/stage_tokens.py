@@ -66,8 +66,8 @@ class FeedForward(nn.Module):
         self.net = nn.Sequential(Gated(width, inner), nn.Dropout(dropout), nn.Linear(inner, out))
 
     def forward(self, x: Tensor) -> Tensor:
-        made: Tensor = self.net(x)
-        return made
+        projected: Tensor = self.net(x)
+        return projected
 
 
 class StageTokens(nn.Module):
@@ -111,8 +111,8 @@ class StageTokens(nn.Module):
         read = None if context is None else context[None, None]
         x = x + self.attn1(self.norm1(x))
         x = x + self.attn2(self.norm2(x), read)
-        made: Tensor = self.ff(self.norm3(x))
-        return made.unflatten(-1, (self.count, self.width))[0, 0]
+        vectors: Tensor = self.ff(self.norm3(x))
+        return vectors.unflatten(-1, (self.count, self.width))[0, 0]
 
 
 class SideBySide(nn.Module):
@@ -135,5 +135,5 @@ class SideBySide(nn.Module):
     def forward(self, vector: Tensor) -> Tensor:
         """(D,) -> (count, D)."""
         parts = vector.split(self.widths)
-        made = [block(own) for block, own in zip(self.blocks, parts, strict=True)]
-        return torch.cat(made, dim=-1)
+        sides = [block(own) for block, own in zip(self.blocks, parts, strict=True)]
+        return torch.cat(sides, dim=-1)

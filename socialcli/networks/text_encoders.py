@@ -39,14 +39,14 @@ class TextEncoder:
 
     def ids(self, texts: list[str]) -> Tensor:
         """(N, L) ids with marks; longer texts are cut, shorter padded."""
-        found: Tensor = self.tokenizer(
+        ids: Tensor = self.tokenizer(
             texts,
             padding="max_length",
             max_length=self.tokenizer.model_max_length,
             truncation=True,
             return_tensors="pt",
         ).input_ids
-        return found
+        return ids
 
     def windows(self, text: str, whole: bool = True) -> Tensor:
         """(K, L) ids of a whole text, as much at a time as the encoder reads at once, each window
@@ -56,10 +56,10 @@ class TextEncoder:
         size = tokenizer.model_max_length - 2
         parts = [ids[n : n + size] for n in range(0, len(ids), size)] or [[]]
         first, last = tokenizer.bos_token_id, tokenizer.eos_token_id
-        found: Tensor = tokenizer.pad(
+        padded: Tensor = tokenizer.pad(
             {"input_ids": [[first, *part, last] for part in (parts if whole else parts[:1])]},
             padding="max_length",
             max_length=tokenizer.model_max_length,
             return_tensors="pt",
         )["input_ids"]
-        return found
+        return padded

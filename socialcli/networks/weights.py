@@ -190,11 +190,11 @@ def state_of(module: Any) -> dict[str, Tensor]:
     """The state dict of a module that was pickled whole and read by `objects`."""
     state = vars(module)
     own = {**(state.get("_parameters") or {}), **(state.get("_buffers") or {})}
-    found = {name: tensor.detach() for name, tensor in own.items() if torch.is_tensor(tensor)}
+    tensors = {name: tensor.detach() for name, tensor in own.items() if torch.is_tensor(tensor)}
     for name, inner in (state.get("_modules") or {}).items():
         if inner is not None:
-            found |= {f"{name}.{below}": tensor for below, tensor in state_of(inner).items()}
-    return found
+            tensors |= {f"{name}.{below}": tensor for below, tensor in state_of(inner).items()}
+    return tensors
 
 
 def _weights_only(path: Path, stand_in: type = _Placeholder) -> Any:

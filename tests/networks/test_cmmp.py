@@ -84,7 +84,7 @@ def test_who_is_looked_at():
     kinds = (torch.arange(40) >= 20).long()
     kept = cmmp.chosen(many, torch.linspace(0.9, 0.5, 40), kinds).tolist()
     assert kept == [*range(15), *range(20, 35)]
-    found = cmmp.Found(boxes[[0, 2, 6]], scores[[0, 2, 6]], classes[[0, 2, 6]])
+    found = cmmp.Detections(boxes[[0, 2, 6]], scores[[0, 2, 6]], classes[[0, 2, 6]])
     assert cmmp.all_pairs(found).tolist() == [[0, 1], [0, 2], [1, 0], [1, 2]]
 
 
@@ -148,7 +148,7 @@ def test_texts_and_pairs_give_the_authors_numbers_and_gradient(wave):
     x = torch.linspace(-1, 1, 224)
     picture = torch.stack([torch.sin(3 * x[None] * k + 2 * x[:, None]) for k in (1, 2, 3)])[None]
     picture.requires_grad_(True)
-    found = cmmp.Found(
+    found = cmmp.Detections(
         torch.tensor(
             [[0.1, 0.1, 0.4, 0.8], [0.3, 0.5, 0.7, 0.95], [0.5, 0.2, 0.9, 0.7], [0, 0.6, 0.3, 1.02]]
         ),
@@ -156,7 +156,7 @@ def test_texts_and_pairs_give_the_authors_numbers_and_gradient(wave):
     )  # fmt: skip
     pairs = cmmp.all_pairs(found)
     # Beside a picture with more detections, which changes nothing.
-    other = cmmp.Found(*(torch.cat([value, value]) for value in found))
+    other = cmmp.Detections(*(torch.cat([value, value]) for value in found))
     seen = wave.look(picture.expand(2, -1, -1, -1), [found, other])[0]
     prior = wave.prior(found, pairs, cmmp.POWER)
     rows, verbs = prior.nonzero().unbind(1)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from socialcli.backends import ModelSpec
     from socialcli.errors import SampleFailed
-    from socialcli.networks.cmmp import Found
+    from socialcli.networks.cmmp import Detections
     from socialcli.records import XYXY, Box, Boxes, People
     from socialcli.records.hico import HoiClass
 
@@ -277,7 +277,7 @@ class CMMPFinder:
         rows = [[float(verb in mine) for verb in _verbs()] for mine in plain]
         return torch.tensor(rows).reshape(len(verbs), len(_verbs()))
 
-    def _seen(self, pictures: torch.Tensor) -> tuple[list[Found], torch.Tensor]:
+    def _seen(self, pictures: torch.Tensor) -> tuple[list[Detections], torch.Tensor]:
         """What DETR finds in the detached pictures, and the tower's maps of the pictures."""
         from socialcli.networks import cmmp
 

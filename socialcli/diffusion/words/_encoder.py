@@ -193,12 +193,12 @@ def _changed(
                 continue
             address = rows[number].addresses[word]
             mentions.setdefault(word, []).extend((at, mention, address) for mention in some)
-    for word, found in mentions.items():
-        if not found:
+    for word, places_of_word in mentions.items():
+        if not places_of_word:
             continue
-        addresses = [address for *_, address in found]
-        which = torch.tensor([[row] for row, *_ in found], device=states.device)
-        where = torch.tensor([mention for _, mention, _ in found], device=states.device)
+        addresses = [address for *_, address in places_of_word]
+        which = torch.tensor([[row] for row, *_ in places_of_word], device=states.device)
+        where = torch.tensor([mention for _, mention, _ in places_of_word], device=states.device)
         if hook == "bypass":
             new: Tensor | None = word.bypass(addresses, states[which, where])
         else:
@@ -210,8 +210,8 @@ def _changed(
 
 def _norm(encoder: Any) -> Any:
     """The text encoder's last layer norm."""
-    (found,) = [m for n, m in encoder.named_modules() if n.split(".")[-1] == "final_layer_norm"]
-    return found
+    (norm,) = [m for n, m in encoder.named_modules() if n.split(".")[-1] == "final_layer_norm"]
+    return norm
 
 
 @contextlib.contextmanager

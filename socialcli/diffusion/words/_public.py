@@ -63,10 +63,10 @@ def _neti(content: Mapping[str, Any]) -> tuple[Word, str]:
     if positional:
         state["w"] = _tensor(content["encoder"], "w").float()
     norm = model["target_norm"] if model.get("normalize_mapper_output", True) else None
-    made = neti.mapper(state, layers, None if norm is None else float(norm), positional)
+    mapper = neti.mapper(state, layers, None if norm is None else float(norm), positional)
     bypass = neti.BYPASS if model["output_bypass"] else 0.0
     return (
-        neti.NetiWord(str(data["placeholder_token"]), made, bypass),
+        neti.NetiWord(str(data["placeholder_token"]), mapper, bypass),
         str(data.get("super_category_token") or ""),
     )
 
@@ -84,8 +84,8 @@ def _prospect(file: Path, content: Mapping[str, Any]) -> tuple[Word, str]:
     block = StageTokens(len(initial), len(state["ff.net.2.weight"]) // len(initial)).eval()
     block.load_state_dict(state)
     with torch.no_grad():
-        made = block(initial, initial)
-    return StagedWord(f"<{file.stem}>", made[:, None, None], "clean-first"), ""
+        vectors = block(initial, initial)
+    return StagedWord(f"<{file.stem}>", vectors[:, None, None], "clean-first"), ""
 
 
 def _p_plus(content: Mapping[str, Any]) -> list[tuple[Word, str]] | None:
@@ -94,10 +94,10 @@ def _p_plus(content: Mapping[str, Any]) -> list[tuple[Word, str]] | None:
 
     layers: dict[str, dict[int, Tensor]] = {}
     for name, value in content.items():
-        found = _LAYER.fullmatch(str(name))
-        if found is None or not torch.is_tensor(value) or not value.is_floating_point():
+        match = _LAYER.fullmatch(str(name))
+        if match is None or not torch.is_tensor(value) or not value.is_floating_point():
             return None
-        layers.setdefault(found[1], {})[int(found[2])] = torch.atleast_2d(value.detach().float())
+        layers.setdefault(match[1], {})[int(match[2])] = torch.atleast_2d(value.detach().float())
     if not layers or any(sorted(some) != list(range(len(some))) for some in layers.values()):
         return None
     if any(len(some) < 2 for some in layers.values()):
@@ -108,8 +108,8 @@ def _p_plus(content: Mapping[str, Any]) -> list[tuple[Word, str]] | None:
     ]
 
 
-def _tensor(found: Any, name: str) -> Tensor:
+def _tensor(holder: Any, name: str) -> Tensor:
     """A tensor among an object's parameters, buffers or attributes."""
-    state = vars(found)
+    state = vars(holder)
     places = (state.get("_parameters") or {}, state.get("_buffers") or {}, state)
     return next(place[name].detach() for place in places if torch.is_tensor(place.get(name)))

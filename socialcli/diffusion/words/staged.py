@@ -114,12 +114,12 @@ class IdentityWord(BlockWord):
         self.scaled, self.widths = scaled, list(widths) or [len(initial)]
 
     def table(self) -> Tensor:
-        made: Tensor = self.block(self.initial)
+        table: Tensor = self.block(self.initial)
         if self.scaled:
-            sides = zip(made.split(self.widths, -1), self.initial.split(self.widths), strict=True)
+            sides = zip(table.split(self.widths, -1), self.initial.split(self.widths), strict=True)
             scaled = [functional.normalize(side, dim=-1) * own.norm() for side, own in sides]
-            made = torch.cat(scaled, dim=-1)
-        return made.unflatten(0, (self.count, 2)).unsqueeze(2)
+            table = torch.cat(scaled, dim=-1)
+        return table.unflatten(0, (self.count, 2)).unsqueeze(2)
 
 
 class StagedKind(WordKind):
