@@ -191,6 +191,8 @@ def studio(config: Any) -> Studio:
     learned = words.read(config.words)
     new_studio = Studio(backends.load(spec(config)), long_prompts=config.long_prompts)
     adapters.attach(config, new_studio)
+    if config.device.startswith("cpu"):
+        devices.keep_memory()
     for network in (new_studio.diffusion.unet, new_studio.diffusion.vae):
         network.to(memory_format=torch.channels_last)  # an eighth faster on CPUs
     if config.compile:
@@ -232,20 +234,23 @@ def draw(config: Any, studio: Studio, given: Conditioning, seeds: list[int]) -> 
     """
     import torch
 
+    from socialcli.diffusion import inference
+
     diffusion = studio.diffusion
     if studio.lexicon is not None:
         studio.lexicon.attach()
     width, height = size(config, studio)
     with torch.inference_mode():
-        latents = sampling.denoise(
-            diffusion.unet,
-            sampling.scheduler(config.scheduler, diffusion.scheduler),
-            [sampling.generator(seed) for seed in seeds],
-            diffusion.latent_shape(height, width),
-            given,
-            config.steps,
-            config.guidance,
-        )
+        with inference.lean(diffusion.unet):
+            latents = sampling.denoise(
+                diffusion.unet,
+                sampling.scheduler(config.scheduler, diffusion.scheduler),
+                [sampling.generator(seed) for seed in seeds],
+                diffusion.latent_shape(height, width),
+                given,
+                config.steps,
+                config.guidance,
+            )
         alone = diffusion.unet.device.type == "cpu"  # as `part`: rows must not see each other
         rows = latents.split(1) if alone else [latents]
         pixels = torch.cat([diffusion.decode(part).float() for part in rows])

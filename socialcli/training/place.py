@@ -100,7 +100,7 @@ def here(config: TrainingOptions) -> Place:
 
     dtype = devices.dtype(config.dtype)
     if config.device.startswith("cpu"):
-        _keep_memory()
+        devices.keep_memory()
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         device = torch.device(config.device)
         return Place(device, dtype, Clock(device))
@@ -111,22 +111,6 @@ def here(config: TrainingOptions) -> Place:
         accelerator.device, dtype, Clock(accelerator.device), accelerator.process_index,
         accelerator.num_processes, accelerator,
     )  # fmt: skip
-
-
-def _keep_memory() -> None:
-    """Let the C library keep what a step frees, since the next one asks for it again.
-
-    It gives large blocks back to the system at once, and every page of a new one costs a fault and
-    4 KB of zeros: a tenth of a small network's step. Only glibc can be told so; elsewhere nothing
-    happens.
-    """
-    import ctypes
-
-    trim_threshold, mmap_threshold = -1, -3  # of malloc.h
-    with contextlib.suppress(AttributeError, OSError, TypeError):
-        mallopt = ctypes.CDLL(None).mallopt
-        mallopt(mmap_threshold, 2**30)
-        mallopt(trim_threshold, 2**31 - 1)
 
 
 def summed(values: torch.Tensor, place: Place) -> torch.Tensor:
