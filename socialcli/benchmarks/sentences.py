@@ -88,7 +88,8 @@ def read(file: Path) -> list[Sentence]:
         if not all(cells):
             raise UsageError(f"{where}: {COLUMNS[cells.index('')]} is empty")
         verb = (row.get("verb") or "").strip() or cells[0].replace("-", " ")
-        one = Sentence(*cells, verb, where)
+        interaction, first, second, text = cells
+        one = Sentence(interaction, first, second, text, verb, where)
         _mentions(one)
         found.append(one)
     if not found:
@@ -186,8 +187,9 @@ def _members(
         xyxy = _box(exemplar, person)
         assert xyxy is not None
         boxes.append(records.Box(number, xyxy, noun, number, source=person.source))
-        kept = {"id": number, "box": number, "entity": number, "identity": None}
-        people.append(dataclasses.replace(person, **kept))
+        people.append(
+            dataclasses.replace(person, id=number, box=number, entity=number, identity=None)
+        )
     act = records.Interaction(
         1, sentence.verb, subject=1, subject_box=1, object=2, object_person=2,
         object_label=sentence.second,

@@ -141,12 +141,14 @@ def _block(
     added_cond_kwargs: dict[str, Any] | None = None,
 ) -> Tensor:
     """`BasicTransformerBlock.forward` in place, where nobody else sees what it changes."""
+    usual: Any = BasicTransformerBlock.forward
     masks = attention_mask is not None or encoder_attention_mask is not None
     if masks or cross_attention_kwargs or not all(map(_unseen, (self.attn1, self.attn2, self.ff))):
-        return BasicTransformerBlock.forward(
+        as_ever: Tensor = usual(
             self, hidden_states, attention_mask, encoder_hidden_states, encoder_attention_mask,
             timestep, cross_attention_kwargs, class_labels, added_cond_kwargs,
         )  # fmt: skip
+        return as_ever
     hidden: Tensor = self.attn1(self.norm1(hidden_states))
     hidden += hidden_states
     attended = self.attn2(self.norm2(hidden), encoder_hidden_states=encoder_hidden_states)

@@ -103,9 +103,9 @@ class Judge:
         detections = self.grounder.ground([image], [phrases], threshold, min(threshold, 0.25))[0]
         for number, phrase in enumerate(phrases):
             named_so = [d for d in detections if d.phrase == number]
-            for kept in geometry.nms(
-                [d.xyxy for d in named_so], [d.score for d in named_so], SAME_OBJECT
-            ):  # type: ignore[arg-type]
+            places: Any = [d.xyxy for d in named_so]
+            scores: Any = [d.score for d in named_so]
+            for kept in geometry.nms(places, scores, SAME_OBJECT):
                 named = [w for w in asked if kinds is not None and kind_of(w) == phrase]
                 best = named_so[kept]
                 boxes += [(word, best.xyxy, best.score) for word in named or [phrase]]
