@@ -41,3 +41,23 @@ def test_a_verb_before_a_noun_is_no_compound(extractor):
     assert [e.text for e in entities.entities] == ["a man", "hamburgers"]
     (entities,) = extractor.extract(["a cowboy ropes a calf"])
     assert [e.text for e in entities.entities] == ["a cowboy", "a calf"]
+
+
+@pytest.mark.parametrize(
+    ("text", "lemma"),
+    [
+        ("a girl roasting a marsh mallow", "marsh mallow"),
+        ("people around a bon fire", "bon fire"),
+        ("a boy carrying a suit case", "suit case"),
+        ("a woman taking a book from a book shelf", "shelf"),
+        ("a dog in a bath tub", "tub"),
+        ("a woman wearing a rain coat", "coat"),
+        ("a man riding a motor bike", "bike"),
+    ],
+)
+def test_a_word_written_apart_is_one_only_where_its_last_part_is_another_thing(
+    extractor, text, lemma
+):
+    (entities,) = extractor.extract([text])
+    last = entities.entities[-1]
+    assert (last.lemma, last.head) == (lemma, lemma)

@@ -79,7 +79,7 @@ def score(extractor, captions) -> dict[str, tuple[float, float]]:
 
 
 @pytest.mark.parametrize(
-    ("held_out", "entities", "verbs"), [(False, 0.99, 0.98), (True, 0.98, 0.92)]
+    ("held_out", "entities", "verbs"), [(False, 0.9999, 0.99), (True, 0.9999, 0.94)]
 )
 def test_hand_labelled_captions(extractor, held_out, entities, verbs):
     captions = [g for g in GOLD if g["held_out"] is held_out]
@@ -92,8 +92,8 @@ def test_hand_labelled_captions(extractor, held_out, entities, verbs):
 def test_captions_that_were_held_back(extractor):
     result = score(extractor, HELD_BACK)
     print(f"{len(HELD_BACK)} captions held back: (precision, recall) {result}")
-    assert min(result["entities"]) >= 0.98
-    assert min(result["triples"]) >= 0.93
+    assert min(result["entities"]) >= 0.986
+    assert min(result["triples"]) >= 0.957
 
 
 def test_mending_is_worth_its_place(extractor, monkeypatch):
