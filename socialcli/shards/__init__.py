@@ -13,7 +13,6 @@ from socialcli.shards.folders import (
     remove_folder,
     settle,
     sweep,
-    sync,
 )
 from socialcli.shards.keys import distinct_keys, is_safe, safe_key, split_name
 from socialcli.shards.locations import (
@@ -53,5 +52,5 @@ __all__ = [
     "explain_full_disk", "is_safe", "is_tar", "is_url", "list_files", "modified", "open_read",
     "parts", "public", "public_text", "publish", "publish_folder", "read", "read_all",
     "read_bytes", "refuse_file_name", "remove", "remove_folder", "safe_key", "scan", "settle",
-    "size", "split_name", "sweep", "sync", "without_suffix", "write", "write_bytes",
+    "size", "split_name", "sweep", "without_suffix", "write", "write_bytes",
 ]  # fmt: skip

@@ -63,10 +63,21 @@ class FolderPublication:
         self._handle: int | None = os.open(self.path, os.O_RDONLY)
         locations.lock(self._handle)
 
+    def sync(self) -> None:
+        """All that is in it onto the disk, readable by whom the umask lets read.
+
+        Safetensors gives its files to their owner alone.
+        """
+        readable = self.path.stat().st_mode & 0o666  # as `mkdir` made it
+        for file in self.path.rglob("*"):
+            if file.is_file():
+                file.chmod(file.stat().st_mode | readable)
+        sync(self.path)
+
     def commit(self, name: str) -> Path:
         """Sync all that is in it and give it its name; what had that name before goes."""
         with locations.explain_full_disk(str(self.parent / name)):
-            sync(self.path)
+            self.sync()
         target = self.parent / name
         old = _retire(target)
         self.path.replace(target)
@@ -94,8 +105,9 @@ def publish_folder(target: Path) -> Iterator[Path]:
     """A folder to write in, which has the name of ``target`` once all of it is on the disk."""
     publication = FolderPublication(target.parent, target.name)
     try:
-        yield publication.path
-        publication.commit(target.name)
+        with locations.explain_full_disk(str(target)):
+            yield publication.path
+            publication.commit(target.name)
     finally:
         publication.discard()
 

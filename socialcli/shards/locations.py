@@ -438,16 +438,32 @@ def sync_folder(folder: Path) -> None:
 
 @contextlib.contextmanager
 def explain_full_disk(location: str) -> Iterator[None]:
-    """Turn 'no space left' into the one line that helps; other errors pass."""
+    """Turn 'no space left', whoever says it, into the one line that helps; other errors pass."""
     try:
         yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    except SocialcliError:
+        raise
+    except Exception as error:
+        if _says_full(error, location):
             raise SocialcliError(
                 f"{location}: the disk is full; free some space and run the same command again "
                 "(finished shards are kept)"
             ) from None
         raise
+
+
+def _says_full(error: Exception, location: str) -> bool:
+    """Whether an error of Python, or of what writes files in C++ or Rust, is that of a full disk.
+
+    Safetensors wraps the system's words; PyTorch's writer only says how far it came.
+    """
+    if isinstance(error, OSError):
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    text = str(error)
+    if "inline_container" not in text:
+        return "No space left on device" in text or "Disk quota exceeded" in text
+    place = next(p for p in (Path(location), *Path(location).absolute().parents) if p.exists())
+    return shutil.disk_usage(place).free < 1 << 16
 
 
 @contextlib.contextmanager

@@ -33,7 +33,8 @@ class Log:
         folder.mkdir(parents=True, exist_ok=True)
         self._path = folder / "log.jsonl"
         _cut(self._path, step)
-        self._file = self._path.open("a", encoding="utf-8")
+        # Not buffered: what a full disk did not take would fail once more at the end.
+        self._file = self._path.open("ab", buffering=0)
         self._board: Any = None
         self._wandb: Any = None
         if "tensorboard" in names:
@@ -81,8 +82,10 @@ class Log:
             self._wandb.finish()
 
     def _line(self, body: dict[str, Any]) -> None:
-        self._file.write(json.dumps(body, ensure_ascii=False) + "\n")
-        self._file.flush()
+        line = (json.dumps(body, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace")
+        with shards.explain_full_disk(str(self._path)):
+            while line:
+                line = line[self._file.write(line) :]
 
 
 def _rounded(value: float) -> float | str:

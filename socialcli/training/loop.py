@@ -343,8 +343,9 @@ class Run:
             return
         result = shards.FolderPublication(self.output, "result")
         try:
-            self.method.save(self.stepper.state, result.path, facts)
-            shards.sync(result.path)
+            with shards.explain_full_disk(str(folder)):
+                self.method.save(self.stepper.state, result.path, facts)
+                result.sync()
             for part in sorted(result.path.iterdir()):
                 shards.settle(part, folder / part.name)
         finally:
