@@ -161,6 +161,12 @@ class SubjectSegmentationMethod(TrainMethod):
         subject_unet.save(state.network, folder, notes)
 
 
+def _looked_at(number: int, count: int, total: int) -> int:
+    """Which of ``total`` samples is the ``number``-th of ``count`` that are looked at: all in turn,
+    or evenly many of them, since the subjects of a data set stand one behind the other."""
+    return number % total if count >= total else number * total // count
+
+
 def overlaps(state: State, method: SubjectSegmentationMethod) -> dict[str, float]:
     """Subject -> intersection over union of the pixels marked with 0.5 or more.
 
@@ -177,7 +183,7 @@ def overlaps(state: State, method: SubjectSegmentationMethod) -> dict[str, float
     either = torch.zeros(len(state.subjects))
     state.network.eval()
     for number in range(config.held_back):
-        sample = index.read(number % len(index))
+        sample = index.read(_looked_at(number, config.held_back, len(index)))
         variant = Variant(config.seed, f"held back {sample.key}", number)
         try:
             example = method.prepare(state, sample, variant)
