@@ -187,10 +187,11 @@ def load(spec: ModelSpec) -> Any:
         ModelMissing: its checkpoint is not here and could not be fetched.
         UsageError: the device is not in this machine.
     """
-    from socialcli.backends import devices
+    from socialcli.backends import devices, quiet
 
     backend = info(spec.role, spec.backend)
     _packaged(backend)
+    quiet.without_noise()
     devices.check(spec.device)  # a plan may have been made on another machine
     return importlib.import_module(backend.module).load(spec)
 

@@ -9,6 +9,31 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+# Warnings that say nothing to whoever runs a command: their logger, and words of the message.
+NOTHING_SAID = (
+    ("diffusers.models.modeling_utils", "should be kept in float32: []"),  # a list of no modules
+    ("transformers.utils.import_utils", "requires torchvision (not installed); falling back"),
+)
+
+
+def without_noise() -> None:
+    """Leave out of the log, from now on, what `NOTHING_SAID` lists; all other warnings come."""
+    for name, words in NOTHING_SAID:
+        log = logging.getLogger(name)
+        if not any(isinstance(one, _Without) for one in log.filters):
+            log.addFilter(_Without(words))
+
+
+class _Without(logging.Filter):
+    """Drops the messages that have some words in them."""
+
+    def __init__(self, words: str) -> None:
+        super().__init__()
+        self.words = words
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return self.words not in record.getMessage()
+
 
 @contextmanager
 def quiet_stderr() -> Iterator[None]:

@@ -23,6 +23,7 @@ class GenerateMethod(Part, base=True):
     Attributes:
         VERSION: raised when the same options give other pictures.
         REFERENCES: whether it takes reference pictures.
+        QUERIES: whether it reads the words that say what is meant in them.
         SCALE: their weight where none is given.
         WHOLE: whether all of a picture reads its one prompt, in one call of the UNet a step; so
             that there is a map of each word of it.
@@ -34,6 +35,7 @@ class GenerateMethod(Part, base=True):
 
     VERSION: int = 1
     REFERENCES: ClassVar[bool] = False
+    QUERIES: ClassVar[bool] = True
     SCALE: ClassVar[float] = 1.0
     WHOLE: ClassVar[bool] = True
     TWO_ENCODERS: ClassVar[bool] = False

@@ -16,8 +16,13 @@ from socialcli.shards import Sample
 _LEARNED = re.compile(r"<[^<>\s]+>")
 
 
-def of_sample(config: Any, sample: Sample, masks: list[str] | None = None) -> Request:
+def of_sample(
+    config: Any, sample: Sample, masks: list[str] | None = None, queries: bool = True
+) -> Request:
     """The request that a sample of a shard is.
+
+    Args:
+        masks: see `GenerateMethod.masks`. queries: see `GenerateMethod.QUERIES`.
 
     Raises:
         SampleFailed: no such caption, or nothing to tell its subjects by.
@@ -42,27 +47,31 @@ def of_sample(config: Any, sample: Sample, masks: list[str] | None = None) -> Re
         own = None if config.references else sample
         wanted = asked(config, given or (Wanted(sample.key, own=own),))
     elif isinstance(config, ReferenceOptions):
-        wanted = asked(config, (), masks) if config.reference else _matched(config, sample, masks)
+        wanted = (
+            asked(config, (), masks)
+            if config.reference
+            else _matched(config, sample, masks, queries)
+        )
     if not config.subject_word:
         plain = _plain(sample, text)
     return Request(text, config.negative, None, sample.key, plain, wanted, sample)
 
 
 def all_of_sample(
-    config: Any, sample: Sample, masks: list[str] | None = None
+    config: Any, sample: Sample, masks: list[str] | None = None, queries: bool = True
 ) -> list[tuple[str, Request]]:
     """(key, request) of everything that a sample of a shard is drawn for: ``--captions`` captions,
-    as far as it has so many, ``--per-prompt`` pictures of each.
+    as far as it has so many, ``--per-prompt`` pictures of each. Arguments as of `of_sample`.
 
     Raises:
         SampleFailed: see `of_sample`.
     """
     if config.captions == 1:
-        return copies(sample.key, of_sample(config, sample, masks), config.per_prompt)
+        return copies(sample.key, of_sample(config, sample, masks, queries), config.per_prompt)
     end = min(config.caption + config.captions, max(_count(config, sample), config.caption + 1))
     found: list[tuple[str, Request]] = []
     for number in range(config.caption, end):
-        request = of_sample(replace(config, caption=number), sample, masks)
+        request = of_sample(replace(config, caption=number), sample, masks, queries)
         found += copies(f"{sample.key}-caption-{number}", request, config.per_prompt)
     return found
 
@@ -116,7 +125,7 @@ def _numbered(texts: list[str], number: int, place: str) -> str:
 
 
 def _matched(
-    config: ReferenceOptions, sample: Sample, masks: list[str] | None
+    config: ReferenceOptions, sample: Sample, masks: list[str] | None, queries: bool
 ) -> tuple[Wanted, ...]:
     """The sample's own picture, that of the same key, or others of the people in it."""
     from socialcli.generation import references
@@ -129,7 +138,12 @@ def _matched(
     if own is not None:
         own.picture()  # there must be one
     if match != "identity" and not config.per_subject:
-        query_words = references.words(sample, query, config.caption)
+        try:
+            query_words = references.words(sample, query, config.caption)
+        except SampleFailed:
+            if queries or config.query:
+                raise
+            query_words = ""  # nobody reads them
         return asked(replace(config, query=[]), (Wanted(sample.key, query_words, own=own),), masks)
     people_or_things = references.subjects(sample)
     if match == "identity":

@@ -170,7 +170,9 @@ class GenerateStage(Stage, base=True):
         if problem is None and sample.filtered is None:
             try:
                 refuse_malformed(sample)
-                wanted = sample_requests.all_of_sample(config, sample, self.method.masks(config))
+                wanted = sample_requests.all_of_sample(
+                    config, sample, self.method.masks(config), self.method.QUERIES
+                )
             except SampleFailed as error:
                 problem = str(error)
         if problem is not None or sample.filtered is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from socialcli.evaluation.metrics import Column
@@ -19,6 +20,11 @@ PARTS = {
     "_nonrare": (" non-rare", "classes that are not rare"),
     "_people": (" people", "what people do to people"),
 }
+
+
+# Columns of predicted pairs; the last two where boxes are judged.
+_FOUND = {"picture": "int64", "class": "int64", "score": "float64", "right": "bool",
+          "known": "bool"}  # fmt: skip
 
 
 class Ranking(NamedTuple):
@@ -55,6 +61,35 @@ def settings(table: Classes, interpolation: str) -> dict[str, numpy.ndarray]:
         "points": numpy.array(0 if interpolation == "all" else 11),
         "floats": numpy.array(interpolation == "11-float"),
     }
+
+
+def gathered(
+    table: Classes,
+    interpolation: str,
+    found: Sequence[tuple[float, ...]],
+    true: Sequence[tuple[int, int]],
+    judged: numpy.ndarray,
+    unknown: int,
+    boxes: bool = False,
+) -> dict[str, numpy.ndarray]:
+    """The rows of a metric: `settings`, and what was predicted and is true as one array a column.
+
+    Args:
+        found: of each predicted pair its picture, class and score; with ``boxes`` all of `_FOUND`.
+        true: of each annotated pair its picture and class. judged: (N,) bool, pictures that take
+            part. unknown: how many annotated pairs have no class.
+    """
+    import numpy
+
+    named = list(_FOUND.items())[: None if boxes else 3]
+    rows = {
+        f"found_{name}": numpy.array([one[at] for one in found], kind)
+        for at, (name, kind) in enumerate(named)
+    }
+    for at, name in enumerate(("picture", "class")):
+        rows[f"true_{name}"] = numpy.array([one[at] for one in true], numpy.int64)
+    rows |= {"judged": judged, "unknown": numpy.array(unknown), "limits": numpy.array(table.limits)}
+    return rows | settings(table, interpolation)
 
 
 def joined(

@@ -172,17 +172,9 @@ class Hoi(Metric):
                     c = table.of(verb, thing, hoi)
                     if c is not None:
                         found.append((number, c, score))
-        return {
-            "found_picture": numpy.array([f[0] for f in found], numpy.int64),
-            "found_class": numpy.array([f[1] for f in found], numpy.int64),
-            "found_score": numpy.array([f[2] for f in found], numpy.float64),
-            "true_picture": numpy.array([t[0] for t in true], numpy.int64),
-            "true_class": numpy.array([t[1] for t in true], numpy.int64),
-            "judged": judged,
-            "unknown": numpy.array(unknown),
-            "limits": numpy.array(table.limits),
-            **_average_precision.settings(table, context.config.hoi_ap),
-        }
+        return _average_precision.gathered(
+            table, context.config.hoi_ap, found, true, judged, unknown
+        )
 
     def estimate(
         self, rows: dict[str, numpy.ndarray], counts: numpy.ndarray

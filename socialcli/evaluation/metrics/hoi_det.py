@@ -89,19 +89,9 @@ class HoiDet(Hoi):
                     (number, c, score, bool(ok), known)
                     for score, ok in zip(scores, right, strict=True)
                 ]
-        return {
-            "found_picture": numpy.array([f[0] for f in found], numpy.int64),
-            "found_class": numpy.array([f[1] for f in found], numpy.int64),
-            "found_score": numpy.array([f[2] for f in found], numpy.float64),
-            "found_right": numpy.array([f[3] for f in found], bool),
-            "found_known": numpy.array([f[4] for f in found], bool),
-            "true_picture": numpy.array([t[0] for t in true], numpy.int64),
-            "true_class": numpy.array([t[1] for t in true], numpy.int64),
-            "judged": judged,
-            "unknown": numpy.array(unknown),
-            "limits": numpy.array(table.limits),
-            **_average_precision.settings(table, context.config.hoi_ap),
-        }
+        return _average_precision.gathered(
+            table, context.config.hoi_ap, found, true, judged, unknown, boxes=True
+        )
 
     def estimate(
         self, rows: dict[str, numpy.ndarray], counts: numpy.ndarray
@@ -114,11 +104,6 @@ class HoiDet(Hoi):
             table = _average_precision.per_class(_ranking(rows, looked_at), rows, counts)
             figures |= _average_precision.means(name, table, rows)
         return figures
-
-    def joined(
-        self, first: dict[str, numpy.ndarray], second: dict[str, numpy.ndarray]
-    ) -> dict[str, numpy.ndarray]:
-        return _average_precision.joined(first, second)
 
     def pictures(self, rows: dict[str, numpy.ndarray]) -> dict[str, numpy.ndarray]:
         """A picture has no average precision of its own; what it shows is the share of its

@@ -70,6 +70,7 @@ class InstantIdMethod(GenerateMethod):
 
     VERSION = 1
     REFERENCES = True
+    QUERIES = False
     SCALE = 0.8
     TWO_ENCODERS = True
     config_type = Config

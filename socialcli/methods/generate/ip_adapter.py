@@ -83,6 +83,7 @@ class IpAdapterMethod(GenerateMethod):
 
     VERSION = 1
     REFERENCES = True
+    QUERIES = False
     SCALE = 0.6
     TWO_ENCODERS = True
     config_type = Config

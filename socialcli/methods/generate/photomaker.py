@@ -62,6 +62,7 @@ class PhotoMakerMethod(GenerateMethod):
 
     VERSION = 1
     REFERENCES = True
+    QUERIES = False
     SCALE = 1.0
     TWO_ENCODERS = True
     config_type = Config
