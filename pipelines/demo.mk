@@ -12,6 +12,8 @@ STEPS ?= 60
 BATCH ?= 8
 DRAWN ?= 16
 WORD_STEPS ?= 100
+# Flags of the drawings with both encoders and with the pseudo-word.
+DRAW ?=
 # Pictures of the words of three methods, and flags of these drawings (handshake-mini.mk).
 SHOWN ?= 2
 SHOW ?=
@@ -43,7 +45,8 @@ $(OUT)/feedback/.done: $(OUT)/world/agreement.json
 	@touch $@
 
 $(OUT)/word/drawn/.done:
-	$(MAKE) -f $(HERE)invert-mini.mk OUT=$(OUT)/word PROFILE=$(PROFILE) STEPS=$(WORD_STEPS)
+	$(MAKE) -f $(HERE)invert-mini.mk OUT=$(OUT)/word PROFILE=$(PROFILE) STEPS=$(WORD_STEPS) \
+	    DRAW='$(DRAW)'
 
 $(OUT)/handshake/.done:
 	$(MAKE) -f $(HERE)handshake-mini.mk OUT=$(OUT)/handshake PROFILE=$(PROFILE) DRAWN=$(SHOWN) \
@@ -58,7 +61,7 @@ tuned := --ssr-model $(OUT)/feedback
 $(OUT)/drawn/tuned/.done: $(OUT)/feedback/.done
 $(OUT)/drawn/%/.done: $(OUT)/asked/.done
 	$(SOCIALCLI) generate $(OUT)/asked -o $(OUT)/drawn/$* --method ssr --profile $(PROFILE) \
-	    $($*) --grid $(OUT)/drawn/$*.png
+	    $($*) $(DRAW) --grid $(OUT)/drawn/$*.png
 	@touch $@
 $(OUT)/scores/%/score.json: $(OUT)/drawn/%/.done
 	$(SOCIALCLI) score $(OUT)/drawn/$* --reference $(OUT)/asked --profile $(PROFILE) \

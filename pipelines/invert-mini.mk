@@ -5,6 +5,8 @@ PROFILE ?= mini
 OUT ?= invert-mini
 STEPS ?= 200
 SOCIALCLI ?= socialcli
+# Flags of the drawing.
+DRAW ?=
 SCENES := 78 240 406 444
 PROMPTS := --prompt "a <pet> in the snow" --prompt "a man petting a <pet> in a room" \
            --prompt "a woman is walking a <pet> in the park" \
@@ -22,5 +24,5 @@ $(OUT)/word/learned_embeds.safetensors: $(SCENES:%=$(OUT)/scenes/%.tar)
 
 $(OUT)/drawn/.done: $(OUT)/word/learned_embeds.safetensors
 	$(SOCIALCLI) generate --method textual-inversion --profile $(PROFILE) --embedding $(OUT)/word \
-	  $(PROMPTS) --per-prompt 2 -o $(OUT)/drawn --grid $(OUT)/drawn.png
+	  $(PROMPTS) --per-prompt 2 $(DRAW) -o $(OUT)/drawn --grid $(OUT)/drawn.png
 	@touch $@

@@ -41,7 +41,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def python() -> Iterator[list[str]]:
     """The words before ``-m MODULE`` that start it in a process of its own, soon (`preloaded`)."""
     before = {**os.environ, **ENVIRONMENT}
-    with preloaded.python(before) as words:
+    # The whole suite needs these: else the first command imports them, and after it the server.
+    heavy = ("torch", "transformers.modeling_utils", "diffusers.models")
+    ahead = heavy if "PYTEST_XDIST_WORKER" in before else ()
+    with preloaded.python(before, ahead) as words:
         yield words
     chosen, now = map(preloaded.read_at_import, (before, {**os.environ, **ENVIRONMENT}))
     # What a package put there made ordinary processes of all later commands, which start slowly.

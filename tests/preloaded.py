@@ -21,7 +21,7 @@ import json
 import os
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 HEAVY = {
     "PIL", "accelerate", "cv2", "diffusers", "en_core_web_sm", "huggingface_hub", "numpy",
@@ -77,13 +77,13 @@ def _client(place: str, words: list[str]) -> None:
 class _Server:
     """Forks a process for each command until its standard input ends."""
 
-    def __init__(self, place: str) -> None:
+    def __init__(self, place: str, wanted: list[str]) -> None:
         import selectors
         import signal
 
         self.environment = read_at_import(dict(os.environ))
         self.path = list(sys.path[1:])  # without the folder of this file
-        self.wanted: list[str] = []
+        self.wanted = wanted
         self.running: dict[int, tuple[socket.socket, int]] = {}
         self.ended, wake = os.pipe()
         os.set_blocking(wake, False)
@@ -228,8 +228,12 @@ def read_at_import(environment: dict[str, str]) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def python(environment: dict[str, str]) -> Iterator[list[str]]:
-    """The words that start ``-m MODULE`` from a preloaded server, for as long as it is needed."""
+def python(environment: dict[str, str], ahead: Sequence[str] = ()) -> Iterator[list[str]]:
+    """The words that start ``-m MODULE`` from a preloaded server, for as long as it is needed.
+
+    Args:
+        environment: of the server. ahead: packages that are imported before the first command.
+    """
     import subprocess
     import tempfile
     import time
@@ -239,7 +243,7 @@ def python(environment: dict[str, str]) -> Iterator[list[str]]:
         return
     with tempfile.TemporaryDirectory(prefix="preloaded-") as folder:
         place = os.path.join(folder, "socket")
-        line = [sys.executable, __file__, "--serve", place]
+        line = [sys.executable, __file__, "--serve", place, *ahead]
         server = subprocess.Popen(line, env=environment, stdin=subprocess.PIPE)
         while not os.path.exists(place):
             assert server.poll() is None
@@ -253,6 +257,6 @@ def python(environment: dict[str, str]) -> Iterator[list[str]]:
 
 if __name__ == "__main__":
     if sys.argv[1] == "--serve":
-        _Server(sys.argv[2]).serve()
+        _Server(sys.argv[2], sys.argv[3:]).serve()
     else:
         _client(sys.argv[1], sys.argv[2:])

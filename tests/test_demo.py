@@ -7,7 +7,6 @@ import json
 import os
 import shlex
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -32,7 +31,7 @@ FLOORS = (
 )
 STAGES = ["caption", "extract-entities", "ground", "segment", "annotate-pose"]
 DEGREES = 12.0  # median error of gaze; at random it would be 90
-SHORT = ("SCENES=24", "STEPS=2", "BATCH=4", "DRAWN=4", "WORD_STEPS=4",
+SHORT = ("SCENES=24", "STEPS=2", "BATCH=4", "DRAWN=4", "WORD_STEPS=4", "DRAW=--steps 4",
          "SHOWN=1", "SHOW=--steps 2", "POSES=--variants 1 --sampling-steps 1",
          "PRIOR=--prior-weight 0", *(f"{word}_STEPS=1" for word in
          ("HORSE", "PERSON", "RIDE", "THREE", "DREAM")))  # fmt: skip
@@ -158,13 +157,17 @@ def test_every_stage_ends_in_the_report(photographs: Path) -> None:
     assert "http://" not in page.replace("http://www.w3.org", "") and "<script src" not in page
 
 
-def test_pipes_give_the_bytes_that_merged_sidecars_give(photographs: Path, tmp_path: Path) -> None:
-    """The pipe's five processes are ordinary ones."""
-    python = f'"{sys.executable}" -m socialcli'
-    chain = " | ".join(f"{python} {stage} - -o - --quiet --profile offline" for stage in STAGES)
+def test_pipes_give_the_bytes_that_merged_sidecars_give(
+    photographs: Path, tmp_path: Path, program: list[str]
+) -> None:
+    command = shlex.join(program)
+    chain = " | ".join(f"{command} {stage} - -o - --quiet --profile offline" for stage in STAGES)
     out = tmp_path / "piped.tar"
-    command = f'set -o pipefail; cat "{photographs}/images/000000.tar" | {chain} > "{out}"'
-    done = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True)
+    line = f'set -o pipefail; cat "{photographs}/images/000000.tar" | {chain} > "{out}"'
+    done = subprocess.run(
+        ["bash", "-c", line], cwd=ROOT, capture_output=True, text=True,
+        env={**os.environ, **ENVIRONMENT},
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     assert out.read_bytes() == (photographs / "annotated" / "000000.tar").read_bytes()
