@@ -141,6 +141,9 @@ class _Server:
                 os.dup2(stream, number)
                 os.close(stream)
             caller.close()
+            for other, its_report in self.running.values():
+                other.close()  # whose caller waits for the end of what it reads
+                os.close(its_report)
             self._run(words, folder, environment, mask, report)
         for number in streams:
             os.close(number)

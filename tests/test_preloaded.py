@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import time
 from pathlib import Path
@@ -101,3 +102,25 @@ def test_a_command_ends_with_its_caller(server, tmp_path: Path) -> None:
     while Path(f"/proc/{pid}").exists():
         assert time.monotonic() < until
         time.sleep(0.01)
+
+
+def test_a_command_in_a_pipe_ends_before_the_one_that_reads_it(server, tmp_path: Path) -> None:
+    """Each process held the other callers' sockets open: the first command of a pipe was waited for
+    until the second had ended, which waited for the first."""
+    package = tmp_path / "socialcli"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "__main__.py").write_text(
+        "import os, sys, time\n"
+        "if sys.argv[1] == 'write':\n"
+        "    open('writing', 'w').close()\n"
+        "    while not os.path.exists('reading'): time.sleep(0.01)\n"
+        "    print('words', flush=True)\n"
+        "else:\n"
+        "    open('reading', 'w').close()\n"
+        "    print(sys.stdin.read().upper(), end='')\n"
+    )
+    write, read = (f"{shlex.join(server)} {what}" for what in ("write", "read"))
+    line = f"{write} | (while [ ! -e writing ]; do sleep 0.01; done; {read})"
+    done = ask(["bash", "-c", line], env={**LIKE, "PYTHONPATH": str(tmp_path)}, cwd=tmp_path)
+    assert done.stdout == b"WORDS\n"
