@@ -374,6 +374,8 @@ def test_boundary_against_scipy():
         assert math.isclose(found, total / (3 * edge.sum()), rel_tol=1e-9)
         whole = boundary.loss(estimate, truth, inside, over="picture")[number]
         assert math.isclose(whole, total / difference.size, rel_tol=1e-9)
+    alone = boundary.loss(estimate[1:2], truth[1:2], inside[1:2], over="picture")
+    assert math.isclose(alone, whole, rel_tol=1e-9)
     kernel = numpy.array(boundary.KERNELS["8"])
     other = scipy.ndimage.convolve(truth[0, 0].numpy(), kernel, mode="nearest")
     assert numpy.allclose(boundary.laplacian(truth, "8")[0, 0], other)
@@ -430,6 +432,9 @@ def test_faces_are_cut_out_aligned_where_landmarks_are_known():
         assert numpy.allclose(cut[face].permute(1, 2, 0), expected, atol=1e-5)
     plain = identity.crops(light, OWNERS, FACES, None, 32)
     assert torch.equal(plain[2], cut[2]) and not torch.allclose(plain[0], cut[0], atol=0.1)
+    some = LANDMARKS.clone()
+    some[0, 3] = NAN  # a face without one of the five is cut out by its box
+    assert torch.equal(identity.crops(light, OWNERS, FACES, some, 32)[0], plain[0])
     # The third box is 0.6 wide and 0.7 high: its middle is the picture's pixel at (0.5, 0.55).
     exact = identity.crops(light, OWNERS[2:], boxes((0.0, 0.0, 1.0, 1.0)), None, 24)
     assert torch.allclose(exact[0], light[1], atol=1e-12)
@@ -485,6 +490,9 @@ def test_gaze_by_hand():
         targets = gaze.Targets(unknown, (rotation @ vector)[None])
         value = gaze.loss(seer(gazer, 64), picture, one, heads, targets)
         assert math.isclose(float(value), 1 - math.cos(turn), abs_tol=1e-6)
+    half = torch.tensor([[0.5, NAN]], dtype=torch.float64)  # of no use: neither here nor there
+    value = gaze.loss(seer(gazer, 64), picture, one, heads, gaze.Targets(half, vector[None]))
+    assert math.isclose(float(value), 0, abs_tol=1e-9)
     both = gaze.Targets(point, vector[None])
     assert math.isclose(
         float(gaze.loss(seer(gazer, 64), picture, one, heads, both)), 0.25**2, rel_tol=0.03
@@ -519,6 +527,9 @@ def test_blobs_as_sharingan_is_trained_on_them():
         expected = math.exp(-((row - 16) ** 2 + (column - 32) ** 2) / 18) if near else 0
         assert math.isclose(found[row, column], expected, rel_tol=1e-5)
     assert found.argmax() == 16 * 64 + 32
+    edge = gaze.blobs(torch.tensor([[1.0, 0.999], [0.0, 1.0]]), 64)  # the last cell, not one beyond
+    assert edge[0].argmax() == 64 * 64 - 1 and edge[1].argmax() == 63 * 64
+    assert edge.flatten(1).amax(1).tolist() == [1, 1]
 
 
 def test_gaze_inputs_are_what_annotation_uses():
@@ -653,8 +664,15 @@ def test_pose_with_the_real_architecture(tmp_path, experts):
     folder = tiny.vitpose(tmp_path / "pose", experts)
     network = VitPoseForPoseEstimation.from_pretrained(folder).double().eval()
     network.requires_grad_(False)
-    see = pose.vitpose(network, AutoImageProcessor.from_pretrained(folder))
+    processor = AutoImageProcessor.from_pretrained(folder)
+    see = pose.vitpose(network, processor)
     assert see.size == (256, 192)
+    window = torch.rand(1, 3, 256, 192, generator=torch.Generator().manual_seed(0)).double()
+    light = numpy.moveaxis(window[0].numpy(), 0, -1)
+    feed = (light - processor.image_mean) / processor.image_std
+    coco = {"dataset_index": torch.tensor([0])} if experts > 1 else {}
+    shown = network(torch.from_numpy(feed).movedim(-1, 0)[None], **coco).heatmaps
+    assert torch.allclose(see.maps(window), shown, atol=1e-5)
     light = torch.nn.functional.interpolate(pictures(2, 6), (24, 24)).requires_grad_()
     target = torch.full((3, 17, 2), 0.3).double()
     arguments = OWNERS, FACES, target, torch.ones(3, 17)
