@@ -73,6 +73,8 @@ def test_inverse_weights_by_hand():
     assert gate.weights(steps).tolist() == pytest.approx([0.4, 0.4, 0.2, 0.2])
     closed = Gate(0, 499, 0.3, (1.0, 2.0))
     assert closed.weights(steps).tolist() == pytest.approx([0.3, 0.3, 0, 0])
+    ends = Gate(0, 250, 1.0, (1.0, 2.0))  # in the middle of the first part, which it spans
+    assert ends.weights(steps).tolist() == pytest.approx([1, 0, 0, 0])
     silent = Gate(0, 999, 1.0, (1.0, 0.0)).weights(steps)  # bounded, though 1 / 0 is not
     assert silent.tolist() == pytest.approx([2 / 101, 2 / 101, 200 / 101, 200 / 101])
     assert torch.isfinite(Gate(0, 999, 1.0, (0.0, 0.0)).weights(steps)).all()
@@ -92,7 +94,8 @@ def test_curves_from_a_file(tmp_path):
     file = tmp_path / "curves.json"
     file.write_text(json.dumps({"gaze": [1, 2], "pose": [0.5], "comment": "x"}))
     assert timesteps.read_curves(str(file)) == {"gaze": (1.0, 2.0), "pose": (0.5,)}
-    for wrong in ('{"gaze": []}', '{"gaze": [-1]}', "[]", "no json", '{"x": [1]}', '{"gaze": 3}'):
+    for wrong in ('{"gaze": []}', '{"gaze": [-1]}', "[]", "no json", '{"x": [1]}', '{"gaze": 3}',
+                  '{"gaze": [1], "pose": [-1]}'):  # fmt: skip
         file.write_text(wrong)
         with pytest.raises(UsageError, match=r"--curves .*curves\.json"):
             timesteps.read_curves(str(file))
