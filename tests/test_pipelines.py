@@ -142,19 +142,19 @@ def test_the_chain_on_the_papers_models_is_planned(
     for done in [*out.rglob(".slice-*"), out / "annotated" / ".done"]:
         done.unlink()
     more = ["WITH=identity,pose,gaze,interaction", f"PEOPLE=--gaze-model {place}/models/gaze.pt"]
-    said = make(
+    printed = make(
         f"{name}.mk", f"HICO={place}/hico_20160224_det", f"OUT={out}", "N=1", "PROFILE=sd15",
         f"GAZEFOLLOW={place}/gazefollow_extended", "RUN=--dry-run --overwrite",
         *(more if name == "gazefollow" else []),
     )  # fmt: skip
     for model in ("blip2-opt-2.7b", "grounding-dino-base", "sam-vit-huge"):
-        assert model in said
+        assert model in printed
 
 
 def test_from_both_chains_to_training_and_scores(place: Path, annotated: dict[str, Path]) -> None:
     models = place / "models"
     out = place / "feedback"
-    said = make(
+    printed = make(
         "social-feedback.mk", "scores", f"PROFILE={models}/tiny.toml", f"OUT={out}", "SSR=new",
         *(f"{variable}={annotated[key]}/annotated" for variable, key in (
             ("HICO", "hico-det"), ("GAZEFOLLOW", "gazefollow"),
@@ -166,7 +166,7 @@ def test_from_both_chains_to_training_and_scores(place: Path, annotated: dict[st
         "RUN=--gate-gaze all --gate-interaction all --gate-identity all --gate-pose all",
         "SCORE=--resamples 20",
     )  # fmt: skip
-    assert str(out / "scores") in said
+    assert str(out / "scores") in printed
     for run, loss in (("hico-det", "interaction"), ("gazefollow", "gaze")):
         log = [json.loads(line) for line in (out / run / "log.jsonl").read_text().splitlines()]
         assert any(line.get(f"active/{loss}", 0) > 0 for line in log), (run, log)
@@ -179,8 +179,8 @@ def test_from_both_chains_to_training_and_scores(place: Path, annotated: dict[st
 def test_a_file_is_a_recogniser_of_the_paper_and_a_folder_one_of_our_own() -> None:
     """In training and in the score."""
     for model, backend in (("m/ckpt_1.pt", "--interaction-backend cmmp "), ("m/recogniser", "")):
-        said = make("social-feedback.mk", "-n", "scores", "OUT=nowhere", f"INTERACTION={model}")
-        lines = [line for line in said.splitlines() if "--interaction-model" in line]
+        printed = make("social-feedback.mk", "-n", "scores", "OUT=nowhere", f"INTERACTION={model}")
+        lines = [line for line in printed.splitlines() if "--interaction-model" in line]
         assert len(lines) == 2
         assert all(f"{backend}--interaction-model {model}" in line for line in lines)
         assert backend or not any("--interaction-backend" in line for line in lines)
@@ -200,8 +200,8 @@ def test_both_papers_trainings_in_miniature(tmp_path: Path) -> None:
 
 def test_the_table_in_miniature(tmp_path: Path) -> None:
     """Rows that need a training of their own, and one that needs the curves of another."""
-    said = make("table1-mini.mk", "-n", "SEEDS=0 1", "STEPS=1")
-    assert said.count("train --method feedback") == 17 and said.count(" score ") == 10
+    printed = make("table1-mini.mk", "-n", "SEEDS=0 1", "STEPS=1")
+    assert printed.count("train --method feedback") == 17 and printed.count(" score ") == 10
     make(
         "table1-mini.mk", f"OUT={tmp_path}", "ROWS=plain inverse", "SEEDS=0", "STEPS=1",
         "CURVE_STEPS=2", "BATCH=2", "TRAIN=4", "TEST=2", "DRAW=--steps 1", "METRICS=clip-t",
@@ -221,14 +221,14 @@ def test_the_table_in_miniature(tmp_path: Path) -> None:
 def test_people_from_one_picture_in_miniature(tmp_path: Path) -> None:
     """The tables of Identity Embedding, on the packaged miniatures, as small as they can be: one
     person, two steps, three prompts. What the threshold is made of is tested by itself."""
-    said = make("table-003-mini.mk", "-n", "SEEDS=0 1", "STEPS=1")
-    assert said.count(" invert ") == 16 and said.count(" generate ") == 18
-    assert said.count(" score ") == 1 + 9 + 1 and said.count("--pairs 10") == 2
+    printed = make("table-003-mini.mk", "-n", "SEEDS=0 1", "STEPS=1")
+    assert printed.count(" invert ") == 16 and printed.count(" generate ") == 18
+    assert printed.count(" score ") == 1 + 9 + 1 and printed.count("--pairs 10") == 2
     (tmp_path / "threshold.txt").write_text("0.4")
     small = ("table-003-mini.mk", f"OUT={tmp_path}", "PEOPLE=1", "SEEDS=0", "ROWS=identity",
              "-o", tmp_path / "threshold.txt")  # fmt: skip
-    said = make(*small, "STEPS=2", "DRAW=--steps 2 --limit 3", "SCORE=--resamples 20")
-    assert f"tables: {tmp_path / 'results.md'}" in said
+    printed = make(*small, "STEPS=2", "DRAW=--steps 2 --limit 3", "SCORE=--resamples 20")
+    assert f"tables: {tmp_path / 'results.md'}" in printed
     text = (tmp_path / "results.md").read_text()
     rows = [line for line in text.splitlines() if line.startswith("| 5 pairs, all tokens")]
     assert len(rows) == 2 and "| the category in its place |" in text
@@ -309,10 +309,12 @@ def test_figures_that_gates_are_chosen_by_in_miniature(tmp_path: Path) -> None:
 def test_attractors_in_miniature(tmp_path: Path) -> None:
     """Figures 5 and 7 of the attractor's paper: rows of textual inversion and of the two methods
     that change weights run, all are planned."""
-    said = make("table-002-mini.mk", "-n", f"OUT={tmp_path}", "SEEDS=0 1")
-    assert said.count("socialcli invert") == 2 * 9 and said.count("socialcli generate") == 2 * 11
-    assert said.count("socialcli train") == 2 * 2
-    assert said.count("--over neti") == 2 * 6 and said.count(" score --compare ") == 4 + 4 + 1
+    printed = make("table-002-mini.mk", "-n", f"OUT={tmp_path}", "SEEDS=0 1")
+    assert (
+        printed.count("socialcli invert") == 2 * 9 and printed.count("socialcli generate") == 2 * 11
+    )
+    assert printed.count("socialcli train") == 2 * 2
+    assert printed.count("--over neti") == 2 * 6 and printed.count(" score --compare ") == 4 + 4 + 1
     make(
         "table-002-mini.mk", f"OUT={tmp_path}", "SEEDS=0", "SUBJECTS=1", "TEST=2", "STEPS=1",
         "CAPTIONS=1",
@@ -347,8 +349,8 @@ def test_three_words_in_one_sentence_and_three_subjects_in_one_layout(tmp_path: 
 
     from socialcli.cli import app
 
-    said = make("handshake-mini.mk", "-n", f"OUT={tmp_path}", "SOCIALCLI=socialcli")
-    lines = said.replace("\\\n", " ").splitlines()
+    printed = make("handshake-mini.mk", "-n", f"OUT={tmp_path}", "SOCIALCLI=socialcli")
+    lines = printed.replace("\\\n", " ").splitlines()
     group = typer.main.get_command(app.app)
     ran = []
     for words in (shlex.split(line.partition("&&")[0]) for line in lines):
@@ -365,15 +367,15 @@ def test_three_words_in_one_sentence_and_three_subjects_in_one_layout(tmp_path: 
 def test_the_miniatures_from_nothing(tmp_path: Path) -> None:
     """Two of them to the end of the Makefile; tests of `socialcli.miniature.zoo` train each for a
     few steps."""
-    said = make("zoo.mk", "-n", "zoo", "zoo-check")
+    printed = make("zoo.mk", "-n", "zoo", "zoo-check")
     for role in ("ground", "caption", "interaction", "ssr"):
-        assert f"socialcli.miniature.zoo {role}" in said
+        assert f"socialcli.miniature.zoo {role}" in printed
     published = {file: file.read_bytes() for file in cards.WEIGHTS.rglob("*.card.json")}
     short = f"FLAGS=--weights {tmp_path}/weights --seconds 0.1 --batch 2 --scenes 4"
-    said = make(
+    printed = make(
         "zoo.mk", "zoo", "zoo-check", "ROLES=face interaction", f"WORK={tmp_path}/work", short
     )
-    assert "| ssr | face similarity gained |" in said  # the table
+    assert "| ssr | face similarity gained |" in printed  # the table
     for role in ("face", "interaction"):
         card = json.loads((tmp_path / "weights" / role / f"{role}.card.json").read_text())
         assert card["batch"] == 2
@@ -403,7 +405,7 @@ def test_the_table_of_several_subjects_comes_out_at_its_smallest(
     from socialcli.cli import app
 
     monkeypatch.chdir(ROOT)
-    said = make(
+    printed = make(
         "table-004-mini.mk", "-n", f"OUT={tmp_path}", "SEEDS=0", "PICTURES=22", "LAYOUTS=2",
         "EVERY=20", "PER=1", "STEPS=2", "WORD_STEPS=1", "DREAM_STEPS=1",
         "PRIOR=--prior-weight 0", "ROWS=words free-gd-sal dreambooth", "IDENTIFIERS=sks ktn",
@@ -413,7 +415,7 @@ def test_the_table_of_several_subjects_comes_out_at_its_smallest(
     group = typer.main.get_command(app.app)
     program = shlex.join([*python, "-m", "socialcli"])
     scores = []
-    for line in said.replace("\\\n", " ").splitlines():
+    for line in printed.replace("\\\n", " ").splitlines():
         words = shlex.split(line.partition("&&")[0].replace(program, "socialcli"))
         if words[:1] == ["socialcli"]:
             group.main(args=words[1:], standalone_mode=False)
@@ -435,17 +437,19 @@ def test_the_table_of_several_subjects_comes_out_at_its_smallest(
 
 def test_all_rows_of_table_3_with_the_real_profile(tmp_path: Path) -> None:
     """What would run: four methods on Concept101, alone and in pairs, and on both DreamBenches."""
-    said = make("table-000-3.mk", "-n", f"OUT={tmp_path}", "DREAMBENCH=db", "DREAMBENCHPLUS=dbpp",
-                "OURS=runs/feedback", "MIP=mip.bin").replace("\\\n", " ")  # fmt: skip
+    printed = make(
+        "table-000-3.mk", "-n", f"OUT={tmp_path}", "DREAMBENCH=db", "DREAMBENCHPLUS=dbpp",
+        "OURS=runs/feedback", "MIP=mip.bin",
+    ).replace("\\\n", " ")  # fmt: skip
     for command in ("import concept101 data/customconcept101", "import dreambooth db",
                     "import dreambench-plus dbpp", "benchmarks.concept101",
                     "--method ssr --ssr-model runs/feedback"):  # fmt: skip
-        assert command in said, command
-    drawn = re.findall(r"generate .* --method (\S+) .*--profile sd15", said)
+        assert command in printed, command
+    drawn = re.findall(r"generate .* --method (\S+) .*--profile sd15", printed)
     rows = ["ip-adapter", "fastcomposer", "ssr", "ssr"] * 4
     assert sorted(drawn) == sorted([*rows, "mip-adapter"])  # which draws pairs alone
-    assert re.findall(r"--captions (\d+)", said) == ["20"] * 4 + ["25"] * 4 + ["9"] * 4
-    judges = re.findall(r"--clip-model (\S+) --dino-model (\S+)", said)
+    assert re.findall(r"--captions (\d+)", printed) == ["20"] * 4 + ["25"] * 4 + ["9"] * 4
+    judges = re.findall(r"--clip-model (\S+) --dino-model (\S+)", printed)
     assert {clip for clip, _ in judges} == {"openai/clip-vit-base-patch32"}
     assert [dino[-6:] for _, dino in judges] == ["vits16"] * 13 + ["-vits8"] * 4
     assert "models diffusion" in make("table-000-3.mk", "-n", "models")

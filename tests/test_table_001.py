@@ -19,8 +19,8 @@ __all__ = ["commands"]  # a fixture: `make` starts commands from one preloaded p
 
 def test_interactions_in_miniature(tmp_path: Path) -> None:
     """Exemplars, judges, words of both stages, pictures, scores, table, map and sheet."""
-    said = make("table-001-mini.mk", "-n", "SEEDS=0 1 2", f"OUT={tmp_path}")
-    assert said.count("invert ") == 18 and said.count("generate ") == 21
+    printed = make("table-001-mini.mk", "-n", "SEEDS=0 1 2", f"OUT={tmp_path}")
+    assert printed.count("invert ") == 18 and printed.count("generate ") == 21
     make(
         "table-001-mini.mk", f"OUT={tmp_path}", "SEEDS=0", "STEPS=1", "EXEMPLARS=4", "JUDGES=30",
         "JUDGE_STEPS=8", "SENTENCES=4", "VARIANTS=1", "BATCH=2", "DRAW=--steps 1",

@@ -84,8 +84,8 @@ def test_a_method_of_generate(run, tmp_path: Path) -> None:
 
 
 def test_a_metric_and_its_feature(run, captioned: Path) -> None:
-    told = " ".join(run("score", "--help").split())
-    assert "bright, " in told and "--brightest" in told
+    help_text = " ".join(run("score", "--help").split())
+    assert "bright, " in help_text and "--brightest" in help_text
     images = captioned / "images"
     table = run("score", images, "--real", "--metrics", "bright", "-o", captioned / "score",
                 "--resamples", 10)  # fmt: skip
@@ -93,7 +93,7 @@ def test_a_metric_and_its_feature(run, captioned: Path) -> None:
 
 
 def test_a_feedback(run) -> None:
-    told = " ".join(run("train", "--help").split())
-    assert "--weight-tone" in told and "--gate-tone" in told
-    assert "Timesteps of the tone feedback. [default: 0-300]" in told
-    assert "gaze, pose, interaction, tone, with commas; all or none." in told
+    help_text = " ".join(run("train", "--help").split())
+    assert "--weight-tone" in help_text and "--gate-tone" in help_text
+    assert "Timesteps of the tone feedback. [default: 0-300]" in help_text
+    assert "gaze, pose, interaction, tone, with commas; all or none." in help_text

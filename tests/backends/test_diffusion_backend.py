@@ -80,8 +80,8 @@ def test_a_picture_drawn_part_by_part_is_the_pipelines(base, pipe):
     latents = start
     with torch.no_grad():
         for t in base.scheduler.timesteps:
-            free, told = base.unet(torch.cat([latents] * 2), t, states).sample.chunk(2)
-            latents = base.scheduler.step(free + 4.0 * (told - free), t, latents).prev_sample
+            free, cond = base.unet(torch.cat([latents] * 2), t, states).sample.chunk(2)
+            latents = base.scheduler.step(free + 4.0 * (cond - free), t, latents).prev_sample
         found = (base.decode(latents) / 2 + 0.5).clamp(0, 1)
     assert torch.allclose(found, truth, atol=1e-4)
 
@@ -191,9 +191,9 @@ def test_the_vision_tower_must_be_the_one_of_the_training(base, subject_files, t
     assert ssr(tmp_path).encoder.seen_through == first.fingerprint
     with pytest.raises(UsageError) as caught:
         ssr(tmp_path, clip="other")
-    said = str(caught.value)
-    assert f"{tmp_path}/ssr was trained with another vision tower than {tmp_path}/other" in said
-    assert "--clip-model with the folder of that one" in said and "\n" not in said
+    message = str(caught.value)
+    assert f"{tmp_path}/ssr was trained with another vision tower than {tmp_path}/other" in message
+    assert "--clip-model with the folder of that one" in message and "\n" not in message
     ssr(subject_files, clip="../" + str((tmp_path / "other").relative_to(tmp_path.parent)))
 
     # Beside the encoder it needs no option, and the line names it.

@@ -28,8 +28,8 @@ class Knows(torch.nn.Module):
         a = float(self.alphas[round(float(t))])
         noise = (x.double() - a**0.5 * self.clean) / (1 - a) ** 0.5
         velocity = a**0.5 * noise - (1 - a) ** 0.5 * self.clean
-        said = {"epsilon": noise, "v_prediction": velocity, "sample": self.clean}[self.kind]
-        return SimpleNamespace(sample=(said * scale).to(x.dtype))
+        model_pred = {"epsilon": noise, "v_prediction": velocity, "sample": self.clean}[self.kind]
+        return SimpleNamespace(sample=(model_pred * scale).to(x.dtype))
 
 
 @pytest.mark.parametrize("kind", ["epsilon", "v_prediction", "sample"])

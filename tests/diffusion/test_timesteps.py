@@ -121,8 +121,8 @@ def test_a_perfect_prediction_gives_the_latents_back(kind, scheduler):
     assert read == kind and alphas.shape == (1000,)
     clean, noise = draw(0), draw(1)
     seen = schedule.noisy(clean, noise, STEPS, alphas)
-    said = schedule.target(clean, noise, STEPS, alphas, kind)
-    found = schedule.estimate(seen, said, STEPS, alphas, kind)
+    model_pred = schedule.target(clean, noise, STEPS, alphas, kind)
+    found = schedule.estimate(seen, model_pred, STEPS, alphas, kind)
     assert (found - clean).abs().max() < 1e-9
 
 
@@ -130,16 +130,16 @@ def test_a_perfect_prediction_gives_the_latents_back(kind, scheduler):
 def test_against_diffusers(kind):
     scheduler = DDPMScheduler(prediction_type=kind, clip_sample=False, **STABLE)
     alphas, _ = schedule.schedule(scheduler)
-    clean, noise, said = (draw(n, torch.float32) for n in range(3))
+    clean, noise, model_pred = (draw(n, torch.float32) for n in range(3))
     seen = scheduler.add_noise(clean, noise, STEPS)
     assert torch.allclose(schedule.noisy(clean, noise, STEPS, alphas), seen, atol=1e-5)
     if kind == "v_prediction":
         expected = scheduler.get_velocity(clean, noise, STEPS)
         found = schedule.target(clean, noise, STEPS, alphas, kind)
         assert torch.allclose(found, expected, atol=1e-5)
-    found = schedule.estimate(seen, said, STEPS, alphas, kind)
+    found = schedule.estimate(seen, model_pred, STEPS, alphas, kind)
     for at, step in enumerate(STEPS):
-        theirs = scheduler.step(said[at], int(step), seen[at]).pred_original_sample
+        theirs = scheduler.step(model_pred[at], int(step), seen[at]).pred_original_sample
         assert torch.allclose(found[at], theirs, rtol=1e-4, atol=1e-4)
 
 

@@ -135,8 +135,8 @@ def test_masks_give_their_iou(truth: Path, tmp_path: Path) -> None:
 
 def test_no_common_key_is_said(truth: Path, tmp_path: Path) -> None:
     socialcli("import", "world", "val", "--scenes", "2", "-o", str(tmp_path / "val"), "--quiet")
-    said = socialcli("compare", tmp_path / "val", truth, code=1)
-    assert "no key in common" in said and said.count("\n") == 1
+    done = socialcli("compare", tmp_path / "val", truth, code=1)
+    assert "no key in common" in done and done.count("\n") == 1
 
 
 def test_a_miniature_says_once_what_it_does_not_know(tmp_path: Path) -> None:

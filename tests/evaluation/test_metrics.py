@@ -525,9 +525,9 @@ def test_hoi_rows_from_records() -> None:
     assert found["hoi_pairs"] == pytest.approx(100 * 6 / 11)  # one of two pairs found
     assert numpy.isnan(found["hoi_rare"])
     assert hoi.pictures(rows)["hoi"][0] == pytest.approx(90)
-    told = hoi.notes(rows)
-    assert "1 pictures, 2 annotated and 1 predicted pairs" in told[0]
-    assert "1 annotated pairs belong to no class" in told[1]
+    notes = hoi.notes(rows)
+    assert "1 pictures, 2 annotated and 1 predicted pairs" in notes[0]
+    assert "1 annotated pairs belong to no class" in notes[1]
 
 
 def test_hoi_classes_are_recognised() -> None:

@@ -116,8 +116,12 @@ def socialcli(program: list[str], package: Path):
 
 
 def test_it_is_listed_and_scores(socialcli, tmp_path: Path) -> None:
-    told = socialcli("score", "--help").stdout
-    assert "--brightest" in told and "--darker" in told and "bright, " in " ".join(told.split())
+    help_text = socialcli("score", "--help").stdout
+    assert (
+        "--brightest" in help_text
+        and "--darker" in help_text
+        and "bright, " in " ".join(help_text.split())
+    )
     rows = [(f"{n}", {"png": png((v, v, v))}) for n, v in enumerate((0, 102, 204))]
     shards.write(tmp_path / "in.tar", rows)
     arguments = ("score", tmp_path / "in.tar", "--real", "--metrics", "bright", "--resamples", 9)

@@ -212,8 +212,8 @@ def test_a_segments_subject_is_looked_up_among_the_references():
     ((_, boxes),) = made.subjects[1]
     assert boxes[0] == pytest.approx(scenes.DOG, abs=0.02)
     source.records = {}
-    told = joining._with_references(sample, {"k": source}, {}, "layout")
-    assert told == "its source 'k' has no layout.json"
+    reason = joining._with_references(sample, {"k": source}, {}, "layout")
+    assert reason == "its source 'k' has no layout.json"
 
 
 def test_records_carry_the_word(tmp_path):

@@ -132,11 +132,11 @@ def test_pictures_stay_and_get_a_sheet(model, tmp_path):
     for key, members in plain.items():
         more = with_maps[key]
         assert {s: b for s, b in more.items() if not s.startswith("attention.")} == members
-        said = json.loads(more["attention.json"])
+        attention = json.loads(more["attention.json"])
         maps = records.load_npy(more["attention.npy"])
-        assert said["words"] == json.loads(members["generated.json"])["prompt"].split()
-        assert said["stages"] == [[999, 800], [799, 600], [599, 400], [399, 200], [199, 0]]
-        assert maps.shape == (6, len(said["words"]), 8, 8) and maps.dtype == numpy.float16
+        assert attention["words"] == json.loads(members["generated.json"])["prompt"].split()
+        assert attention["stages"] == [[999, 800], [799, 600], [599, 400], [399, 200], [199, 0]]
+        assert maps.shape == (6, len(attention["words"]), 8, 8) and maps.dtype == numpy.float16
         whole = maps[0].astype(float)
         assert whole.min() > 0 and whole.sum(0).max() < 1  # the rest goes to marks and padding
     sheet = Image.open(tmp_path / "maps.png")

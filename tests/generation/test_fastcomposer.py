@@ -94,13 +94,15 @@ def expected(models, seed, delay_steps, guidance=5.0):
     latents = torch.randn((4, 8, 8), generator=torch.Generator().manual_seed(seed))[None]
     with torch.no_grad():
         empty, text = text_encoder(ids).last_hidden_state
-        told = text.clone()
+        with_pictures = text.clone()
         for file, column in (("0.png", 2), ("1.png", 5)):  # behind the mark of the beginning
-            told[column] = fused(postfuse.state_dict(), text[column], seen(tower, models / file))
+            with_pictures[column] = fused(
+                postfuse.state_dict(), text[column], seen(tower, models / file)
+            )
         scheduler.set_timesteps(STEPS)
         for number, t in enumerate(scheduler.timesteps):
             free = unet(latents, t, empty[None]).sample
-            bound = unet(latents, t, (text if number < delay_steps else told)[None]).sample
+            bound = unet(latents, t, (text if number < delay_steps else with_pictures)[None]).sample
             latents = scheduler.step(free + guidance * (bound - free), t, latents).prev_sample
         drawn = vae.decode(latents / vae.config.scaling_factor).sample[0]
     return ((drawn.clamp(-1, 1) + 1) * 127.5).round().permute(1, 2, 0).numpy()

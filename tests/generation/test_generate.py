@@ -553,12 +553,12 @@ def test_every_picture_says_that_it_is_generated(models, tmp_path):
     found = run(models, tmp_path / "a", prompt=["a <man> & a dog"], negative="snow")["00000"]
     info = Image.open(io.BytesIO(found["png"])).info
     root = ElementTree.fromstring(info["XML:com.adobe.xmp"].split("?>", 1)[1].rsplit("<?", 1)[0])
-    said = {e.tag.removeprefix(IPTC): e.text for e in root.iter() if e.text and e.text.strip()}
-    assert said["DigitalSourceType"] == (
+    iptc = {e.tag.removeprefix(IPTC): e.text for e in root.iter() if e.text and e.text.strip()}
+    assert iptc["DigitalSourceType"] == (
         "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
     )
-    assert said["AIPromptInformation"] == "a <man> & a dog; not: snow"
-    assert said["AISystemUsed"] == "sd"
+    assert iptc["AIPromptInformation"] == "a <man> & a dog; not: snow"
+    assert iptc["AISystemUsed"] == "sd"
     made = record(found)
     assert f"Seed: {made.seed}, Size: 32x32" in info["parameters"]
     assert info["parameters"].startswith("a <man> & a dog\nNegative prompt: snow\nSteps: 4, ")
@@ -741,8 +741,8 @@ def test_a_request_that_makes_no_sense(given, line, capsys, tmp_path):
     with pytest.raises(SystemExit) as ended:
         app.app(["generate", *given, "-o", str(tmp_path / "out")])
     assert ended.value.code == 2
-    said = capsys.readouterr().err
-    assert line in said and said.count("\n") == 1, said
+    stderr = capsys.readouterr().err
+    assert line in stderr and stderr.count("\n") == 1, stderr
     assert not (tmp_path / "out").exists()
 
 
@@ -751,8 +751,8 @@ def test_new_samples_have_no_sidecars(capsys, tmp_path):
 
     with pytest.raises(SystemExit):
         app.app(["generate", "--help"])
-    said = capsys.readouterr().out
-    assert "--dry-run" in said and "--sidecar" not in said
+    stdout = capsys.readouterr().out
+    assert "--dry-run" in stdout and "--sidecar" not in stdout
     with pytest.raises(SystemExit) as ended:
         app.app(["generate", "--prompt", "x", "--sidecar", "-o", str(tmp_path / "out")])
     assert ended.value.code == 2 and "--sidecar" in capsys.readouterr().err

@@ -117,12 +117,12 @@ def test_instantid_draws_what_its_printed_loop_draws(models, tmp_path):
                     both, t, encoder_hidden_states=tokens, controlnet_cond=torch.cat([hint] * 2),
                     conditioning_scale=0.8, added_cond_kwargs=added, return_dict=False,
                 )  # fmt: skip
-                free, said = pipe.unet(
+                free, cond = pipe.unet(
                     both, t, encoder_hidden_states=states, down_block_additional_residuals=down,
                     mid_block_additional_residual=middle,
                     added_cond_kwargs={**added, "image_embeds": [faces[:, None]]},
                 ).sample.chunk(2)  # fmt: skip
-                latents = scheduler.step(free + 5 * (said - free), t, latents).prev_sample
+                latents = scheduler.step(free + 5 * (cond - free), t, latents).prev_sample
             image = pipe.vae.decode(latents / pipe.vae.config.scaling_factor).sample
         return ((image[0].clamp(-1, 1) + 1) * 127.5).round().permute(1, 2, 0).numpy().astype(int)
 
@@ -217,10 +217,10 @@ def test_photomaker_draws_what_its_printed_loop_draws(models, tmp_path, version)
             added = {"text_embeds": torch.cat([no_pooled, now[1]]),
                      "time_ids": torch.tensor([[32.0, 32, 0, 0, 32, 32]] * 2)}  # fmt: skip
             both = scheduler.scale_model_input(torch.cat([latents] * 2), t)
-            free, said = pipe.unet(
+            free, cond = pipe.unet(
                 both, t, torch.cat([no_text, now[0]]), added_cond_kwargs=added
             ).sample.chunk(2)
-            latents = scheduler.step(free + 5 * (said - free), t, latents).prev_sample
+            latents = scheduler.step(free + 5 * (cond - free), t, latents).prev_sample
         image = pipe.vae.decode(latents / pipe.vae.config.scaling_factor).sample
     expected = ((image[0].clamp(-1, 1) + 1) * 127.5).round().permute(1, 2, 0).numpy().astype(int)
     assert abs(pixels(found) - expected).max() <= 1

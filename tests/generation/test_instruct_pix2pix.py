@@ -89,13 +89,13 @@ def test_it_draws_what_a_diffusers_pipeline_draws(model, pictures, tmp_path, opt
 def test_pictures_of_shards_are_changed_as_a_sentence_or_their_captions_say(
     model, pictures, tmp_path
 ):
-    said = run(model, tmp_path / "a", pictures / "shards", instruction="make it red")
-    assert list(said) == ["p0", "p1"]
-    for number, key in enumerate(said):
-        made = record(said[key])
+    drawn = run(model, tmp_path / "a", pictures / "shards", instruction="make it red")
+    assert list(drawn) == ["p0", "p1"]
+    for number, key in enumerate(drawn):
+        made = record(drawn[key])
         assert (made.prompt, made.source_key) == ("make it red", key)
         expected = pipelines(model, made.seed, "make it red", pictures / f"{number}.png")
-        assert numpy.abs(pixels(said[key]["png"]) - expected).max() <= 1
+        assert numpy.abs(pixels(drawn[key]["png"]) - expected).max() <= 1
     captions = run(model, tmp_path / "b", pictures / "shards")
     assert list(captions) == ["p1"] and record(captions["p1"]).prompt == "a red dog"
     # A prompt file: which picture, and how much of it is kept.

@@ -106,12 +106,14 @@ def expected(models, seed, prompt, placed, gate_steps, guidance=7.5):
                     return_tensors="pt").input_ids  # fmt: skip
         return text_encoder(ids)
 
-    def call(latents, t, text, told):
-        return unet(latents, t, text, cross_attention_kwargs={"gligen": {"tokens": told}}).sample
+    def call(latents, t, text, box_tokens):
+        return unet(
+            latents, t, text, cross_attention_kwargs={"gligen": {"tokens": box_tokens}}
+        ).sample
 
     latents = torch.randn((4, 8, 8), generator=torch.Generator().manual_seed(seed))[None]
     with torch.no_grad():
-        told = tokens(state, placed, lambda word: read(word).pooler_output[0])
+        box_tokens = tokens(state, placed, lambda word: read(word).pooler_output[0])
         nothing = tokens(state, [], None)
         unet.position_net = Given()
         scheduler.set_timesteps(STEPS)
@@ -120,7 +122,7 @@ def expected(models, seed, prompt, placed, gate_steps, guidance=7.5):
                 if hasattr(module, "fuser"):
                     module.fuser.enabled = number < gate_steps
             free = call(latents, t, read("").last_hidden_state, nothing)
-            bound = call(latents, t, read(prompt).last_hidden_state, told)
+            bound = call(latents, t, read(prompt).last_hidden_state, box_tokens)
             latents = scheduler.step(free + guidance * (bound - free), t, latents).prev_sample
         drawn = vae.decode(latents / vae.config.scaling_factor).sample[0]
     return ((drawn.clamp(-1, 1) + 1) * 127.5).round().permute(1, 2, 0).numpy()
@@ -177,9 +179,9 @@ def test_gates_may_be_half_open():
         own.scale = 0.5
         for alpha in (theirs.alpha_attn, theirs.alpha_dense):
             alpha.copy_(torch.atanh(0.5 * torch.tanh(alpha)))
-        x, told = torch.randn(2, 9, 16), torch.randn(2, 5, 8)
-        assert torch.allclose(own(x, told), theirs(x, told), atol=1e-6)
-        assert (own(x, told) - x).abs().max() > 0.1
+        x, box_tokens = torch.randn(2, 9, 16), torch.randn(2, 5, 8)
+        assert torch.allclose(own(x, box_tokens), theirs(x, box_tokens), atol=1e-6)
+        assert (own(x, box_tokens) - x).abs().max() > 0.1
     schedule = interact_diffusion.schedule(10, 0.3, 0.4)
     assert schedule == [1.0] * 3 + [0.75, 0.5, 0.25, 0.0] + [0.0] * 3
     assert interact_diffusion.schedule(4, 0.9, 0.0) == [1.0, 1.0, 1.0, 0.0]
@@ -217,13 +219,13 @@ def test_another_model_is_refused_with_the_name_of_the_right_one(models, scene, 
 
 
 @pytest.mark.parametrize(
-    ("verb", "told"),
+    ("verb", "participle"),
     [("ride", "riding"), ("sit_on", "sitting on"), ("hold", "holding"), ("feed", "feeding"),
      ("lie on", "lying on"), ("bring", "bringing"), ("open", "opening"), ("row", "rowing"),
      ("hug", "hugging"), ("holding", "holding"), ("carry", "carrying"), ("dye", "dyeing")],
 )  # fmt: skip
-def test_verbs_are_told_as_participles(verb, told):
-    assert interactions.participle(verb.replace("_", " ")) == told
+def test_verbs_are_told_as_participles(verb, participle):
+    assert interactions.participle(verb.replace("_", " ")) == participle
 
 
 def test_what_is_largest_comes_first_and_no_interaction_is_none():

@@ -547,8 +547,8 @@ def test_by_the_command_the_layout_goes_with_the_picture(models, tmp_path):
     assert found[0] == found[1] and set(found[0]) == {"0", "1"}
     again = records.load(records.Layout, found[0]["0"]["layout.json"])
     assert (again.width, again.height, len(again.segments)) == (SIZE, SIZE, 2)
-    told = records.load(records.Generated, found[0]["0"]["generated.json"])
-    assert (told.prompt, told.method, told.steps) == ("two people in a park", "composite", 2)
+    record = records.load(records.Generated, found[0]["0"]["generated.json"])
+    assert (record.prompt, record.method, record.steps) == ("two people in a park", "composite", 2)
     assert Image.open(io.BytesIO(found[0]["0"]["png"])).size == (SIZE, SIZE)
 
 
@@ -604,11 +604,13 @@ def test_pictures_with_faults_are_drawn_again(models, tmp_path, monkeypatch):
     some, grounder = tried(models, tmp_path, monkeypatch, "some", 4, 4)
     again, _ = tried(models, tmp_path, monkeypatch, "again", 1, 4)
     assert some == again
-    told = {k: records.load(records.Generated, m["generated.json"]) for k, m in some.items()}
+    drawn_records = {
+        k: records.load(records.Generated, m["generated.json"]) for k, m in some.items()
+    }
     first = {k: records.load(records.Generated, m["generated.json"]) for k, m in once.items()}
     assert all(one.attempts is None for one in first.values())
-    assert grounder.seen == sum(one.attempts.count for one in told.values())
-    for key, one in told.items():
+    assert grounder.seen == sum(one.attempts.count for one in drawn_records.values())
+    for key, one in drawn_records.items():
         tries = one.attempts
         pixels = numpy.asarray(Image.open(io.BytesIO(some[key]["png"])))
         faultless = int(pixels.astype(int).sum()) % 2 == 0
@@ -616,7 +618,7 @@ def test_pictures_with_faults_are_drawn_again(models, tmp_path, monkeypatch):
         assert tries.kept == tries.count if faultless else (tries.kept, tries.count) == (1, 4)
         same = once[key]["png"] == some[key]["png"] or one.seed == first[key].seed
         assert same == (tries.kept == 1)
-    assert any(one.attempts.kept > 1 for one in told.values())  # another seed was better
+    assert any(one.attempts.kept > 1 for one in drawn_records.values())  # another seed was better
 
 
 # ------------------------------------------------------------------ LoRAs, subject-aware guidance

@@ -88,7 +88,7 @@ def _row(layer, x, text, tokens, words, lengths, weights, scale):
             out.append(torch.softmax(q @ keys[:, part_of].T / size**0.5, -1) @ values[:, part_of])
         return torch.cat(out, -1)
 
-    said = attend(layer.to_k(text), layer.to_v(text))
+    attended = attend(layer.to_k(text), layer.to_v(text))
     shares = []
     for own, length in zip(words, lengths.tolist(), strict=True):
         keys, maps = layer.to_k(own), []
@@ -98,9 +98,9 @@ def _row(layer, x, text, tokens, words, lengths, weights, scale):
             maps.append(torch.softmax(scores, -1)[1 : 1 + length].mean(0))
         shares.append(torch.stack(maps).mean(0))
     total = sum(shares)
-    g = torch.sigmoid(said @ gate[0])
+    g = torch.sigmoid(attended @ gate[0])
     g = g / g.mean()
-    result = said
+    result = attended
     for share, own in zip(shares, tokens, strict=True):
         result = result + (share / total * g)[:, None] * scale * attend(own @ k.T, own @ v.T)
     return layer.to_out[0](result)

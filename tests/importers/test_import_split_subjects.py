@@ -46,8 +46,8 @@ def folder(tmp_path):
                     file.with_suffix(".txt").write_text(
                         f"a {{}} by tree {n}\r\n\n  the {{}}, wet \n"
                     )
-    told = {f"{n}.png": [f"my {{}} on table {n}"] for n in range(11)}
-    (tmp_path / "my cup" / "captions.json").write_text(json.dumps(told))
+    captions = {f"{n}.png": [f"my {{}} on table {n}"] for n in range(11)}
+    (tmp_path / "my cup" / "captions.json").write_text(json.dumps(captions))
     (tmp_path / "subjects.csv").write_text("subject,class,live\nrex,dog,yes\nmy cup,cup,no\n")
     return tmp_path
 

@@ -70,8 +70,8 @@ def test_a_grid_says_what_its_pictures_are(tmp_path):
     assert grid.write([drawn(tmp_path)], str(tmp_path / "grid.png")) == 2
     with Image.open(tmp_path / "grid.png") as sheet:
         assert provenance.SOURCE_TYPE in sheet.text[provenance.XMP]
-        said = json.loads(sheet.text["socialcli"])
-    assert [(one["key"], one["prompt"]) for one in said] == [("a", MADE.prompt), ("b", MADE.prompt)]
+        note = json.loads(sheet.text["socialcli"])
+    assert [(one["key"], one["prompt"]) for one in note] == [("a", MADE.prompt), ("b", MADE.prompt)]
     grid.write([drawn(tmp_path)], str(tmp_path / "plain.png"), marked=False)  # --no-provenance
     with Image.open(tmp_path / "plain.png") as sheet:
         assert set(sheet.text) == {"Software"}

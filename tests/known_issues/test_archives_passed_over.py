@@ -45,8 +45,8 @@ def test_every_archive_of_a_folder_is_read_whatever_its_suffix(tmp_path, run_cli
     assert sorted(p.name for p in (tmp_path / "o").glob("*.tar")) == [f"{n}.tar" for n in range(10)]
     assert not list((tmp_path / "o").glob("._*"))
     assert len(members(tmp_path / "o")) == 20
-    said = run_cli("validate", tmp_path / "d").stderr.decode()
-    assert "20 samples in 10 shards" in said
+    stderr = run_cli("validate", tmp_path / "d").stderr.decode()
+    assert "20 samples in 10 shards" in stderr
 
 
 def test_zstd_that_is_cut_off_is_damage(tmp_path):

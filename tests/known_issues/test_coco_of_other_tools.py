@@ -67,10 +67,10 @@ def imported(tmp_path, run_cli):
     ],
 )
 def test_ids_and_sizes_in_any_spelling(imported, images, annotations):
-    boxes, meta, said = imported(images, annotations)
+    boxes, meta, warnings = imported(images, annotations)
     assert [b["label"] for b in boxes] == ["dog"] * len(annotations)
     assert boxes[0]["xyxy"] == [0.125, 0.166667, 0.625, 0.666667]
-    assert "warning" not in said and "annotated_size" not in meta.get("extra", {})
+    assert "warning" not in warnings and "annotated_size" not in meta.get("extra", {})
 
 
 @pytest.mark.parametrize(
@@ -110,10 +110,10 @@ def test_boxes_without_a_known_category_are_kept_and_listed(imported):
 def test_annotations_of_unknown_pictures_are_counted(imported):
     no_picture = box(3)
     del no_picture["image_id"]
-    boxes, _, said = imported([image(9)], [box(1), box(2, of=12345), no_picture])
+    boxes, _, warnings = imported([image(9)], [box(1), box(2, of=12345), no_picture])
     assert len(boxes) == 1
-    assert "warning: " in said and "2 of its 3 instances annotations are left out" in said
-    assert "12345" in said
+    assert "warning: " in warnings and "2 of its 3 instances annotations are left out" in warnings
+    assert "12345" in warnings
 
 
 def test_a_file_of_another_set_of_pictures_is_refused(tmp_path, run_cli):

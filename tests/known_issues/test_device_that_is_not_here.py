@@ -49,16 +49,16 @@ def refused(make_shards, tmp_path, monkeypatch, capsys):
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_card_that_is_not_here_is_one_line(refused, command):
-    said = refused(command, "--device", "cuda")
-    assert said.startswith("socialcli: error: --device cuda: there is no CUDA device here (")
+    message = refused(command, "--device", "cuda")
+    assert message.startswith("socialcli: error: --device cuda: there is no CUDA device here (")
 
 
 @pytest.mark.parametrize("command", ["caption", "train", "score"])
 def test_a_misspelt_device_and_type_name_the_right_one(refused, command):
-    said = refused(command, "--device", "cdua")
-    assert "--device 'cdua'. Did you mean 'cuda'? There are: auto, cpu, cuda" in said
-    said = refused(command, "--dtype", "fp16")
-    assert "--dtype 'fp16'. Did you mean 'float16'? There are: auto, float32" in said
+    message = refused(command, "--device", "cdua")
+    assert "--device 'cdua'. Did you mean 'cuda'? There are: auto, cpu, cuda" in message
+    message = refused(command, "--dtype", "fp16")
+    assert "--dtype 'fp16'. Did you mean 'float16'? There are: auto, float32" in message
 
 
 def test_the_zoo_too():

@@ -28,9 +28,9 @@ def archive(path, names) -> None:
 
 def test_a_key_ends_at_the_first_dot(tmp_path, run_cli):
     archive(tmp_path / "k.tar", ["IMG.2023.01.jpg", "IMG.2023.02.jpg", "b.jpg"])
-    told = run_cli("validate", tmp_path / "k.tar", code=1).stdout.decode()
-    assert "A key ends at the first dot" in told and "IMG.2023.01.jpg" in told
-    assert "'2023.01.jpg' of the sample 'IMG'" in told
+    stdout = run_cli("validate", tmp_path / "k.tar", code=1).stdout.decode()
+    assert "A key ends at the first dot" in stdout and "IMG.2023.01.jpg" in stdout
+    assert "'2023.01.jpg' of the sample 'IMG'" in stdout
     first = next(shards.read(str(tmp_path / "k.tar")))
     with pytest.raises(SampleFailed, match="A key ends at the first dot"):  # what stages ask for
         first.picture()

@@ -65,8 +65,8 @@ def test_gradients_are_those_of_float32(tmp_path, data, monkeypatch, batch: int)
 def test_a_gradient_too_large_moves_nothing_and_is_halved(tmp_path, data, monkeypatch) -> None:
     monkeypatch.setattr(toy_method, "losses", through_a_frozen_network(50.0))
     train(tmp_path / "whole", [data], dtype="float16", steps=12, keep=9)
-    told = [line for line in log(tmp_path / "whole") if line.get("event") == "overflow"]
-    scales = [line["scale"] for line in told]
+    overflows = [line for line in log(tmp_path / "whole") if line.get("event") == "overflow"]
+    scales = [line["scale"] for line in overflows]
     assert scales == [step.SCALE / 2**n for n in range(1, len(scales) + 1)] != []
     kept = sorted((tmp_path / "whole" / "checkpoints").iterdir())
     assert json.loads((kept[-1] / "state.json").read_text())["scale"] == scales[-1]
@@ -97,8 +97,8 @@ def test_two_processes_scale_as_one_does(tmp_path, data, monkeypatch, gain: floa
         assert process.exitcode == 0
     one, two = (load_file(tmp_path / name / "toy.safetensors") for name in ("one", "two"))
     assert all((weight - two[name]).abs().max() < 1e-4 for name, weight in one.items())
-    told = [
+    scales = [
         [(line["step"], line["scale"]) for line in log(tmp_path / name) if "scale" in line]
         for name in ("one", "two")
     ]
-    assert told[0] == told[1] and bool(told[0]) == (gain == 50.0)
+    assert scales[0] == scales[1] and bool(scales[0]) == (gain == 50.0)

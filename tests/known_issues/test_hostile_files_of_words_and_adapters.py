@@ -139,8 +139,8 @@ def test_patterns_are_names(tmp_path):
 
 @pytest.mark.parametrize("scale", ["nan", "inf", "-inf", "x", ""])
 def test_scales(scale):
-    told = refused(lambda: lora_files.split(f"x.safetensors:{scale}"))
-    assert "FILE:SCALE" in told
+    message = refused(lambda: lora_files.split(f"x.safetensors:{scale}"))
+    assert "FILE:SCALE" in message
 
 
 def cut(file: Path) -> None:

@@ -29,10 +29,10 @@ def test_the_packaged_recogniser_says_how_much_of_hico_it_can() -> None:
     known = coverage.expressible("pairwise", "")
     assert known is not None
     asked = [(c.verb, c.object) for c in hico.classes()]
-    said = coverage.check(asked, known, "--interaction-model")
+    warnings = coverage.check(asked, known, "--interaction-model")
     there = len(known & {coverage.plain(*one) for one in asked})
     assert 0 < there < 100
-    assert f"knows {there} of the 600 classes" in said and "--interaction-model" in said
+    assert f"knows {there} of the 600 classes" in warnings and "--interaction-model" in warnings
 
 
 def test_a_recogniser_that_knows_nothing_is_refused() -> None:
@@ -44,8 +44,12 @@ def test_a_recogniser_that_knows_nothing_is_refused() -> None:
         == ""
     )
     assert coverage.check([RIDE], None, "--model") == ""  # a backend that does not say
-    said = coverage.check([RIDE, HOLD, HOLD], frozenset({RIDE}), "--model")
-    assert "1 of the 2 classes" in said and "1 of 3 interactions" in said and "'hold dog'" in said
+    warnings = coverage.check([RIDE, HOLD, HOLD], frozenset({RIDE}), "--model")
+    assert (
+        "1 of the 2 classes" in warnings
+        and "1 of 3 interactions" in warnings
+        and "'hold dog'" in warnings
+    )
 
 
 def test_a_model_that_is_not_named_is_the_packaged_one() -> None:
@@ -59,9 +63,9 @@ def test_miniatures_say_of_how_many_pictures_they_know_nothing() -> None:
     known = domain.limited([ModelSpec("face", "insightface", str(WEIGHTS / "face"))])
     drawn = "world-0-train-12"
     assert domain.strangers([drawn, drawn], known, "so") == ""
-    said = domain.strangers([drawn, "street.jpg", ""], known, "of which scores mean nothing")
-    assert said.startswith("the face model was trained on rendered scenes")
-    assert said.endswith("2 of 3 pictures are of another kind, of which scores mean nothing")
+    warning = domain.strangers([drawn, "street.jpg", ""], known, "of which scores mean nothing")
+    assert warning.startswith("the face model was trained on rendered scenes")
+    assert warning.endswith("2 of 3 pictures are of another kind, of which scores mean nothing")
     assert domain.strangers(["street.jpg"], {}, "so") == ""
 
 
@@ -91,5 +95,7 @@ def test_a_training_on_photographs_says_it(tmp_path, monkeypatch, capsys) -> Non
     for models, told in (([], False), (mini, True)):
         monkeypatch.setattr(toy_method.ToyMethod, "models", lambda self, config, m=models: m)
         toy_method.train(tmp_path / str(told), [str(tmp_path / "data.tar")], steps=1, quiet=False)
-        said = capsys.readouterr().err
-        assert ("4 of 4 pictures are of another kind, of which they teach nothing" in said) is told
+        stderr = capsys.readouterr().err
+        assert (
+            "4 of 4 pictures are of another kind, of which they teach nothing" in stderr
+        ) is told

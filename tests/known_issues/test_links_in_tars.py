@@ -67,8 +67,8 @@ def test_a_hard_link_is_the_file_it_names_and_other_links_are_named(
     for key, (_, reason) in LINKS.items():
         assert reason in reasons[key]
         assert found[key] == {"txt": b"a cat"}  # the rest of the sample is not lost with it
-    said = run_cli("validate", tmp_path / "in.tar", code=1).stdout.decode()
-    assert all(f": {key}: " in said for key in LINKS)
+    stdout = run_cli("validate", tmp_path / "in.tar", code=1).stdout.decode()
+    assert all(f": {key}: " in stdout for key in LINKS)
 
 
 def test_a_packed_archive_is_read_again_for_its_links_but_not_without_end(tmp_path):

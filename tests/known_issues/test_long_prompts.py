@@ -84,9 +84,9 @@ def test_generate_says_it_once_counts_it_and_records_it(tmp_path, run_cli):
     rows.append({"key": "n", "prompt": SHORT, "negative": LONG, "seed": 1})
     (tmp_path / "p.jsonl").write_text("\n".join(map(json.dumps, rows)))
     command = ("generate", tmp_path / "p.jsonl", "--profile", "mini", "--steps", 1)
-    said = run_cli(*command, "-o", tmp_path / "cut").stderr.decode()
-    assert said.count("tokens are cut") == 1 and "--long-prompts chunks" in said
-    assert "3 prompts cut" in said
+    stderr = run_cli(*command, "-o", tmp_path / "cut").stderr.decode()
+    assert stderr.count("tokens are cut") == 1 and "--long-prompts chunks" in stderr
+    assert "3 prompts cut" in stderr
     stats = json.loads((tmp_path / "cut/000000.stats.json").read_text())
     assert stats["counts"]["prompts_cut"] == 3 and stats["counts"]["ok"] == 4
     found = {k: json.loads(m["generated.json"]) for k, m in members(tmp_path / "cut").items()}
@@ -94,8 +94,8 @@ def test_generate_says_it_once_counts_it_and_records_it(tmp_path, run_cli):
     for key in ("k1", "k2", "n"):
         (rest,) = found[key]["unread"]
         assert LONG.endswith(rest)
-    said = run_cli(*command, "-o", tmp_path / "all", "--long-prompts", "chunks").stderr.decode()
-    assert "cut" not in said
+    stderr = run_cli(*command, "-o", tmp_path / "all", "--long-prompts", "chunks").stderr.decode()
+    assert "cut" not in stderr
     whole = members(tmp_path / "all")
     assert json.loads(whole["k1"]["generated.json"])["long_prompts"] == "chunks"
     assert pixels(whole["k1"]) != pixels(members(tmp_path / "cut")["k1"])
@@ -104,8 +104,8 @@ def test_generate_says_it_once_counts_it_and_records_it(tmp_path, run_cli):
     assert pixels(whole["k1"]) == pixels(whole["k2"])
     run_cli("validate", tmp_path / "cut", tmp_path / "all")
     scored = ("score", tmp_path / "cut", "-o", tmp_path / "s", "--profile", "mini")
-    said = run_cli(*scored, "--metrics", "clip-t", "--resamples", 0).stderr.decode()
-    assert said.count("2 of 4 prompts are longer than CLIP reads") == 1
+    stderr = run_cli(*scored, "--metrics", "clip-t", "--resamples", 0).stderr.decode()
+    assert stderr.count("2 of 4 prompts are longer than CLIP reads") == 1
     lines = [json.loads(line) for line in (tmp_path / "s/samples.jsonl").read_text().splitlines()]
     assert [line["key"] for line in lines if "unread" in line] == ["k1", "k2"]
     run_cli(*command, "-o", tmp_path / "x", "--long-prompts", "all", code=2)
@@ -153,8 +153,8 @@ def test_a_run_names_the_samples_whose_text_it_cut(tmp_path, monkeypatch, capsys
     )  # fmt: skip
     same = {"steps": 6, "variants": 2, "quiet": False, "cache": str(tmp_path / "cache")}
     toy_method.train(tmp_path / "out", [str(tmp_path / "data.tar")], **same)
-    said = capsys.readouterr().err
-    assert "00002: its text is longer" in said and "the texts of 1 samples were cut" in said
+    stderr = capsys.readouterr().err
+    assert "00002: its text is longer" in stderr and "the texts of 1 samples were cut" in stderr
 
     def cut(folder: str) -> list[dict]:
         lines = (tmp_path / folder / "log.jsonl").read_text().splitlines()

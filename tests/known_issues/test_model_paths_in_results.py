@@ -55,9 +55,9 @@ def test_the_same_run_from_two_copies_gives_the_same_bytes(copies, tmp_path):
     assert written["model"]["model"] == "sd"
     assert written["model"]["revision"] == naming.revision(str(copies[0]))
     with Image.open(io.BytesIO(next(v for k, v in members.items() if k.endswith(".png")))) as png:
-        said = png.text
+        texts = png.text
     stats = json.loads((tmp_path / "ann" / "000000.stats.json").read_text())
-    parts = [stats["identity"], stats["config"], list(map(str, said.values())), written]
+    parts = [stats["identity"], stats["config"], list(map(str, texts.values())), written]
     assert str(copies[0].parent) not in json.dumps(parts) and "homes" not in json.dumps(parts)
 
 

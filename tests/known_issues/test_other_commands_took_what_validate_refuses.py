@@ -63,8 +63,8 @@ def test_they_refuse_it_and_say_why(tmp_path, suffix, edit, why):
         done = socialcli(command, source, "-o", tmp_path / command, *more)
         assert done.exit_code == 0, done.output
         (line,) = (tmp_path / command / "a.errors.jsonl").read_text().splitlines()
-        told = json.loads(line)
-        assert told["key"] == "k1" and told["reason"].startswith(f"{suffix}: {why}"), told
+        problem = json.loads(line)
+        assert problem["key"] == "k1" and problem["reason"].startswith(f"{suffix}: {why}"), problem
     done = socialcli("export", source, "-o", tmp_path / "o.json", "--max-error-rate", "1")
     assert done.exit_code == 0 and f"k1: {suffix}: {why}" in done.output, done.output
 
@@ -72,10 +72,10 @@ def test_they_refuse_it_and_say_why(tmp_path, suffix, edit, why):
 def test_what_no_sample_is_refused_for_is_a_warning(tmp_path):
     shards.write(tmp_path / "a.tar", [("k", scenes.members(0, {"entities.json": None}))])
     done = socialcli("validate", "--json", tmp_path / "a.tar")
-    told = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
-    assert done.exit_code == 0 and told
-    assert {one["severity"] for one in told} == {"warning"}
-    assert all("the sample has no entities.json" in one["problem"] for one in told)
+    problems = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    assert done.exit_code == 0 and problems
+    assert {one["severity"] for one in problems} == {"warning"}
+    assert all("the sample has no entities.json" in one["problem"] for one in problems)
     assert "no problems, " in done.output and "warnings" in done.output
     done = socialcli("export", tmp_path / "a.tar", "-o", tmp_path / "o.json")
     assert done.exit_code == 0, done.output

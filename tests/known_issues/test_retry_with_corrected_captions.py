@@ -25,9 +25,9 @@ def test_a_corrected_file_does_exactly_the_failed_ones_again(run_cli, tmp_path):
     assert b"was made by another run" in run_cli(*line, code=2).stderr
     run_cli(*line, "--retry-failed")
     found = members(tmp_path / "out/0.tar")
-    said = {key: b"".join(found[key].values()) for key in found}
-    assert b'"text":"one"' in said["0a"].replace(b": ", b":")
-    assert b'"text":"three"' in said["0c"].replace(b": ", b":")
+    contents = {key: b"".join(found[key].values()) for key in found}
+    assert b'"text":"one"' in contents["0a"].replace(b": ", b":")
+    assert b'"text":"three"' in contents["0c"].replace(b": ", b":")
     assert (tmp_path / "out/1.tar").read_bytes() == before
     # All shards are of the corrected run now: the plain command finds nothing to do.
     done = run_cli(*line)

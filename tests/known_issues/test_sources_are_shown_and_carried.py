@@ -97,8 +97,8 @@ def test_an_exported_estimate_comes_back_as_one(tmp_path: Path) -> None:
     (tmp_path / "val").mkdir()
     (tmp_path / "val" / made.image["file_name"]).write_bytes(picture())
     (tmp_path / "annotations" / "instances_val.json").write_text(json.dumps(body))
-    said = {**body, "annotations": made.captions}
-    (tmp_path / "annotations" / "captions_val.json").write_text(json.dumps(said))
+    edited = {**body, "annotations": made.captions}
+    (tmp_path / "annotations" / "captions_val.json").write_text(json.dumps(edited))
     importer, config = CocoImporter(), Config(source=str(tmp_path))
     [entry] = importer.entries(config)
     back = Sample("a", importer.build(config, entry))

@@ -89,10 +89,10 @@ def test_its_workers_share_the_shards_and_bad_samples_are_left_out(make_shards, 
 
     make_shards(2, 3)
     shards.write(tmp_path / "in/bad.tar", [("bad", {"people.json": b"[]"}), ("x", {"txt": b"y"})])
-    told: list[tuple[str, str]] = []
-    found = loader.dataset(str(tmp_path / "in"), failed=lambda *what: told.append(what))
-    assert len([row["key"] for row in found]) == 7 and told[0][0] == "bad"
-    assert told[0][1].startswith("people.json")
+    calls: list[tuple[str, str]] = []
+    found = loader.dataset(str(tmp_path / "in"), failed=lambda *what: calls.append(what))
+    assert len([row["key"] for row in found]) == 7 and calls[0][0] == "bad"
+    assert calls[0][1].startswith("people.json")
     plain = loader.dataset(str(tmp_path / "in")).map(lambda row: row["key"])
     keys = list(DataLoader(plain, batch_size=None, num_workers=0))
     assert sorted(keys) == sorted(["x", *(f"{n:05d}" for n in range(6))])

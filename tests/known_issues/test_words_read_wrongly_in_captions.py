@@ -39,6 +39,6 @@ def test_what_is_read(extractor, text: str, lemmas: str, triples: set[str]) -> N
     (found,) = extractor.extract([text])
     of = {one.id: one.lemma for one in found.entities}
     assert list(of.values()) == lemmas.split("," if "," in lemmas else " ")
-    said = {f"{of[t.subject]} {t.verb} {of[t.object]}" for t in found.triples if t.object}
-    assert said == triples
+    read_triples = {f"{of[t.subject]} {t.verb} {of[t.object]}" for t in found.triples if t.object}
+    assert read_triples == triples
     assert all(text[one.start : one.end] == one.text for one in found.entities)

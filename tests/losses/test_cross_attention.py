@@ -31,8 +31,8 @@ def by_hand(relation: numpy.ndarray, poses: numpy.ndarray, inside: numpy.ndarray
             share = inside[2 * y : 2 * y + 2, 2 * x : 2 * x + 2].mean()
             merged[y, x] = (poses[0, y, x] + poses[1, y, x]) * share
     goal = (merged - merged.min()) / (merged.max() - merged.min())
-    said = (relation - relation.min()) / (relation.max() - relation.min())
-    return float(((said - goal) ** 2).mean())
+    scaled = (relation - relation.min()) / (relation.max() - relation.min())
+    return float(((scaled - goal) ** 2).mean())
 
 
 def test_it_is_equations_6_and_7_by_hand():

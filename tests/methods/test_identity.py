@@ -187,8 +187,8 @@ def test_several_people_in_a_prompt_and_stages_of_them(learned, model, tmp_path)
                            attention_maps=str(tmp_path / "maps.png"))  # fmt: skip
     record = records.load(records.Generated, members["00000"]["generated.json"])
     assert record.plain_prompt == "person holds person's dog"
-    said = json.loads(members["00000"]["attention.json"])
-    assert said["words"] == ["<anna>", "holds", "<berta>'s", "dog"]
+    attention = json.loads(members["00000"]["attention.json"])
+    assert attention["words"] == ["<anna>", "holds", "<berta>'s", "dog"]
     swapped, members = drawn(model, tmp_path / "v", prompt=prompt, words=words,
                              stages=["<anna>=v2:<berta>"])  # fmt: skip
     assert swapped["00000"] != plain["00000"] and swapped["00001"] == plain["00001"]

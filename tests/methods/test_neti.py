@@ -247,14 +247,14 @@ def in_diffusers(model: str, tokens: Path, text: str, noisy, t):
         )
 
     with torch.no_grad():
-        said = [pipe.encode_prompt(text.format(f"<rex>-{n}"), "cpu", 1, False)[0] for n in
+        encoded = [pipe.encode_prompt(text.format(f"<rex>-{n}"), "cpu", 1, False)[0] for n in
                 range(LAYERS)]  # fmt: skip
         found = []
-        for texts in (said, said[::-1]):
+        for texts in (encoded, encoded[::-1]):
             for name, states in zip(order, texts, strict=True):
                 layer = pipe.unet.get_submodule(name.removesuffix(".processor"))
                 layer.set_processor(reading(states))
-            found.append(pipe.unet(noisy, t, said[0]).sample)
+            found.append(pipe.unet(noisy, t, encoded[0]).sample)
         return found
 
 

@@ -231,10 +231,10 @@ def test_the_loss_is_diffusers_own(tmp_path, subjects, model):
         latents = latents * loaded.diffusion.vae.config.scaling_factor
         noise, steps = draw.normal("noise", 4, 8, 8), draw.integers("timestep", 1000)
         scheduler = DDPMScheduler.from_pretrained(model, subfolder="scheduler")
-        said = loaded.diffusion.unet(
+        model_pred = loaded.diffusion.unet(
             scheduler.add_noise(latents, noise, steps), steps, states
         ).sample
-    wanted = (said - noise).square().mean((1, 2, 3))
+    wanted = (model_pred - noise).square().mean((1, 2, 3))
     assert torch.allclose(found, wanted, rtol=1e-4)
 
 

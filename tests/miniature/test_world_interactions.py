@@ -106,10 +106,10 @@ def test_rich_texts_are_sentences():
     for number in range(60):
         one = interactions.sentence(0, number)
         texts[one.interaction.name, one.first, one.second] = one.rich
-    said = " ".join(texts.values())
+    every_text = " ".join(texts.values())
     for words in ("is kneeling before", "is riding on the back of", "is jumping over", "arms"):
-        assert words in said
-    assert "in arms" not in said  # "is holding a boy in her arms"
+        assert words in every_text
+    assert "in arms" not in every_text  # "is holding a boy in her arms"
 
 
 def test_the_miniatures_know_it_for_their_own_world(exemplars):

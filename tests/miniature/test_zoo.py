@@ -185,15 +185,15 @@ MEASURES = {"ground": "ap50", "segment": "mean_iou", "face": "recall50", "pose":
 def test_a_published_miniature_works_through_the_backend(role, monkeypatch):
     module = importlib.import_module(f"socialcli.miniature.zoo.{role}")
     monkeypatch.setattr(module, "TEST", 24)
-    said = json.loads(cards.card(role).read_text())["test"][MEASURES[role]]
-    assert module.measure(cards.folder(role))[MEASURES[role]] >= said - 0.15
+    measured = json.loads(cards.card(role).read_text())["test"][MEASURES[role]]
+    assert module.measure(cards.folder(role))[MEASURES[role]] >= measured - 0.15
 
 
 def test_the_table_says_what_was_missed(tmp_path, monkeypatch):
-    said = {"gaze": {"point_in_box": 0.85, "median_degrees": 12.1}, "ground": {"ap50": 0.919},
+    measured = {"gaze": {"point_in_box": 0.85, "median_degrees": 12.1}, "ground": {"ap50": 0.919},
             "ssr": {"face_gain": 0.4, "face_gain_low": 0.0},
             "controlnet": {"pck": 0.1}}  # fmt: skip
-    for role, test in said.items():
+    for role, test in measured.items():
         (tmp_path / role).write_text(json.dumps({"test": test}))
     monkeypatch.setattr(cards, "card", lambda role: tmp_path / role)
     rows = [[c.strip() for c in line.split("|")[1:-1]] for line in cards.table().splitlines()[2:]]

@@ -50,11 +50,11 @@ def test_a_fresh_one_changes_nothing(tmp_path):
         down, middle = fresh(noisy, 500, text, controlnet_cond=hints, return_dict=False)
         assert not any(part.any() for part in (*down, middle))
         plain = base.unet(noisy, 500, text).sample
-        told = base.unet(
+        conditioned = base.unet(
             noisy, 500, text, down_block_additional_residuals=down,
             mid_block_additional_residual=middle,
         ).sample  # fmt: skip
-    assert torch.equal(plain, told)
+    assert torch.equal(plain, conditioned)
 
 
 def test_the_published_one_puts_people_where_the_skeletons_are(monkeypatch):

@@ -12,11 +12,11 @@ from socialcli.networks import tiny_decoder
 
 def test_the_card_says_what_it_does(monkeypatch):
     monkeypatch.setattr(decoder, "TEST", 10)
-    said = json.loads(cards.card("decoder").read_text())["test"]
+    measured = json.loads(cards.card("decoder").read_text())["test"]
     found = decoder.measure(cards.folder("decoder"))
-    assert abs(found["psnr"] - said["psnr"]) < 1.5
-    assert abs(found["gradient"] - said["gradient"]) < 0.1
-    assert said["gradient"] > 0.5  # it corrects in about the same direction
+    assert abs(found["psnr"] - measured["psnr"]) < 1.5
+    assert abs(found["gradient"] - measured["gradient"]) < 0.1
+    assert measured["gradient"] > 0.5  # it corrects in about the same direction
 
 
 def test_the_recipe_trains_and_is_read_again(tmp_path, monkeypatch):

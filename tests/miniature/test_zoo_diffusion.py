@@ -56,7 +56,7 @@ def test_tokens_know_whom_they_speak_of():
     tokenizer = latents.tokenizer()
     for index in range(30):
         one = scene(0, index)
-        ids, said = latents.tokens(tokenizer, one)
+        ids, mentioned = latents.tokens(tokenizer, one)
         table = labels.instances(one)
         for row, written in enumerate(captions(one, latents.TEXTS)):
             for mention in written.mentions:
@@ -65,11 +65,11 @@ def test_tokens_know_whom_they_speak_of():
                 at = next(
                     i for i in range(latents.LENGTH) if list(ids[row, i : i + len(words)]) == words
                 )
-                assert (said[row, at : at + len(words), 0] == kind).any()
+                assert (mentioned[row, at : at + len(words), 0] == kind).any()
             spoken = {m.instance for m in written.mentions}
             kinds = {int(table[i, 0]) for i in spoken} | {0}
-            assert set(said[row, :, 0].tolist()) <= kinds
-            hues = {labels.HUES[h] for h in said[row, :, 1].tolist()} - {""}
+            assert set(mentioned[row, :, 0].tolist()) <= kinds
+            hues = {labels.HUES[h] for h in mentioned[row, :, 1].tolist()} - {""}
             assert all(hue in written.text.split() for hue in hues)
 
 
@@ -246,7 +246,7 @@ def test_what_is_read_off_pictures_is_what_they_show():
 def test_the_autoencoder_keeps_what_its_card_says(monkeypatch):
     monkeypatch.setattr(vae, "TEST", 25)
     found = vae.measure(cards.folder("vae"))
-    said = json.loads(cards.card("vae").read_text())["test"]
+    measured = json.loads(cards.card("vae").read_text())["test"]
     for name, apart in {"psnr": 0.5, "psnr_heads": 1.5, "psnr_eyes": 1.5, "latent_std": 0.05,
                         "face_similarity": 0.05, "triples": 0.3}.items():  # fmt: skip
-        assert found[name] == pytest.approx(said[name], abs=apart), name
+        assert found[name] == pytest.approx(measured[name], abs=apart), name

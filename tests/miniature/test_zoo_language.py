@@ -70,13 +70,13 @@ def test_a_caption_is_read_as_what_the_world_says_it_says():
 
 
 def test_mutual_acts_may_be_told_from_either_side():
-    told = next(
+    mutual = next(
         s
         for s in (scene(0, i, 32) for i in range(300))
         if s.relations and s.relations[0].pair.verb == "dance with"
     )
-    (subject, verb, target), *_ = [t for t in caption.truths(told) if t[1] == "dance with"]
-    assert (target, verb, subject) in caption.truths(told)
+    (subject, verb, target), *_ = [t for t in caption.truths(mutual) if t[1] == "dance with"]
+    assert (target, verb, subject) in caption.truths(mutual)
     ridden = next(
         s
         for s in (scene(0, i, 32) for i in range(300))
@@ -181,8 +181,8 @@ def test_odd_scenes_show_no_pair_of_the_world_and_say_what_they_show():
             assert same or kind not in pairs, (relation.pair.verb, kind)
             changed += not same
             first = captions(odd)[0]
-            said = next((m.head for m in first.mentions if m.instance == relation.object), kind)
-            assert said == kind
+            noun = next((m.head for m in first.mentions if m.instance == relation.object), kind)
+            assert noun == kind
     assert changed > 15
     again = oddities.train_scenes(3, 40, 1.0)
     assert all(a.image.tobytes() == b.image.tobytes() for a, b in zip(scenes, again, strict=True))

@@ -74,18 +74,18 @@ def test_all_of_the_segmenter_learns():
 
 
 def test_a_segmenting_batch_says_what_the_scenes_say():
-    pixels, corners, truth, told = segment._batch(2)
+    pixels, corners, truth, facts = segment._batch(2)
     again = segment._batch(2)
     assert all(
-        torch.equal(a, b) for a, b in zip((pixels, corners, truth, told), again, strict=True)
+        torch.equal(a, b) for a, b in zip((pixels, corners, truth, facts), again, strict=True)
     )
     scenes = data.train_scenes(2, segment.BATCH)
     for i, s in enumerate(scenes):
-        assert torch.equal(told[i, ..., 0] > 0, torch.from_numpy(s.instances > 0))
+        assert torch.equal(facts[i, ..., 0] > 0, torch.from_numpy(s.instances > 0))
         people = numpy.isin(s.instances, [p.id for p in s.people])
-        assert torch.equal(told[i, ..., 1] > 0, torch.from_numpy(people))
+        assert torch.equal(facts[i, ..., 1] > 0, torch.from_numpy(people))
         for one in s.everything:
-            boxes = told[i][torch.from_numpy(one.mask)][:, 2:] * data.SIZE
+            boxes = facts[i][torch.from_numpy(one.mask)][:, 2:] * data.SIZE
             assert torch.allclose(boxes, torch.tensor(one.box, dtype=torch.float32))
         for box, mask in zip(corners[i].tolist(), truth[i, :, 0].numpy() > 0, strict=True):
             one = next(o for o in s.everything if (o.mask == mask).all())
@@ -98,11 +98,11 @@ def test_what_pixels_are_asked_is_laid_out_as_pixels():
     facts = facts[:2]
     count, side, _, dense = facts.shape
     cells = facts.reshape(count, side // 4, 4, side // 4, 4, dense).permute(0, 1, 3, 2, 4, 5)
-    told = cells.reshape(count, side // 4, side // 4, -1).clone()
-    values = told.view(count, side // 4, side // 4, 16, dense)
+    blocks = cells.reshape(count, side // 4, side // 4, -1).clone()
+    values = blocks.view(count, side // 4, side // 4, 16, dense)
     values[..., :2] = values[..., :2] * 40 - 20  # sure of itself
-    assert float(segment._dense(told, facts)) < 1e-4
-    assert float(segment._dense(told.transpose(1, 2).contiguous(), facts)) > 0.1
+    assert float(segment._dense(blocks, facts)) < 1e-4
+    assert float(segment._dense(blocks.transpose(1, 2).contiguous(), facts)) > 0.1
 
 
 def test_an_exported_segmenter_is_the_trained_one(tmp_path):

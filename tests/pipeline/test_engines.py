@@ -361,15 +361,15 @@ def test_ray_is_started_where_there_is_none(work: Path, expected: dict[str, byte
 
 
 def test_ray_replaces_an_actor_that_dies(tmp_path: Path, ray_cluster: str) -> None:
-    plan, told = two_shards(tmp_path), Told()
-    running = began("ray", plan, {}, told)
+    plan, report = two_shards(tmp_path), Told()
+    running = began("ray", plan, {}, report)
     kill_reader(tmp_path)
     feed(tmp_path)
     stats = running.result(60)
     assert stats.counts["ok"] == 10 and stats.tasks == 2
-    assert told.samples == 10
+    assert report.samples == 10
     pipe = tmp_path / "pipe.tar"
-    assert told.lines == [f"{pipe}: its actor died; trying this shard once more"]
+    assert report.lines == [f"{pipe}: its actor died; trying this shard once more"]
     keys = [s.key for t in plan.tasks for s in shards.read(t.target)]
     assert keys == [f"{n}{i}" for n in ("one", "two") for i in range(5)]
 
@@ -473,14 +473,14 @@ def test_slurm_kills_requeues_and_goes_on(
 ) -> None:
     monkeypatch.setenv("SLURM_CONF", slurm.env["SLURM_CONF"])
     monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
-    plan, told = two_shards(tmp_path), Told()
-    running = began("slurm", plan, {"tasks": "1"}, told)
+    plan, report = two_shards(tmp_path), Told()
+    running = began("slurm", plan, {"tasks": "1"}, report)
     kill_reader(tmp_path)
     with pytest.raises(SocialcliError, match=r"array task 0 .* it was killed .* 1 of 2 shards"):
         running.result(60)
     made = (tmp_path / "out/0.tar").stat().st_mtime_ns
     plan = Plan.from_json(plan.to_json())
-    running = began("slurm", plan, {"tasks": "1"}, told)
+    running = began("slurm", plan, {"tasks": "1"}, report)
     ours, pid = reader(tmp_path / "pipe.tar")
     job = slurm.command("squeue", "--noheader", "--states=RUNNING", "--format=%F").split()[0]
     slurm.command("scontrol", "requeue", f"{job}_0")
@@ -519,8 +519,8 @@ def test_slurm_jobs_are_cancelled_with_the_command(
     )
     assert process.stderr is not None and "submitted array job" in process.stderr.readline()
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=120)
-    assert process.returncode == 130 and "cancelled jobs" in said
+    _, stderr = process.communicate(timeout=120)
+    assert process.returncode == 130 and "cancelled jobs" in stderr
     assert slurm.command("squeue", "--noheader", "--states=PENDING,RUNNING") == ""
 
 

@@ -263,11 +263,11 @@ def test_sidecar_joined_and_merged_is_the_inline_output(run_cli, tmp_path):
         run_cli("merge", f"{folder}/+{tmp_path}/side/", "-o", tmp_path / "merged")
         assert tars(tmp_path / "merged") == tars(tmp_path / "inline")
         # what went wrong is told beside the merged shard as beside the stage's own
-        told = [
+        failed_keys = [
             {json.loads(line)["key"] for line in (tmp_path / out / "000.errors.jsonl").open()}
             for out in ("merged", "inline")
         ]
-        assert told[0] == told[1] != set()
+        assert failed_keys[0] == failed_keys[1] != set()
         # a second stage on the join gives what it gives on the inline output
         second = ("--keep-existing", "--max-error-rate", "1", "--on-error", "drop")
         join = f"{folder}/+{tmp_path}/side/"
@@ -309,9 +309,9 @@ def test_a_closed_pipe_ends_quietly(make_shards):
     )  # fmt: skip
     assert process.stdout.read(1000)
     process.stdout.close()
-    said = process.stderr.read()
+    stderr = process.stderr.read()
     assert process.wait(300) == 0
-    assert said == b""
+    assert stderr == b""
 
 
 @pytest.mark.parametrize("sign, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -328,12 +328,12 @@ def test_interrupted(make_shards, tmp_path, signals, sign, code, workers):
             os.killpg(process.pid, sign)  # as a terminal does
         else:
             process.send_signal(sign)
-        said = process.communicate(timeout=300)[1]
+        stderr = process.communicate(timeout=300)[1]
     finally:
         process.kill()
         process.wait()
-    assert process.returncode == code, said
-    assert b"Traceback" not in said
+    assert process.returncode == code, stderr
+    assert b"Traceback" not in stderr
     assert leftovers(out) == []
     for tar in out.glob("*.tar"):
         assert len(members(tar)) == 3000
@@ -434,10 +434,10 @@ def test_memory_stays_flat_through_pipes(make_shards):
         feeder.stdin.close()
         while process.stdout.read(1 << 20):
             pass
-        said = process.stderr.read().decode()
-        assert process.wait(60) == 0 and feeder.wait(60) == 0, said
-        assert f"{count * per_shard} samples: {count * per_shard} ok" in said
-        peaks.append(int(re.search(r"VmHWM:\s+(\d+) kB", said)[1]))
+        stderr = process.stderr.read().decode()
+        assert process.wait(60) == 0 and feeder.wait(60) == 0, stderr
+        assert f"{count * per_shard} samples: {count * per_shard} ok" in stderr
+        peaks.append(int(re.search(r"VmHWM:\s+(\d+) kB", stderr)[1]))
     assert peaks[1] < peaks[0] + 8_000, peaks  # kB; the stream is ten times 30 shards of 0.3 MB
 
 
@@ -470,15 +470,15 @@ main()
 
 
 def run_batches(process, count=10, batch_size=4, prepare=lambda config, sample: sample.key, **more):
-    said = []
+    messages = []
     stage = SimpleNamespace(name="fake", WRITES=(), prepare=prepare, process=process)
     source = iter([shards.Sample(f"{n:02d}") for n in range(count)])
     found = list(
         outcomes(source, stage, None, None, name="fake", seed=0, batch_size=batch_size,
-                 say=said.append, **more)
+                 say=messages.append, **more)
     )  # fmt: skip
     assert [o.sample.key for o in found] == [f"{n:02d}" for n in range(count)]
-    return {o.sample.key: o.result for o in found}, said
+    return {o.sample.key: o.result for o in found}, messages
 
 
 def good(items):
@@ -496,10 +496,10 @@ def test_out_of_memory_halves_the_batch():
             raise torch.OutOfMemoryError("CUDA out of memory")
         return good(items)
 
-    results, said = run_batches(process, count=16, batch_size=8)
+    results, messages = run_batches(process, count=16, batch_size=8)
     assert all(results[key] == {"x": key.encode()} for key in results)
     assert sizes[:3] == [8, 4, 2] and max(sizes[2:]) == 2  # and stays there
-    assert said == [f"out of memory: the batch size is now {n}" for n in (4, 2)]
+    assert messages == [f"out of memory: the batch size is now {n}" for n in (4, 2)]
 
 
 def test_out_of_memory_even_alone_fails_that_sample():

@@ -97,17 +97,17 @@ def test_the_door_judges_as_the_schemas_do():
                     del at[last]
                 else:
                     at[last] = rng.choice(values)
-            told = [e.json_path for e in judge.iter_errors(body)]
+            paths = [e.json_path for e in judge.iter_errors(body)]
             try:
                 records.load(records.MEMBERS[suffix], json.dumps(body).encode(), suffix)
             except records.Refused as reason:
-                if not told:  # what no schema can say
+                if not paths:  # what no schema can say
                     found = members._decoder(type(record)).decode(json.dumps(body))
                     assert list(inconsistencies(found)), f"{reason} of {body}"
                 assert reason.member == suffix
                 refused += 1
             else:
-                assert not told, body
+                assert not paths, body
     assert refused > 300
 
 

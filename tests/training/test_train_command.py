@@ -74,9 +74,9 @@ def test_it_trains_and_diffusers_loads_the_result(tmp_path, captioned, model, ru
     assert b"the same command goes on from there" in first.stderr.read()
     step = checkpoints.read_state(checkpoints.latest(tmp_path / "out" / "checkpoints"))["step"]
     steps = step + 3
-    said = run_cli(*line[3:], "--steps", steps, "--validate-every", steps).stderr.decode()
-    assert f"going on from step {step} of {steps}" in said
-    assert f"{steps} steps; the result is in" in said
+    stderr = run_cli(*line[3:], "--steps", steps, "--validate-every", steps).stderr.decode()
+    assert f"going on from step {step} of {steps}" in stderr
+    assert f"{steps} steps; the result is in" in stderr
     assert len(losses(tmp_path / "out")) == steps
 
     from diffusers import StableDiffusionPipeline
@@ -162,8 +162,8 @@ def test_a_step_is_diffusers_own(tmp_path, captioned, model):
         states = encoder(ids).last_hidden_state
     noise, steps = draw.normal("noise", 4, 8, 8), draw.integers("timestep", 1000)
     scheduler = DDPMScheduler.from_pretrained(model, subfolder="scheduler")
-    said = unet(scheduler.add_noise(latents, noise, steps), steps, states).sample
-    loss = torch.nn.functional.mse_loss(said, noise)
+    model_pred = unet(scheduler.add_noise(latents, noise, steps), steps, states).sample
+    loss = torch.nn.functional.mse_loss(model_pred, noise)
     loss.backward()
     assert losses(tmp_path) == pytest.approx([float(loss.detach())], rel=1e-4)
     trained = load_file(tmp_path / "unet" / "diffusion_pytorch_model.safetensors")
@@ -221,8 +221,8 @@ def test_what_is_wrong_is_one_line(tmp_path, captioned, model, run_cli, argument
     if "--model" not in arguments:
         arguments = [*arguments, "--model", model]
     done = run_cli(*TRAIN, captioned, "-o", tmp_path / "out", *arguments, code=code)
-    said = done.stderr.decode().strip().splitlines()
-    assert message in said[-1] and said[-1].startswith("socialcli: error:")
+    lines = done.stderr.decode().strip().splitlines()
+    assert message in lines[-1] and lines[-1].startswith("socialcli: error:")
 
 
 def test_shards_without_captions_name_the_stage(tmp_path, model, run_cli, make_shards):

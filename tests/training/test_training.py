@@ -433,14 +433,14 @@ def test_an_uninstalled_log_is_named(tmp_path, data, monkeypatch):
 
 def test_results_say_where_they_come_from(tmp_path, data):
     train(tmp_path, [data], steps=4, save_every=2, keep=1, checkpoint_every=1, seed=9)
-    told = header(tmp_path)
-    assert told["socialcli.command"] == "train" and told["socialcli.step"] == "4"
-    assert json.loads(told["socialcli.config"])["width"] == 16 and told["socialcli.seed"] == "9"
-    facts = json.loads(told["socialcli.data"])
+    notes = header(tmp_path)
+    assert notes["socialcli.command"] == "train" and notes["socialcli.step"] == "4"
+    assert json.loads(notes["socialcli.config"])["width"] == 16 and notes["socialcli.seed"] == "9"
+    facts = json.loads(notes["socialcli.data"])
     assert facts["samples"] == 11
     assert facts["fingerprint"] == indexing.build(shards.expand([data]), tmp_path).fingerprint()
-    assert json.loads(told["socialcli.versions"])["torch"]
-    assert len(told["socialcli.commit"].removesuffix("-dirty")) == 40
+    assert json.loads(notes["socialcli.versions"])["torch"]
+    assert len(notes["socialcli.commit"].removesuffix("-dirty")) == 40
     assert (tmp_path / "step-000002" / "toy.safetensors").exists()
     assert [p.name for p in (tmp_path / "checkpoints").iterdir()] == ["step-000004"]
 
@@ -464,23 +464,23 @@ def test_a_grid_keeps_shapes():
 
 
 def test_other_logs_get_the_same_numbers(tmp_path, data, monkeypatch):
-    told: dict[str, list] = {"scalar": [], "wandb": [], "image": []}
+    logged: dict[str, list] = {"scalar": [], "wandb": [], "image": []}
 
     class Writer:
         def __init__(self, folder, purge_step):
             assert folder.endswith("tensorboard")
 
         def add_scalar(self, name, value, step):
-            told["scalar"].append((name, step))
+            logged["scalar"].append((name, step))
 
         def add_image(self, name, pixels, step, dataformats):
-            told["image"].append((name, pixels.shape, step))
+            logged["image"].append((name, pixels.shape, step))
 
         def close(self): ...
 
     class Session:
         def log(self, values, step):
-            told["wandb"].append((set(values), step))
+            logged["wandb"].append((set(values), step))
 
         def finish(self): ...
 
@@ -491,9 +491,9 @@ def test_other_logs_get_the_same_numbers(tmp_path, data, monkeypatch):
     )
     monkeypatch.setattr("socialcli.training.logs.check", lambda names: None)
     train(tmp_path, [data], steps=2, log_to="tensorboard,wandb", validate_every=2)
-    assert ("loss/rare", 2) in told["scalar"] and ("loss", 1) in told["scalar"]
-    assert [step for values, step in told["wandb"] if "loss" in values] == [1, 2]
-    assert told["image"][0][0] == "validation"
+    assert ("loss/rare", 2) in logged["scalar"] and ("loss", 1) in logged["scalar"]
+    assert [step for values, step in logged["wandb"] if "loss" in values] == [1, 2]
+    assert logged["image"][0][0] == "validation"
 
 
 def test_profile_prints_a_table_and_saves_nothing(tmp_path, data, capsys):
@@ -565,14 +565,14 @@ def test_other_archives_are_copied_once(tmp_path):
     (tmp_path / "b.tar.gz").write_bytes(gzip.compress(whole))
     (tmp_path / "cut.tar").write_bytes(whole[: len(whole) * 2 // 3])
     (tmp_path / "two.tar").write_bytes(whole + whole)
-    said: list[str] = []
+    messages: list[str] = []
     places = [str(tmp_path / name) for name in ("b.tar.gz", "cut.tar", "two.tar")]
-    index = indexing.build(places, tmp_path / "cache", said.append)
-    assert len(said) == 3 and same_as_reading(index, places)
+    index = indexing.build(places, tmp_path / "cache", messages.append)
+    assert len(messages) == 3 and same_as_reading(index, places)
     assert "00003" in index.unusable or "00002" in index.unusable
     before = dict(index.unusable)
-    again = indexing.build(places, tmp_path / "cache", said.append)
-    assert len(said) == 3 and again.unusable == before and len(again) == len(index)
+    again = indexing.build(places, tmp_path / "cache", messages.append)
+    assert len(messages) == 3 and again.unusable == before and len(again) == len(index)
 
 
 def test_sidecars_of_other_keys_are_refused_and_filtered_samples_left_out(tmp_path):

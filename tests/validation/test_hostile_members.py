@@ -299,21 +299,21 @@ def verdict(command: str, members: dict[str, bytes]) -> str | None:
 
 def judge(what: str, members: dict[str, bytes], commands: list[str]) -> bool:
     """Hold every command against what `validate` says; whether that is nothing."""
-    said = errors(members)
-    for problem in said:
+    problems = errors(members)
+    for problem in problems:
         assert not BARE.search(str(problem)), f"{what}: {problem}"
     for command in commands:
         try:
             reason = verdict(command, members)
         except Exception as error:
             raise AssertionError(f"{command} on {what}: {type(error).__name__}: {error}") from error
-        if not said:
+        if not problems:
             # Not every sample has what a command needs: a caption without a word of entities.
             lacks = reason is None or LACKS.search(reason)
             assert lacks or command in ("generate", "train"), f"{command} on {what}: {reason}"
-        if any(problem.member not in NEW.get(command, ()) for problem in said):
-            assert reason is not None, f"{command} took {what}: {said[0]}"
-    return not said
+        if any(problem.member not in NEW.get(command, ()) for problem in problems):
+            assert reason is not None, f"{command} took {what}: {problems[0]}"
+    return not problems
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -500,8 +500,8 @@ def test_what_validate_refuses_every_command_refuses(spoil):
     def refused(found):
         member = spoil(found)
         members = written(found)
-        said = errors(members)
-        assert said and {problem.member for problem in said} == {member}, said
+        problems = errors(members)
+        assert problems and {problem.member for problem in problems} == {member}, problems
         judge(spoil.__name__, members, list(COMMANDS))
         if spoil in ALONE:  # its own writer refuses it too, for annotations in it must survive
             assert verdict(ALONE[spoil], members)

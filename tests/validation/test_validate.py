@@ -188,9 +188,9 @@ DAMAGE = [
 def test_damage_is_told_once(suffix, edit, words):
     changed = edited(suffix, edit)
     found = problems(changed)
-    told = [p for p in found if all(w in p for w in words)]
+    matching = [p for p in found if all(w in p for w in words)]
     # Sixteen keypoints have seventeen scores, and the other way round: two problems for one edit.
-    assert told and len(found) <= 2, found
+    assert matching and len(found) <= 2, found
     if "keypoints" not in " ".join(words) and "scores" not in " ".join(words):
         assert len(found) == 1, found
     assert found[0].startswith(f"{suffix}: ")
