@@ -41,10 +41,12 @@ def test_embeddings_have_length_one_and_do_not_depend_on_the_batch(clip):
     assert numpy.allclose(numpy.linalg.norm(together, axis=1), 1, atol=1e-5)
     assert numpy.allclose(together[1], clip.images(pictures[1:2])[0], atol=1e-5)
     texts = ["a man riding a horse", "a woman in a red dress is holding a cup in the park", "zebra"]
-    found = clip.texts(texts)
-    assert found.shape == (3, 32) and numpy.allclose(numpy.linalg.norm(found, axis=1), 1, atol=1e-5)
+    vectors = clip.texts(texts)
+    assert vectors.shape == (3, 32) and numpy.allclose(
+        numpy.linalg.norm(vectors, axis=1), 1, atol=1e-5
+    )
     for i, text in enumerate(texts):  # padding to the longest changes nothing
-        assert numpy.allclose(found[i], clip.texts([text])[0], atol=1e-5)
+        assert numpy.allclose(vectors[i], clip.texts([text])[0], atol=1e-5)
     assert clip.images([]).shape == clip.texts([]).shape == (0, 32)
 
 
@@ -72,11 +74,11 @@ def test_tensors_are_prepared_as_the_processor_prepares_pictures(clip, size):
     picture = noise(size, 7).resize((size[0] // 3 + 1, size[1] // 3 + 1)).resize(size)
     theirs = clip.processor(images=[picture], return_tensors="pt")["pixel_values"]
     tensor = torch.from_numpy(numpy.asarray(picture).copy()).permute(2, 0, 1)[None] / 255
-    mine = clip.pixels(tensor)
-    assert mine.shape == theirs.shape
+    cut = clip.pixels(tensor)
+    assert cut.shape == theirs.shape
     # The processor rounds to whole grey levels after resizing.
-    assert (mine - theirs).abs().max() < 1.1 / 255 / 0.26
-    assert (mine - theirs).abs().mean() < 0.5 / 255 / 0.26
+    assert (cut - theirs).abs().max() < 1.1 / 255 / 0.26
+    assert (cut - theirs).abs().mean() < 0.5 / 255 / 0.26
 
 
 def test_bicubic_overshoot_is_cut_off_as_in_pictures(clip):

@@ -51,22 +51,24 @@ def test_text_states_are_the_pipelines(base, pipe):
     texts = ["a man kicks a red ball", "", "a dog " * 60]
     with torch.no_grad():
         truth = pipe.encode_prompt(texts, "cpu", 1, False)[0]
-        found = base.prompts(texts)
-    assert found.shape == (3, 40, 192)
-    assert torch.equal(found, truth)
+        states = base.prompts(texts)
+    assert states.shape == (3, 40, 192)
+    assert torch.equal(states, truth)
 
 
 def test_latents_are_scaled_both_ways(base, pipe):
     pixels = torch.rand(2, 3, 96, 96) * 2 - 1
     with torch.no_grad():
         posterior = pipe.vae.encode(pixels).latent_dist
-        found = base.encode(pixels)
-        assert torch.allclose(found, posterior.mean * 0.5, atol=1e-6)
+        latents = base.encode(pixels)
+        assert torch.allclose(latents, posterior.mean * 0.5, atol=1e-6)
         drawn = base.encode(pixels, torch.Generator().manual_seed(3))
         again = posterior.sample(torch.Generator().manual_seed(3)) * 0.5
         assert torch.allclose(drawn, again, atol=1e-6)
-        assert torch.allclose(base.decode(found), pipe.vae.decode(posterior.mean).sample, atol=1e-5)
-    assert found.shape[1:] == base.latent_shape(96, 96) == (4, 24, 24)
+        assert torch.allclose(
+            base.decode(latents), pipe.vae.decode(posterior.mean).sample, atol=1e-5
+        )
+    assert latents.shape[1:] == base.latent_shape(96, 96) == (4, 24, 24)
     assert base.picture_size == 96 and base.factor == 4
 
 
@@ -82,8 +84,8 @@ def test_a_picture_drawn_part_by_part_is_the_pipelines(base, pipe):
         for t in base.scheduler.timesteps:
             free, cond = base.unet(torch.cat([latents] * 2), t, states).sample.chunk(2)
             latents = base.scheduler.step(free + 4.0 * (cond - free), t, latents).prev_sample
-        found = (base.decode(latents) / 2 + 0.5).clamp(0, 1)
-    assert torch.allclose(found, truth, atol=1e-4)
+        drawn = (base.decode(latents) / 2 + 0.5).clamp(0, 1)
+    assert torch.allclose(drawn, truth, atol=1e-4)
 
 
 def test_everything_is_frozen_and_the_decoder_passes_gradients(base):

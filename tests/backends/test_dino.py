@@ -83,15 +83,15 @@ def test_dino_s_own_checkpoints_are_prepared_as_dreambooth_does(vit):
     from transformers import ViTModel
 
     dino = _load(vit)
-    found = dino.images(PICTURES)
-    assert found.dtype == numpy.float32 and found.shape == (2, 32)
-    assert numpy.linalg.norm(found, axis=1) == pytest.approx([1, 1], abs=1e-5)
+    vectors = dino.images(PICTURES)
+    assert vectors.dtype == numpy.float32 and vectors.shape == (2, 32)
+    assert numpy.linalg.norm(vectors, axis=1) == pytest.approx([1, 1], abs=1e-5)
     network = ViTModel.from_pretrained(vit, add_pooling_layer=False).eval()
     values = _by_hand(PICTURES, 36, 32, [0.4, 0.5, 0.6], [0.2, 0.3, 0.25])
     with torch.no_grad():
         token = network(pixel_values=values).last_hidden_state[:, 0]
     token = token / token.norm(dim=1, keepdim=True)
-    assert numpy.abs(found - token.numpy()).max() < 1e-4
+    assert numpy.abs(vectors - token.numpy()).max() < 1e-4
     assert dino.images([]).shape == (0, 32)
     assert dino.model.role == "dino" and dino.model.backend == "vit"
 
@@ -99,12 +99,12 @@ def test_dino_s_own_checkpoints_are_prepared_as_dreambooth_does(vit):
 def test_dinov2_is_prepared_as_its_checkpoint_says(dinov2):
     from transformers import Dinov2Model
 
-    found = _load(dinov2).images(PICTURES)
+    vectors = _load(dinov2).images(PICTURES)
     clip = ([0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.27577711])
     with torch.no_grad():
         network = Dinov2Model.from_pretrained(dinov2).eval()
         token = network(pixel_values=_by_hand(PICTURES, 32, 28, *clip)).last_hidden_state[:, 0]
-    assert numpy.abs(found - (token / token.norm(dim=1, keepdim=True)).numpy()).max() < 1e-4
+    assert numpy.abs(vectors - (token / token.norm(dim=1, keepdim=True)).numpy()).max() < 1e-4
 
 
 def test_the_differentiable_way_agrees_with_pillow_s(vit, dinov2):
@@ -114,11 +114,11 @@ def test_the_differentiable_way_agrees_with_pillow_s(vit, dinov2):
         for picture in pictures:
             values = torch.tensor(numpy.asarray(picture)).permute(2, 0, 1)[None].float() / 255
             values.requires_grad_()
-            mine = dino.pixels(values)
+            cut = dino.pixels(values)
             theirs = dino.processor(images=[picture], return_tensors="pt")["pixel_values"]
-            assert mine.shape == theirs.shape
-            assert (mine - theirs).abs().max() < 0.03  # Pillow rounds to 8 bits
-            dino.embed(mine)[:, 0].sum().backward()  # layer normalisation fixes the sum of all
+            assert cut.shape == theirs.shape
+            assert (cut - theirs).abs().max() < 0.03  # Pillow rounds to 8 bits
+            dino.embed(cut)[:, 0].sum().backward()  # layer normalisation fixes the sum of all
             assert values.grad.abs().sum() > 0
 
 

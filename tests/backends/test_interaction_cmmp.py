@@ -161,8 +161,8 @@ def test_labels_of_detected_pairs():
     pairs = torch.stack([torch.stack([box, right]), torch.stack([box + 0.14 * aside, right])])
     moved = torch.stack([box + 0.13 * aside, right])
     verbs = torch.tensor([[1.0, 0, 0], [0, 1, 0]])
-    found = loss.labels_of(pairs, torch.stack([torch.stack([box, right]), moved]), verbs)
-    assert found.tolist() == [[1, 1, 0], [0, 1, 0]]
+    labels = loss.labels_of(pairs, torch.stack([torch.stack([box, right]), moved]), verbs)
+    assert labels.tolist() == [[1, 1, 0], [0, 1, 0]]
     assert loss.labels_of(pairs[:0], moved[None], verbs[:1]).shape == (0, 3)
 
 

@@ -69,8 +69,8 @@ def test_latents_are_those_of_diffusers_pipeline(folders, loaded):
         "a man", image=hints, latents=noise, num_inference_steps=STEPS, guidance_scale=GUIDANCE,
         controlnet_conditioning_scale=0.7, control_guidance_start=0.25, output_type="latent",
     ).images  # fmt: skip
-    mine = drawn(loaded, scale=0.7, start=0.25)
-    assert (mine - theirs).abs().max() < 1e-4
+    drawn_here = drawn(loaded, scale=0.7, start=0.25)
+    assert (drawn_here - theirs).abs().max() < 1e-4
     assert (drawn(loaded, scale=0.7) - theirs).abs().max() > 1e-3  # the start does matter
 
 

@@ -18,13 +18,13 @@ def by_hand(vector: list[float], words: list[list[float]]) -> list[float]:
     count, width = len(words), len(vector)
     middle = sum(vector) / width
     spread = math.sqrt(sum((v - middle) ** 2 for v in vector) / width)
-    found = []
+    vectors = []
     for at in range(width):
         column = [word[at] for word in words]
         mean = sum(column) / count
         deviation = math.sqrt(sum((c - mean) ** 2 for c in column) / count)
-        found.append(deviation * (vector[at] - middle) / spread + mean)
-    return found
+        vectors.append(deviation * (vector[at] - middle) / spread + mean)
+    return vectors
 
 
 def numbers(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -35,21 +35,21 @@ def numbers(*shape: int, seed: int = 0) -> torch.Tensor:
 def test_adain_is_equation_3_by_hand():
     words, vectors = numbers(12, 9), numbers(3, 9, seed=1) + 0.3
     mean, std = language_prior.statistics(words)
-    found = language_prior.adain(vectors, mean, std)
-    for row, vector in zip(found.tolist(), vectors.tolist(), strict=True):
+    moved = language_prior.adain(vectors, mean, std)
+    for row, vector in zip(moved.tolist(), vectors.tolist(), strict=True):
         assert row == pytest.approx(by_hand(vector, words.tolist()), abs=1e-9)
 
 
 def test_the_result_has_the_priors_statistics_whatever_the_vector():
     mean, std = language_prior.statistics(numbers(20, 8))
     vectors = numbers(2, 8, seed=3)
-    found = language_prior.adain(vectors, mean, std)
-    plain = (found - mean) / std
+    moved = language_prior.adain(vectors, mean, std)
+    plain = (moved - mean) / std
     assert plain.mean(-1).abs().max() < 1e-9
     assert (plain.square().mean(-1) - 1).abs().max() < 1e-6
     # Neither the mean nor the length of the vector matters.
     again = language_prior.adain(vectors * 7 + 2, mean, std)
-    assert (again - found).abs().max() < 1e-6
+    assert (again - moved).abs().max() < 1e-6
 
 
 def test_gradients_agree_with_finite_differences():

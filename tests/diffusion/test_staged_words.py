@@ -102,8 +102,8 @@ class Model:
 
 def mixed(changes, *words, plain=None):
     learned = [word_files.Learned(word) for word in words]
-    found = mixed_words.apply(changes, learned, plain or {}, Model())
-    return {word.token: word for word in found}
+    changed_words = mixed_words.apply(changes, learned, plain or {}, Model())
+    return {word.token: word for word in changed_words}
 
 
 def test_stages_are_added_one_after_the_other():

@@ -8,20 +8,20 @@ from socialcli.diffusion.stages import stage
 
 
 def test_five_stages_of_a_thousand():
-    found = [stage(t, 5) for t in range(1000)]
-    assert found == [4] * 200 + [3] * 200 + [2] * 200 + [1] * 200 + [0] * 200
-    assert [stage(t, 5, "clean-first") for t in range(1000)] == [4 - s for s in found]
+    numbers = [stage(t, 5) for t in range(1000)]
+    assert numbers == [4] * 200 + [3] * 200 + [2] * 200 + [1] * 200 + [0] * 200
+    assert [stage(t, 5, "clean-first") for t in range(1000)] == [4 - s for s in numbers]
 
 
 @pytest.mark.parametrize("stages", [1, 2, 3, 5, 7, 10])
 def test_every_stage_has_its_share(stages):
-    found = [stage(t, stages) for t in range(1000)]
-    assert found == sorted(found, reverse=True) and set(found) == set(range(stages))
+    numbers = [stage(t, stages) for t in range(1000)]
+    assert numbers == sorted(numbers, reverse=True) and set(numbers) == set(range(stages))
     for number in range(stages):
-        assert abs(found.count(number) - 1000 / stages) < 1
+        assert abs(numbers.count(number) - 1000 / stages) < 1
     # The definition: part p holds the timesteps from 1000 p / n on.
     for t in range(1000):
-        part = stages - 1 - found[t]
+        part = stages - 1 - numbers[t]
         assert 1000 * part <= t * stages < 1000 * (part + 1)
 
 

@@ -37,9 +37,9 @@ def test_other_shapes_against_numpy(total, knee, ratio):
     grid = (numpy.arange(200_000) + 0.5) / 200_000
     share = numpy.where(numpy.arange(total) < knee, ratio, 1.0)
     expected = numpy.searchsorted(numpy.cumsum(share / share.sum()), grid, side="right")
-    found = timesteps.piecewise(torch.from_numpy(grid), total, knee, ratio).numpy()
-    assert (found == expected.clip(0, total - 1)).mean() > 0.999
-    assert (numpy.diff(found) >= 0).all() and found.min() == 0 and found.max() == total - 1
+    drawn = timesteps.piecewise(torch.from_numpy(grid), total, knee, ratio).numpy()
+    assert (drawn == expected.clip(0, total - 1)).mean() > 0.999
+    assert (numpy.diff(drawn) >= 0).all() and drawn.min() == 0 and drawn.max() == total - 1
 
 
 def test_every_uniform_number_is_a_timestep():
@@ -122,8 +122,8 @@ def test_a_perfect_prediction_gives_the_latents_back(kind, scheduler):
     clean, noise = draw(0), draw(1)
     seen = schedule.noisy(clean, noise, STEPS, alphas)
     model_pred = schedule.target(clean, noise, STEPS, alphas, kind)
-    found = schedule.estimate(seen, model_pred, STEPS, alphas, kind)
-    assert (found - clean).abs().max() < 1e-9
+    estimate = schedule.estimate(seen, model_pred, STEPS, alphas, kind)
+    assert (estimate - clean).abs().max() < 1e-9
 
 
 @pytest.mark.parametrize("kind", schedule.TYPES)
@@ -135,20 +135,20 @@ def test_against_diffusers(kind):
     assert torch.allclose(schedule.noisy(clean, noise, STEPS, alphas), seen, atol=1e-5)
     if kind == "v_prediction":
         expected = scheduler.get_velocity(clean, noise, STEPS)
-        found = schedule.target(clean, noise, STEPS, alphas, kind)
-        assert torch.allclose(found, expected, atol=1e-5)
-    found = schedule.estimate(seen, model_pred, STEPS, alphas, kind)
+        ours = schedule.target(clean, noise, STEPS, alphas, kind)
+        assert torch.allclose(ours, expected, atol=1e-5)
+    ours = schedule.estimate(seen, model_pred, STEPS, alphas, kind)
     for at, step in enumerate(STEPS):
         theirs = scheduler.step(model_pred[at], int(step), seen[at]).pred_original_sample
-        assert torch.allclose(found[at], theirs, rtol=1e-4, atol=1e-4)
+        assert torch.allclose(ours[at], theirs, rtol=1e-4, atol=1e-4)
 
 
 def test_estimates_in_half_precision_are_computed_in_float32():
     alphas, _ = schedule.schedule(DDPMScheduler(**STABLE))
     clean, noise = draw(0, torch.float32), draw(1, torch.float32)
     seen = schedule.noisy(clean, noise, STEPS, alphas).bfloat16()
-    found = schedule.estimate(seen, noise.bfloat16(), STEPS, alphas, "epsilon")
-    assert found.dtype == torch.float32 and (found[:3] - clean[:3]).abs().max() < 0.1
+    estimate = schedule.estimate(seen, noise.bfloat16(), STEPS, alphas, "epsilon")
+    assert estimate.dtype == torch.float32 and (estimate[:3] - clean[:3]).abs().max() < 0.1
 
 
 def test_no_signal_left_is_still_finite():
@@ -158,8 +158,8 @@ def test_no_signal_left_is_still_finite():
     seen = schedule.noisy(clean, noise, steps, alphas)
     assert torch.isfinite(schedule.estimate(seen, noise, steps, alphas, "epsilon")).all()
     velocity = schedule.target(clean, noise, steps, alphas, "v_prediction")
-    found = schedule.estimate(seen, velocity, steps, alphas, "v_prediction")
-    assert torch.allclose(found, clean, atol=1e-4)
+    estimate = schedule.estimate(seen, velocity, steps, alphas, "v_prediction")
+    assert torch.allclose(estimate, clean, atol=1e-4)
 
 
 def test_schedules_that_cannot_be_used_are_refused():

@@ -23,10 +23,10 @@ def noise(*shape: int, seed: int = 0) -> torch.Tensor:
 
 def blob(side: int = 8) -> torch.Tensor:
     """(2, side, side): weights between 0 and 1, a part of each 0."""
-    found = noise(2, side, side, seed=7).sigmoid()
-    found[0, :3] = 0
-    found[1, :, 5:] = 0
-    return found
+    inside = noise(2, side, side, seed=7).sigmoid()
+    inside[0, :3] = 0
+    inside[1, :, 5:] = 0
+    return inside
 
 
 # --- inside a mask --------------------------------------------------------------------------------

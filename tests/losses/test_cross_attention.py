@@ -17,9 +17,9 @@ def maps(*shape: int, seed: int = 0) -> torch.Tensor:
 
 def mask(count: int = 2, side: int = 8) -> torch.Tensor:
     """The left half of the picture."""
-    found = torch.zeros(count, side, side, dtype=torch.float64)
-    found[:, :, : side // 2] = 1
-    return found
+    stack = torch.zeros(count, side, side, dtype=torch.float64)
+    stack[:, :, : side // 2] = 1
+    return stack
 
 
 def by_hand(relation: numpy.ndarray, poses: numpy.ndarray, inside: numpy.ndarray) -> float:
@@ -37,10 +37,10 @@ def by_hand(relation: numpy.ndarray, poses: numpy.ndarray, inside: numpy.ndarray
 
 def test_it_is_equations_6_and_7_by_hand():
     relation, poses, inside = maps(2, 4, 4), maps(2, 2, 4, 4, seed=1), mask()
-    found = cross_attention.loss(relation, poses, inside)
+    values = cross_attention.loss(relation, poses, inside)
     for at in range(2):
         wanted = by_hand(relation[at].numpy(), poses[at].numpy(), inside[at].numpy())
-        assert float(found[at]) == pytest.approx(wanted, abs=1e-12)
+        assert float(values[at]) == pytest.approx(wanted, abs=1e-12)
 
 
 @pytest.mark.parametrize("norm", cross_attention.NORMS)
@@ -70,18 +70,18 @@ def test_it_falls_as_the_relation_looks_where_the_poses_look(norm):
     poses, inside = maps(1, 2, 4, 4, seed=1), mask(1)
     goal = cross_attention.target(poses, inside, norm)
     start = cross_attention.normalised(maps(1, 4, 4), norm)
-    found = [
+    values = [
         float(cross_attention.loss(start * (1 - share) + goal * share, poses, inside, norm))
         for share in (0.0, 0.5, 0.9, 1.0)
     ]
-    assert found == sorted(found, reverse=True) and found[-1] < 1e-12
+    assert values == sorted(values, reverse=True) and values[-1] < 1e-12
 
 
 def test_a_sample_without_subjects_says_nothing():
     inside = mask()
     inside[1] = 0
     relation = maps(2, 4, 4).requires_grad_()
-    found = cross_attention.loss(relation, maps(2, 2, 4, 4, seed=1), inside)
-    assert found[0] > 0 and found[1] == 0
-    found.sum().backward()
+    values = cross_attention.loss(relation, maps(2, 2, 4, 4, seed=1), inside)
+    assert values[0] > 0 and values[1] == 0
+    values.sum().backward()
     assert relation.grad[1].abs().sum() == 0 and relation.grad.isfinite().all()

@@ -100,14 +100,14 @@ class Recogniser:
 
     def logits(self, pixels, pairs, objects):
         self.asked.append(len(pixels))
-        found = []
+        named = []
         for picture, mine, names in zip(pixels, pairs, objects, strict=True):
             assert len(names) == len(mine)
             repeated = picture[None].expand(len(mine), -1, -1, -1)
             human = faces.crop_boxes_torch(repeated, mine[:, 0], (4, 4)).mean((-1, -2))
             thing = faces.crop_boxes_torch(repeated, mine[:, 1], (4, 4)).mean((-1, -2))
-            found.append(torch.stack([human[:, 0] * 8 - 4, thing[:, 2] * 8 - 4], -1))
-        return found
+            named.append(torch.stack([human[:, 0] * 8 - 4, thing[:, 2] * 8 - 4], -1))
+        return named
 
 
 # Each of the losses that watch a picture, as (estimate, truth) -> (B,); three pictures, of which
@@ -122,10 +122,10 @@ LANDMARKS = torch.tensor(
 
 
 def mask(side: int = 24) -> torch.Tensor:
-    found = torch.zeros(3, 1, side, side, dtype=torch.float64)
-    found[0, :, 5:15, 3:17] = 1
-    found[1, :, 8:, 8:20] = 1  # reaches the lower edge
-    return found
+    inside = torch.zeros(3, 1, side, side, dtype=torch.float64)
+    inside[0, :, 5:15, 3:17] = 1
+    inside[1, :, 8:, 8:20] = 1  # reaches the lower edge
+    return inside
 
 
 def boundary_of(estimate, truth):
@@ -153,9 +153,9 @@ def gaze_of(estimate, truth, form="point"):
 
 
 def pose_of(estimate, truth):
-    found = pose.keypoints(estimator(), truth, OWNERS, FACES)
+    pose_seen = pose.keypoints(estimator(), truth, OWNERS, FACES)
     weights = torch.tensor([[1.0, 1, 1], [1, 0, 1], [1, 1, 0]])
-    return pose.loss(estimator(), estimate, OWNERS, FACES, found.points, weights)
+    return pose.loss(estimator(), estimate, OWNERS, FACES, pose_seen.points, weights)
 
 
 PAIRS = [
@@ -225,8 +225,8 @@ def test_gradient_agrees_with_finite_differences(name):
     latents = schedule.noisy(clean, noise(3, 4, 6, 6, seed=4), steps, alphas)
 
     def whole(model_pred):
-        found = schedule.estimate(latents, model_pred, steps, alphas, "epsilon")
-        return WATCHING[name](decoder(found).tanh(), truth)
+        estimate = schedule.estimate(latents, model_pred, steps, alphas, "epsilon")
+        return WATCHING[name](decoder(estimate).tanh(), truth)
 
     assert gradcheck(whole, (predicted,), fast_mode=True, rtol=1e-4)
     whole(predicted).sum().backward()
@@ -370,8 +370,8 @@ def test_boundary_against_scipy():
             ]
         )
         total = (difference**2).sum()
-        found = boundary.loss(estimate, truth, inside)[number]
-        assert math.isclose(found, total / (3 * edge.sum()), rel_tol=1e-9)
+        value = boundary.loss(estimate, truth, inside)[number]
+        assert math.isclose(value, total / (3 * edge.sum()), rel_tol=1e-9)
         whole = boundary.loss(estimate, truth, inside, over="picture")[number]
         assert math.isclose(whole, total / difference.size, rel_tol=1e-9)
     alone = boundary.loss(estimate[1:2], truth[1:2], inside[1:2], over="picture")
@@ -384,11 +384,11 @@ def test_boundary_against_scipy():
 def test_boundary_map_by_hand():
     inside = torch.zeros(1, 1, 7, 7)
     inside[0, 0, 2:5, 2:5] = 1
-    found = boundary.boundary_map(inside)[0, 0]
+    band = boundary.boundary_map(inside)[0, 0]
     expected = torch.zeros(7, 7)
     expected[1:6, 1:6] = 1
     expected[3, 3] = 0
-    assert torch.equal(found, expected)
+    assert torch.equal(band, expected)
     assert boundary.boundary_map(torch.ones(1, 1, 7, 7)).sum() == 0  # the frame is no boundary
     for wrong in (1, 2, 4):
         with pytest.raises(UsageError, match="thickness"):
@@ -466,10 +466,10 @@ def test_identity_with_the_real_architecture(tmp_path):
 
 def spot(x: float, y: float, side: int = 64) -> torch.Tensor:
     """A dark picture with one bright spot at a normalised place."""
-    found = torch.full((3, side, side), -0.9, dtype=torch.float64)
+    image = torch.full((3, side, side), -0.9, dtype=torch.float64)
     row, column = round(y * side), round(x * side)
-    found[:, row - 1 : row + 2, column - 1 : column + 2] = 0.9
-    return found
+    image[:, row - 1 : row + 2, column - 1 : column + 2] = 0.9
+    return image
 
 
 def test_gaze_by_hand():
@@ -521,12 +521,12 @@ def test_gaze_heat_map_term_by_hand():
 
 
 def test_blobs_as_sharingan_is_trained_on_them():
-    found = gaze.blobs(torch.tensor([[0.5, 0.25]]), 64)[0]
+    blob = gaze.blobs(torch.tensor([[0.5, 0.25]]), 64)[0]
     for row, column in ((16, 32), (20, 30), (25, 32), (26, 32), (16, 42)):
         near = abs(row - 16) <= 9 and abs(column - 32) <= 9
         expected = math.exp(-((row - 16) ** 2 + (column - 32) ** 2) / 18) if near else 0
-        assert math.isclose(found[row, column], expected, rel_tol=1e-5)
-    assert found.argmax() == 16 * 64 + 32
+        assert math.isclose(blob[row, column], expected, rel_tol=1e-5)
+    assert blob.argmax() == 16 * 64 + 32
     edge = gaze.blobs(torch.tensor([[1.0, 0.999], [0.0, 1.0]]), 64)  # the last cell, not one beyond
     assert edge[0].argmax() == 64 * 64 - 1 and edge[1].argmax() == 63 * 64
     assert edge.flatten(1).amax(1).tolist() == [1, 1]
@@ -544,8 +544,8 @@ def test_gaze_inputs_are_what_annotation_uses():
     heads = [(0.8, 0.7, 0.99, 0.98), (0.1, 0.1, 0.6, 0.9)]
     expected = prepare(image, heads)
     pixels = torch.from_numpy(numpy.asarray(image).astype(numpy.float32)).permute(2, 0, 1)
-    found = inputs(pixels[None] / 127.5 - 1, torch.tensor([heads]))
-    for mine, theirs, off in zip(found, expected, (0.02, 0.1, 1e-6), strict=True):
+    feed = inputs(pixels[None] / 127.5 - 1, torch.tensor([heads]))
+    for mine, theirs, off in zip(feed, expected, (0.02, 0.1, 1e-6), strict=True):
         assert mine.shape == (1, *theirs.shape)
         assert (mine[0] - theirs).abs().mean() < off
 
@@ -624,8 +624,8 @@ def test_soft_argmax_finds_peaks_however_high():
     for x, y, height in ((10, 20, 1.0), (40, 50, 0.3), (24.5, 31.5, 0.7)):
         maps.append(height * torch.exp(-((columns - x) ** 2 + (rows - y) ** 2) / 8))
         expected.append((x / 47, y / 63))
-    found = pose.points_of(torch.stack(maps))
-    assert numpy.allclose(found, expected, atol=2e-3)
+    peaks = pose.points_of(torch.stack(maps))
+    assert numpy.allclose(peaks, expected, atol=2e-3)
     noise_only = pose.points_of(torch.zeros(1, 64, 48))
     assert torch.allclose(noise_only, torch.full((1, 2), 0.5))
 
@@ -651,10 +651,10 @@ def test_pose_by_hand():
 def test_annotated_keypoints_into_the_window():
     box = boxes((0.25, 0.25, 0.75, 0.75))
     corners = torch.tensor([[[0.25, 0.25], [0.75, 0.75], [0.5, 0.5]]], dtype=torch.float64)
-    found = pose.to_window(corners, box, 100, 100, (100, 100))
+    placed = pose.to_window(corners, box, 100, 100, (100, 100))
     low = 0.5 - 0.5 / pose.MARGIN
     expected = torch.tensor([[[low, low], [1 - low, 1 - low], [0.5, 0.5]]]).double()
-    assert torch.allclose(found, expected)
+    assert torch.allclose(placed, expected)
 
 
 @pytest.mark.parametrize("experts", [1, 3])
@@ -705,11 +705,11 @@ def test_interaction_against_the_reference_formula():
     targets[4] = 0  # the last picture has no annotated pair
     owners = numpy.array([0, 0, 1, 1, 2])
     arrays = (torch.from_numpy(v) for v in (logits, targets, prior, owners))
-    found = interaction.loss(*arrays, 4)
+    values = interaction.loss(*arrays, 4)
     expected = [
         reference(logits[owners == n], targets[owners == n], prior[owners == n]) for n in range(3)
     ]
-    assert numpy.allclose(found, [*expected, 0], atol=1e-6)
+    assert numpy.allclose(values, [*expected, 0], atol=1e-6)
     assert expected[0] > 0 and expected[2] == 0
 
 
@@ -808,8 +808,8 @@ def marks(function):
 
 def drawn(function):
     """Pictures that a decoder made, against what they should be."""
-    made = pictures(seed=1).requires_grad_()
-    return function(made, pictures()), made
+    decoded = pictures(seed=1).requires_grad_()
+    return function(decoded, pictures()), decoded
 
 
 def test_reconstruction_by_hand():
@@ -871,8 +871,8 @@ def test_every_file_keeps_to_the_protocol(name):
     assert hints.pop("return") is torch.Tensor and "Returns:" in text
     for argument in inspect.signature(function).parameters:
         assert argument in hints and re.search(rf"\b{argument}\b", text), argument
-    values, made = CALLS[name]()
+    values, watched_input = CALLS[name]()
     assert values.shape == ((3,) if name != "contrast" else ())
     assert values.dtype in (torch.float32, torch.float64) and (values >= 0).all()
     values.sum().backward()
-    assert torch.isfinite(made.grad).all() and made.grad.any()
+    assert torch.isfinite(watched_input.grad).all() and watched_input.grad.any()

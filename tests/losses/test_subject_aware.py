@@ -37,8 +37,8 @@ def test_only_the_segment_counts_and_gradients_are_right(form):
     masks = torch.zeros(2, 3, 3, dtype=torch.float64)
     masks[0, :2] = 1  # the second segment is empty
     logits.requires_grad_(True)
-    found = loss(logits, masks, form)
-    assert found[1] == 0
-    (slope,) = torch.autograd.grad(found.sum(), logits)
+    values = loss(logits, masks, form)
+    assert values[1] == 0
+    (slope,) = torch.autograd.grad(values.sum(), logits)
     assert not slope[1].any() and not slope[0, 2].any() and slope[0, :2].any()
     assert torch.autograd.gradcheck(lambda x: loss(x, masks, form), (logits,))

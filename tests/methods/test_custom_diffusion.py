@@ -176,14 +176,14 @@ def test_merging_is_the_constrained_minimum():
     width, out, count, few = 6, 4, 40, 2
     weight, inputs = torch.randn(out, width).double(), torch.randn(count, width).double()
     targets, values = torch.randn(few, width).double(), torch.randn(few, out).double()
-    found = files.merge(weight, inputs, targets, values)
-    assert torch.allclose(found @ targets.T, values.T, atol=1e-9)
+    merged = files.merge(weight, inputs, targets, values)
+    assert torch.allclose(merged @ targets.T, values.T, atol=1e-9)
     gram = inputs.T @ inputs
     top = torch.cat([2 * gram, targets.T], 1)
     system = torch.cat([top, torch.cat([targets, torch.zeros(few, few).double()], 1)])
     wanted = torch.cat([2 * gram @ weight.T, values])
     solved = torch.linalg.solve(system, wanted)[:width].T
-    assert torch.allclose(found, solved, atol=1e-8)
+    assert torch.allclose(merged, solved, atol=1e-8)
 
 
 def test_a_merged_model_does_for_each_word_what_its_own_does(trained, model):
@@ -232,8 +232,8 @@ def test_only_keys_values_and_words_train_and_the_first_mark_teaches_nothing(
     assert trains == {f"unet.{path}.weight" for path in layers} | {"words.new"}
     from socialcli.randomness import Variant
 
-    made = method.features(state, [method.prepare(state, index.read(0), Variant(0, "a", 0))])
-    loss = method.losses(state, method.collate(state, made), Draw(0, 0, [0], ["a"]))["denoise"]
+    features = method.features(state, [method.prepare(state, index.read(0), Variant(0, "a", 0))])
+    loss = method.losses(state, method.collate(state, features), Draw(0, 0, [0], ["a"]))["denoise"]
     loss.sum().backward()
     gradient = state.diffusion.unet.get_parameter(f"{BLOCK}.attn2.to_k.weight").grad
     assert gradient.abs().sum() > 0

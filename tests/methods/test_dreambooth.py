@@ -249,8 +249,8 @@ def test_a_step_is_that_of_the_formulas(tmp_path, pictures, model):
     made = method.features(ours, examples)
     batch = method.collate(ours, made)
     draw = Draw(0, 0, [0, 1], ["a", "b"])
-    found = method.losses(ours, batch, draw)
-    total = found["denoise"].mean() + 0.5 * found["prior"].mean()
+    values = method.losses(ours, batch, draw)
+    total = values["denoise"].mean() + 0.5 * values["prior"].mean()
     total.backward()
 
     _, encoder, unet, _ = tiny.networks()
@@ -299,8 +299,8 @@ def test_masked_loss_counts_the_subject_only():
     model_pred, target = torch.randn(2, 4, 6, 6), torch.zeros(2, 4, 6, 6)
     mask = torch.zeros(2, 1, 6, 6)
     mask[0, 0, :2, :3] = 1
-    found = denoise.loss(model_pred, target, mask)
-    assert torch.allclose(found[0], model_pred[0, :, :2, :3].square().mean()) and found[1] == 0
+    values = denoise.loss(model_pred, target, mask)
+    assert torch.allclose(values[0], model_pred[0, :, :2, :3].square().mean()) and values[1] == 0
     assert torch.allclose(
         denoise.loss(model_pred, target, mask * 0 + 3), denoise.loss(model_pred, target)
     )

@@ -78,11 +78,11 @@ def config(models, **options) -> feedback.Config:
 
 
 def load(models, dtype=torch.float32, **options) -> feedback.State:
-    made = config(models, **options)
-    feedback.check_options(made)
+    values = config(models, **options)
+    feedback.check_options(values)
     device = torch.device("cpu")
     torch.manual_seed(0)  # as the loop does
-    return feedback.load(made, Place(device, dtype, Clock(device)))
+    return feedback.load(values, Place(device, dtype, Clock(device)))
 
 
 def sample(number: int = 0, without: tuple[str, ...] = (), **changed) -> Sample:
@@ -99,8 +99,8 @@ def batch(state, count: int = 4, first: int = 0, given=None):
     """(collated batch, its keys) of ``count`` samples, as the loop makes them."""
     given = given or [sample(first + n) for n in range(count)]
     examples = [feedback.prepare(state, s, Variant(0, s.key, 0)) for s in given]
-    made = [feedback.features(state, [e])[0] for e in examples]
-    return feedback.collate(state, made), [s.key for s in given]
+    features = [feedback.features(state, [e])[0] for e in examples]
+    return feedback.collate(state, features), [s.key for s in given]
 
 
 class At(Draw):
@@ -116,9 +116,9 @@ class At(Draw):
 
 
 def draw(keys, steps=None, first: int = 0) -> At:
-    made = At(0, 3, list(range(first, first + len(keys))), keys)
-    object.__setattr__(made, "steps_given", steps)
-    return made
+    drawn = At(0, 3, list(range(first, first + len(keys))), keys)
+    object.__setattr__(drawn, "steps_given", steps)
+    return drawn
 
 
 def run(state, steps=None, count=4, first=0, given=None):
@@ -257,11 +257,11 @@ def test_a_share_of_the_feedback_costs_less_and_says_the_same_on_average(models,
     state.config = dataclasses.replace(state.config, feedback_share=0.5)
     total = {name: torch.zeros(4, dtype=torch.float64) for name in whole}
     for number in range(8):
-        mine = Offset(0, 3, [0, 1, 2, 3], keys)
-        object.__setattr__(mine, "steps_given", steps)
-        object.__setattr__(mine, "offset", number / 8)
-        values = feedback.losses(state, made, mine)
-        asked = mine.spread("") < 0.5
+        drawn = Offset(0, 3, [0, 1, 2, 3], keys)
+        object.__setattr__(drawn, "steps_given", steps)
+        object.__setattr__(drawn, "offset", number / 8)
+        values = feedback.losses(state, made, drawn)
+        asked = drawn.spread("") < 0.5
         for name, value in values.items():
             total[name] += value.detach().double() / 8
             if name in feedback_names():
@@ -284,16 +284,16 @@ def test_feedback_is_nothing_for_a_perfect_prediction(models, monkeypatch):
     state = load(models, feedback="boundary,identity,gaze,pose", **options)
     made, keys = batch(state)
     made["latents"][:, 1] = 0  # no sampling from the posterior
-    mine = draw(keys, [10, 100, 200, 50])
-    noise = mine.normal("noise", *made["latents"].shape[2:])
+    drawn = draw(keys, [10, 100, 200, 50])
+    noise = drawn.normal("noise", *made["latents"].shape[2:])
     real = state.base.unet
 
     def perfect(noisy, *rest, **more):
         return SimpleNamespace(sample=noise + 0 * real(noisy, *rest, **more).sample)
 
-    wrong = feedback.losses(state, made, mine)
+    wrong = feedback.losses(state, made, drawn)
     monkeypatch.setattr(state.base, "unet", perfect)
-    right = feedback.losses(state, made, mine)
+    right = feedback.losses(state, made, drawn)
     assert right["denoise"].max() < 1e-10
     for name in state.names:
         assert right[name].max() < min(1e-6, wrong[name].min() / 20), name
@@ -330,11 +330,11 @@ def test_half_precision_of_the_frozen_is_near(models):
     steps = [10, 20]
     whole, half = load(models), load(models, torch.bfloat16)
     assert half.base.unet.dtype == torch.bfloat16
-    expected, found = run(whole, steps, 2), run(half, steps, 2)
-    for name, value in found.items():
+    expected, halved = run(whole, steps, 2), run(half, steps, 2)
+    for name, value in halved.items():
         assert value.dtype == torch.float32
         assert torch.allclose(value, expected[name], rtol=0.1, atol=0.02), name
-    sum(v.sum() for v in found.values()).backward()
+    sum(v.sum() for v in halved.values()).backward()
     for parameter in half.encoder.parameters():
         assert parameter.dtype == parameter.grad.dtype == torch.float32
         assert torch.isfinite(parameter.grad).all()
@@ -344,13 +344,13 @@ def test_a_few_steps_bring_every_term_down(models):
     """The same samples, noise and timesteps again and again: descent must descend."""
     state = load(models, caption_drop=1.0, feedback="boundary,identity,pose")
     made, keys = batch(state, 2)
-    mine = draw(keys, [20, 180])
+    drawn = draw(keys, [20, 180])
     optimiser = torch.optim.Adam(state.encoder.parameters(), 2e-3)
     factors = dict.fromkeys(feedback.weights(state.config), 1.0)
     first = last = None
     for _ in range(6):
         optimiser.zero_grad()
-        values = feedback.losses(state, made, mine)
+        values = feedback.losses(state, made, drawn)
         total = sum(factors[name] * value.mean() for name, value in values.items())
         total.backward()
         optimiser.step()
@@ -383,8 +383,8 @@ def test_features_come_back_from_the_cache_as_they_were(models, tmp_path):
     for number, example in enumerate(made["examples"]):
         kept.put(keys[number], 0, example)
     again = feedback.collate(state, [Features(tmp_path, 0.0, 1.0).get(k, 0) for k in keys])
-    mine = draw(keys, [10, 20])
-    one, other = feedback.losses(state, made, mine), feedback.losses(state, again, mine)
+    drawn = draw(keys, [10, 20])
+    one, other = feedback.losses(state, made, drawn), feedback.losses(state, again, drawn)
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
@@ -517,9 +517,9 @@ def test_curves_are_measured_at_all_timesteps_without_training(models, tmp_path)
     feedback.save(state, tmp_path / "out", {})
     from socialcli.diffusion import timesteps
 
-    found = timesteps.read_curves(str(file))
-    assert set(found) == {"pose", "gaze"} and len(found["pose"]) == 20
-    assert found["pose"][6] > 0 and found["pose"][-1] > 0
+    curves = timesteps.read_curves(str(file))
+    assert set(curves) == {"pose", "gaze"} and len(curves["pose"]) == 20
+    assert curves["pose"][6] > 0 and curves["pose"][-1] > 0
     assert first["gaze"].min() > 0  # no gate closed
 
 

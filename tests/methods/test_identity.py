@@ -175,9 +175,9 @@ def drawn(model, out, **options):
     given = {"model": model, "device": "cpu", "steps": 4, "guidance": 3.0, **options}
     values = profiles.values(None, "generate", config, given, "text")
     generate.run("text", values, [], str(out), RunOptions(quiet=True))
-    found = conftest.members(out)  # a file's bytes also say what it was drawn with
-    pixels = {k: Image.open(io.BytesIO(m["png"])).tobytes() for k, m in found.items()}
-    return pixels, found
+    drawn = conftest.members(out)  # a file's bytes also say what it was drawn with
+    pixels = {k: Image.open(io.BytesIO(m["png"])).tobytes() for k, m in drawn.items()}
+    return pixels, drawn
 
 
 def test_several_people_in_a_prompt_and_stages_of_them(learned, model, tmp_path):
@@ -273,46 +273,46 @@ def by_hand(state, values_at: str):
 
 @pytest.mark.parametrize("which", ["word", "prompt", "all"])
 def test_losses_are_eq_4_and_5(model, people, tmp_path, which):
-    made = state(model, people, tmp_path, attention_tokens=which)
-    start = method.losses(made, batch(2), draw(2))
+    loaded = state(model, people, tmp_path, attention_tokens=which)
+    start = method.losses(loaded, batch(2), draw(2))
     assert float(start["attention"].max()) < 1e-8  # the word still is "person"
-    stir(made)
+    stir(loaded)
     with torch.no_grad():
-        found = method.losses(made, batch(2), draw(2))
-        denoise, attention = by_hand(made, which)
-    assert found["denoise"].tolist() == pytest.approx(denoise, rel=1e-4)
-    assert found["attention"].tolist() == pytest.approx(attention, rel=1e-3)
+        values = method.losses(loaded, batch(2), draw(2))
+        denoise, attention = by_hand(loaded, which)
+    assert values["denoise"].tolist() == pytest.approx(denoise, rel=1e-4)
+    assert values["attention"].tolist() == pytest.approx(attention, rel=1e-3)
     assert min(attention) > 1e-3
-    made.more["maps"].close()
+    loaded.more["maps"].close()
 
 
 def test_only_the_block_has_gradient_and_it_agrees_with_finite_differences(
     model, people, tmp_path, monkeypatch
 ):
     """The reference's maps are a target: they stay where they are while the word moves."""
-    made = state(model, people, tmp_path, attention_weight=0.3)
-    stir(made)
-    for network in (made.diffusion.unet, made.diffusion.text_encoder, made.words):
+    loaded = state(model, people, tmp_path, attention_weight=0.3)
+    stir(loaded)
+    for network in (loaded.diffusion.unet, loaded.diffusion.text_encoder, loaded.words):
         network.double()
-    weights, given = method.weights(made.config), batch(2)
+    weights, given = method.weights(loaded.config), batch(2)
     given = {k: v.double() if torch.is_tensor(v) else v for k, v in given.items()}
 
     def total() -> torch.Tensor:
-        values = method.losses(made, given, draw(2))
+        values = method.losses(loaded, given, draw(2))
         return sum(weights[name] * value.sum() for name, value in values.items())
 
     total().backward()
-    moved = {n for n, p in made.words.named_parameters() if p.grad is not None and p.grad.any()}
+    moved = {n for n, p in loaded.words.named_parameters() if p.grad is not None and p.grad.any()}
     assert moved and all(".block." in name for name in moved)
-    assert not any(p.grad is not None for p in made.diffusion.unet.parameters())
-    target, attention = dict(made.more["maps"].others), method.module._attention
+    assert not any(p.grad is not None for p in loaded.diffusion.unet.parameters())
+    target, attention = dict(loaded.more["maps"].others), method.module._attention
 
     def held(config, maps):
         maps.others = target
         return attention(config, maps)
 
     monkeypatch.setattr(method.module, "_attention", held)
-    bias = made.words[0].block.ff.net[2].bias
+    bias = loaded.words[0].block.ff.net[2].bias
     place = int(bias.grad.abs().argmax())
     with torch.no_grad():
         sides = []
@@ -321,45 +321,45 @@ def test_only_the_block_has_gradient_and_it_agrees_with_finite_differences(
             sides.append(float(total()))
             bias[place] -= step
     assert float(bias.grad[place]) == pytest.approx((sides[0] - sides[1]) / 2e-4, rel=1e-2)
-    made.more["maps"].close()
+    loaded.more["maps"].close()
 
 
 def test_a_batch_may_be_divided(model, people, tmp_path):
     """Gradients of two rows are those of each alone: micro-batches and processes agree."""
-    made = state(model, people, tmp_path)
-    stir(made)
-    made.words.train()
-    weights, whole = method.weights(made.config), batch(2)
+    loaded = state(model, people, tmp_path)
+    stir(loaded)
+    loaded.words.train()
+    weights, whole = method.weights(loaded.config), batch(2)
 
     def gradients(given, dice) -> list[torch.Tensor]:
-        made.words.zero_grad()
-        values = method.losses(made, given, dice)
+        loaded.words.zero_grad()
+        values = method.losses(loaded, given, dice)
         sum(weights[name] * value.sum() for name, value in values.items()).backward()
-        return [p.grad.clone() for p in made.words.parameters() if p.grad is not None]
+        return [p.grad.clone() for p in loaded.words.parameters() if p.grad is not None]
 
     together = gradients(whole, draw(2))
     apart = [torch.zeros_like(g) for g in together]
     for row in range(2):
         one = {k: v[row : row + 1] for k, v in whole.items()}
         dice = Draw(0, 5, [row], [f"k{row}"], 10)
-        made.words.zero_grad()
-        values = method.losses(made, one, dice)
+        loaded.words.zero_grad()
+        values = method.losses(loaded, one, dice)
         sum(weights[name] * value.sum() for name, value in values.items()).backward()
-        for total, parameter in zip(apart, made.words.parameters(), strict=True):
+        for total, parameter in zip(apart, loaded.words.parameters(), strict=True):
             total += 0 if parameter.grad is None else parameter.grad
     for a, b in zip(together, apart, strict=True):
         assert torch.allclose(a, b, atol=1e-5 + 1e-3 * float(a.abs().max()))
-    made.more["maps"].close()
+    loaded.more["maps"].close()
 
 
 def test_without_attention_nothing_is_recorded(model, people, tmp_path):
-    made = state(model, people, tmp_path, attention_weight=0.0)
+    loaded = state(model, people, tmp_path, attention_weight=0.0)
     assert (
-        set(method.losses(made, batch(2), draw(2)))
+        set(method.losses(loaded, batch(2), draw(2)))
         == {"denoise"}
-        == set(method.weights(made.config))
+        == set(method.weights(loaded.config))
     )
-    assert not any(m._forward_hooks for m in made.diffusion.unet.modules())
+    assert not any(m._forward_hooks for m in loaded.diffusion.unet.modules())
 
 
 # --- pictures -------------------------------------------------------------------------------------

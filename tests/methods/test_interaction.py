@@ -237,14 +237,14 @@ def test_gone_on_with_it_ends_with_the_same_bits(tmp_path, learned, models, exem
     alone = {"stages": "relation", "pose_words": str(whole / "poses")}
     invert(whole, exemplars, models, steps=1, **alone)
     invert(whole, exemplars, models, **alone)
-    found = load_file(whole / FILE)
-    assert all(torch.equal(found[token], wanted[token]) for token in wanted)
+    tensors = load_file(whole / FILE)
+    assert all(torch.equal(tensors[token], wanted[token]) for token in wanted)
     between = tmp_path / "between"
     shutil.copytree(learned / "poses", between / "poses")
     before = (between / "poses" / "log.jsonl").read_bytes()
     invert(between, exemplars, models)
-    found = load_file(between / FILE)
-    assert all(torch.equal(found[token], wanted[token]) for token in wanted)
+    tensors = load_file(between / FILE)
+    assert all(torch.equal(tensors[token], wanted[token]) for token in wanted)
     assert (between / "poses" / "log.jsonl").read_bytes() == before  # not trained again
     # Longer stage I: other pose words than those that the relation was learned with.
     with pytest.raises(UsageError, match="pose words"):
@@ -260,8 +260,8 @@ def test_each_stage_runs_alone(tmp_path, learned, models, exemplars):
         tmp_path / "relation", exemplars, models, stages="relation",
         pose_words=str(tmp_path / "poses"),
     )  # fmt: skip
-    found = load_file(tmp_path / "relation" / FILE)
-    assert all(torch.equal(found[token], both[token]) for token in both)
+    tensors = load_file(tmp_path / "relation" / FILE)
+    assert all(torch.equal(tensors[token], both[token]) for token in both)
 
 
 def test_ablations(tmp_path, learned, models, exemplars):
@@ -308,13 +308,13 @@ def test_stage_one_trains_the_pose_words_alone(tmp_path, models, exemplars):
     sample = loaded.place.index.read(0)
     examples = [_poses.POSES.prepare(loaded, sample, Variant(0, sample.key, n, 2)) for n in (0, 1)]
     assert not torch.equal(examples[0]["hints"], examples[1]["hints"])  # mirrored
-    made = _poses.POSES.features(loaded, examples)
-    assert made[0]["latents"].shape == (2, 4, 8, 8)
-    assert not torch.equal(made[0]["latents"], made[1]["latents"])
+    features = _poses.POSES.features(loaded, examples)
+    assert features[0]["latents"].shape == (2, 4, 8, 8)
+    assert not torch.equal(features[0]["latents"], features[1]["latents"])
     again = _poses.POSES.features(loaded, examples[:1])
-    assert torch.equal(again[0]["latents"], made[0]["latents"])
-    batch = {name: [one[name] for one in made] for name in ("nouns", "concepts")}
-    batch["latents"] = torch.stack([one["latents"] for one in made])
+    assert torch.equal(again[0]["latents"], features[0]["latents"])
+    batch = {name: [one[name] for one in features] for name in ("nouns", "concepts")}
+    batch["latents"] = torch.stack([one["latents"] for one in features])
     _poses.POSES.losses(loaded, batch, Draw(0, 0, [0, 1], ["a", "b"]))["denoise"].sum().backward()
     name = sample.key.partition("/")[0]
     for token, word in loaded.words.items():
@@ -369,7 +369,7 @@ def test_the_attention_loss_is_of_the_three_words_places(tmp_path, models, exemp
 
     loaded, batch = relation(tmp_path, models, exemplars, learned)
     draw = Draw(0, 0, [0, 1], ["a", "b"])
-    found = method.losses(loaded, batch, draw)["attention"]
+    attention = method.losses(loaded, batch, draw)["attention"]
     loaded.recorder.close()
     with torch.no_grad(), attention_maps.AttentionMaps(loaded.diffusion.unet) as maps:
         again = dataclasses.replace(loaded, recorder=None)
@@ -387,7 +387,7 @@ def test_the_attention_loss_is_of_the_three_words_places(tmp_path, models, exemp
         wanted = cross_attention.loss(
             every[at : at + 1, r], every[at : at + 1, [p1, p2]], batch["mask"][at : at + 1]
         )
-        assert float(found[at]) == pytest.approx(float(wanted), abs=1e-5)
+        assert float(attention[at]) == pytest.approx(float(wanted), abs=1e-5)
 
 
 def test_steps_lower_both_losses(tmp_path, models, exemplars, learned):

@@ -72,7 +72,7 @@ def test_the_mapper_is_the_papers(model):
     torch.manual_seed(0)
     mapper = NeTIMapper(12, 3, 0.5).double()
     t, layer = torch.tensor([0.0, 437.0, 999.0]), torch.tensor([2.0, 0.0, 1.0])
-    found = mapper(t.double(), layer.double(), torch.tensor([HIDDEN, 40, 7]))
+    vectors = mapper(t.double(), layer.double(), torch.tensor([HIDDEN, 40, 7]))
     for row, cut in enumerate((HIDDEN, 40, 7)):
         angles = mapper.w[:, 0] * t[row] + mapper.w[:, 1] * layer[row]
         encoded = torch.cat([angles.sin(), angles.cos()])
@@ -81,7 +81,7 @@ def test_the_mapper_is_the_papers(model):
         hidden = nn.functional.leaky_relu(mapper.net[5](mapper.net[4](hidden)), 0.01)
         hidden = torch.cat([hidden[:cut], torch.zeros(HIDDEN - cut)])
         out = mapper.output_layer[0](hidden)
-        assert torch.allclose(found[row], out / out.norm() * 0.5, atol=1e-12)
+        assert torch.allclose(vectors[row], out / out.norm() * 0.5, atol=1e-12)
     # The input layer starts as the encodings of ten timesteps in each of three layers.
     encoded = mapper.encoded(torch.tensor([700.0]).double(), torch.tensor([1.0]).double())
     assert torch.allclose(mapper.input_layer.weight[7 * 3 + 1], encoded[0], atol=1e-5)
@@ -249,13 +249,13 @@ def in_diffusers(model: str, tokens: Path, text: str, noisy, t):
     with torch.no_grad():
         encoded = [pipe.encode_prompt(text.format(f"<rex>-{n}"), "cpu", 1, False)[0] for n in
                 range(LAYERS)]  # fmt: skip
-        found = []
+        preds = []
         for texts in (encoded, encoded[::-1]):
             for name, states in zip(order, texts, strict=True):
                 layer = pipe.unet.get_submodule(name.removesuffix(".processor"))
                 layer.set_processor(reading(states))
-            found.append(pipe.unet(noisy, t, encoded[0]).sample)
-        return found
+            preds.append(pipe.unet(noisy, t, encoded[0]).sample)
+        return preds
 
 
 def test_diffusers_draws_with_the_layers_of_p_plus(tmp_path, pictures, model):
@@ -268,10 +268,10 @@ def test_diffusers_draws_with_the_layers_of_p_plus(tmp_path, pictures, model):
         diffusion = backends.load(ModelSpec("diffusion", "stable-diffusion", model))
         lexicon = Lexicon(diffusion, [one.word for one in learned])
         arguments = lexicon.conditioning(["a photo of a <rex>"]).at(torch.tensor([t]))
-        mine = diffusion.unet(noisy, t, **arguments).sample
+        model_pred = diffusion.unet(noisy, t, **arguments).sample
         plain = diffusion.unet(noisy, t, diffusion.prompts(["a photo of a dog dog"])).sample
-    assert (mine - theirs).abs().max() < 1e-5
-    assert (mine - turned).abs().max() > 1e-4 < (mine - plain).abs().max()
+    assert (model_pred - theirs).abs().max() < 1e-5
+    assert (model_pred - turned).abs().max() > 1e-4 < (model_pred - plain).abs().max()
 
 
 # --- files of the public code ---------------------------------------------------------------------

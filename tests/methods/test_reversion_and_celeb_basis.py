@@ -112,11 +112,11 @@ def test_steering_is_the_papers_and_draws_the_word_to_prepositions():
 
 def test_noisy_timesteps_are_drawn_as_the_density_says():
     uniform = (torch.arange(200_000) + 0.5) / 200_000
-    found = timesteps.importance(uniform, 1000, 0.5)
-    counts = torch.bincount(found, minlength=1000) / len(uniform)
+    drawn = timesteps.importance(uniform, 1000, 0.5)
+    counts = torch.bincount(drawn, minlength=1000) / len(uniform)
     density = 1 - 0.5 * torch.cos(torch.pi * torch.arange(1000) / 1000)
     assert (counts - density / density.sum()).abs().max() < 1.1e-5
-    assert found.min() == 0 and found.max() == 999 and (found.diff() >= 0).all()
+    assert drawn.min() == 0 and drawn.max() == 999 and (drawn.diff() >= 0).all()
     assert torch.equal(timesteps.importance(uniform, 10, 0.0), (uniform * 10).long())
 
 
@@ -165,16 +165,16 @@ def test_a_person_is_a_point_at_length_one_from_the_mean():
     space = basis(torch.randn(20, 2, 8, generator=torch.Generator().manual_seed(2)), 5)
     faces = torch.randn(3, 7)
     word = CelebBasisWord("<p>", space, faces, ["a", "b", "c"])
-    made = word.vectors([word.address(3.0, 0, "k", "b"), word.address(3.0, 0, "k")])
-    assert made.shape == (2, 2, 8)
-    assert torch.allclose((made[0] - space[:, 0]).norm(dim=-1), torch.tensor(1.0), atol=1e-4)
+    vectors = word.vectors([word.address(3.0, 0, "k", "b"), word.address(3.0, 0, "k")])
+    assert vectors.shape == (2, 2, 8)
+    assert torch.allclose((vectors[0] - space[:, 0]).norm(dim=-1), torch.tensor(1.0), atol=1e-4)
     face = faces[1] / faces[1].norm()
     raw = word.layer.weight @ face + word.layer.bias
     raw = torch.where(raw > 0, raw, 0.2 * raw).reshape(2, 5)
     expected = space[:, 0] + torch.stack(
         [(raw[p] / raw[p].norm()) @ space[p, 1:] for p in range(2)]
     )
-    assert torch.allclose(made[0], expected, atol=1e-5)
+    assert torch.allclose(vectors[0], expected, atol=1e-5)
     before = word.average.clone()
     with torch.no_grad():
         word.layer.weight.add_(torch.randn_like(word.layer.weight))

@@ -45,14 +45,14 @@ def trained(tmp_path_factory, pictures) -> Path:
 
 
 def test_it_finds_each_subject_and_says_how_well(trained):
-    found = json.loads((trained / "iou.json").read_text())
-    assert set(found) == {"rex", "tom"} and min(found.values()) > 0.3
+    measured = json.loads((trained / "iou.json").read_text())
+    assert set(measured) == {"rex", "tom"} and min(measured.values()) > 0.3
     again = subject_unet.load(str(trained))
     assert [s["class"] for s in again.subjects] == ["dog", "cat"] and again.side == 32
     from safetensors import safe_open
 
     with safe_open(trained / "model.safetensors", "pt") as opened:
-        assert json.loads(opened.metadata()["iou"]) == found
+        assert json.loads(opened.metadata()["iou"]) == measured
 
 
 def test_a_checkpoint_holds_what_batch_normalisation_has_seen():
@@ -80,12 +80,12 @@ def test_the_masks_of_all_subjects_in_a_picture_are_learnt(tmp_path):
         index = method.select(config, indexing.build([str(tmp_path / "a.tar")], tmp_path))
         place = Place(cpu, torch.float32, Clock(cpu), index=index)
         state = method.load(config, place)
-        made = method.prepare(state, index.read(0), Variant(0, "a", 0))
-        assert made["pixels"].min() >= 0 and made["pixels"].max() <= 1
+        example = method.prepare(state, index.read(0), Variant(0, "a", 0))
+        assert example["pixels"].min() >= 0 and example["pixels"].max() <= 1
         if augment:
-            assert sorted(float(m.sum() > 0) for m in made["masks"]) == [0.0, 1.0]
+            assert sorted(float(m.sum() > 0) for m in example["masks"]) == [0.0, 1.0]
         else:
-            for mask, true in zip(made["masks"], (picture.people[0], picture.things[0]),
+            for mask, true in zip(example["masks"], (picture.people[0], picture.things[0]),
                                   strict=True):  # fmt: skip
                 assert (mask.numpy() == true.mask).all()
 

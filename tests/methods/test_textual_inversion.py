@@ -129,13 +129,13 @@ def test_the_web_ui_layout_holds_one_tensor(tmp_path, subjects, model):
     from safetensors.torch import load_file
 
     invert(tmp_path, subjects, model, vectors=2)
-    found = load_file(tmp_path / "learned_embeds.safetensors")
-    assert sorted(found) == ["<red_ball>", "<spot>"]
+    tensors = load_file(tmp_path / "learned_embeds.safetensors")
+    assert sorted(tensors) == ["<red_ball>", "<spot>"]
     for token, name in (("<red_ball>", "red_ball"), ("<spot>", "spot")):
         alone = load_file(tmp_path / "a1111" / f"{name}.safetensors")
         assert list(alone) == ["emb_params"]
         assert alone["emb_params"].shape == (2, tiny.WIDTH)
-        assert (alone["emb_params"] == found[token]).all()
+        assert (alone["emb_params"] == tensors[token]).all()
         assert list(load_file(tmp_path / "tokens" / f"{name}.safetensors")) == [token]
     with safe_open(tmp_path / "learned_embeds.safetensors", "pt") as file:
         header = file.metadata()
@@ -258,9 +258,9 @@ def test_new_rows_lie_behind_the_old_table():
     old = torch.nn.Embedding(5, 3)
     words = Words(old, torch.arange(6.0).reshape(2, 3), 5)
     ids = torch.tensor([[0, 5, 4], [6, 6, 1]])
-    found = words(ids)
-    assert torch.equal(found[0, 0], old.weight[0]) and torch.equal(found[0, 2], old.weight[4])
-    assert found[0, 1].tolist() == [0, 1, 2] and found[1, 0].tolist() == [3, 4, 5]
+    vectors = words(ids)
+    assert torch.equal(vectors[0, 0], old.weight[0]) and torch.equal(vectors[0, 2], old.weight[4])
+    assert vectors[0, 1].tolist() == [0, 1, 2] and vectors[1, 0].tolist() == [3, 4, 5]
     assert list(words.state_dict()) == ["new"]
 
 
@@ -312,8 +312,8 @@ def test_concepts_are_found_by_field_folder_or_glob(tmp_path, subjects):
     globs = config(concept=["<a>=red*", "<b>=*/0", "<b>=*/1"], initial_word=["<a>=stone", "cat"])
     assert named(_concepts.find(globs, both)) == [("<a>", "stone", 4), ("<b>", "cat", 4)]
     plain = index(tmp_path, [sample("my cats/0", 0), sample("dogs/1", 1), sample("dogs/2", 2)])
-    found = _concepts.find(config(initial_word=["pet"]), plain)
-    assert named(found) == [("<dogs>", "pet", 2), ("<my-cats>", "pet", 1)]
+    concepts = _concepts.find(config(initial_word=["pet"]), plain)
+    assert named(concepts) == [("<dogs>", "pet", 2), ("<my-cats>", "pet", 1)]
 
 
 @pytest.mark.parametrize(

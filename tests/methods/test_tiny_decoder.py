@@ -75,17 +75,17 @@ def test_diffusers_reads_the_decoder(trained, capfd):
     import diffusers
 
     capfd.readouterr()
-    mine = tiny_decoder.load(trained)
+    decoder = tiny_decoder.load(trained)
     assert capfd.readouterr().err == ""
     config = json.loads((trained / tiny_decoder.CONFIG).read_text())
     theirs = diffusers.AutoencoderTiny.from_config(config)
-    missing = theirs.load_state_dict(mine.state_dict(), strict=False)
+    missing = theirs.load_state_dict(decoder.state_dict(), strict=False)
     assert not missing.unexpected_keys
     assert all(name.startswith("encoder.") for name in missing.missing_keys)
     latents = torch.randn(2, 4, 5, 6)
     with torch.no_grad():
-        assert torch.equal(mine(latents), theirs.decode(latents).sample)
-    assert mine(latents).shape == (2, 3, 20, 24) and mine.factor == 4
+        assert torch.equal(decoder(latents), theirs.decode(latents).sample)
+    assert decoder(latents).shape == (2, 3, 20, 24) and decoder.factor == 4
 
 
 def test_a_whole_autoencoder_tiny_is_read_too(tmp_path):

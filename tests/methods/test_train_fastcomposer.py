@@ -58,20 +58,20 @@ def trained(tmp_path_factory, place) -> Path:
 
 
 def test_unet_postfuse_and_the_last_layers_of_the_tower_are_trained(trained, place):
-    found = backends.load(ModelSpec("diffusion", "fastcomposer", str(trained)))
+    composer = backends.load(ModelSpec("diffusion", "fastcomposer", str(trained)))
     start = backends.load(ModelSpec("diffusion", "stable-diffusion", str(place / "sd")))
     tower, _ = tiny_composer.own_networks()
     moved = {
         name: not torch.equal(tensor, tower.state_dict()[name])
-        for name, tensor in found.image_encoder.state_dict().items()
+        for name, tensor in composer.image_encoder.state_dict().items()
     }
     assert {name for name, changed in moved.items() if changed} == {
         name for name in moved if ".layers.1." in name or ".layers.2." in name
     }
-    assert not torch.equal(found.unet.conv_in.weight, start.unet.conv_in.weight)
+    assert not torch.equal(composer.unet.conv_in.weight, start.unet.conv_in.weight)
     for name, tensor in start.text_encoder.state_dict().items():
-        assert torch.equal(found.text_encoder.state_dict()[name], tensor), name
-    assert (found.postfuse.mlp1.fc1.bias != 0).any()
+        assert torch.equal(composer.text_encoder.state_dict()[name], tensor), name
+    assert (composer.postfuse.mlp1.fc1.bias != 0).any()
     from safetensors import safe_open
 
     with safe_open(trained / "fastcomposer.safetensors", "pt") as opened:
@@ -88,8 +88,8 @@ def test_what_was_trained_draws(trained, tmp_path):
     out = str(tmp_path / "o")
     generate.run("fastcomposer", values, [], out, RunOptions(quiet=True))
     [members] = conftest.members(out).values()
-    made = records.load(records.Generated, members["generated.json"])
-    assert made.method == "fastcomposer" and made.references[0].query == "dog"
+    record = records.load(records.Generated, members["generated.json"])
+    assert record.method == "fastcomposer" and record.references[0].query == "dog"
 
 
 def test_a_subject_is_its_mask_with_noise_around_it(place, tmp_path):
@@ -101,9 +101,9 @@ def test_a_subject_is_its_mask_with_noise_around_it(place, tmp_path):
     index = indexing.build([str(place / "a.tar")], tmp_path)
     state = method.load(config(place), Place(device, torch.float32, Clock(device), index=index))
     sample = index.read(0)
-    made = method.prepare(state, sample, Variant(0, sample.key, 0))
+    example = method.prepare(state, sample, Variant(0, sample.key, 0))
     woman, dog = (scenes.TEXT.index(word) + len(word) for word in ("in red", "small dog"))
-    assert made["ends"].tolist() == [woman, dog, -1, -1]
+    assert example["ends"].tolist() == [woman, dog, -1, -1]
     columns = registry.module_of(method.part)._columns
     tokenizer = state.diffusion.tokenizer
     ids, found = tokenizer(scenes.TEXT).input_ids, columns(state.diffusion, scenes.TEXT,
@@ -111,10 +111,10 @@ def test_a_subject_is_its_mask_with_noise_around_it(place, tmp_path):
     assert [tokenizer.decode(ids[at]).strip() for at in found[:2]] == ["red", "dog"]
     assert found[2] == -1
     assert columns(state.diffusion, "a dog " * 9, [5, 50]).tolist() == [2, -1]
-    assert made["pictures"].shape == (4, 3, 32, 32) and made["masks"].shape == (4, 32, 32)
+    assert example["pictures"].shape == (4, 3, 32, 32) and example["masks"].shape == (4, 32, 32)
     for number in range(2):
-        assert made["masks"][number].any() and made["pictures"][number].std() > 0.05
-    assert not made["masks"][2:].any() and not made["pictures"][2:].any()
+        assert example["masks"][number].any() and example["pictures"][number].std() > 0.05
+    assert not example["masks"][2:].any() and not example["pictures"][2:].any()
     names = sorted({layer.name.split(".attentions")[0] for layer in state.layers})
     assert names == ["down_blocks.1", "mid_block", "up_blocks.0"]  # neither the first nor the last
 

@@ -71,8 +71,8 @@ def test_gates_open_and_what_they_read_is_learnt(place, tmp_path):
     out, shard = str(tmp_path / "o"), str(place / "a.tar")
     generate.run("interactdiffusion", values, [shard], out, RunOptions(quiet=True, limit=1))
     [members] = conftest.members(out).values()
-    made = records.load(records.Generated, members["generated.json"])
-    assert made.models["interactions"].model == FILE
+    record = records.load(records.Generated, members["generated.json"])
+    assert record.models["interactions"].model == FILE
 
 
 def test_what_cannot_be_trained_is_a_line(place, tmp_path):

@@ -48,10 +48,10 @@ def judge(tmp_path_factory, exemplars) -> Path:
 
 
 def test_it_tells_two_interactions_apart_and_says_how_well(judge):
-    found = pose_judge.read(str(judge))
-    assert found.classes == ["kneel-before", "point-at"]
-    assert found.held_out == {"count": 4.0, "pose_s": 1.0, "pose_kp": 1.0}
-    assert found.pose["model"] == "mini/pose" and found.pose["revision"].startswith("sha256:")
+    loaded = pose_judge.read(str(judge))
+    assert loaded.classes == ["kneel-before", "point-at"]
+    assert loaded.held_out == {"count": 4.0, "pose_s": 1.0, "pose_kp": 1.0}
+    assert loaded.pose["model"] == "mini/pose" and loaded.pose["revision"].startswith("sha256:")
 
 
 def test_gone_on_with_it_ends_with_the_same_bytes(tmp_path, judge, exemplars):

@@ -84,8 +84,8 @@ def test_who_is_looked_at():
     kinds = (torch.arange(40) >= 20).long()
     kept = cmmp.chosen(many, torch.linspace(0.9, 0.5, 40), kinds).tolist()
     assert kept == [*range(15), *range(20, 35)]
-    found = cmmp.Detections(boxes[[0, 2, 6]], scores[[0, 2, 6]], classes[[0, 2, 6]])
-    assert cmmp.all_pairs(found).tolist() == [[0, 1], [0, 2], [1, 0], [1, 2]]
+    detections = cmmp.Detections(boxes[[0, 2, 6]], scores[[0, 2, 6]], classes[[0, 2, 6]])
+    assert cmmp.all_pairs(detections).tolist() == [[0, 1], [0, 2], [1, 0], [1, 2]]
 
 
 @pytest.fixture(scope="module")
@@ -148,19 +148,19 @@ def test_texts_and_pairs_give_the_authors_numbers_and_gradient(wave):
     x = torch.linspace(-1, 1, 224)
     picture = torch.stack([torch.sin(3 * x[None] * k + 2 * x[:, None]) for k in (1, 2, 3)])[None]
     picture.requires_grad_(True)
-    found = cmmp.Detections(
+    detections = cmmp.Detections(
         torch.tensor(
             [[0.1, 0.1, 0.4, 0.8], [0.3, 0.5, 0.7, 0.95], [0.5, 0.2, 0.9, 0.7], [0, 0.6, 0.3, 1.02]]
         ),
         torch.tensor([0.9, 0.6, 0.8, 0.4]), torch.tensor([0, 0, 16, 56]),
     )  # fmt: skip
-    pairs = cmmp.all_pairs(found)
+    pairs = cmmp.all_pairs(detections)
     # Beside a picture with more detections, which changes nothing.
-    other = cmmp.Detections(*(torch.cat([value, value]) for value in found))
-    seen = wave.look(picture.expand(2, -1, -1, -1), [found, other])[0]
-    prior = wave.prior(found, pairs, cmmp.POWER)
+    other = cmmp.Detections(*(torch.cat([value, value]) for value in detections))
+    seen = wave.look(picture.expand(2, -1, -1, -1), [detections, other])[0]
+    prior = wave.prior(detections, pairs, cmmp.POWER)
     rows, verbs = prior.nonzero().unbind(1)
-    scores = wave.judge(seen, found.boxes[pairs])[rows, verbs].sigmoid() * prior[rows, verbs]
+    scores = wave.judge(seen, detections.boxes[pairs])[rows, verbs].sigmoid() * prior[rows, verbs]
     assert (len(scores), verbs[::11].tolist()) == LABELS
     assert torch.allclose(scores[::11], torch.tensor(SCORES), atol=1e-6)
     scores.sum().backward()

@@ -67,22 +67,22 @@ def test_the_window_around_a_pair_is_cut_out_with_both_places():
         [0.1, 0.2, 0.5, 0.9, 0.4, 0.3, 0.6, 0.5], [0.0, 0.0, 1.0, 1.0, 0.7, 0.8, 0.9, 1.0],
     ]).double()  # fmt: skip
     owners = torch.tensor([1, 0])
-    found = interactions.cut(maps, owners, pairs, 6)
-    assert found.shape == (2, 5, 6, 6)
+    parts = interactions.cut(maps, owners, pairs, 6)
+    assert parts.shape == (2, 5, 6, 6)
     for number, (owner, pair) in enumerate(zip(owners.tolist(), pairs.tolist(), strict=True)):
         low = [min(pair[0], pair[4]), min(pair[1], pair[5])]
         high = [max(pair[2], pair[6]), max(pair[3], pair[7])]
         side = max(high[0] - low[0], high[1] - low[1]) * 1.2
         x, y = (low[0] + high[0]) / 2, (low[1] + high[1]) / 2
         box = (x - side / 2, y - side / 2, x + side / 2, y + side / 2)
-        assert numpy.allclose(found[number, :3].numpy(), by_hand(maps[owner].numpy(), box, 6))
+        assert numpy.allclose(parts[number, :3].numpy(), by_hand(maps[owner].numpy(), box, 6))
         for channel, mine in ((3, pair[:4]), (4, pair[4:])):
             for row in range(6):
                 for column in range(6):
                     px = box[0] + (column + 0.5) / 6 * side
                     py = box[1] + (row + 0.5) / 6 * side
                     inside = mine[0] <= px <= mine[2] and mine[1] <= py <= mine[3]
-                    assert found[number, channel, row, column] == inside
+                    assert parts[number, channel, row, column] == inside
 
 
 def test_how_two_boxes_lie():
@@ -100,9 +100,9 @@ def pictures(count=2, size=(80, 120)):
 
 
 def test_only_the_classes_of_the_object_are_possible(finder):
-    found = finder.logits(pictures(1), [torch.tensor(PAIR * 3)], [["horse", "woman", "submarine"]])
-    assert len(found) == 1 and found[0].shape == (3, len(PAIRS))
-    for row, name in zip(found[0], ("horse", "person", None), strict=True):
+    logits = finder.logits(pictures(1), [torch.tensor(PAIR * 3)], [["horse", "woman", "submarine"]])
+    assert len(logits) == 1 and logits[0].shape == (3, len(PAIRS))
+    for row, name in zip(logits[0], ("horse", "person", None), strict=True):
         for one, value in zip(finder.classes, row.tolist(), strict=True):
             assert (value == interactions.IMPOSSIBLE) == (one.object != name)
     assert [(c.hoi, c.verb, c.object) for c in finder.classes] == [
@@ -196,8 +196,8 @@ def test_pictures_without_pairs_have_no_interactions(finder):
     nobody = records.People(40, 30, [])
     alone = records.People(40, 30, [records.Person(1, xyxy=(0.1, 0.1, 0.5, 0.9))])
     cup = records.Boxes(40, 30, [records.Box(4, (0.5, 0.5, 0.7, 0.7), "cup", None, 0.5)])
-    found = finder.interact([image] * 3, [nobody, alone, alone], [cup, None, cup], [None] * 3)
-    assert [f.interactions for f in found[:2]] == [[], []]
+    acts = finder.interact([image] * 3, [nobody, alone, alone], [cup, None, cup], [None] * 3)
+    assert [f.interactions for f in acts[:2]] == [[], []]
     [one] = pairwise.candidates(alone, cup)
     assert one["sure"] == 0.5 and one["links"] == {
         "subject": 1, "subject_box": None, "object": 4, "object_person": None,

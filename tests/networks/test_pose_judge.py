@@ -91,15 +91,15 @@ def judge() -> pose_judge.PoseJudge:
 
 
 def test_a_judge_comes_back_from_its_file(tmp_path):
-    mine = judge()
-    mine.save(tmp_path, {"a": "b"})
+    fresh = judge()
+    fresh.save(tmp_path, {"a": "b"})
     again = pose_judge.read(str(tmp_path))
-    assert again.classes == mine.classes and again.held_out == mine.held_out
+    assert again.classes == fresh.classes and again.held_out == fresh.held_out
     assert again.pose == {"model": "p", "revision": None}
     features = torch.tensor([[2.0, 1, 0], [0, 1, 5]])
-    assert again.of_features(features) == mine.of_features(features) == ["hug", "kick"]
+    assert again.of_features(features) == fresh.of_features(features) == ["hug", "kick"]
     nodes = torch.stack([pose_judge.bodies(skeletons(n)) for n in range(4)])
-    assert again.of_bodies(nodes) == mine.of_bodies(nodes)
+    assert again.of_bodies(nodes) == fresh.of_bodies(nodes)
     first = (tmp_path / pose_judge.FILE).read_bytes()
     again.save(tmp_path, {"a": "b"})
     assert (tmp_path / pose_judge.FILE).read_bytes() == first

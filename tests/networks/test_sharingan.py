@@ -83,7 +83,7 @@ def test_the_whole_network_gives_the_authors_numbers():
     heads = torch.stack([image[0].flip(2), image[0].roll(40, 1) * 0.5])[None]
     boxes = torch.tensor([[[0.1, 0.2, 0.3, 0.5], [0.6, 0.1, 0.8, 0.35]]])
     with torch.inference_mode():
-        found = network(image, heads, boxes)
+        output = network(image, heads, boxes)
     want_vector = [[[-0.69285327, 0.72107863], [-0.68549931, 0.7280733]]]
     want_heat = [
         [[0.0901, 0.08968034, 0.09199288], [0.10383578, 0.12820089, 0.17646052],
@@ -91,9 +91,9 @@ def test_the_whole_network_gives_the_authors_numbers():
         [[0.09009027, 0.08970853, 0.09201442], [0.10381964, 0.12831697, 0.17616063],
          [0.09452217, 0.11686431, 0.0925903]],
     ]  # fmt: skip
-    assert torch.allclose(found.vector, torch.tensor(want_vector), atol=1e-5)
-    assert torch.allclose(found.heatmap[0, :, ::31, ::31], torch.tensor(want_heat), atol=2e-5)
-    assert torch.allclose(found.inside, torch.tensor([[775.3191, 774.7378]]), rtol=1e-5)
+    assert torch.allclose(output.vector, torch.tensor(want_vector), atol=1e-5)
+    assert torch.allclose(output.heatmap[0, :, ::31, ::31], torch.tensor(want_heat), atol=2e-5)
+    assert torch.allclose(output.inside, torch.tensor([[775.3191, 774.7378]]), rtol=1e-5)
 
 
 def test_transformer_block_is_torchs():
@@ -188,26 +188,26 @@ def test_people_are_told_apart_and_see_each_other(tmp_path):
         torch.rand(1, 3, 4),
     )
     with torch.inference_mode():
-        found = network(image, heads, boxes)
+        output = network(image, heads, boxes)
         order = [2, 0, 1]
         turned = network(image, heads[:, order], boxes[:, order])
         alone = network(image, heads[:, :1], boxes[:, :1])
     for name in ("vector", "heatmap", "inside"):
-        assert torch.allclose(getattr(found, name)[:, order], getattr(turned, name), atol=1e-4)
-    assert not torch.allclose(found.heatmap[:, 0], found.heatmap[:, 1], atol=1e-3)
-    assert torch.allclose(found.vector[:, 0], alone.vector[:, 0], atol=1e-5)
-    assert not torch.allclose(found.heatmap[:, 0], alone.heatmap[:, 0], atol=1e-6)
+        assert torch.allclose(getattr(output, name)[:, order], getattr(turned, name), atol=1e-4)
+    assert not torch.allclose(output.heatmap[:, 0], output.heatmap[:, 1], atol=1e-3)
+    assert torch.allclose(output.vector[:, 0], alone.vector[:, 0], atol=1e-5)
+    assert not torch.allclose(output.heatmap[:, 0], alone.heatmap[:, 0], atol=1e-6)
 
 
 def test_gradients_pass(tmp_path):
     network = sharingan.load(tiny.sharingan(tmp_path / "gaze.pt")).requires_grad_(False)
     image = torch.randn(1, 3, 224, 224, requires_grad=True)
     heads = torch.randn(1, 2, 3, 224, 224, requires_grad=True)
-    found = network(image, heads, torch.rand(1, 2, 4))
-    geometry.soft_argmax_point(found.heatmap).sum().backward(retain_graph=True)
+    output = network(image, heads, torch.rand(1, 2, 4))
+    geometry.soft_argmax_point(output.heatmap).sum().backward(retain_graph=True)
     assert image.grad.abs().sum() > 0 and heads.grad.abs().sum() > 0
     image.grad = None
-    found.vector.sum().backward()
+    output.vector.sum().backward()
     assert image.grad is None or image.grad.abs().sum() == 0  # it comes from the heads alone
 
 

@@ -23,7 +23,7 @@ TEXT, IMAGE, HEADS, HEAD, SCALES = 12, 10, 2, 4, 3
 
 def unet(widths=(8, 16), text=TEXT):
     torch.manual_seed(0)
-    made = UNet2DConditionModel(
+    network = UNet2DConditionModel(
         sample_size=8,
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
         up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
@@ -33,18 +33,18 @@ def unet(widths=(8, 16), text=TEXT):
         attention_head_dim=2,
         norm_num_groups=4,
     )
-    return made.eval()
+    return network.eval()
 
 
 @pytest.fixture
 def encoder():
     torch.manual_seed(1)
     config = CLIPVisionConfig(hidden_size=IMAGE, num_attention_heads=2)
-    made = SSREncoder.create(unet(), config, TEXT, SCALES, HEADS, HEAD)
+    encoder = SSREncoder.create(unet(), config, TEXT, SCALES, HEADS, HEAD)
     with torch.no_grad():
-        for weight in made.parameters():
+        for weight in encoder.parameters():
             weight.copy_(torch.randn_like(weight) * 0.5)
-    return made.eval()
+    return encoder.eval()
 
 
 def wide(tensor):
@@ -82,14 +82,14 @@ def test_subject_tokens_are_the_definition(encoder):
     features = torch.randn(2, SCALES * 10, IMAGE)
     query = torch.randn(2, 5, TEXT)
     with torch.no_grad():
-        found = encoder.subject_tokens(features, query)
+        tokens = encoder.subject_tokens(features, query)
         listed = encoder.subject_tokens(list(features.chunk(SCALES, 1)), query)
-    assert found.shape == (2, SCALES * 5, TEXT)
-    assert torch.equal(found, listed)
+    assert tokens.shape == (2, SCALES * 5, TEXT)
+    assert torch.equal(tokens, listed)
     for i in range(2):
         depths = numpy.split(wide(features[i]), SCALES)
         truth = aligned(encoder, depths, wide(query[i]))
-        assert numpy.abs(wide(found[i]) - truth).max() < 1e-5
+        assert numpy.abs(wide(tokens[i]) - truth).max() < 1e-5
 
 
 def test_a_mask_adds_its_square_inside_and_takes_its_weight_outside(encoder):
@@ -97,11 +97,11 @@ def test_a_mask_adds_its_square_inside_and_takes_its_weight_outside(encoder):
     mask = torch.zeros(1, 3, 3)
     mask[0, 1, 2] = 1
     with torch.no_grad():
-        found = encoder.subject_tokens(features, query, mask, mask_weight=3.0)
+        tokens = encoder.subject_tokens(features, query, mask, mask_weight=3.0)
     bias = numpy.full(10, -3.0)
     bias[0], bias[1 + 3 + 2] = 1.0, 9.0
     truth = aligned(encoder, numpy.split(wide(features[0]), SCALES), wide(query[0]), bias)
-    assert numpy.abs(wide(found[0]) - truth).max() < 1e-5
+    assert numpy.abs(wide(tokens[0]) - truth).max() < 1e-5
     large = ssr_encoder.mask_bias(mask.repeat_interleave(8, 1).repeat_interleave(8, 2), 9, 3.0)
     assert large.argmax() == 6 and large.shape == (1, 1, 1, 10)
 
@@ -127,13 +127,13 @@ def test_each_subject_has_its_own_scale(encoder):
     subjects = [torch.randn(1, 3, TEXT), torch.randn(1, 5, TEXT)]
     given = encoder.condition(text, subjects, [0.3, 1.7])
     with torch.no_grad():
-        found = SubjectAttention(own)(
+        attended = SubjectAttention(own)(
             attn, hidden, given["encoder_hidden_states"], **given["cross_attention_kwargs"]
         )
     tokens = numpy.concatenate([wide(s[0]) for s in subjects])
     scale = numpy.array([0.3] * 3 + [1.7] * 5)
     truth = crossed(attn, own, wide(hidden[0]), wide(text[0]), tokens, scale)
-    assert numpy.abs(wide(found[0]) - truth).max() < 1e-5
+    assert numpy.abs(wide(attended[0]) - truth).max() < 1e-5
 
 
 def test_compat_gives_all_subjects_the_first_scale(encoder):
@@ -192,11 +192,13 @@ def test_the_layers_are_the_encoders_not_the_unets(encoder):
 
 def test_a_new_encoder_reads_subjects_as_the_unet_reads_text():
     net = unet()
-    made = SSREncoder.create(net, CLIPVisionConfig(hidden_size=IMAGE, num_attention_heads=2), TEXT)
-    found = ssr_encoder.cross_attentions(net)
-    assert made.places == tuple(place for place, _, _ in found)
-    assert all(place % 2 == 1 for place in made.places)  # every other one is self-attention
-    for own, (_, _, its) in zip(made.subject_layers, found, strict=True):
+    encoder = SSREncoder.create(
+        net, CLIPVisionConfig(hidden_size=IMAGE, num_attention_heads=2), TEXT
+    )
+    attentions = ssr_encoder.cross_attentions(net)
+    assert encoder.places == tuple(place for place, _, _ in attentions)
+    assert all(place % 2 == 1 for place in encoder.places)  # every other one is self-attention
+    for own, (_, _, its) in zip(encoder.subject_layers, attentions, strict=True):
         assert torch.equal(own.to_k_SSR.weight, its.to_k.weight)
         assert torch.equal(own.to_v_SSR.weight, its.to_v.weight)
 

@@ -50,9 +50,9 @@ def test_what_it_computes_by_hand(block):
     gelu = gate * 0.5 * (1 + numpy.vectorize(math.erf)(gate / math.sqrt(2)))
     out = w["ff.net.2.weight"] @ (value * gelu) + w["ff.net.2.bias"]
     with torch.no_grad():
-        found = block(given)
-    assert found.shape == (6, 12)
-    assert numpy.allclose(found.numpy().ravel(), out, atol=1e-5)
+        vectors = block(given)
+    assert vectors.shape == (6, 12)
+    assert numpy.allclose(vectors.numpy().ravel(), out, atol=1e-5)
 
 
 def test_it_can_start_from_a_vector():
@@ -60,7 +60,7 @@ def test_it_can_start_from_a_vector():
     fresh = StageTokens(8, 4, heads=2, head_width=4)
     vector = torch.arange(8.0)
     fresh.start_from(vector)
-    made = fresh(torch.randn(8))
-    assert torch.equal(made, vector.expand(4, 8))
-    made.square().sum().backward()
+    vectors = fresh(torch.randn(8))
+    assert torch.equal(vectors, vector.expand(4, 8))
+    vectors.square().sum().backward()
     assert fresh.ff.net[2].weight.grad.abs().max() > 0

@@ -15,17 +15,17 @@ from socialcli.networks import subject_unet
 @pytest.fixture(scope="module")
 def network():
     torch.manual_seed(0)
-    made = subject_unet.SubjectUNet(3).eval()
+    network = subject_unet.SubjectUNet(3).eval()
     with torch.no_grad():
-        for name, parameter in made.named_parameters():
+        for name, parameter in network.named_parameters():
             if parameter.ndim == 1:  # of batch normalisation: about 1 and 0, but not quite
                 parameter.normal_(1.0 if name.endswith("weight") else 0.0, 0.1)
-        for name, buffer in made.named_buffers():
+        for name, buffer in network.named_buffers():
             if name.endswith("running_var"):
                 buffer.uniform_(0.5, 2)
             elif name.endswith("running_mean"):
                 buffer.normal_(std=0.1)
-    return made
+    return network
 
 
 def test_names_and_shapes_are_the_published_ones(network):
@@ -72,11 +72,11 @@ def test_the_encoder_is_resnet_34(network):
     with torch.no_grad():
         wanted = theirs((pictures - torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1))
                         / torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1))  # fmt: skip
-        found = network.pooled(pictures)
+        pooled = network.pooled(pictures)
         other = network.pooled(1 - pictures)
-    assert (found - other).abs().max() > 0.01 * found.abs().max()  # it does look at the picture
+    assert (pooled - other).abs().max() > 0.01 * pooled.abs().max()  # it does look at the picture
     assert torch.allclose(
-        found, wanted.pooler_output.flatten(1), rtol=1e-4, atol=1e-5 * float(found.max())
+        pooled, wanted.pooler_output.flatten(1), rtol=1e-4, atol=1e-5 * float(pooled.max())
     )
 
 
@@ -105,11 +105,11 @@ def test_the_decoder_joins_features_of_each_side(network):
                        f"decoder.blocks.{number}.conv2")  # fmt: skip
         head = "segmentation_head.0"
         wanted = F.conv2d(x, state[f"{head}.weight"], state[f"{head}.bias"], padding=1)
-        found = network(pictures)
+        logits = network(pictures)
         other = network(1 - pictures)
-    assert found.shape == (1, 3, 64, 32)
-    assert (found - other).abs().max() > 0.01 * found.abs().max()
-    assert torch.allclose(found, wanted, rtol=1e-4, atol=1e-4 * float(wanted.abs().max()))
+    assert logits.shape == (1, 3, 64, 32)
+    assert (logits - other).abs().max() > 0.01 * logits.abs().max()
+    assert torch.allclose(logits, wanted, rtol=1e-4, atol=1e-4 * float(wanted.abs().max()))
 
 
 def test_files_come_back_and_others_are_refused(tmp_path, network):

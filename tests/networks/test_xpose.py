@@ -53,13 +53,13 @@ def arithmetic(network):
     names = sorted(n for n in state if not n.endswith("relative_position_index"))
     for number, name in enumerate(names):
         value = state[name]
-        made = wave(*value.shape, turn=number)
+        numbers = wave(*value.shape, turn=number)
         if value.ndim == 1:
             norm = "norm" in name and name.endswith("weight")
-            made = 1 + made / 4 if norm else made / 10
+            numbers = 1 + numbers / 4 if norm else numbers / 10
         else:
-            made = made * math.sqrt(2 / value[0].numel())
-        value.copy_(made)
+            numbers = numbers * math.sqrt(2 / value[0].numel())
+        value.copy_(numbers)
     for first, last in zip(
         network.pose_hw_embed[0].parameters(), network.pose_hw_embed[-1].parameters(), strict=True
     ):

@@ -75,9 +75,9 @@ def test_a_mask_goes_where_its_box_goes(width, height, flip, seed):
     if box is None or not square.any():
         return
     rows, columns = numpy.nonzero(square)
-    found = columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
+    edges = columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
     pixel = 64 / min(width, height) + 1  # rounding of the drawn mask, and of the sampling
-    assert numpy.abs(numpy.array(found) - numpy.array(box) * 64).max() <= pixel
+    assert numpy.abs(numpy.array(edges) - numpy.array(box) * 64).max() <= pixel
 
 
 def test_masks_of_another_size_than_the_picture():
@@ -135,7 +135,7 @@ def test_tiny_and_extreme_pictures():
 
 
 def test_boxes_are_moved_cut_and_dropped():
-    found = RIGHT.boxes(
+    boxes = RIGHT.boxes(
         [
             Box(1, (0.6, 0.1, 0.8, 0.5), "dog"),  # inside
             Box(2, (0.4, 0.0, 0.8, 1.0), "man"),  # three quarters stay
@@ -144,9 +144,9 @@ def test_boxes_are_moved_cut_and_dropped():
             Box(5, (0.7, 0.5, 0.7, 0.9)),  # no area
         ]
     )
-    assert [b.id for b in found] == [1, 2] and found[0].label == "dog"
-    assert found[0].xyxy == pytest.approx((0.2, 0.1, 0.6, 0.5))
-    assert found[1].xyxy == pytest.approx((0.0, 0.0, 0.6, 1.0))
+    assert [b.id for b in boxes] == [1, 2] and boxes[0].label == "dog"
+    assert boxes[0].xyxy == pytest.approx((0.2, 0.1, 0.6, 0.5))
+    assert boxes[1].xyxy == pytest.approx((0.0, 0.0, 0.6, 1.0))
 
 
 def test_a_mirrored_box_keeps_left_before_right():
@@ -159,14 +159,14 @@ def test_a_mirrored_box_keeps_left_before_right():
 def test_mirrored_keypoints_change_their_names():
     points = [(n / 20, n / 40, 2.0) for n in range(17)]
     scores = [float(n) for n in range(17)]
-    found = MIRROR.keypoints(Keypoints(points, scores))
+    mirrored = MIRROR.keypoints(Keypoints(points, scores))
     for name in records.COCO_KEYPOINTS:
         other = {"left": "right", "right": "left"}.get(name.split("_")[0])
         twin = name if other is None else f"{other}_{name.split('_')[1]}"
-        mine = found.points[records.COCO_KEYPOINTS.index(name)]
+        mirrored_point = mirrored.points[records.COCO_KEYPOINTS.index(name)]
         theirs = points[records.COCO_KEYPOINTS.index(twin)]
-        assert mine == pytest.approx((1 - theirs[0], theirs[1], 2.0))
-        assert found.scores[records.COCO_KEYPOINTS.index(name)] == scores[
+        assert mirrored_point == pytest.approx((1 - theirs[0], theirs[1], 2.0))
+        assert mirrored.scores[records.COCO_KEYPOINTS.index(name)] == scores[
             records.COCO_KEYPOINTS.index(twin)
         ]  # fmt: skip
     with pytest.raises(SampleFailed, match="openpose18"):
@@ -202,17 +202,17 @@ def test_mirrored_twice_is_as_before():
 
 
 def test_keypoints_that_leave_are_not_labelled():
-    found = RIGHT.keypoints(Keypoints([(0.25, 0.5, 2.0), (0.75, 0.5, 1.0), (0.9, 1.2, 2.0)]))
-    assert [p[2] for p in found.points] == [0, 1, 0]
-    assert found.points[1][:2] == pytest.approx((0.5, 0.5))
+    cut = RIGHT.keypoints(Keypoints([(0.25, 0.5, 2.0), (0.75, 0.5, 1.0), (0.9, 1.2, 2.0)]))
+    assert [p[2] for p in cut.points] == [0, 1, 0]
+    assert cut.points[1][:2] == pytest.approx((0.5, 0.5))
 
 
 def test_a_faces_landmarks_stay_the_viewers_left_and_right():
     five = [(0.2, 0.2), (0.3, 0.21), (0.25, 0.3), (0.21, 0.4), (0.29, 0.41)]
-    found = MIRROR.face(Face((0.1, 0.1, 0.4, 0.5), 0.8, five))
-    assert found.landmarks[0] == pytest.approx((0.7, 0.21))
-    assert found.landmarks[0][0] < found.landmarks[2][0] < found.landmarks[1][0]
-    assert found.landmarks[3][0] < found.landmarks[4][0] and found.score == 0.8
+    face = MIRROR.face(Face((0.1, 0.1, 0.4, 0.5), 0.8, five))
+    assert face.landmarks[0] == pytest.approx((0.7, 0.21))
+    assert face.landmarks[0][0] < face.landmarks[2][0] < face.landmarks[1][0]
+    assert face.landmarks[3][0] < face.landmarks[4][0] and face.score == 0.8
 
 
 def test_a_cut_face_is_dropped():
@@ -250,8 +250,8 @@ def test_the_gaze_vector_still_points_to_the_target():
 
 def test_gaze_goes_with_the_head():
     person = Person(3, head=(0.4, 0.1, 0.55, 0.3), gaze=Gaze((0.8, 0.5), (1.0, 0.0), True))
-    found = RIGHT.person(person)
-    assert found.id == 3 and found.head is None and found.gaze is None
+    cut = RIGHT.person(person)
+    assert cut.id == 3 and cut.head is None and cut.gaze is None
     kept = RIGHT.person(Person(4, head=(0.6, 0.1, 0.7, 0.3), gaze=person.gaze))
     assert kept.head is not None and kept.gaze.point == pytest.approx((0.6, 0.5))
     assert person.head == (0.4, 0.1, 0.55, 0.3)  # what came in is left as it was

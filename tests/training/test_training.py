@@ -193,9 +193,9 @@ def test_the_loss_is_the_mean_over_the_global_batch(tmp_path, data):
     original = toy_method.losses
 
     def watched(state, batch, draw):
-        found = original(state, batch, draw)
-        seen.append({name: value.detach() for name, value in found.items()})
-        return found
+        values = original(state, batch, draw)
+        seen.append({name: value.detach() for name, value in values.items()})
+        return values
 
     toy_method.losses, undo = watched, original
     try:
@@ -222,14 +222,14 @@ def stream(count: int, **changed) -> examples.Examples:
 def test_an_epoch_takes_every_sample_once():
     data = stream(11, batch_size=4)
     slots = [examples.Slot(step, position) for step in range(11) for position in range(4)]
-    found = [data.candidate(slot, 0) for slot in slots]
-    epochs = [[n for n, epoch in found if epoch == e] for e in range(4)]
+    candidates = [data.candidate(slot, 0) for slot in slots]
+    epochs = [[n for n, epoch in candidates if epoch == e] for e in range(4)]
     assert all(sorted(epoch) == list(range(11)) for epoch in epochs)
     assert epochs[0] != epochs[1]
     again = stream(11, batch_size=44)
-    assert [again.candidate(examples.Slot(0, p), 0) for p in range(44)] == found
+    assert [again.candidate(examples.Slot(0, p), 0) for p in range(44)] == candidates
     other = stream(11, batch_size=44, seed=1)
-    assert [other.candidate(examples.Slot(0, p), 0) for p in range(44)] != found
+    assert [other.candidate(examples.Slot(0, p), 0) for p in range(44)] != candidates
 
 
 @pytest.mark.parametrize("processes", [1, 2, 3, 5])
@@ -297,24 +297,24 @@ def test_rates_by_hand():
 
 
 def test_features_are_made_once_for_each_variant(tmp_path, data, monkeypatch):
-    made = []
+    examples_made = []
     original = toy_method.features
 
     def watched(state, some):
-        made.extend(e["number"] for e in some)
+        examples_made.extend(e["number"] for e in some)
         return original(state, some)
 
     monkeypatch.setattr(toy_method, "features", watched)
     same = {"batch_size": 11, "variants": 2, "cache": str(tmp_path / "c"), "checkpoint_every": 99}
     train(tmp_path / "a", [data], steps=12, **same)
     # Read ahead, a sample may be met again before its features are there.
-    assert len(set(made)) == 11 and 22 <= len(made) <= 26
-    made.clear()
+    assert len(set(examples_made)) == 11 and 22 <= len(examples_made) <= 26
+    examples_made.clear()
     train(tmp_path / "b", [data], steps=12, **same)
-    assert made == []
+    assert examples_made == []
     assert weights(tmp_path / "a") == weights(tmp_path / "b")
     train(tmp_path / "c2", [data], steps=1, width=17, **same)
-    assert made  # another width may give other features, for all the loop knows
+    assert examples_made  # another width may give other features, for all the loop knows
 
 
 def test_features_are_made_again_when_a_model_lies_in_anothers_place(tmp_path, data, monkeypatch):
