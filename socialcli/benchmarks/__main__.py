@@ -13,7 +13,7 @@ from pathlib import Path
 from socialcli.benchmarks import Section, publishing
 
 NAMES = (
-    "startup", "io", "growth", "model-bound", "generate", "layouts", "train", "dreambooth",
+    "startup", "io", "growth", "model-bound", "generate", "layouts", "score", "train", "dreambooth",
     "operations", "decoders",
 )  # fmt: skip
 
