@@ -67,11 +67,19 @@ def test_a_step_costs_its_parts():
     assert operations.step(cost, open_, "tiny", 0.5) == 10 + 0.5 * (0.5 + 2 + 0.5)
 
 
-def test_growth_runs():
+def test_growth_runs(monkeypatch, tmp_path):
     """In small: both numbers of shards are planned, found finished, added up and looked at."""
+    monkeypatch.setattr(growth, "alone", growth._measured)  # not two processes for each
     section = growth.run(1, 20)
     assert "| planning |" in section.text and len(section.figures) == 5
     assert section.figures[0].reached
+
+
+def test_growth_is_measured_in_a_process_of_its_own(tmp_path):
+    growth.make(tmp_path, 2, growth.through.stage(growth.STAGE))
+    filled = b"x" * 300_000_000
+    seconds, megabytes = growth.alone(growth.FINISHED, tmp_path, 2)
+    assert 0 < seconds < 5 and 10 < megabytes < len(filled) / 1e6
 
 
 def test_every_line_for_a_card_runs_on_the_processor(tmp_path):
