@@ -47,7 +47,7 @@ MAY: dict[str, str] = {
     "cli": "backends config errors evaluation exporters generation methods pipeline records "
     "registry reports shards training validation vision",
     "benchmarks": "backends cli diffusion errors evaluation generation importers losses miniature "
-    "networks pipeline randomness records registry shards training vision",
+    "networks pipeline randomness records registry reports shards training vision",
     "__main__": "cli",
 }
 ONE_ROOM = {"tarfile": "shards"}  # a module that only one room opens
