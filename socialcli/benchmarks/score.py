@@ -60,6 +60,6 @@ def config() -> Any:
         "gaze": "gaze/sharingan.pt", "interaction": "interaction",
     }  # fmt: skip
     models = {f"{role}_model": str(WEIGHTS / place) for role, place in parts.items()}
-    kind = settings.config_type()
+    kind: Any = settings.config_type()
     values = vars(kind(metrics=METRICS, box_threshold=0.25, device="cpu", **models))
     return kind(**settings.resolved(values))
