@@ -1,12 +1,13 @@
 """Two steps of feedback by X-Pose, CMMP and Gaze-LLE at their published sizes, with random weights.
 
-    python tests/true_size.py FOLDER [--steps 2] [--pixels 256] [--small]
+    python tests/true_size.py FOLDER [--steps 2] [--pixels 256] [--small] [--gradients]
 
 writes checkpoints of random weights in the official layouts and published sizes into FOLDER (Stable
 Diffusion 1.5 with CLIP ViT-L/14 and an SSR-Encoder, X-Pose with Swin-T, CMMP with DETR-R50 and
 ViT-B/16, Gaze-LLE with DINOv2 ViT-B/14: 8 GB), trains on one sample by `socialcli train --method
 feedback`, and says the losses, how many tensors of the UNet's subject layers moved, the most memory
 that the process had, and its time. It ends with 1 if a loss is not finite or a tensor did not move.
+``--gradients`` trains nothing and says how large the gradient of each feedback is in these layers.
 ``--small`` does the same with tiny networks. Text encoders know the rendered world's words alone,
 since CLIP's own list of words is not in the package; all else is as published.
 """
@@ -144,6 +145,9 @@ def xpose(place: Path, sizes: Sizes) -> None:
         return
     place.mkdir(parents=True)
     network = XPose(Shape())
+    with torch.no_grad():  # boxes as large as a subject in its window, or none would be its own
+        for head in network.bbox_embed:
+            head.layers[-1].bias[2:] += 0.5
     torch.save({"model": network.state_dict()}, place / "unipose_swint.pth")
     words = clip_tokenizer()
     config = CLIPTextConfig(vocab_size=len(words), bos_token_id=words.bos_token_id,
@@ -198,22 +202,32 @@ def sample(file: Path, side: int) -> None:
     shards.write(file, [("one", {"jpg": scenes.picture(1, size=(side, side)), **found})])
 
 
+def options(folder: Path, pixels: int) -> dict[str, Any]:
+    """Of `socialcli train --method feedback`, by their names in its Config."""
+    return {
+        "size": pixels, "batch_size": 1, "micro_batch": 1, "variants": 1, "learning_rate": 5e-5,
+        "model": str(folder / "base"), "clip_model": str(folder / "clip"),
+        "ssr_model": str(folder / "ssr"), "feedback": ",".join(FEEDBACKS),
+        "pose_backend": "xpose", "pose_model": str(folder / "xpose"), "pose_subjects": "all",
+        "gaze_backend": "gazelle", "gaze_model": str(folder / "gazelle"),
+        "interaction_backend": "cmmp",
+        "interaction_model": str(next((folder / "cmmp").glob("*.pt"))), "device": "cpu",
+        "dtype": "float32", "mixed_precision": "no",
+        **{f"gate_{name}": "all" for name in FEEDBACKS},
+    }  # fmt: skip
+
+
 def train(
     folder: Path, pixels: int, steps: int, more: list[str]
-) -> tuple[list[dict], float, float]:
+) -> tuple[list[dict[str, Any]], float, float]:
     """The run's log, GB of memory that its process had at most, seconds of the processor."""
     run = folder / "run"
+    given = options(folder, pixels).items()
     command = [
         sys.executable, "-m", "socialcli", "train", str(folder / "sample.tar"), "-o", str(run),
-        "--method", "feedback", "--steps", str(steps), "--size", str(pixels), "--batch-size", "1",
-        "--micro-batch", "1", "--variants", "1", "--learning-rate", "5e-5",
-        "--model", str(folder / "base"), "--clip-model", str(folder / "clip"),
-        "--ssr-model", str(folder / "ssr"), "--feedback", ",".join(FEEDBACKS),
-        "--pose-backend", "xpose", "--pose-model", str(folder / "xpose"), "--pose-subjects", "all",
-        "--gaze-backend", "gazelle", "--gaze-model", str(folder / "gazelle"),
-        "--interaction-backend", "cmmp", "--interaction-model",
-        str(next((folder / "cmmp").glob("*.pt"))), "--device", "cpu", "--dtype", "float32",
-        "--mixed-precision", "no", *(f"--gate-{name}=all" for name in FEEDBACKS), *more,
+        "--method", "feedback", "--steps", str(steps),
+        *(word for name, value in given for word in (f"--{name.replace('_', '-')}", str(value))),
+        *more,
     ]  # fmt: skip
     print(" ".join(command[2:]), flush=True)
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -221,7 +235,40 @@ def train(
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
     spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return lines, after.ru_maxrss / 2**20, spent
+    return [line for line in lines if "loss" in line], after.ru_maxrss / 2**20, spent
+
+
+def gradients(folder: Path, pixels: int) -> dict[str, tuple[float, int, int, float]]:
+    """Of each loss at timestep 100: its value, in how many tensors of the subject layers its
+    gradient is not 0, how many there are, and the largest gradient."""
+    import torch
+
+    from socialcli import registry, shards
+    from socialcli.randomness import Draw, Variant
+    from socialcli.training.place import Clock, Place
+
+    class At(Draw):
+        def uniform(self, name: str, *shape: int) -> torch.Tensor:
+            given = super().uniform(name, *shape)
+            return torch.full_like(given, 201 / 1500) if name == "timestep" else given
+
+    method = registry.load("methods.train", "feedback")
+    config = method.config_type(**options(folder, pixels))
+    cpu = torch.device("cpu")
+    state = method.load(config, Place(cpu, torch.float32, Clock(cpu)))
+    (one,) = shards.read(str(folder / "sample.tar"))
+    example = method.prepare(state, one, Variant(0, one.key, 0))
+    batch = method.collate(state, method.features(state, [example]))
+    values = method.losses(state, batch, At(0, 0, [0], [one.key]))
+    named = method.trainable(state).named_parameters()
+    layers = [parameter for name, parameter in named if "layers." in name]
+    found = {}
+    for name, value in values.items():
+        slopes = torch.autograd.grad(value.sum(), layers, retain_graph=True, allow_unused=True)
+        sizes = [float(slope.abs().max()) for slope in slopes if slope is not None]
+        largest = max(sizes, default=0.0)
+        found[name] = (float(value.detach().sum()), sum(s > 0 for s in sizes), len(layers), largest)
+    return found
 
 
 def moved(folder: Path) -> tuple[int, int]:
@@ -240,14 +287,24 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=2)
     parser.add_argument("--pixels", type=int, default=256)
     parser.add_argument("--small", action="store_true")
+    parser.add_argument("--gradients", action="store_true")
     parser.add_argument("more", nargs="*", help="after --: more flags of socialcli train")
     given = parser.parse_args()
     write(given.folder, SMALL if given.small else PUBLISHED)
     sample(given.folder / "sample.tar", given.pixels)
+    if given.gradients:
+        told = gradients(given.folder, given.pixels)
+        for name, (value, count, there, largest) in told.items():
+            line = f"a gradient in {count} of {there} tensors, {largest:.2g} at most"
+            print(f"{name}: {value:.4g}, {line}")
+        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        print(f"{memory:.1f} GB of memory at most")
+        asked = [told[name] for name in FEEDBACKS]
+        return 0 if all(one[1] == one[2] and 0 < one[3] < float("inf") for one in asked) else 1
     log, memory, seconds = train(given.folder, given.pixels, given.steps, given.more)
     names = [f"loss/{name}" for name in ("denoise", "regularisation", *FEEDBACKS)]
     for line in log:
-        print({name: line.get(name) for name in [*names, "grad_norm", "seconds"]})
+        print({name: line.get(name) for name in [*names, "seconds"]})
     changed, count = moved(given.folder)
     print(f"{changed} of {count} tensors of the subject layers moved; {memory:.1f} GB of memory at "
           f"most, {seconds:.0f} seconds of the processor with loading")  # fmt: skip

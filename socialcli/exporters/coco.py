@@ -2,12 +2,14 @@
 
 Everything is in pixels of the upright picture, as COCO has it: ``bbox`` is x, y, width, height;
 ``segmentation`` the mask's compressed run-length code, left out where nothing was segmented;
-``keypoints`` 51 numbers x, y, visibility, all three 0 where not labelled. ``ids`` on an annotation
-says which box, mask, person and entity of the sample it came from, ``sources`` whose each of them
-is (`socialcli.records.sources`).
+``keypoints`` are x, y, visibility of each (51 numbers of a person), all three 0 where not
+labelled. ``ids`` on an annotation says which box, mask, person and entity of the sample it came
+from, ``sources`` whose each of them is (`socialcli.records.sources`).
 
-COCO knows one class with keypoints, so every person is category ``person`` (id 1) and keeps the
-word for it in ``label``; other things are named by their entity's lemma or their box's label.
+Every person is category ``person`` (id 1) and keeps the word for it in ``label``; other things are
+named by their entity's lemma or their box's label. A category of animals or things has the
+keypoints of the first layout that one of them has (`records.keypoint_layouts`); those of another
+layout are left out, since a category can name its keypoints only once.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from socialcli import records
 from socialcli.errors import SampleFailed, UsageError
+from socialcli.records import keypoint_layouts
 from socialcli.validation.members import read_members
 from socialcli.vision import images, masks
 
@@ -39,6 +42,7 @@ class Numbers:
 
     categories: dict[str, int] = field(default_factory=lambda: {PERSON: 1})
     groups: dict[str, str] = field(default_factory=lambda: {PERSON: PERSON})  # supercategory
+    layouts: dict[str, str] = field(default_factory=lambda: {PERSON: keypoint_layouts.BODY})
     licenses: dict[str, int] = field(default_factory=dict)
     models: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     file_names: set[str] = field(default_factory=set)
@@ -217,19 +221,19 @@ def _annotation(
             raise SampleFailed(f"mask {part.mask.id} is not of the picture's size")
         annotation["segmentation"] = part.mask.rle
         annotation["area"] = masks.area(part.mask.rle)
-    if part.person is not None and part.person.keypoints is not None:
-        points = _keypoints(part.person.keypoints, size)
-        if points is not None:
-            annotation["keypoints"] = points
-            annotation["num_keypoints"] = sum(v > 0 for v in points[2::3])
+    owner = part.person if part.person is not None else part.box
+    seen = owner.keypoints if owner is not None else None
+    if seen is not None and (points := _keypoints(seen, size, category, numbers)) is not None:
+        annotation["keypoints"] = points
+        annotation["num_keypoints"] = sum(v > 0 for v in points[2::3])
     if part.box is not None and part.box.score is not None:
         annotation["score"] = part.box.score
     if label or entity is not None:
         annotation["label"] = entity.text if entity is not None else label
     annotation["ids"] = ids
     annotation["sources"] = {name: item.source for name, item in linked.items() if item is not None}
-    if "keypoints" in annotation:
-        annotation["sources"]["keypoints"] = part.person.keypoints.source  # type: ignore[union-attr]
+    if seen is not None and "keypoints" in annotation:
+        annotation["sources"]["keypoints"] = seen.source
     return annotation
 
 
@@ -260,9 +264,14 @@ def _pixels(xyxy: XYXY, size: tuple[int, int]) -> list[float]:
     return [round(v, 2) for v in (x, y, right * width - x, bottom * height - y)]
 
 
-def _keypoints(keypoints: records.Keypoints, size: tuple[int, int]) -> list[float] | None:
-    """COCO's 51 numbers; None for another layout of keypoints."""
-    if keypoints.layout != "coco17" or len(keypoints.points) != len(records.COCO_KEYPOINTS):
+def _keypoints(
+    keypoints: records.Keypoints, size: tuple[int, int], category: str, numbers: Numbers
+) -> list[float] | None:
+    """Three numbers a keypoint, as COCO has them; None for another layout than the category's."""
+    layout = keypoint_layouts.layout(keypoints.layout)
+    if layout is None or len(keypoints.points) != len(layout.names):
+        return None
+    if numbers.layouts.setdefault(category, keypoints.layout) != keypoints.layout:
         return None
     flat: list[float] = []
     for x, y, visibility in keypoints.points:
@@ -346,9 +355,10 @@ def _categories(part: str, numbers: Numbers) -> list[dict[str, Any]]:
     for name, number in sorted(numbers.categories.items(), key=lambda item: item[1]):
         group = numbers.groups.get(name, "object")
         category: dict[str, Any] = {"id": number, "name": name, "supercategory": group}
-        if name == PERSON:
-            category["keypoints"] = list(records.COCO_KEYPOINTS)
-            category["skeleton"] = [[a + 1, b + 1] for a, b in records.COCO_LIMBS]
+        layout = keypoint_layouts.layout(numbers.layouts.get(name, ""))
+        if layout is not None:
+            category["keypoints"] = [word.replace(" ", "_") for word in layout.names]
+            category["skeleton"] = [[a + 1, b + 1] for a, b in layout.limbs]
         if part != "person_keypoints" or name == PERSON:
             listed.append(category)
     return listed

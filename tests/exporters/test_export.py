@@ -96,6 +96,34 @@ def test_keypoints_are_pixels_and_zero_where_not_labelled(tmp_path):
     assert [6, 12] in person["skeleton"] and numpy.min(person["skeleton"]) == 1
 
 
+def test_keypoints_of_animals_are_those_of_their_category(tmp_path):
+    """Of the first layout that a dog has; a dog's face beside them has others, and is left out."""
+    from socialcli.records import keypoint_layouts
+
+    animal, face = (keypoint_layouts.layout(name) for name in ("animal", "animal_face"))
+
+    def with_points(name, layout):
+        points = [(0.5, 0.25, 2 if n else 0) for n in range(len(layout.names))]
+        return records.Keypoints(points, layout=name, source="xpose")
+
+    members = scenes.all_records()
+    boxes = members["boxes.json"]
+    boxes.boxes[1].keypoints = with_points("animal", animal)
+    boxes.boxes.append(records.Box(8, (0.1, 0.1, 0.3, 0.3), "dog", None, 0.5))
+    boxes.boxes[-1].keypoints = with_points("animal_face", face)
+    body = exported(tmp_path, samples=[("one", scenes.members(0, {"boxes.json": boxes}))])
+    by_box = {a["ids"].get("box"): a for a in body["annotations"]}
+    dog = by_box[2]
+    assert dog["keypoints"][:6] == [0, 0, 0, 60.0, 20.0, 2]
+    assert dog["num_keypoints"] == len(animal.names) - 1 == len(dog["keypoints"]) // 3 - 1
+    assert dog["sources"]["keypoints"] == "xpose"
+    assert "keypoints" not in by_box[8] and "keypoints" not in by_box[8]["sources"]
+    known = {c["name"]: c for c in body["categories"]}
+    assert [n.replace("_", " ") for n in known["dog"]["keypoints"]] == list(animal.names)
+    assert known["dog"]["skeleton"] == [[a + 1, b + 1] for a, b in animal.limbs]
+    assert "keypoints" not in known["floor"] and len(known["person"]["keypoints"]) == 17
+
+
 def test_results_load_and_score_perfectly(tmp_path):
     """The export evaluated against itself as detections: every average precision is 1."""
     body = exported(tmp_path)

@@ -179,6 +179,7 @@ def test_models_of_the_other_family_are_one_line(model, tmp_path):
     [
         ("ssr", {"reference": ["x.png"], "query": ["dog"]}),
         ("multidiffusion", {}),
+        ("composite", {}),
         ("text", {"custom_diffusion": ["x.bin"]}),
     ],
 )

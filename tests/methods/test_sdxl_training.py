@@ -318,5 +318,7 @@ def test_pictures_with_it(tmp_path, identity, model):
 def test_methods_of_one_encoder_refuse_it(tmp_path, pictures, model):
     with pytest.raises(UsageError, match=r"invert --method neti is for models with one text"):
         learn("invert", "neti", tmp_path, pictures, model)
-    with pytest.raises(UsageError, match=r"train --method custom-diffusion is for models with one"):
-        learn("train", "custom-diffusion", tmp_path, pictures, model)
+    for method in ("custom-diffusion", "feedback"):
+        line = rf"train --method {method} is for models with one text encoder \(--backend stable"
+        with pytest.raises(UsageError, match=line):
+            learn("train", method, tmp_path, pictures, model)

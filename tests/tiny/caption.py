@@ -97,8 +97,12 @@ def blip(folder: Path) -> Path:
     return folder
 
 
-def florence2(folder: Path) -> Path:
-    """Florence-2 in transformers' own form: 64-pixel pictures, 5 picture tokens."""
+def florence2(folder: Path, positions: bool = False) -> Path:
+    """Florence-2 in transformers' own form: 64-pixel pictures, 5 picture tokens.
+
+    Args:
+        positions: whether its words have the places ``<loc_0>`` to ``<loc_999>``, as in the real.
+    """
     import torch
     from transformers import (
         BartConfig,
@@ -110,6 +114,8 @@ def florence2(folder: Path) -> Path:
 
     torch.manual_seed(2)
     tokenizer = _byte_tokenizer("<s>", "</s>", "<pad>", extra=["<image>"], prepend_bos=False)
+    if positions:
+        tokenizer.add_tokens([f"<loc_{number}>" for number in range(1000)], special_tokens=True)
     config = Florence2Config(
         text_config=BartConfig(
             vocab_size=len(tokenizer), d_model=32, encoder_layers=2, decoder_layers=2,

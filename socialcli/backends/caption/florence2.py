@@ -8,6 +8,7 @@ from socialcli.backends import BackendInfo, ModelSpec
 from socialcli.errors import UsageError
 
 if TYPE_CHECKING:
+    import torch
     from PIL.Image import Image
 
     from socialcli.backends.roles import Generation
@@ -55,16 +56,23 @@ class Florence2:
             )
         self.image_tokens = int(length)
 
-    def caption(self, images: list[Image], how: Generation, seeds: list[int]) -> list[str]:
+    def write(
+        self, images: list[Image], instruction: str, how: Generation, seeds: list[int]
+    ) -> torch.Tensor:
+        """(B, T) ids of what it writes of each picture under an instruction."""
         from socialcli.backends.caption import _writing
 
+        words = self.tokenizer(instruction, add_special_tokens=False)["input_ids"]
+        row = [self.network.config.image_token_id] * self.image_tokens
+        row += [self.tokenizer.bos_token_id, *words, self.tokenizer.eos_token_id]
+        output, _ = _writing.written(self.network, self.images, images, row, how, seeds)
+        return output
+
+    def caption(self, images: list[Image], how: Generation, seeds: list[int]) -> list[str]:
         prompt = how.prompt or "<CAPTION>"
         if prompt.startswith("<") and prompt.endswith(">") and prompt not in TASKS:
             raise UsageError(
                 f"--prompt '{prompt}' writes no caption. There are: {', '.join(TASKS)}"
             )
-        words = self.tokenizer(TASKS.get(prompt, prompt), add_special_tokens=False)["input_ids"]
-        row = [self.network.config.image_token_id] * self.image_tokens
-        row += [self.tokenizer.bos_token_id, *words, self.tokenizer.eos_token_id]
-        output, _ = _writing.written(self.network, self.images, images, row, how, seeds)
+        output = self.write(images, TASKS.get(prompt, prompt), how, seeds)
         return self.tokenizer.batch_decode(output, skip_special_tokens=True)
