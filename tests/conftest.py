@@ -30,6 +30,8 @@ LONGEST = (
 
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
 COMMAND = [sys.executable, "-m", "socialcli"]
+# What nearly every command that runs a model imports.
+HEAVY = ("torch", "transformers.modeling_utils", "diffusers.models")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -42,8 +44,7 @@ def python() -> Iterator[list[str]]:
     """The words before ``-m MODULE`` that start it in a process of its own, soon (`preloaded`)."""
     before = {**os.environ, **ENVIRONMENT}
     # The whole suite needs these: else the first command imports them, and after it the server.
-    heavy = ("torch", "transformers.modeling_utils", "diffusers.models")
-    ahead = heavy if "PYTEST_XDIST_WORKER" in before else ()
+    ahead = HEAVY if "PYTEST_XDIST_WORKER" in before else ()
     with preloaded.python(before, ahead) as words:
         yield words
     chosen, now = map(preloaded.read_at_import, (before, {**os.environ, **ENVIRONMENT}))

@@ -15,8 +15,9 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import preloaded
 import pytest
-from conftest import ENVIRONMENT, members
+from conftest import ENVIRONMENT, HEAVY, members
 from PIL import Image, ImageDraw
 from tiny import whole
 
@@ -44,12 +45,13 @@ def commands(python: list[str]) -> None:
     PYTHON = shlex.join(python)
 
 
-def make(file: str, *arguments: object, code: int = 0) -> str:
+def make(file: str, *arguments: object, code: int = 0, env: dict[str, str] | None = None) -> str:
     """What a Makefile of pipelines/ says; fails the test on another exit code."""
     done = subprocess.run(
         ["make", "-f", f"pipelines/{file}", f"SOCIALCLI={PYTHON} -m socialcli",
          f"PYTHON={PYTHON}", *map(str, arguments)],
-        cwd=ROOT, capture_output=True, text=True, timeout=900, env={**os.environ, **ENVIRONMENT},
+        cwd=ROOT, capture_output=True, text=True, timeout=900,
+        env=env or {**os.environ, **ENVIRONMENT},
     )  # fmt: skip
     assert done.returncode == code, done.stdout[-2000:] + done.stderr[-4000:]
     assert "Traceback" not in done.stderr, done.stderr[-4000:]
@@ -455,7 +457,7 @@ def test_all_rows_of_table_3_with_the_real_profile(tmp_path: Path) -> None:
     assert "models diffusion" in make("table-000-3.mk", "-n", "models")
 
 
-def test_pairs_of_concepts_to_table_3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pairs_of_concepts_to_table_3(tmp_path: Path) -> None:
     """Both concepts of a prompt are fused into it, each at its class."""
     from tiny import diffusion as tiny
     from tiny import fastcomposer as tiny_composer
@@ -464,20 +466,23 @@ def test_pairs_of_concepts_to_table_3(tmp_path: Path, monkeypatch: pytest.Monkey
     fast = f"--method fastcomposer --model {tiny_composer.checkpoint(tmp_path / 'fast.bin')}"
     default = "models--stable-diffusion-v1-5--stable-diffusion-v1-5"
     shutil.copytree(model, tmp_path / "hub" / default / "snapshots" / "0")
-    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
     out, weights = tmp_path / "out", ROOT / "socialcli/miniature/weights"
-    make(
-        "table-000-3.mk", f"CONCEPT101={DATA}/concept101", f"OUT={out}", "PROFILE=mini",
-        "SETS=concept101-pairs", "ROWS=fastcomposer late", "DRAW=--steps 1",
-        f"method_fastcomposer={fast} --delay 0", f"method_late={fast} --delay 1",
-        f"CLIP={weights}/clip", f"DINO={weights}/dino", "SCORE=--resamples 10 --show 0",
-        "METRICS=clip-t,clip-i",
-    )  # fmt: skip
-    made = json.loads(
+    # A server of its own: commands of another hub would be ordinary processes.
+    environment = {**os.environ, **ENVIRONMENT, "HF_HUB_CACHE": str(tmp_path / "hub")}
+    with preloaded.python(environment, HEAVY) as python:
+        make(
+            "table-000-3.mk", f"SOCIALCLI={shlex.join(python)} -m socialcli",
+            f"PYTHON={shlex.join(python)}", f"CONCEPT101={DATA}/concept101", f"OUT={out}",
+            "PROFILE=mini", "SETS=concept101-pairs", "ROWS=fastcomposer late", "DRAW=--steps 1",
+            f"method_fastcomposer={fast} --delay 0", f"method_late={fast} --delay 1",
+            f"CLIP={weights}/clip", f"DINO={weights}/dino", "SCORE=--resamples 10 --show 0",
+            "METRICS=clip-t,clip-i", env=environment,
+        )  # fmt: skip
+    record = json.loads(
         members(out / "concept101-pairs" / "fastcomposer")["000-00"]["generated.json"]
     )
-    assert made["prompt"] == "the cat on the chair" and made["method"] == "fastcomposer"
-    assert [one["query"] for one in made["references"]] == ["cat", "chair"]
+    assert record["prompt"] == "the cat on the chair" and record["method"] == "fastcomposer"
+    assert [one["query"] for one in record["references"]] == ["cat", "chair"]
     reached, paper = (out / "results.md").read_text().split("The paper")
     for name, row in (("FastComposer", "fastcomposer"), ("late", "late")):
         score = json.loads((out / f"concept101-pairs/scores/{row}/score.json").read_text())
