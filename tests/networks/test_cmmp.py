@@ -209,6 +209,15 @@ GRADIENTS = [
 ]
 
 
+def test_the_larger_tower_looks_at_larger_pictures(tmp_path, monkeypatch):
+    """The published variant with ViT-L/14 at 336 pixels; its file says so by its shapes alone."""
+    vision = tiny.SHAPES.vision._replace(patch=14, grid=24)
+    monkeypatch.setattr(tiny, "SHAPES", tiny.SHAPES._replace(vision=vision))
+    network = cmmp.load(tiny.checkpoint(tmp_path))
+    tower = network.clip_head.image_encoder
+    assert (tower.sizes.grid, tower.side, len(tower.positional_embedding)) == (24, 336, 577)
+
+
 def test_files_that_are_no_cmmp_for_hico(tmp_path):
     def refused(text, **changed):
         file = tiny.checkpoint(tmp_path / "x", **changed)
