@@ -22,10 +22,13 @@ sys.dont_write_bytecode = False
 # Modules that take longest, the longest first: two processes then end at about the same time. A
 # module stays in one process, so that what it makes once (a demo, a node) is made once.
 LONGEST = (
-    "test_demo", "test_pipelines", "test_docs_site", "test_generate", "test_engines", "test_chaos",
-    "test_train_command", "test_feedback", "test_score", "test_documents",
+    "test_demo", "test_pipelines", "test_paper_tables", "test_docs_site", "test_generate",
+    "test_engines", "test_chaos", "test_train_command", "test_feedback", "test_score",
+    "test_documents", "test_sdxl_training", "test_table_001", "test_benchmarks", "test_layouts",
+    "test_face_adapters", "test_sdxl", "test_dreambooth", "test_subject_segmentation",
     "test_zoo_controlnet", "test_template", "test_detections_replaced_annotations",
     "test_long_prompts", "test_zoo_gpu", "test_zoo_diffusion", "test_training", "test_running",
+    "test_annotate_pose", "test_browser",
 )  # fmt: skip
 
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}

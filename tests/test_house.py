@@ -111,3 +111,11 @@ def test_nobody_unpickles_evaluates_or_runs_a_shell() -> None:
             assert keywords.get("allow_pickle") != "True", where
             if name == "torch.load":
                 assert keywords.get("weights_only") == "True", where
+
+
+def test_the_longest_test_modules_are_there_by_name() -> None:
+    from conftest import LONGEST
+
+    modules = {file.stem for file in (ROOT / "tests").rglob("test_*.py")}
+    assert set(LONGEST) <= modules, set(LONGEST) - modules
+    assert len(set(LONGEST)) == len(LONGEST)
