@@ -211,7 +211,7 @@ def _of(sample: Sample, wanted: Wanted) -> Reference:
     query = wanted.query or ("caption" if wanted.by_mask else "")
     if query and wanted.own is None:
         query = words(sample, query)
-    picture = images.decode(sample.picture())
+    picture = images.decode_to_look(sample.picture())
     seen = None
     if wanted.by_mask:
         seen = _mask_file(wanted, picture) if wanted.mask else _mask(sample, wanted, picture)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from socialcli import records
 from socialcli.backends import ModelSpec
 from socialcli.config import ModelOptions, check_bounds, option
-from socialcli.errors import SampleFailed, UsageError
+from socialcli.errors import UsageError
 from socialcli.pipeline.stage import Item, Stage
 from socialcli.vision import boxes as geometry
 from socialcli.vision import close_ups, images
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from socialcli.shards import Sample
 
 PARTS = ("identity", "pose", "gaze", "interaction")
-MAX_ASPECT = 50  # a picture longer than this many times its width leaves nothing to look at
 
 
 @dataclass
@@ -195,9 +194,7 @@ class AnnotatePoseStage(Stage):
         identity = None
         if sample.has(records.IDENTITY):
             identity = records.load_identity(sample.members[records.IDENTITY])
-        image = images.decode(sample.picture())
-        if max(image.size) > MAX_ASPECT * min(image.size):
-            raise SampleFailed(f"picture of {image.width}x{image.height} pixels is too narrow")
+        image = images.decode_to_look(sample.picture())
         return Work(image, people, bodies, boxes, known, identity, entities)
 
     def process(

@@ -111,7 +111,7 @@ class CaptionStage(Stage):
             return Work(existing=existing, text=sample.members.get("txt"), source=source)
         if config.keep_existing and existing is not None:
             return Work(existing=existing)
-        return Work(picture=images.decode(sample.picture()))
+        return Work(picture=images.decode_to_look(sample.picture()))
 
     def process(
         self, config: Config, loaded: Any, items: list[Item]

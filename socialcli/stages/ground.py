@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from socialcli.shards import Sample
 
 
-MAX_ASPECT = 50  # a picture longer than this many times its width leaves nothing to look at
-
-
 @dataclass
 class Config(ModelOptions):
     backend: str = option(
@@ -131,9 +128,7 @@ class GroundStage(Stage):
                 )
                 for e in entities.entities
             ]
-        image = images.decode(sample.picture())
-        if max(image.size) > MAX_ASPECT * min(image.size):
-            raise SampleFailed(f"picture of {image.width}x{image.height} pixels is too narrow")
+        image = images.decode_to_look(sample.picture())
         known = sample.record(records.Boxes).boxes if sample.has("boxes.json") else []
         return Work(
             image,

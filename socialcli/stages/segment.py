@@ -12,7 +12,6 @@ from socialcli.config import ModelOptions, check_bounds, option
 from socialcli.errors import SampleFailed, SampleFiltered
 from socialcli.pipeline.stage import Item, Stage
 from socialcli.records.consistency import free_ids
-from socialcli.stages.ground import MAX_ASPECT
 from socialcli.vision import boxes, images
 from socialcli.vision.people import kind_of
 
@@ -97,9 +96,7 @@ class SegmentStage(Stage):
         kinds: dict[int, str] = {}
         if sample.has("entities.json"):
             kinds = {e.id: e.kind for e in sample.record(records.Entities).entities}
-        image = images.decode(sample.picture())
-        if max(image.size) > MAX_ASPECT * min(image.size):
-            raise SampleFailed(f"picture of {image.width}x{image.height} pixels is too narrow")
+        image = images.decode_to_look(sample.picture())
         annotated = _annotated(sample, found)
         done = {mask.box for mask in annotated}
         found = [box for box in found if box.id not in done]

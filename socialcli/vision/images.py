@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 MAX_PIXELS = 100_000_000  # a 10,000 x 10,000 picture; above it decoding costs 300 MB and more
 MAX_SIDE = 20_000
+MAX_ASPECT = 50  # a picture longer than this many times its width leaves nothing to look at
+LEAST_SIDE = 4
 MAX_BYTES = 512 * 2**20  # of one picture file
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "HEIF")
 # Decoders that Pillow runs in Python, a step per byte or row: bounded harder, or they take minutes.
@@ -250,6 +252,32 @@ def decode(data: bytes) -> Image:
         raise
     except Exception as error:  # truncated or corrupt data: Pillow raises many kinds
         raise SampleFailed(f"the picture cannot be decoded ({_why(error)})") from None
+
+
+def decode_to_look(data: bytes) -> Image:
+    """`decode` for a model that is to see what the picture shows.
+
+    Raises:
+        SampleFailed: as `decode`; or there is nothing to see, see `refuse_sliver`.
+    """
+    picture = decode(data)
+    refuse_sliver(picture)
+    return picture
+
+
+def refuse_sliver(picture: Image) -> None:
+    """Refuse a picture in which there is nothing to see.
+
+    What prepares pictures for networks scales a thin one to no pixels at all, and takes the rows
+    of one that is 1 or 3 pixels high for channels.
+
+    Raises:
+        SampleFailed: a side is shorter than `LEAST_SIDE`, or than the other's `MAX_ASPECT`-th part.
+    """
+    short, long = sorted(picture.size)
+    if short < LEAST_SIDE or long > MAX_ASPECT * short:
+        size = f"{picture.width}x{picture.height} pixels"
+        raise SampleFailed(f"a picture of {size} is too narrow to show anything; leave it out")
 
 
 def _rgb(picture: Image) -> Image:

@@ -227,7 +227,7 @@ class _Looking:
 
     def prepare(self, config: None, sample: shards.Sample) -> tuple[Want, Image]:
         data = sample.picture()
-        return self.wants[samples.digest(data)], images.decode(data)
+        return self.wants[samples.digest(data)], images.decode_to_look(data)
 
     def process(self, config: None, loaded: None, items: list[Any]) -> list[dict[str, bytes]]:
         seen = self.seen
