@@ -111,6 +111,8 @@ def test_crops_are_uniform_and_reach_both_ends():
 def test_the_centre_crop():
     frame = geometry.choose(300, 100, 50, random.Random(1), crop="centre", flip=1.0)
     assert (frame.left, frame.top, frame.flip) == (50, 0, True)
+    tall = geometry.choose(100, 300, 50, random.Random(1), crop="centre", flip=0.0)
+    assert (tall.left, tall.top, tall.flip) == (0, 50, False)
     assert frame.point((0.5, 0.5)) == (0.5, 0.5)
     with pytest.raises(UsageError, match="--crop middle"):
         geometry.choose(300, 100, 50, random.Random(1), crop="middle")
