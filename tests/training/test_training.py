@@ -22,7 +22,7 @@ from socialcli import shards
 from socialcli.errors import MissingPackage, SocialcliError, UsageError
 from socialcli.randomness import Draw, Variant
 from socialcli.shards import index as indexing
-from socialcli.training import checkpoints, examples, options, pictures, place
+from socialcli.training import checkpoints, examples, options, pictures, place, step
 from socialcli.training.features import Features, stamp
 
 
@@ -207,6 +207,49 @@ def test_the_loss_is_the_mean_over_the_global_batch(tmp_path, data):
     line = log(tmp_path)[0]
     assert line["loss"] == pytest.approx(float((plain + 0.1 * rare).mean()), rel=1e-6)
     assert line["active/rare"] == pytest.approx(float((rare != 0).float().mean()))
+
+
+def test_gradients_are_clipped_and_their_norm_is_told(tmp_path, data):
+    """SGD without momentum moves the weights by rate x gradient, whose length is the norm."""
+    from safetensors.torch import load_file
+
+    def moved(name: str, **changed) -> dict:
+        same = {"steps": 1, "optimiser": "sgd", "beta1": 0.0, "weight_decay": 0.0}
+        train(tmp_path / name, [data], **{**same, "learning_rate": 0.1, **changed})
+        return load_file(tmp_path / name / "toy.safetensors")
+
+    def length(before: dict, after: dict) -> float:
+        return math.sqrt(sum(float((after[n] - before[n]).square().sum()) for n in before))
+
+    start = moved("start", learning_rate=1e-12)
+    free = length(start, moved("free", max_grad_norm=0.0))
+    line = log(tmp_path / "free")[0]
+    assert free == pytest.approx(0.1 * line["gradient_norm"], rel=1e-3)
+    limit = line["gradient_norm"] / 4
+    assert length(start, moved("clipped", max_grad_norm=limit)) == pytest.approx(free / 4, rel=1e-2)
+    clipped = log(tmp_path / "clipped")[0]
+    assert clipped["gradient_norm"] == pytest.approx(line["gradient_norm"], rel=1e-6)
+    assert length(start, moved("wide", max_grad_norm=8 * limit)) == pytest.approx(free, rel=1e-6)
+    assert line["learning_rate"] == 0.1 and line["epoch"] == pytest.approx(4 / 11)
+
+
+@pytest.mark.parametrize("name", ["adamw", "adam", "sgd"])
+def test_the_optimiser_has_the_options(name):
+    import torch
+
+    values = {"learning_rate": 0.02, "beta1": 0.7, "beta2": 0.8, "epsilon": 1e-3}
+    config = toy_method.Config(
+        **toy_method.values(optimiser=name, weight_decay=0.05, **values)
+    )  # fmt: skip
+    state = toy_method.load(config, types.SimpleNamespace(device="cpu"))
+    chosen = step.optimiser(toy_method.ToyMethod(), state, state.network, config)
+    kind = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam, "sgd": torch.optim.SGD}[name]
+    own = {"momentum": 0.7} if name == "sgd" else {"betas": (0.7, 0.8), "eps": 1e-3}
+    assert type(chosen) is kind
+    (group,) = chosen.param_groups
+    wanted = {**own, "lr": 0.02, "weight_decay": 0.05}
+    assert {key: group[key] for key in wanted} == wanted
+    assert len(group["params"]) == 4
 
 
 # --- order, draws ---------------------------------------------------------------------------------
