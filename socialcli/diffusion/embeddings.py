@@ -82,7 +82,6 @@ def read(given: str) -> list[Learned]:
 
 def _state(file: Path) -> tuple[dict[str, Any], dict[str, str]]:
     """What the file holds, and its header's notes."""
-    import torch
 
     from socialcli.networks import weights
 
@@ -90,12 +89,7 @@ def _state(file: Path) -> tuple[dict[str, Any], dict[str, str]]:
         raise UsageError(f"{file}: expected an embedding as {', '.join(SUFFIXES)}")
     if file.suffix == ".safetensors":
         return weights.load(file)
-    try:
-        state = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch has a dozen kinds
-        raise UsageError(
-            f"{file} cannot be read as a learnt embedding ({type(error).__name__})"
-        ) from None
+    state = weights.plain(file, "a learnt embedding")
     if not isinstance(state, dict):
         raise UsageError(f"{file}: not a learnt embedding")
     return state, {}

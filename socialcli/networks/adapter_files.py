@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from socialcli.errors import ModelMissing, UsageError
+from socialcli.networks import weights
 
 Parts = dict[str, dict[str, Tensor]]
 EMBEDDING, STATES = "embedding", "states"  # what is read of CLIP's picture
@@ -65,19 +65,12 @@ def read(file: Path, get: str = "") -> Parts:
         mend = f". Get it with: {get}" if get else ""
         raise ModelMissing(f"no adapter at '{file}'{mend}")
     parts: Any = {}
-    try:
-        if file.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            for name, tensor in load_file(file).items():
-                part, _, rest = name.partition(".")
-                parts.setdefault(part, {})[rest] = tensor
-        else:
-            parts = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch and safetensors have a dozen kinds
-        raise UsageError(
-            f"{file} cannot be read as plain weights ({type(error).__name__})"
-        ) from None
+    if file.suffix == ".safetensors":
+        for name, tensor in weights.load(file)[0].items():
+            part, _, rest = name.partition(".")
+            parts.setdefault(part, {})[rest] = tensor
+    else:
+        parts = weights.plain(file, "plain weights")
     if kind_of(parts) is None:
         raise UsageError(
             f"{file}: not an IP-Adapter (its parts are image_proj and ip_adapter), nor a "

@@ -129,13 +129,7 @@ def find(given: str) -> Path:
 def _load(file: Path) -> dict[str, Any]:
     if file.suffix == ".safetensors":
         return dict(weights.load(file)[0])
-    try:
-        state = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch has a dozen kinds
-        raise UsageError(
-            f"{file} cannot be read as Custom Diffusion weights ({type(error).__name__})"
-        ) from None
-    return _dict(state)
+    return _dict(weights.plain(file, "Custom Diffusion weights"))
 
 
 def _dict(value: Any) -> dict[str, Any]:

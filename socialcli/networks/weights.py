@@ -197,6 +197,28 @@ def state_of(module: Any) -> dict[str, Tensor]:
     return tensors
 
 
+def plain(file: Path, what: str) -> Any:
+    """What ``torch.save`` wrote, where that is tensors and what holds them.
+
+    Args:
+        what: it is read as, for the message.
+
+    Raises:
+        UsageError: it is not.
+    """
+    try:
+        return torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch has a dozen kinds
+        raise UsageError(f"{file} cannot be read as {what}: {_why(error)}") from None
+
+
+def _why(error: Exception) -> str:
+    """What is wrong with a file of weights, in words instead of the name of an exception."""
+    if isinstance(error, OSError):
+        return error.strerror or "it cannot be opened"
+    return "it is cut short, no file of weights, or holds objects besides tensors"
+
+
 def _weights_only(path: Path, stand_in: type = _Placeholder) -> Any:
     """``torch.load(weights_only=True)`` that steps over a training run's configuration objects.
 
@@ -213,6 +235,6 @@ def _weights_only(path: Path, stand_in: type = _Placeholder) -> Any:
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise UsageError(
-            f"{path} cannot be read as plain weights ({type(error).__name__}). Where it was made, "
-            "keep only the tensors: torch.save(torch.load(path)['state_dict'], 'weights.pt')"
+            f"{path} cannot be read as plain weights: {_why(error)}. Where it was made, keep "
+            "only the tensors: torch.save(torch.load(path)['state_dict'], 'weights.pt')"
         ) from None

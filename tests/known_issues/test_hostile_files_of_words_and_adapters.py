@@ -17,10 +17,17 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from socialcli.diffusion import word_files
+from socialcli.diffusion import embeddings, word_files
 from socialcli.errors import SampleFailed, UsageError
 from socialcli.importers import layout as importer
-from socialcli.networks import custom_diffusion, lora, lora_files, pose_judge, weights
+from socialcli.networks import (
+    adapter_files,
+    custom_diffusion,
+    lora,
+    lora_files,
+    pose_judge,
+    weights,
+)
 from socialcli.networks.neti import NeTIMapper
 from socialcli.vision import layouts
 
@@ -232,3 +239,17 @@ def test_a_photograph_for_a_drawing_is_refused_in_time():
     wanted = [f"#{n:06x}" for n in range(250)]
     refused(layouts.of_picture, Image.fromarray(noise), wanted)
     assert time.process_time() - started < 5
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"\x89PNG\r\n\x1a\n and more", b"PK\x03\x04", b"\x80\x02cos\n"]
+)
+def test_what_is_no_file_of_weights_is_not_named_by_an_exception(tmp_path, data):
+    """An IP-Adapter that was a picture "cannot be read (UnpicklingError)"."""
+    for suffix in (".bin", ".safetensors"):
+        file = tmp_path / f"a{suffix}"
+        file.write_bytes(data)
+        refused(adapter_files.read, file)
+        refused(weights.read, file, "face")
+        refused(custom_diffusion._load, file)
+        refused(embeddings._state, file)
