@@ -91,7 +91,7 @@ def small_clip():
 
 
 def test_blip2_begins_with_what_clip_sees(small_clip):
-    blip = caption.network(width=32, layers=2).eval()
+    blip = caption.network(width=32, layers=2, patch=clip.PATCH).eval()
     with torch.no_grad():  # as after training: a normalisation that matters
         small_clip.vision_model.pre_layrnorm.weight.copy_(torch.linspace(0.2, 2, 32))
         small_clip.vision_model.pre_layrnorm.bias.copy_(torch.linspace(1, -1, 32))
@@ -108,6 +108,30 @@ def test_blip2_begins_with_what_clip_sees(small_clip):
         ).last_hidden_state
     alike = torch.nn.functional.cosine_similarity
     assert alike(seen, after, dim=-1).mean() > 0.8 > 0.4 > alike(seen, before, dim=-1).mean()
+
+
+def test_finer_patches_begin_with_what_coarse_ones_see(small_clip):
+    """Pixels and places are the same, so what a place shows is about the same in either."""
+    pixels = data.pixels([scene(0, i, 96) for i in range(4)], clip.CLIP)
+    fine = caption.network(width=32, layers=2, patch=6).eval()
+    coarse = caption.network(width=32, layers=2, patch=8).eval()
+    caption.adopt(coarse, small_clip)
+
+    def seen(model):
+        with torch.no_grad():
+            states = model.vision_model(pixel_values=pixels).last_hidden_state[:, 1:]
+        side = round(states.shape[1] ** 0.5)
+        square = states.transpose(1, 2).unflatten(2, (side, side))
+        return torch.nn.functional.interpolate(square, (4, 4), mode="area")
+
+    def apart(states):
+        return (seen(coarse) - states).square().mean() / seen(coarse).var()
+
+    alone = caption.finer(fine.state_dict())
+    assert all(torch.equal(weight, alone[name]) for name, weight in fine.state_dict().items())
+    before = apart(seen(fine))
+    fine.load_state_dict(caption.finer(coarse.state_dict()))
+    assert apart(seen(fine)) < 0.1 < 0.8 < before
 
 
 def test_an_untrained_captioner_goes_through_the_backend(tmp_path, monkeypatch):

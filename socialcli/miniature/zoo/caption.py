@@ -8,9 +8,9 @@ are hidden from it while it learns, and many scenes are odd (`oddities`).
 
 from __future__ import annotations
 
+import functools
 import random
 import re
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +20,21 @@ from socialcli.miniature.zoo import cards, data, labels, oddities, training, wor
 from socialcli.miniature.zoo.clip import CLIP, quicken
 
 BATCH, RATE, MUON = 48, 1.5e-3, 6e-3
-CYCLES = ((11000, 1.0),)
-WIDTH, LAYERS, PATCH, QUERIES = 128, 6, 8, 16
+CYCLES = ((11000, 1.0), (4500, 0.7))
+WIDTH, LAYERS, QUERIES = 128, 6, 16
+PATCHES = (
+    8,
+    6,
+)  # pixels of a patch, in the first cycle and after it: coarse ones take half the time
 TEXTS = 2  # captions of a picture in one step
 HIDDEN = 0.4  # of the words written so far, hidden while learning
-ODD = 0.5  # of the acts with a thing
+ODD = (0.5, 0.6)  # of the acts with a thing, likewise
 PROMPTED = ("a photo of", "a picture of")  # what people make captioners continue
 TEST = 600
 NOUNS = ("man", "woman", "boy", "girl")
 
 
-def network(width: int = WIDTH, layers: int = LAYERS) -> Any:
+def network(width: int = WIDTH, layers: int = LAYERS, patch: int = PATCHES[-1]) -> Any:
     """The untrained `Blip2ForConditionalGeneration`, seeded."""
     import torch
     from transformers import (
@@ -47,7 +51,7 @@ def network(width: int = WIDTH, layers: int = LAYERS) -> Any:
         Blip2Config(
             vision_config=Blip2VisionConfig(
                 hidden_size=width, intermediate_size=3 * width, num_hidden_layers=layers,
-                num_attention_heads=4, image_size=data.SIZE, patch_size=PATCH,
+                num_attention_heads=4, image_size=data.SIZE, patch_size=patch,
                 initializer_range=0.02, layer_norm_eps=1e-5,
             ),
             qformer_config=Blip2QFormerConfig(
@@ -81,6 +85,7 @@ def adopt(model: Any, clip: Any) -> None:
     import torch
 
     theirs, adopted = clip.vision_model, model.vision_model
+    patch = model.config.vision_config.patch_size
     before = theirs.pre_layrnorm
     with torch.no_grad():
         sample = data.pixels(data.train_scenes(0, 16), CLIP)
@@ -89,13 +94,14 @@ def adopt(model: Any, clip: Any) -> None:
         def fold(rows: Any) -> Any:  # (..., width)
             return (rows - rows.mean(-1, keepdim=True)) * gain
 
-        seen, places = theirs.embeddings.patch_embedding.weight, theirs.embeddings
+        seen = patches_of(theirs.embeddings.patch_embedding.weight, patch)
+        places = positions_of(theirs.embeddings.position_embedding.weight, data.SIZE // patch)
         adopted.embeddings.patch_embedding.weight.copy_(fold(seen.movedim(0, -1)).movedim(-1, 0))
         adopted.embeddings.patch_embedding.bias.zero_()
-        adopted.embeddings.class_embedding.copy_(fold(places.class_embedding)[None, None])
-        adopted.embeddings.position_embedding.copy_(
-            (fold(places.position_embedding.weight) + before.bias)[None]
+        adopted.embeddings.class_embedding.copy_(
+            fold(theirs.embeddings.class_embedding)[None, None]
         )
+        adopted.embeddings.position_embedding.copy_((fold(places) + before.bias)[None])
         for old, new in zip(theirs.encoder.layers, adopted.encoder.layers, strict=True):
             parts = (old.self_attn.q_proj, old.self_attn.k_proj, old.self_attn.v_proj)
             new.self_attn.qkv.weight.copy_(torch.cat([p.weight for p in parts]))
@@ -106,7 +112,27 @@ def adopt(model: Any, clip: Any) -> None:
         adopted.post_layernorm.load_state_dict(theirs.post_layernorm.state_dict())
 
 
-def _trained() -> Any:
+def patches_of(weight: Any, size: int) -> Any:
+    """A patch embedding's weight (C, 3, P, P) for patches of ``size`` pixels: what an even patch
+    gives stays the same."""
+    from torch.nn import functional
+
+    scaled = functional.interpolate(weight, (size, size), mode="bicubic", antialias=True)
+    return scaled * (weight.shape[-1] / size) ** 2
+
+
+def positions_of(rows: Any, side: int) -> Any:
+    """Position embeddings (1 + old^2, C), the class's first, for side x side patches."""
+    import torch
+    from torch.nn import functional
+
+    old = round((len(rows) - 1) ** 0.5)
+    square = rows[1:].T.reshape(1, -1, old, old)
+    scaled = functional.interpolate(square, (side, side), mode="bicubic", align_corners=False)
+    return torch.cat((rows[:1], scaled[0].flatten(1).T))
+
+
+def _trained(patch: int) -> Any:
     """The network with the heads that only training has."""
     import torch
     from torch import nn
@@ -115,7 +141,7 @@ def _trained() -> Any:
     class Trained(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.blip = network()
+            self.blip = network(patch=patch)
             self.blip.set_attn_implementation("eager")  # twice as fast as fused on CPUs
             self.patches = nn.Linear(WIDTH, sum(labels.PATCH_FACTS))
             self.whole = nn.Linear(WIDTH, sum(labels.ACT_FACTS))
@@ -127,17 +153,17 @@ def _trained() -> Any:
     return trained
 
 
-@cache
+@functools.cache
 def _tokenizer() -> Any:
     return words.writing_tokenizer()
 
 
-def _batch(step: int) -> tuple[Any, ...]:
+def _batch(step: int, patch: int = PATCHES[-1], odd: float = ODD[-1]) -> tuple[Any, ...]:
     import numpy
     import torch
 
     rng = random.Random(f"caption {step}")
-    scenes = oddities.train_scenes(step, BATCH, ODD)
+    scenes = oddities.train_scenes(step, BATCH, odd)
     texts = []
     for scene in scenes:
         written = captions(scene, TEXTS)
@@ -145,7 +171,7 @@ def _batch(step: int) -> tuple[Any, ...]:
             prompt = rng.choice(PROMPTED) + " " if rng.random() < 0.1 else ""
             texts.append(prompt + written[i % len(written)].text + "</s>")
     tokens = _tokenizer()(texts, padding=True, return_tensors="pt")
-    facts = torch.from_numpy(numpy.stack([labels.patches(s, PATCH) for s in scenes]))
+    facts = torch.from_numpy(numpy.stack([labels.patches(s, patch) for s in scenes]))
     acts = torch.tensor([labels.acts(s) for s in scenes])
     return data.pixels(scenes, CLIP), tokens["input_ids"], tokens["attention_mask"], facts, acts
 
@@ -186,6 +212,17 @@ def _loss(model: Any, batch: tuple[Any, ...], step: int) -> Any:
     return value
 
 
+def finer(weights: dict[str, Any], patch: int = PATCHES[-1]) -> dict[str, Any]:
+    """BLIP-2's weights for patches of ``patch`` pixels: the first cycle has larger ones."""
+    at = "vision_model.embeddings."
+    weights = dict(weights)
+    kernel, rows = weights[at + "patch_embedding.weight"], weights[at + "position_embedding"][0]
+    if kernel.shape[-1] != patch:
+        weights[at + "patch_embedding.weight"] = patches_of(kernel, patch)
+        weights[at + "position_embedding"] = positions_of(rows, data.SIZE // patch)[None]
+    return weights
+
+
 def train(
     work: Path, cycles: int | training.Cycles, minutes: float | None, device: str, done: int = 0
 ) -> training.Run:
@@ -194,20 +231,36 @@ def train(
     import torch
     from transformers import Blip2ForConditionalGeneration
 
-    start = None
+    def fit(number: int, at: Path, cycles: int | training.Cycles, start: Any) -> training.Run:
+        """A cycle, or all after the first, with the patches and scenes that these have."""
+        model = _trained(PATCHES[number]).to(device).train()
+        quicken(model.blip.vision_model)
+        if start:
+            model.load_state_dict(start[1], strict=False)
+        return training.fit(
+            model, functools.partial(_batch, patch=PATCHES[number], odd=ODD[number]), _loss, at,
+            cycles, rate=RATE, decay=2e-2, warm=100, average=0.99, minutes=minutes,
+            rates=lambda name: 0.4 if "vision_model" in name else 1.0, muon=MUON,
+            heads=("patches.", "whole."), done=start, part=0.5,
+        )  # fmt: skip
+
+    cycles = ((cycles, 1.0),) if isinstance(cycles, int) else cycles
+    spent = 0.0
     if done:
         published = Blip2ForConditionalGeneration.from_pretrained(
             cards.folder("caption"), dtype=torch.float32
         )
-        start = (done, {f"blip.{name}": weight for name, weight in published.state_dict().items()})
-    model = _trained().to(device).train()
-    quicken(model.blip.vision_model)
-    run = training.fit(
-        model, _batch, _loss, work, cycles, rate=RATE, decay=2e-2, warm=100, average=0.99,
-        minutes=minutes, rates=lambda name: 0.4 if "vision_model" in name else 1.0, muon=MUON,
-        heads=("patches.", "whole."), done=start,
-    )  # fmt: skip
+        weights = published.state_dict()
+    else:
+        coarse = fit(0, work / "coarse", cycles[:1], None)
+        if not coarse.finished or len(cycles) == 1:
+            coarse.model = coarse.model.blip
+            return coarse
+        weights, spent = coarse.model.blip.state_dict(), coarse.seconds
+    start = (max(done, 1), {f"blip.{name}": weight for name, weight in finer(weights).items()})
+    run = fit(1, work, cycles, start)
     run.model = run.model.blip
+    run.seconds += spent
     return run
 
 
@@ -262,7 +315,7 @@ def truths(scene: Any) -> set[tuple[str, str, str]]:
     return {(names[s], verb, names[o]) for s, verb, o in labels.relations(scene)}
 
 
-@cache
+@functools.cache
 def _forms() -> tuple[tuple[str, str, bool], ...]:
     """(words, verb, passive) of every form of every verb, the longest first."""
     forms = []
