@@ -15,7 +15,7 @@
 #                 Figure 1 shows DreamBooth overfitting; of these two in Figure 5 it says nothing).
 #              5. ours, of rows that are not drawn by default: every word keeps its subject, that is, ti,
 #                 p-plus, neti and neti-attractor are above class (the class's name in the word's
-#                 place, nothing learned) in DINO and CLIP-I, and none is above it in CLIP-T.
+#                 place, nothing learned) in DINO and CLIP-I, and below it in CLIP-T.
 #   pictures   20 subjects x 10 test pictures x CAPTIONS prompts x 3 seeds: 200 sources a row. A
 #              difference of DINO between two rows has a standard deviation of about 0.10 from source
 #              to source, so 200 sources see 0.020 with a power of 0.8 at 0.05; after Holm's
