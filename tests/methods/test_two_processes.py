@@ -39,7 +39,8 @@ METHODS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "reversion": ("invert", "captions", {"initial_word": ["with"]}),
     "identity": ("invert", "people", {"pairs": 2}),
     "interaction": ("invert", "exemplars", {"variants": 2, "attention_side": 8,
-                    "pose_initial_word": "standing", "pose_steps": 1, "sampling_steps": 1}),
+                    "pose_initial_word": "standing", "pose_steps": 1, "sampling_steps": 1,
+                    "learning_rate": 50.0}),
     "dreambooth": ("train", "subjects", {**CLASS, "adapter": "lora", "rank": 2,
                                          "subject": ["rex=rex/*"]}),
     "custom-diffusion": ("train", "subjects", {**CLASS, "subject": ["rex=rex/*"]}),
@@ -130,7 +131,7 @@ def test_they_learn_the_same(tmp_path, data, models, name):
     one, two = (tensors(tmp_path / place) for place in ("one", "two"))
     assert one.keys() == two.keys() and any(bool(tensor.any()) for tensor in one.values())
     for weight, tensor in one.items():
-        assert (tensor - two[weight]).abs().max() < 1e-5 + 1e-4 * tensor.abs().max(), weight
+        assert (tensor - two[weight]).abs().max() < 1e-5 * (1 + tensor.abs().max()), weight
     files = [{str(p.relative_to(tmp_path / place)) for p in (tmp_path / place).rglob("*")
               if "cache" not in p.parts} for place in ("one", "two")]  # fmt: skip
     assert files[0] == files[1]
