@@ -81,10 +81,10 @@ def near(name: str, known: Iterable[str]) -> str:
 
     plain = {one.lower().replace("_", "-"): one for one in known}
     word = name.lower().replace("_", "-")
-    found = get_close_matches(word, plain, n=1, cutoff=0.6)
-    if not found and len(word) > 2:
-        found = [one for one in plain if one.startswith(word)][:1]
-    return f"Did you mean '{plain[found[0]]}'? " if found else ""
+    close = get_close_matches(word, plain, n=1, cutoff=0.6)
+    if not close and len(word) > 2:
+        close = [one for one in plain if one.startswith(word)][:1]
+    return f"Did you mean '{plain[close[0]]}'? " if close else ""
 
 
 class ModelMissing(UsageError):

@@ -100,5 +100,5 @@ class Draw:
         import torch
 
         each = range(len(self.positions))
-        found = [torch.randint(below, (), generator=self.generator(i, name)) for i in each]
-        return torch.stack(found)
+        numbers = [torch.randint(below, (), generator=self.generator(i, name)) for i in each]
+        return torch.stack(numbers)

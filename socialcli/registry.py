@@ -114,7 +114,7 @@ def available(kind: str) -> dict[str, PartInfo]:
     folder = ROOT / KINDS[kind].folder
     files = {file.stem: file for file in folder.glob("[a-z]*.py")}
     files |= {file.parent.name: file for file in folder.glob("[a-z]*/__init__.py")}
-    found = {
+    infos = {
         stem.strip("_").replace("_", "-"): PartInfo(
             kind, stem.strip("_").replace("_", "-"), f"socialcli.{package}.{stem}", file
         )
@@ -123,8 +123,8 @@ def available(kind: str) -> dict[str, PartInfo]:
     for name, module in outside(f"socialcli.{kind}"):
         spec = importlib.util.find_spec(module)
         if spec is not None and spec.origin:
-            found[name] = PartInfo(kind, name, module, Path(spec.origin))
-    return dict(sorted(found.items()))
+            infos[name] = PartInfo(kind, name, module, Path(spec.origin))
+    return dict(sorted(infos.items()))
 
 
 @functools.cache
@@ -233,5 +233,5 @@ def module_of(part: Part) -> Any:
 def base_of(kind: str) -> type:
     """The class that parts of a kind inherit."""
     module, _, name = KINDS[kind].base.partition(":")
-    found: type = getattr(importlib.import_module(module), name)
-    return found
+    base: type = getattr(importlib.import_module(module), name)
+    return base

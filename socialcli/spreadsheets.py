@@ -39,8 +39,8 @@ def delimited(text: str, suffix: str, columns: Iterable[str]) -> tuple[str, str]
         suffix: of the file, such as ``.csv``. columns: names that its first line may have.
     """
     first, end, rest = text.partition("\n")
-    said = first.strip().lower()
-    if said.startswith("sep=") and len(first.strip("\r")) == 5:
+    lowered = first.strip().lower()
+    if lowered.startswith("sep=") and len(first.strip("\r")) == 5:
         return first[4], rest
     if suffix == ".tsv":
         return "\t", text

@@ -112,10 +112,10 @@ PLACES = {
 
 
 def _refuse_empty_places(arguments: dict[str, Any]) -> None:
-    for name, told in PLACES.items():
+    for name, title in PLACES.items():
         value = arguments.get(name)
         if value == "" or (isinstance(value, list) and "" in value):
-            raise UsageError(f"{told} is empty; a variable of the script may not be set")
+            raise UsageError(f"{title} is empty; a variable of the script may not be set")
 
 
 def guarded(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -184,10 +184,10 @@ class LazyGroup(TyperGroup):
 
     def files(self) -> dict[str, tuple[str, Path]]:
         """Command name -> (kind, file)."""
-        found = {name: ("stages", one.file) for name, one in registry.available("stages").items()}
+        by_name = {name: ("stages", one.file) for name, one in registry.available("stages").items()}
         for file in sorted(COMMANDS.glob("[a-z]*.py")):
-            found[file.stem.strip("_").replace("_", "-")] = ("commands", file)
-        return found
+            by_name[file.stem.strip("_").replace("_", "-")] = ("commands", file)
+        return by_name
 
     def list_commands(self, ctx: Any) -> list[str]:
         names = self.files()
@@ -274,9 +274,9 @@ def _runner(part: Any) -> Callable[..., None]:
         from socialcli.cli import profiles
         from socialcli.pipeline.run import run_stage
 
-        mine = flags.given(ctx, values, part.config_type)
+        typed = flags.given(ctx, values, part.config_type)
         table = ("import", command) if importing else (command, None)
-        config = profiles.values(values["profile"], table[0], part.config_type, mine, table[1])
+        config = profiles.values(values["profile"], table[0], part.config_type, typed, table[1])
         options = RunOptions(**{n: values[n] for n in _names(RunOptions) if n in values})
         inputs, output = values.get("inputs") or [], values["output"]
         run_stage(
@@ -320,8 +320,8 @@ def _method_runner(command: str, module: Any, args: list[str]) -> Callable[..., 
     def run(ctx: typer.Context, **values: Any) -> None:
         from socialcli.cli import profiles
 
-        mine = flags.given(ctx, values, method.config_type)
-        config = profiles.values(values["profile"], command, method.config_type, mine, name)
+        typed = flags.given(ctx, values, method.config_type)
+        config = profiles.values(values["profile"], command, method.config_type, typed, name)
         options = RunOptions(**{n: values[n] for n in _names(RunOptions) if n in values})
         module.run(name, config, values["inputs"] or [], values["output"], options)
 

@@ -23,13 +23,15 @@ OUTPUT = "A folder, a pattern (out/%06d.tar, out/{name}.tar), a URL prefix, or -
 def dashed(args: list[str]) -> list[str]:
     """A command line with dashes in the names of commands and flags: other tools have underscores
     there (``--batch_size 4``), and such lines are pasted."""
-    found = [word.replace("_", "-") for word in args[:1]]
+    dashed_words = [word.replace("_", "-") for word in args[:1]]
     for number, word in enumerate(args[1:], 1):
         if word == "--":
-            return found + args[number:]
+            return dashed_words + args[number:]
         name, equals, value = word.partition("=")
-        found.append(name.replace("_", "-") + equals + value if name.startswith("--") else word)
-    return found
+        dashed_words.append(
+            name.replace("_", "-") + equals + value if name.startswith("--") else word
+        )
+    return dashed_words
 
 
 def parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:
@@ -122,23 +124,23 @@ def of(
     groups: dict[str, str] = {}
     for parent in reversed(config_type.__mro__):
         groups |= vars(parent).get("GROUPS", {})
-    found = []
+    parameters = []
     for field in dataclasses.fields(config_type):
         panel = groups.get(field.name, panel)
         if field.name not in without:
             title = help_.FIRST if field.name in first else panel
-            found.append(flag(field, hints[field.name], title))
-    return found
+            parameters.append(flag(field, hints[field.name], title))
+    return parameters
 
 
 def given(ctx: typer.Context, values: dict[str, Any], config: type) -> dict[str, Any]:
     """The fields of ``config`` whose flag was on the command line, with their values."""
-    found = {}
+    typed = {}
     for field in dataclasses.fields(config):
         source = ctx.get_parameter_source(field.name)
         if source is not None and source.name != "DEFAULT":
-            found[field.name] = values[field.name]
-    return found
+            typed[field.name] = values[field.name]
+    return typed
 
 
 def signed(run: Callable[..., None], parameters: list[inspect.Parameter]) -> Callable[..., None]:

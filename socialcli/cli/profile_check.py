@@ -33,9 +33,9 @@ def check(tables: dict[str, Any], path: Path, types: Types | None = None) -> Non
         Mistakes: one line for each.
     """
     known = _known() | {key: _itself(kind) for key, kind in (types or {}).items()}
-    found = [f"{path}: {mistake}" for mistake in _mistakes(tables, known)]
-    if found:
-        raise Mistakes(list(dict.fromkeys(found)))
+    mistakes = [f"{path}: {mistake}" for mistake in _mistakes(tables, known)]
+    if mistakes:
+        raise Mistakes(list(dict.fromkeys(mistakes)))
 
 
 def config_types() -> Types:
@@ -118,16 +118,16 @@ def _table(name: str, table: dict[str, Any], config_type: type) -> Iterator[str]
             yield f"[{name}] {key}: the same option as '{given[field]}'"
         given[field], body[field] = key, value
     hints = _hints(config_type, body)
-    told = set()
+    reported = set()
     try:
         _schema(tuple(hints.items())).model_validate(body)
     except ValidationError as errors:
         order = list(given)
         for error in sorted(errors.errors(), key=lambda e: order.index(str(e["loc"][0]))):
             field = str(error["loc"][0])
-            if field in told:
+            if field in reported:
                 continue  # of a union, one error for each of its types
-            told.add(field)
+            reported.add(field)
             key = given[field]
             if error["type"] == "extra_forbidden":
                 keys = [key_of(one) for one in _fields(config_type)]
@@ -138,7 +138,7 @@ def _table(name: str, table: dict[str, Any], config_type: type) -> Iterator[str]
     options = {option.name: option for option in dataclasses.fields(config_type)}
     for field, key in given.items():
         option = options.get(field)
-        if option is not None and field not in told:
+        if option is not None and field not in reported:
             where = f"[{name}] {key} = {body[field]!r}"
             if wrong := beyond(option.metadata, body[field]):
                 yield f"{where}: {wrong}"
@@ -162,15 +162,15 @@ def _hints(config_type: type, names: typing.Collection[str]) -> dict[str, Any]:
 
     `typing.get_type_hints` evaluates all of them, which for every Config took as long as the rest.
     """
-    found: dict[str, Any] = {}
+    hints: dict[str, Any] = {}
     left = set(names) & set(_fields(config_type))
     for base in config_type.__mro__:
         own = {n: hint for n, hint in inspect.get_annotations(base).items() if n in left}
         if own:
             holder = types.SimpleNamespace(__annotations__=own)
-            found |= typing.get_type_hints(holder, vars(sys.modules[base.__module__]))
+            hints |= typing.get_type_hints(holder, vars(sys.modules[base.__module__]))
             left -= own.keys()
-    return found
+    return hints
 
 
 def _fields(config_type: type) -> list[str]:

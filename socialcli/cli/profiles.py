@@ -32,20 +32,20 @@ from socialcli.errors import UnknownName, UsageError
 def folders() -> list[Path]:
     """Where named profiles are looked for, in order."""
     here = Path(__file__).parents[1]
-    found = [here / "shipped_profiles", here.parent / "pipelines" / "profiles"]
+    places = [here / "shipped_profiles", here.parent / "pipelines" / "profiles"]
     extra = os.environ.get("SOCIALCLI_PROFILES")
     if extra:
-        found[:0] = [Path(p) for p in extra.split(os.pathsep) if p]
-    return found
+        places[:0] = [Path(p) for p in extra.split(os.pathsep) if p]
+    return places
 
 
 def names() -> dict[str, Path]:
     """Every profile that can be named, with its file."""
-    found: dict[str, Path] = {}
+    files: dict[str, Path] = {}
     for folder in folders():
         for file in sorted(folder.glob("*.toml")):
-            found.setdefault(file.stem, file)
-    return found
+            files.setdefault(file.stem, file)
+    return files
 
 
 def load(name: str) -> tuple[dict[str, Any], Path]:

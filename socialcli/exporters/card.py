@@ -34,10 +34,10 @@ def write(folder: str, suffixes: Iterable[str]) -> str | None:
     """
     place = f"{folder.rstrip('/')}/{NAME}"
     there = shards.read_bytes(place)
-    ours = there is None or MARK.encode() in there
-    text = card(suffixes) if ours else None
+    replaceable = there is None or MARK.encode() in there
+    text = card(suffixes) if replaceable else None
     if text is None:
-        if ours:
+        if replaceable:
             shards.remove(place)  # it would keep `datasets` from guessing, and be wrong
         return None
     shards.write_bytes(place, text.encode())

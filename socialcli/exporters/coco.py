@@ -68,14 +68,14 @@ def known_categories(file: Path) -> dict[str, int]:
     """
     try:
         listed = json.loads(file.read_bytes())["categories"]
-        found = {str(c["name"]): int(c["id"]) for c in listed}
+        ids = {str(c["name"]): int(c["id"]) for c in listed}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(f"{file}: no COCO categories in it ({error})") from None
-    if len(found) != len(listed) or len(set(found.values())) != len(found):
+    if len(ids) != len(listed) or len(set(ids.values())) != len(ids):
         raise UsageError(f"{file}: two categories have one name or one id")
-    if PERSON not in found:
-        found[PERSON] = max(found.values(), default=0) + 1
-    return found
+    if PERSON not in ids:
+        ids[PERSON] = max(ids.values(), default=0) + 1
+    return ids
 
 
 def convert(sample: Sample, numbers: Numbers) -> Converted:
@@ -87,10 +87,10 @@ def convert(sample: Sample, numbers: Numbers) -> Converted:
     """
     if sample.problem:
         raise SampleFailed(sample.problem)
-    found, problems = read_members(sample)
+    members, problems = read_members(sample)
     if problems:
         raise SampleFailed(str(problems[0]))
-    width, height = _size(sample, found)
+    width, height = _size(sample, members)
     name = _file_name(sample, numbers)
     image: dict[str, Any] = {
         "id": numbers.images + 1,
@@ -99,7 +99,7 @@ def convert(sample: Sample, numbers: Numbers) -> Converted:
         "height": height,
         "key": sample.key,
     }
-    meta = found.get("meta.json")
+    meta = members.get("meta.json")
     if meta is not None:
         if meta.license:
             image["license"] = numbers.licenses.setdefault(meta.license, len(numbers.licenses) + 1)
@@ -107,10 +107,10 @@ def convert(sample: Sample, numbers: Numbers) -> Converted:
             image["split"] = meta.split
         if isinstance(meta.extra.get("url"), str):
             image["coco_url"] = meta.extra["url"]
-    annotations = list(_annotations(found, (width, height), numbers))
+    annotations = list(_annotations(members, (width, height), numbers))
     for number, annotation in enumerate(annotations, start=numbers.annotations + 1):
         annotation.update(id=number, image_id=image["id"])
-    caption = found.get("caption.json")
+    caption = members.get("caption.json")
     texts = [caption.text, *caption.others] if caption is not None else []
     captions = [
         {"id": number, "image_id": image["id"], "caption": text, "source": caption.source}  # type: ignore[union-attr]
@@ -120,15 +120,15 @@ def convert(sample: Sample, numbers: Numbers) -> Converted:
     numbers.annotations += len(annotations)
     numbers.captions += len(captions)
     numbers.file_names.add(name)
-    _note_models(found, numbers)
+    _note_models(members, numbers)
     return Converted(image, annotations, captions)
 
 
-def _size(sample: Sample, found: dict[str, Any]) -> tuple[int, int]:
+def _size(sample: Sample, members: dict[str, Any]) -> tuple[int, int]:
     """Width and height of the upright picture; every member must agree."""
     stated = {
         suffix: (record.width, record.height)
-        for suffix, record in found.items()
+        for suffix, record in members.items()
         if hasattr(record, "width")
     }
     if any(suffix in sample.members for suffix in records.IMAGE_SUFFIXES):
@@ -137,8 +137,8 @@ def _size(sample: Sample, found: dict[str, Any]) -> tuple[int, int]:
     if not stated:
         raise SampleFailed("no member says how large the picture is")
     if len(set(stated.values())) > 1:
-        told = ", ".join(f"{name} {w}x{h}" for name, (w, h) in stated.items())
-        raise SampleFailed(f"the members are of different sizes ({told})")
+        sizes = ", ".join(f"{name} {w}x{h}" for name, (w, h) in stated.items())
+        raise SampleFailed(f"the members are of different sizes ({sizes})")
     return next(iter(stated.values()))
 
 
@@ -163,28 +163,30 @@ class _Parts:
 
 
 def _annotations(
-    found: dict[str, Any], size: tuple[int, int], numbers: Numbers
+    members: dict[str, Any], size: tuple[int, int], numbers: Numbers
 ) -> Iterator[dict[str, Any]]:
     """One annotation per box, then per mask and per person that has no box."""
     parts: list[_Parts] = []
     boxes = (
-        {b.id: _Parts(box=b) for b in found["boxes.json"].boxes} if "boxes.json" in found else {}
+        {b.id: _Parts(box=b) for b in members["boxes.json"].boxes}
+        if "boxes.json" in members
+        else {}
     )
     parts += boxes.values()
-    for mask in found["masks.json"].masks if "masks.json" in found else []:
+    for mask in members["masks.json"].masks if "masks.json" in members else []:
         if mask.box in boxes and boxes[mask.box].mask is None:
             boxes[mask.box].mask = mask
         else:
             parts.append(_Parts(mask=mask))
-    for person in found["people.json"].people if "people.json" in found else []:
+    for person in members["people.json"].people if "people.json" in members else []:
         if person.box in boxes and boxes[person.box].person is None:
             boxes[person.box].person = person
         else:
             parts.append(_Parts(person=person))
     entities = (
-        {e.id: e for e in found["entities.json"].entities} if "entities.json" in found else {}
+        {e.id: e for e in members["entities.json"].entities} if "entities.json" in members else {}
     )
-    meta = found.get("meta.json")
+    meta = members.get("meta.json")
     crowd = meta.extra.get("crowd_boxes", []) if meta is not None else []
     for part in parts:
         annotation = _annotation(part, entities, size, numbers)
@@ -301,13 +303,13 @@ def _category_id(name: str, group: str, numbers: Numbers) -> int:
     return numbers.categories[name]
 
 
-def _note_models(found: dict[str, Any], numbers: Numbers) -> None:
+def _note_models(members: dict[str, Any], numbers: Numbers) -> None:
     """Which models made what, once each, for ``info``."""
-    for suffix, record in found.items():
-        made = dict(getattr(record, "models", {}))
+    for suffix, record in members.items():
+        models = dict(getattr(record, "models", {}))
         if getattr(record, "model", None) is not None:
-            made[suffix.partition(".")[0]] = record.model
-        for role, model in made.items():
+            models[suffix.partition(".")[0]] = record.model
+        for role, model in models.items():
             fact = {"backend": model.backend, "model": model.model, "revision": model.revision}
             known = numbers.models.setdefault(role, [])
             if fact not in known and len(known) < 20:

@@ -28,12 +28,12 @@ def files(sample: Sample, style: str) -> dict[str, bytes]:
     members.refuse_malformed(sample)
     layout = sample.record(records.Layout)
     layouts.check(layout)
-    made = {".png": _png(layouts.picture(layout)), ".toml": toml(layout).encode()}
+    contents = {".png": _png(layouts.picture(layout)), ".toml": toml(layout).encode()}
     people = [s.keypoints.points for s in layout.segments if s.keypoints is not None]
     if people:
         size = layout.width, layout.height
-        made[".pose.png"] = _png(skeletons.draw(people, size, style=style))
-    return made
+        contents[".pose.png"] = _png(skeletons.draw(people, size, style=style))
+    return contents
 
 
 def _png(picture: object) -> bytes:
@@ -86,8 +86,8 @@ def write(sample: Sample, folder: Path, style: str) -> int:
     """
     from socialcli import shards
 
-    found = files(sample, style)
-    for suffix, data in found.items():
+    contents = files(sample, style)
+    for suffix, data in contents.items():
         with shards.publish(str(folder / f"{sample.key}{suffix}")) as stream:
             stream.write(data)
-    return len(found)
+    return len(contents)

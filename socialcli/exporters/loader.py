@@ -48,13 +48,13 @@ def dataset(
             return None
 
     named = shards.expand([locations] if isinstance(locations, str) else locations)
-    found = webdataset.WebDataset(
+    samples = webdataset.WebDataset(
         named, shardshuffle=len(named) if shuffle else False, seed=seed,
         nodesplitter=webdataset.split_by_node, empty_check=False,
     )  # fmt: skip
     if shuffle:
-        found = found.shuffle(shuffle)
-    return found.map(row).select(lambda made: made is not None)
+        samples = samples.shuffle(shuffle)
+    return samples.map(row).select(lambda decoded: decoded is not None)
 
 
 def decode(sample: dict[str, Any]) -> dict[str, Any]:
@@ -77,13 +77,15 @@ def decode(sample: dict[str, Any]) -> dict[str, Any]:
     members = {k: v for k, v in sample.items() if not k.startswith("__")}
     whole = shards.Sample(sample["__key__"], members)
     pictured = any(suffix in members for suffix in records.IMAGE_SUFFIXES)
-    made: dict[str, Any] = {
+    decoded: dict[str, Any] = {
         "key": whole.key,
         "picture": images.decode(whole.picture()) if pictured else None,
     }
     parsed, problems = read_members(whole)
     if problems:
         raise SampleFailed(str(problems[0]))
-    made |= {suffix: parsed.get(suffix) for suffix in (*records.MEMBERS, records.IDENTITY)}
-    others = {k: v for k, v in members.items() if k not in made and k not in records.IMAGE_SUFFIXES}
-    return made | others
+    decoded |= {suffix: parsed.get(suffix) for suffix in (*records.MEMBERS, records.IDENTITY)}
+    others = {
+        k: v for k, v in members.items() if k not in decoded and k not in records.IMAGE_SUFFIXES
+    }
+    return decoded | others

@@ -125,8 +125,8 @@ def looks_like_picture(path: Path) -> bool:
 
 def pictures_in(folder: Path) -> list[str]:
     """Names of the pictures directly in a folder, in natural order; hidden files are left out."""
-    found = [path for path in folder.iterdir() if not path.name.startswith(".")]
-    names = [path.name for path in found if is_picture_name(path.name) and not path.is_dir()]
+    paths = [path for path in folder.iterdir() if not path.name.startswith(".")]
+    names = [path.name for path in paths if is_picture_name(path.name) and not path.is_dir()]
     return sorted(without_doubles(names), key=natural)
 
 
@@ -160,20 +160,20 @@ def located(root: Path, name: str) -> str | None:
         if path and "\0" not in path and (root / path).is_file():
             return path
         folder, _, base = path.rpartition("/")
-        found = _by_folded_name(root / folder).get(base.casefold(), [])
-        if len(found) == 1:
-            return f"{folder}/{found[0]}" if folder else found[0]
+        spellings = _by_folded_name(root / folder).get(base.casefold(), [])
+        if len(spellings) == 1:
+            return f"{folder}/{spellings[0]}" if folder else spellings[0]
     return None
 
 
 @functools.lru_cache(maxsize=64)
 def _by_folded_name(folder: Path) -> dict[str, list[str]]:
     """Folded name -> the files of a folder that are called so, in whatever capitals."""
-    found: dict[str, list[str]] = {}
+    spellings: dict[str, list[str]] = {}
     with contextlib.suppress(OSError):
         for entry in os.scandir(folder):
-            found.setdefault(entry.name.casefold(), []).append(entry.name)
-    return found
+            spellings.setdefault(entry.name.casefold(), []).append(entry.name)
+    return spellings
 
 
 def read_file(root: Path, relative: str, limit: int = images.MAX_BYTES) -> bytes:

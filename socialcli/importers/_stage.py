@@ -37,13 +37,13 @@ _LAST: dict[str, _Standing] = {}
 def _standing(importer: Importer, config: Any, number: int) -> _Standing:
     """The importer's entries from ``number`` on."""
     name = f"{importer.name} {config!r}"
-    found = _LAST.get(name)
-    if found is None or found.number > number:
+    standing = _LAST.get(name)
+    if standing is None or standing.number > number:
         _LAST.clear()
-        found = _LAST[name] = _Standing(importer, config)
-    for _ in found.up_to(number):
+        standing = _LAST[name] = _Standing(importer, config)
+    for _ in standing.up_to(number):
         pass
-    return found
+    return standing
 
 
 class ImportStage(Stage, base=True):

@@ -86,17 +86,17 @@ class CocoImporter(Importer):
         licenses = {x.get("id"): _license(x) for x in body.get("licenses") or []}
         names = [str(image["file_name"]) for image in body["images"]]
         for key, image in zip(shards.distinct_keys(names), body["images"], strict=True):
-            found = annotations.get(image["id"], [])
+            of_image = annotations.get(image["id"], [])
             work = Work(
                 folder=str(folder),
                 image={k: v for k, v in image.items() if k not in ("segments_info",)},
                 split=split,
                 license=licenses.get(image.get("license"), ""),
-                annotations=found,
+                annotations=of_image,
                 captions=texts.get(image["id"], []),
                 labels={
                     a["category_id"]: labels[a["category_id"]]
-                    for a in found
+                    for a in of_image
                     if a.get("category_id") in labels
                 },
                 people=people,
@@ -296,7 +296,7 @@ def _unknown(bodies: dict[str, dict[str, Any]], main: Path) -> list[str]:
         UsageError: none of the instances' annotations does.
     """
     pictures = {image["id"] for image in bodies["instances"]["images"]}
-    found = []
+    warnings = []
     for part, body in bodies.items():
         lost = [a for a in body["annotations"] if a["image_id"] not in pictures]
         if not lost:
@@ -307,10 +307,10 @@ def _unknown(bodies: dict[str, dict[str, Any]], main: Path) -> list[str]:
             raise UsageError(
                 f"{main}: {what} belong to a picture that it does not have ({example})"
             )
-        found.append(
+        warnings.append(
             f"{main.parent}: {what} are left out: their pictures are not in it ({example})"
         )
-    return found
+    return warnings
 
 
 def _find_pictures(

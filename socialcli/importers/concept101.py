@@ -63,10 +63,10 @@ class Concept101Importer(Importer):
         """
         source = _picture.source_folder(config.source)
         images = _picture.source_folder(config.images) if config.images else source
-        found = concepts(source)
+        by_folder = concepts(source)
         paths: list[tuple[str, Concept]] = []
         missing = []
-        for concept in found.values():
+        for concept in by_folder.values():
             folder = images / concept.folder
             names = _picture.pictures_in(folder) if folder.is_dir() else []
             if not names:
@@ -74,7 +74,7 @@ class Concept101Importer(Importer):
             paths += [(f"{concept.folder}/{name}", concept) for name in names]
         if missing:
             raise UsageError(
-                f"{images}: no pictures of {len(missing)} of {len(found)} concepts, first "
+                f"{images}: no pictures of {len(missing)} of {len(by_folder)} concepts, first "
                 f"{missing[0]}; unpack benchmark_dataset.zip here or name its place with --images"
             )
         keys = shards.distinct_keys([_picture.printable(path) for path, _ in paths])
@@ -108,11 +108,11 @@ def concepts(source: Path) -> dict[str, Concept]:
         UsageError: a file is missing, or not as it should be.
     """
     file = source / "dataset.json"
-    found: dict[str, Concept] = {}
+    by_folder: dict[str, Concept] = {}
     try:
         for item in _json(file):
             folder = _relative(item["instance_data_dir"])
-            found[folder] = Concept(
+            by_folder[folder] = Concept(
                 name=folder.rpartition("/")[2],
                 folder=folder,
                 category=str(item["class_prompt"]),
@@ -126,7 +126,7 @@ def concepts(source: Path) -> dict[str, Concept]:
             folders = [_relative(part["instance_data_dir"]) for part in parts]
             name = compose["prompt_filename_compose"]
             for position, folder in enumerate(folders):
-                found[folder].combinations.append(
+                by_folder[folder].combinations.append(
                     {
                         "combination": number,  # counted from 0 in dataset_multiconcept.json
                         "position": position,  # which of {0}, {1} is this concept
@@ -138,7 +138,7 @@ def concepts(source: Path) -> dict[str, Concept]:
                 )
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise UsageError(f"{file}: not Concept101's ({type(error).__name__}: {error})") from None
-    return found
+    return by_folder
 
 
 def _json(file: Path) -> list[Any]:

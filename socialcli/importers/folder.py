@@ -65,11 +65,11 @@ class FolderImporter(Importer):
         keys = shards.distinct_keys([_picture.printable(path) for path in pictures])
         for key, path in zip(keys, pictures, strict=True):
             stem = path.rpartition(".")[0]
-            found: dict[str, str] = {}
+            companions: dict[str, str] = {}
             for suffix, member in COMPANIONS.items():
                 if (stem, suffix) in beside:
-                    found.setdefault(member, beside[stem, suffix])
-            yield Entry(key, Work(path, tuple(found.items())))
+                    companions.setdefault(member, beside[stem, suffix])
+            yield Entry(key, Work(path, tuple(companions.items())))
 
     def build(self, config: Config, entry: Entry) -> dict[str, bytes]:
         """The picture, ``meta.json``, and what lies beside it.
@@ -116,13 +116,13 @@ def _walk(root: Path, config: Config) -> Iterator[str]:
             if (status.st_dev, status.st_ino) in seen:
                 continue
             seen.add((status.st_dev, status.st_ino))
-            found = list(os.scandir(here))
+            items = list(os.scandir(here))
         except OSError as error:
             raise UsageError(
                 f"{_picture.printable(str(here))}: cannot be listed ({error.strerror}); make it "
                 "readable or move it out of the folder"
             ) from None
-        for item in found:
+        for item in items:
             path = f"{folder}/{item.name}" if folder else item.name
             if item.name.startswith(".") and not config.hidden:
                 continue

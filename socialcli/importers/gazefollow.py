@@ -152,10 +152,10 @@ def _files(root: Path, config: Config) -> list[tuple[Path, str]]:
         ]
     splits = SPLITS if config.split == "all" else (config.split,)
     files = [(root / f"{split}_annotations_release.txt", split) for split in splits]
-    found = [(file, split) for file, split in files if file.is_file()]
-    if not found or (config.split != "all" and len(found) < len(files)):
+    existing = [(file, split) for file, split in files if file.is_file()]
+    if not existing or (config.split != "all" and len(existing) < len(files)):
         raise UsageError(f"{files[0][0]}: no such file; name it with --annotations")
-    return found
+    return existing
 
 
 def _rows(file: Path) -> Iterator[tuple[str, Row]]:

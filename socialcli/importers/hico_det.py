@@ -70,14 +70,14 @@ class HicoDetImporter(Importer):
             raise UsageError(f"--split {config.split}: expected train, test or all")
         _images(config)
         splits = SPLITS if config.split == "all" else (config.split,)
-        found: list[Work] = []
+        works: list[Work] = []
         for file, of in _annotation_files(root, splits, config):
             if file.suffix == ".mat":
-                found += _from_mat(file, of)
+                works += _from_mat(file, of)
             else:
-                found += _from_json(file)
-        names = [Path(work.path).name for work in found]
-        for key, work in zip(shards.distinct_keys(names), found, strict=True):
+                works += _from_json(file)
+        names = [Path(work.path).name for work in works]
+        for key, work in zip(shards.distinct_keys(names), works, strict=True):
             yield Entry(key, work)
 
     def build(self, config: Config, entry: Entry) -> dict[str, bytes]:
@@ -203,7 +203,7 @@ def _from_json(file: Path) -> list[Work]:
                     f"{file}: its class {hoi + 1} is {' '.join(stated)!r}, HICO-DET's is "
                     f"{' '.join(classes()[hoi][1:3])!r}: objects and correspondence do not match"
                 )
-        found = []
+        works = []
         columns = (body["filenames"], body["size"], body["annotation"])
         for name, size, annotation in zip(*columns, strict=True):
             split = _split_of(name)
@@ -211,8 +211,8 @@ def _from_json(file: Path) -> list[Work]:
             lists = (annotation["hoi"], annotation["boxes_h"], annotation["boxes_o"])
             for hoi, human, thing in zip(*lists, strict=True):
                 work.pairs.append(Pair(_number(hoi + 1), _xyxy(human), _xyxy(thing)))
-            found.append(work)
-        return found
+            works.append(work)
+        return works
     except OSError as error:
         raise UsageError(f"{file}: cannot be read ({error.strerror or error})") from None
     except (ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
@@ -252,11 +252,11 @@ def _from_mat(file: Path, splits: tuple[str, ...]) -> list[Work]:
             variable_names=[f"bbox_{split}" for split in splits] + ["list_action"],
         )
         _check_actions(file, _listed(body.get("list_action")))
-        found = []
+        works = []
         for split in splits:
             for image in _listed(body[f"bbox_{split}"]):
-                found.append(_from_struct(image, split))
-        return found
+                works.append(_from_struct(image, split))
+        return works
     except NotImplementedError:
         raise UsageError(f"{file}: MATLAB 7.3 (HDF5); save it with '-v7' or use the JSON") from None
     except OSError as error:

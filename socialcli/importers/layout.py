@@ -134,7 +134,7 @@ def of_text(text: str) -> Planned:
     Raises:
         SampleFailed: a line that is none of these; the message has its number.
     """
-    said: dict[str, str] = {}
+    settings: dict[str, str] = {}
     segments: list[dict[str, Any]] = []
     for number, line in enumerate(text.splitlines(), 1):
         line = line.strip()
@@ -146,7 +146,7 @@ def of_text(text: str) -> Planned:
         if not colon or not what:
             raise SampleFailed(f"line {number}: expected PLACE: WORDS, not {line[:60]!r}")
         if place in ("prompt", "background", "negative", "size"):
-            said[place] = what
+            settings[place] = what
         elif place in PLACES:
             segments.append({"place": place, "prompt": what})
         elif len(numbers) == 4 and not _NUMBER.sub("", place).strip(" ,"):
@@ -156,15 +156,17 @@ def of_text(text: str) -> Planned:
                 f"line {number}: {place!r} is no place: {', '.join(PLACES)}, or a box as four "
                 "numbers from 0 to 1"
             )
-    if "prompt" not in said:
+    if "prompt" not in settings:
         raise SampleFailed("no line 'prompt: ...' that says what the whole picture shows")
     for depth, segment in enumerate(reversed(segments)):
         segment["depth"] = depth
-    size = re.fullmatch(r"(\d{1,6}) *x *(\d{1,6})", said["size"]) if "size" in said else None
-    if "size" in said and size is None:
-        raise SampleFailed(f"size: {said['size'][:40]}: expected WIDTHxHEIGHT, as 512x512")
+    size = (
+        re.fullmatch(r"(\d{1,6}) *x *(\d{1,6})", settings["size"]) if "size" in settings else None
+    )
+    if "size" in settings and size is None:
+        raise SampleFailed(f"size: {settings['size'][:40]}: expected WIDTHxHEIGHT, as 512x512")
     return Planned(
-        said["prompt"], segments, said.get("background", ""), said.get("negative", ""),
+        settings["prompt"], segments, settings.get("background", ""), settings.get("negative", ""),
         (int(size[1]), int(size[2])) if size else None,
     )  # fmt: skip
 
@@ -299,7 +301,7 @@ def _shapes(plan: Planned, drawing: Image | None, size: tuple[int, int]) -> list
     if colours and drawing is not None:
         return layouts.of_picture(drawing, colours)
     width, height = size
-    found = []
+    shapes = []
     for number, segment in enumerate(plan.segments, 1):
         box = _box(segment, size)
         if box is None:
@@ -312,9 +314,9 @@ def _shapes(plan: Planned, drawing: Image | None, size: tuple[int, int]) -> list
         mask[
             round(top * height) : round(bottom * height), round(left * width) : round(right * width)
         ] = True
-        found.append(mask)
+        shapes.append(mask)
         plan.clipped += [True] if any(v < 0 or v > 1 for v in segment.get("box", ())) else []
-    return found
+    return shapes
 
 
 def _box(segment: dict[str, Any], size: tuple[int, int]) -> records.XYXY | None:

@@ -72,11 +72,11 @@ class PdstImporter(Importer):
         """
         check_bounds(Config, vars(config))
         root = _picture.source_folder(config.source)
-        found = [p.name for p in root.iterdir() if p.is_dir() and not p.name.startswith(".")]
-        names = sorted((n for n in found if _has_parts(root / n)), key=_picture.natural)
+        folders = [p.name for p in root.iterdir() if p.is_dir() and not p.name.startswith(".")]
+        names = sorted((n for n in folders if _has_parts(root / n)), key=_picture.natural)
         if not names:
             raise UsageError(f"{root}: no SUBJECT/train and SUBJECT/test with pictures in here")
-        half = sorted(n for n in found if n not in names and any(map(_pictures(root / n), PARTS)))
+        half = sorted(n for n in folders if n not in names and any(map(_pictures(root / n), PARTS)))
         if half:
             raise UsageError(f"{root / half[0]}: it has only one of train and test with pictures")
         subjects = _subjects(root, names)

@@ -53,16 +53,16 @@ class SamplesImporter(Importer):
         import importlib.util
         from pathlib import Path
 
-        found = 0
+        installed = 0
         for key, (package, file, caption) in _PICTURES.items():
             spec = importlib.util.find_spec(package)
             if config.source not in ("all", key) or spec is None or not spec.origin:
                 continue
             path = Path(spec.origin).parent / file
             if path.is_file():
-                found += 1
+                installed += 1
                 yield Entry(key, (path, caption, f"{package}/{file}"))
-        if not found:
+        if not installed:
             raise MissingPackage(f"a package with the photograph '{config.source}'", "samples")
 
     def build(self, config: Config, entry: Entry) -> dict[str, bytes]:

@@ -102,31 +102,31 @@ class WorldImporter(Importer):
             from socialcli.miniature.world import interactions
 
             build = getattr(interactions, INTERACTIONS[config.source])
-            found = build(config.seed, entry.work, config.size)
+            contents = build(config.seed, entry.work, config.size)
         elif config.source in ELEVEN:
             from socialcli.miniature.world import compositions
 
             if config.source == "compositions":
                 number, called = entry.work, config.called
-                found = compositions.composition(config.seed, number, config.size, called)
+                contents = compositions.composition(config.seed, number, config.size, called)
             else:
-                found = compositions.picture(config.seed, entry.work, config.size)
+                contents = compositions.picture(config.seed, entry.work, config.size)
         elif config.source in IDENTITIES:
             from socialcli.miniature.world import identities
 
             build = getattr(identities, IDENTITIES[config.source])
-            found = build(config.seed, entry.work, config.size)
+            contents = build(config.seed, entry.work, config.size)
         elif config.source in SUBJECTS:
             from socialcli.miniature.world import split_subjects
 
-            found = split_subjects.members(entry.work, config.size)
+            contents = split_subjects.members(entry.work, config.size)
         else:
-            found = members(scene(config.seed, entry.work, config.size, config.source))
+            contents = members(scene(config.seed, entry.work, config.size, config.source))
         if config.source not in SPLITS:
-            found = _of_the_world(found, f"world-{config.seed}-{config.source}-{entry.key}")
+            contents = _of_the_world(contents, f"world-{config.seed}-{config.source}-{entry.key}")
         if config.truth:
-            return found
-        return {name: data for name, data in found.items() if name in ("png", "meta.json")}
+            return contents
+        return {name: data for name, data in contents.items() if name in ("png", "meta.json")}
 
 
 def _of_the_world(members: dict[str, bytes], source: str) -> dict[str, bytes]:

@@ -27,11 +27,11 @@ WORLDS = {"socialcli.world": re.compile(r"world-\d+-[a-z-]+-.")}
 
 def limited(specs: list[ModelSpec]) -> dict[str, re.Pattern[str]]:
     """Roles whose model knows one world only -> the sources it knows."""
-    found = {}
+    worlds = {}
     for spec in specs:
         for world in _worlds(spec.model or _default(spec)):
-            found[spec.role] = world
-    return found
+            worlds[spec.role] = world
+    return worlds
 
 
 def _default(spec: ModelSpec) -> str:
@@ -80,15 +80,15 @@ def strangers(sources: Iterable[str], known: dict[str, re.Pattern[str]], what: s
         sources: what ``meta.json`` gives as the source of each picture, "" where nobody knows.
         known: see `limited`. what: what comes of it.
     """
-    told = list(sources)
-    strange = {role: sum(not world.match(s) for s in told) for role, world in known.items()}
+    given = list(sources)
+    strange = {role: sum(not world.match(s) for s in given) for role, world in known.items()}
     roles = [role for role, count in strange.items() if count]
     if not roles:
         return ""
     verbs = ("model was", "knows") if len(roles) == 1 else ("models were", "know")
     return (
         f"the {', '.join(roles)} {verbs[0]} trained on rendered scenes (socialcli import world) "
-        f"and {verbs[1]} nothing else; {max(strange.values()):,} of {len(told):,} pictures are of "
+        f"and {verbs[1]} nothing else; {max(strange.values()):,} of {len(given):,} pictures are of "
         f"another kind, {what}"
     )
 

@@ -85,8 +85,8 @@ class Plan:
 
 def stage(plan: Plan) -> Stage:
     """The stage that the plan names."""
-    found: Stage = registry.load(plan.kind, plan.name).as_stage()
-    return found
+    loaded: Stage = registry.load(plan.kind, plan.name).as_stage()
+    return loaded
 
 
 def config(plan: Plan) -> Any:
@@ -184,11 +184,11 @@ def fingerprint(facts: dict[str, Any]) -> str:
 
 def difference(old: dict[str, Any], new: dict[str, Any]) -> str:
     """The first differences between two identities, for people."""
-    found = []
+    changes = []
     for name in sorted(set(old) | set(new)):
         if old.get(name) != new.get(name):
-            found.append(f"{name.replace('_', '-')} was {old.get(name)!r}, now {new.get(name)!r}")
-    return "; ".join(found[:3]) + ("; ..." if len(found) > 3 else "")
+            changes.append(f"{name.replace('_', '-')} was {old.get(name)!r}, now {new.get(name)!r}")
+    return "; ".join(changes[:3]) + ("; ..." if len(changes) > 3 else "")
 
 
 def stats_location(target: str) -> str:
@@ -218,7 +218,7 @@ def targets(sources: list[str], output: str) -> list[str]:
     if output == "-":
         return ["-"] * len(sources)
     _plain_tar(output)
-    found = []
+    places = []
     for index, source in enumerate(sources):
         name = input_name(source)
         target = _from_pattern(output, index, name)
@@ -228,9 +228,9 @@ def targets(sources: list[str], output: str) -> list[str]:
             target = output.rstrip("/") + f"/{name}.tar"
         if not target.endswith(".tar"):
             raise UsageError(f"{output}: an output shard's name must end in .tar")
-        found.append(target)
+        places.append(target)
     first: dict[str, str] = {}
-    for source, target in zip(sources, found, strict=True):
+    for source, target in zip(sources, places, strict=True):
         if target in first:
             raise UsageError(
                 f"{first[target]} and {source} would both be written to {target}; give a pattern "
@@ -239,7 +239,7 @@ def targets(sources: list[str], output: str) -> list[str]:
         first[target] = source
         if target in shards.parts(source) or _same_file(target, source):
             raise UsageError(f"{target} is also an input; write to another folder")
-    return found
+    return places
 
 
 def _plain_tar(output: str) -> None:
@@ -326,13 +326,13 @@ def versions() -> dict[str, str]:
     """Versions of this program and of the packages results may depend on."""
     from importlib.metadata import PackageNotFoundError, version
 
-    found = {"socialcli": __version__}
+    by_package = {"socialcli": __version__}
     for package in _RECORDED:
         try:
-            found[package] = version(package)
+            by_package[package] = version(package)
         except PackageNotFoundError:
             continue
-    return found
+    return by_package
 
 
 @dataclass

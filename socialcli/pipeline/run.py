@@ -188,10 +188,10 @@ def _entry_tasks(plan: Plan, output: str, options: RunOptions, shard_size: int) 
 
 
 def _pairs(options: list[str]) -> dict[str, str]:
-    found = {}
+    pairs = {}
     for pair in options:
         key, equals, value = pair.partition("=")
         if not equals or not key:
             raise UsageError(f"--engine-option {pair}: expected KEY=VALUE")
-        found[key] = value
-    return found
+        pairs[key] = value
+    return pairs

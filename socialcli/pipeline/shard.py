@@ -33,8 +33,8 @@ def finished(plan: Plan, task: Task, read: bool = True) -> Stats | None:
         return None
     body = planning.load_stats(task.target)
     if body is None:
-        ours = shards.read_bytes(planning.errors_location(task.target)) is not None
-        if not ours and shards.size(task.target) is not None:
+        has_errors_file = shards.read_bytes(planning.errors_location(task.target)) is not None
+        if not has_errors_file and shards.size(task.target) is not None:
             raise UsageError(
                 f"{task.target} is there already and was not made by this program's stages; give "
                 "--overwrite to replace it or another --output"
@@ -344,14 +344,14 @@ class _Earlier:
         self.failed = {p["key"] for p in problems if p["status"] == "failed"}
 
     def result(self, sample: shards.Sample) -> Result | None:
-        found = self.next if self.next is not None and self.next.key == sample.key else None
-        if found is not None:
+        earlier = self.next if self.next is not None and self.next.key == sample.key else None
+        if earlier is not None:
             self.next = next(self.samples, None)
         if sample.key in self.failed:
             return None
         if sample.key in self.filtered:
             return SampleFiltered(self.filtered[sample.key])
-        return found
+        return earlier
 
 
 def _earlier_results(plan: Plan, task: Task) -> _Earlier | None:
@@ -365,9 +365,9 @@ def _earlier_results(plan: Plan, task: Task) -> _Earlier | None:
     lines = data.decode().split("\n")
     problems = [json.loads(line) for line in lines if line]
     samples = (
-        found
-        for found in shards.read_all(task.target)
-        if isinstance(found, shards.Sample) and found.key
+        entry
+        for entry in shards.read_all(task.target)
+        if isinstance(entry, shards.Sample) and entry.key
     )
     return _Earlier(samples, problems, stats)
 

@@ -227,13 +227,13 @@ def of_box(box: Box, entity: Entity | None) -> tuple[str, str] | None:
 
 
 def _expanded(text: str) -> list[str]:
-    found: list[str] = []
+    expanded: list[str] = []
     for part in text.split(", "):
         several = re.fullmatch(r"(.* )(\d)-(\d)", part)
         if several is None:
-            found.append(part)
+            expanded.append(part)
             continue
         first, last = int(several[2]), int(several[3])
         step = 1 if last > first else -1
-        found += [f"{several[1]}{number}" for number in range(first, last + step, step)]
-    return found
+        expanded += [f"{several[1]}{number}" for number in range(first, last + step, step)]
+    return expanded

@@ -117,8 +117,8 @@ def build(places: list[str], cache: Path, say: Callable[[str], None] = lambda li
     index = Index(list(places))
     for place in places:
         archives = locations.parts(place)
-        found = [_plain(archive) for archive in archives]
-        lists = [spans for spans in found if spans is not None]
+        spans_of = [_plain(archive) for archive in archives]
+        lists = [spans for spans in spans_of if spans is not None]
         if len(lists) == len(archives) and all(_keys(s) == _keys(lists[0]) for s in lists):
             numbers = range(len(index.files), len(index.files) + len(archives))
             index.files += [Path(archive) for archive in archives]

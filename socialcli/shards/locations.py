@@ -43,16 +43,16 @@ def parts(location: str) -> list[str]:
     """The archives joined in one location: ``a.tar+b.tar`` -> two; a file whose own name has a
     plus sign is one."""
     pieces = location.split("+")
-    found: list[str] = []
+    archives: list[str] = []
     while pieces:
         runs = ["+".join(pieces[:n]) for n in range(1, len(pieces) + 1)]
         there = [n for n, run in enumerate(runs, 1) if run == "-" or _exists_literally(run)]
         # What is not there (a URL, a pattern) ends where an archive's name or a folder ends.
         ended = [n for n, run in enumerate(runs, 1) if run.lower().endswith(_ENDS)]
         taken = (there[-1:] or ended[:1] or [len(pieces)])[0]
-        found.append(runs[taken - 1])
+        archives.append(runs[taken - 1])
         pieces = pieces[taken:]
-    return [piece for piece in found if piece]
+    return [piece for piece in archives if piece]
 
 
 def _exists_literally(location: str) -> bool:
@@ -74,7 +74,7 @@ def expand(locations: list[str], check: bool = True) -> list[str]:
         UsageError: nothing there, no plain file, an archive in a folder that cannot be read, or
             the sides of a join have different numbers of shards.
     """
-    found: list[str] = []
+    expanded: list[str] = []
     for location in locations:
         first, *others = parts(location) or [""]
         if not first:
@@ -93,12 +93,12 @@ def expand(locations: list[str], check: bool = True) -> list[str]:
                 f"{public(location)}: the joined sides have {numbers} shards; "
                 "they are joined one to one, so the numbers must be equal"
             )
-        found += ["+".join(joined) for joined in zip(*sides, strict=True)]
-    if not found:
+        expanded += ["+".join(joined) for joined in zip(*sides, strict=True)]
+    if not expanded:
         raise UsageError("no input shards given")
     if check:
-        check_there(found)
-    return found
+        check_there(expanded)
+    return expanded
 
 
 def check_there(locations: Iterable[str]) -> None:
@@ -126,21 +126,21 @@ def _expand_one(location: str) -> list[str]:
             braced = list(braceexpand(location))
         except ValueError:
             raise UsageError(f"{public(location)}: unbalanced braces") from None
-    found = []
+    expanded = []
     for one in braced:
         if is_url(one) and one.endswith("/"):
-            found += _shards_of(one, _glob_url(one + "*"))
+            expanded += _shards_of(one, _glob_url(one + "*"))
         elif is_url(one):
             matches = sorted(_glob_url(one)) if _has_magic(one) else [one]
             if not matches:  # a bucket that is not there has no matches either
                 raise UsageError(f"{public(one)}: no such shards")
-            found += matches
+            expanded += matches
         elif Path(one).exists():
-            found += _expand_one(one)
+            expanded += _expand_one(one)
         else:
             matches = sorted(glob.glob(one))  # noqa: PTH207 - a pattern may be absolute
-            found += matches or [one]
-    return found
+            expanded += matches or [one]
+    return expanded
 
 
 def _tars(folder: str) -> list[str]:
@@ -161,12 +161,12 @@ def _shards_of(folder: str, files: Iterable[str]) -> list[str]:
                 f"{public(name)}: neither .tar nor a compression that is read (.gz, .bz2, .xz, "
                 f".zst); unpack it, or leave it out with '{public(folder).rstrip('/')}/*.tar'"
             )
-    found = [name for name in names if is_tar(name)]
-    if not found:
+    tars = [name for name in names if is_tar(name)]
+    if not tars:
         what = "under this prefix" if is_url(folder) else "in this folder"
         mend = _import_first(folder) if _has_pictures(folder, names) else ""
         raise UsageError(f"{public(folder)}: no .tar files {what}{mend}")
-    return found
+    return tars
 
 
 def _has_pictures(folder: str, names: list[str]) -> bool:
@@ -280,8 +280,8 @@ def modified(location: str) -> int | str | None:
     if is_url(location):
         fs, path = filesystem(location)
         with contextlib.suppress(OSError, SocialcliError), reaching(location):
-            told = fs.info(path)
-            return next((str(told[name]) for name in _VERSIONS if told.get(name)), None)
+            info = fs.info(path)
+            return next((str(info[name]) for name in _VERSIONS if info.get(name)), None)
         return None
     path_ = Path(location)
     return path_.stat().st_mtime_ns if path_.is_file() else None

@@ -286,10 +286,10 @@ def _join(archives: list[str], streams: list[Any]) -> Iterator[Sample | Damage]:
         for name, side in zip(names[1:], sides, strict=True):
             other = next((s for s in side if isinstance(s, Sample) and s.key), None)
             if other is None or other.key != base.key:
-                found = f"'{other.key}'" if other is not None else "its end"
+                other_key = f"'{other.key}'" if other is not None else "its end"
                 raise SocialcliError(
                     f"{names[0]} and {name} do not match: at key '{base.key}' of the first the "
-                    f"second has {found}; join a shard only with sidecars written from it"
+                    f"second has {other_key}; join a shard only with sidecars written from it"
                 )
             _merge(base, other, name)
         yield base

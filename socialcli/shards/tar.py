@@ -145,7 +145,7 @@ def _text(field: bytes) -> str:
 
 
 def _pax(data: bytes) -> dict[str, str]:
-    found: dict[str, str] = {}
+    headers: dict[str, str] = {}
     position = 0
     while position < len(data):
         space = data.find(b" ", position)
@@ -158,9 +158,9 @@ def _pax(data: bytes) -> dict[str, str]:
         if length <= space - position:
             break
         key, _, value = data[space + 1 : position + length - 1].partition(b"=")
-        found[key.decode("utf-8", "replace")] = value.decode("utf-8", "surrogateescape")
+        headers[key.decode("utf-8", "replace")] = value.decode("utf-8", "surrogateescape")
         position += length
-    return found
+    return headers
 
 
 # Fields of a header that tarfile reads as numbers, besides the size and the checksum.

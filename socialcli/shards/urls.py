@@ -114,5 +114,5 @@ def _why(error: BaseException) -> str:
             return f"the server answers {status} {words}".rstrip() + mend
     if any(isinstance(one, FileNotFoundError) for one in chain):
         return "not found there (status 404, or no such bucket)"
-    said = getattr(error, "strerror", None) or str(error).strip() or type(error).__name__
-    return f"cannot be read ({public_text(said)})"
+    reason = getattr(error, "strerror", None) or str(error).strip() or type(error).__name__
+    return f"cannot be read ({public_text(reason)})"

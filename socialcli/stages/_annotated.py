@@ -141,7 +141,7 @@ def entities(known: Entities, text: str) -> Entities | None:
     return Entities(annotated, triples, known.model)
 
 
-def with_entities(annotated: Entities, found: Entities) -> Entities:
+def with_entities(annotated: Entities, extracted: Entities) -> Entities:
     """Annotated entities and triples, and those that a parser finds besides, under new ids.
 
     A phrase that overlaps an annotated one with the same last word of its head is that one.
@@ -149,7 +149,7 @@ def with_entities(annotated: Entities, found: Entities) -> Entities:
     ids = free_ids(one.id for one in annotated.entities)
     same: dict[int, int] = {}
     added: list[Entity] = []
-    for one in found.entities:
+    for one in extracted.entities:
         twin = next((known for known in annotated.entities if _one_phrase(known, one)), None)
         same[one.id] = twin.id if twin is not None else next(ids)
         if twin is None:
@@ -157,38 +157,38 @@ def with_entities(annotated: Entities, found: Entities) -> Entities:
     acts = {(one.subject, one.verb, one.object) for one in annotated.triples}
     moved = [
         replace(one, subject=same[one.subject], object=one.object and same[one.object])
-        for one in found.triples
+        for one in extracted.triples
     ]
     new = [one for one in moved if (one.subject, one.verb, one.object) not in acts]
-    beside = stated(replace(found, entities=added, triples=new))
+    beside = stated(replace(extracted, entities=added, triples=new))
     return Entities(
         [*annotated.entities, *beside.entities],
         [*annotated.triples, *beside.triples],
-        found.model,
+        extracted.model,
     )
 
 
-def _one_phrase(known: Entity, found: Entity) -> bool:
-    overlap = known.start < found.end and found.start < known.end
-    return overlap and _word(known.head) == _word(found.head)
+def _one_phrase(known: Entity, extracted: Entity) -> bool:
+    overlap = known.start < extracted.end and extracted.start < known.end
+    return overlap and _word(known.head) == _word(extracted.head)
 
 
 def interactions(
-    known: Interactions | None, found: Interactions | None, source: str
+    known: Interactions | None, estimated: Interactions | None, source: str
 ) -> Interactions | None:
     """Annotated interactions, and those that were found besides, under ids that none has had.
 
     Args:
-        known: what the sample has. found: what a backend gives for it. source: that backend's.
+        known: what the sample has. estimated: what a backend gives for it. source: that backend's.
     """
     annotated = [one for one in known.interactions if is_annotation(one)] if known else []
-    if known is None or found is None or source == ANNOTATION or not annotated:
-        return found
+    if known is None or estimated is None or source == ANNOTATION or not annotated:
+        return estimated
     acts = {act for one in annotated for act in _acts(one)}
     ids = free_ids(one.id for one in known.interactions)
-    new = [one for one in found.interactions if not acts & _acts(one)]
+    new = [one for one in estimated.interactions if not acts & _acts(one)]
     added = [replace(one, id=next(ids), source=source) for one in new]
-    return Interactions([*annotated, *added], found.model)
+    return Interactions([*annotated, *added], estimated.model)
 
 
 def _acts(one: Interaction) -> set[tuple[str, int, int]]:

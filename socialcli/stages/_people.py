@@ -70,14 +70,14 @@ def scenes(config: Config, asked: set[str], loaded: Loaded, work: list[Work]) ->
 
     Where a picture has neither, a keypoint backend that finds people itself is asked.
     """
-    made = [_scene(one, asked if config.replace else set()) for one in work]
+    batch = [_scene(one, asked if config.replace else set()) for one in work]
     pose = of(loaded.pose.model) if loaded.pose is not None else ""
-    for scene in made:
+    for scene in batch:
         _add_bodies(scene)
     if hasattr(loaded.pose, "people"):
-        bare = [s for s in made if all(s.body(p) is None for p in s.people)]
-        found = loaded.pose.people([s.work.image for s in bare]) if bare else []
-        for scene, bodies in zip(bare, found, strict=True):
+        bare = [s for s in batch if all(s.body(p) is None for p in s.people)]
+        detected = loaded.pose.people([s.work.image for s in bare]) if bare else []
+        for scene, bodies in zip(bare, detected, strict=True):
             seen = [xyxy for body, _ in bodies if (xyxy := geometry.in_picture(body)) is not None]
             placed = _place_bodies(scene, seen)
             for index, xyxy in enumerate(seen):
@@ -85,7 +85,7 @@ def scenes(config: Config, asked: set[str], loaded: Loaded, work: list[Work]) ->
                     placed[index].xyxy = xyxy
                 else:
                     scene.add(Person(0, xyxy=xyxy, source=pose))
-    return made
+    return batch
 
 
 def _scene(work: Work, again: set[str]) -> Scene:
@@ -152,17 +152,17 @@ def _place_bodies(scene: Scene, bodies: list[XYXY]) -> dict[int, Person]:
     return {body: people[head] for head, body in matched.items()}
 
 
-def _sound(made: Iterable[Scene]) -> list[Scene]:
-    return [scene for scene in made if scene.problem is None]
+def _sound(batch: Iterable[Scene]) -> list[Scene]:
+    return [scene for scene in batch if scene.problem is None]
 
 
-def add_faces(config: Config, loaded: Loaded, made: list[Scene]) -> None:
+def add_faces(config: Config, loaded: Loaded, batch: list[Scene]) -> None:
     """Detected faces go to the people they fit; those left over are people of their own."""
-    made = _sound(made)
+    batch = _sound(batch)
     source = of(loaded.face.model)
-    pictures = [scene.work.image for scene in made]
-    found = close_ups.detect(loaded.face, pictures, config.face_margin) if made else []
-    for scene, faces in zip(made, found, strict=True):
+    pictures = [scene.work.image for scene in batch]
+    detected = close_ups.detect(loaded.face, pictures, config.face_margin) if batch else []
+    for scene, faces in zip(batch, detected, strict=True):
         had = any(p.face is not None for p in scene.people)
         placed = [(geometry.in_picture(one.xyxy), one) for one in faces]
         faces = [replace(one, xyxy=xyxy) for xyxy, one in placed if xyxy is not None]
@@ -205,15 +205,15 @@ def _keep_largest(scene: Scene, most: int) -> None:
     scene.people = [p for p in scene.people if p.id not in dropped]
 
 
-def add_identities(loaded: Loaded, made: list[Scene]) -> None:
+def add_identities(loaded: Loaded, batch: list[Scene]) -> None:
     """Embeddings of the faces that can be aligned and have none yet."""
     import numpy
 
-    made = _sound(made)
-    wanted = [[p for p in s.people if p.id not in s.rows and _alignable(s, p)] for s in made]
+    batch = _sound(batch)
+    wanted = [[p for p in s.people if p.id not in s.rows and _alignable(s, p)] for s in batch]
     faces = [[p.face for p in people] for people in wanted]
-    found = loaded.identity.embed([s.work.image for s in made], faces) if made else []
-    for scene, people, rows in zip(made, wanted, found, strict=True):
+    embeddings = loaded.identity.embed([s.work.image for s in batch], faces) if batch else []
+    for scene, people, rows in zip(batch, wanted, embeddings, strict=True):
         had = bool(scene.rows)
         if not numpy.isfinite(rows).all():
             scene.problem = SampleFailed("an identity embedding is not finite; try --dtype float32")
@@ -229,10 +229,10 @@ def add_identities(loaded: Loaded, made: list[Scene]) -> None:
         scene.credit("identity", loaded.identity.model, had, bool(people))
 
 
-def say_no_identity(face_backend: str, made: list[Scene]) -> None:
+def say_no_identity(face_backend: str, batch: list[Scene]) -> None:
     """Note in the record that no embeddings were made, and why; rows from before stay."""
     why = f"the {face_backend} face backend has no identity embedding; see --identity-backend"
-    for scene in _sound(made):
+    for scene in _sound(batch):
         if not scene.rows:
             scene.models["identity"] = Model("none", role="identity", options={"why": why})
 
@@ -248,22 +248,22 @@ def _alignable(scene: Scene, person: Person) -> bool:
     return faces.alignable(numpy.asarray(person.face.landmarks) * size)
 
 
-def add_keypoints(loaded: Loaded, made: list[Scene]) -> None:
+def add_keypoints(loaded: Loaded, batch: list[Scene]) -> None:
     """Skeletons, looked for in each body's box, else below each face; a neighbour's is refused."""
-    made = _sound(made)
+    batch = _sound(batch)
     wanted: list[list[tuple[Person, XYXY]]] = []
-    for scene in made:
+    for scene in batch:
         regions = [(p, _region(scene, p)) for p in scene.people if p.keypoints is None]
         wanted.append([(p, r) for p, r in regions if r is not None and geometry.area(r) > 0])
-    asked = [[region for _, region in mine] for mine in wanted]
-    found = loaded.pose.estimate([s.work.image for s in made], asked) if made else []
+    asked = [[region for _, region in pairs] for pairs in wanted]
+    estimated = loaded.pose.estimate([s.work.image for s in batch], asked) if batch else []
     source = of(loaded.pose.model)
-    for scene, mine, skeletons in zip(made, wanted, found, strict=True):
+    for scene, pairs, skeletons in zip(batch, wanted, estimated, strict=True):
         had = any(p.keypoints is not None for p in scene.people)
-        for (person, _), keypoints in zip(mine, skeletons, strict=True):
+        for (person, _), keypoints in zip(pairs, skeletons, strict=True):
             if keypoints is not None and who.is_theirs(keypoints, person.head):
                 person.keypoints = replace(keypoints, source=source)
-        gained = any(person.keypoints is not None for person, _ in mine)
+        gained = any(person.keypoints is not None for person, _ in pairs)
         scene.credit("pose", loaded.pose.model, had, gained)
 
 
@@ -275,35 +275,35 @@ def _region(scene: Scene, person: Person) -> XYXY | None:
     return who.body_of(head) if head else None
 
 
-def add_gaze(loaded: Loaded, made: list[Scene]) -> None:
+def add_gaze(loaded: Loaded, batch: list[Scene]) -> None:
     """Gaze of everyone with a head; all heads are shown to the model, the missing are filled in."""
-    made = _sound(made)
+    batch = _sound(batch)
     heads: list[list[Person]] = []
-    for scene in made:
+    for scene in batch:
         seen = [p for p in scene.people if p.head and geometry.area(geometry.clip(p.head)) > 0]
         heads.append(seen if any(p.gaze is None for p in seen) else [])
-    asked = [[geometry.clip(p.head) for p in mine if p.head] for mine in heads]
-    found = loaded.gaze.gaze([s.work.image for s in made], asked) if made else []
+    asked = [[geometry.clip(p.head) for p in people if p.head] for people in heads]
+    estimated = loaded.gaze.gaze([s.work.image for s in batch], asked) if batch else []
     source = of(loaded.gaze.model)
-    for scene, mine, gazes in zip(made, heads, found, strict=True):
+    for scene, people, gazes in zip(batch, heads, estimated, strict=True):
         had = any(p.gaze is not None for p in scene.people)
         gained = False
-        for person, gaze in zip(mine, gazes, strict=True):
+        for person, gaze in zip(people, gazes, strict=True):
             if person.gaze is None and gaze is not None:
                 person.gaze, gained = replace(gaze, source=source), True
         scene.credit("gaze", loaded.gaze.model, had, gained)
 
 
-def add_interactions(loaded: Loaded, made: list[Scene]) -> None:
+def add_interactions(loaded: Loaded, batch: list[Scene]) -> None:
     """Who does what to whom, once all people are known."""
-    made = _sound(made)
-    found: list[Any] = loaded.interaction.interact(
-        [s.work.image for s in made],
-        [_record(s) for s in made],
-        [s.work.boxes for s in made],
-        [s.work.interactions for s in made],
+    batch = _sound(batch)
+    recognised: list[Any] = loaded.interaction.interact(
+        [s.work.image for s in batch],
+        [_record(s) for s in batch],
+        [s.work.boxes for s in batch],
+        [s.work.interactions for s in batch],
     )
-    for scene, interactions in zip(made, found, strict=True):
+    for scene, interactions in zip(batch, recognised, strict=True):
         if isinstance(interactions, SampleFailed):
             scene.problem = interactions
         else:
@@ -323,17 +323,17 @@ def members(scene: Scene) -> dict[str, bytes] | Exception:
 
     if scene.problem is not None:
         return scene.problem
-    made: dict[str, bytes] = {}
+    by_suffix: dict[str, bytes] = {}
     try:
-        made["people.json"] = records.dump(_record(scene))
+        by_suffix["people.json"] = records.dump(_record(scene))
         ids = [p.id for p in scene.people if p.id in scene.rows]
         if ids:
             rows = numpy.stack([scene.rows[number] for number in ids])
-            made[records.IDENTITY] = records.dump_identity(records.identity_array(ids, rows))
+            by_suffix[records.IDENTITY] = records.dump_identity(records.identity_array(ids, rows))
         if scene.interactions is not None:
-            made["interactions.json"] = records.dump(scene.interactions)
+            by_suffix["interactions.json"] = records.dump(scene.interactions)
         if scene.boxes is not None:
-            made["boxes.json"] = records.dump(scene.boxes)
+            by_suffix["boxes.json"] = records.dump(scene.boxes)
     except SampleFailed as error:
         return error
-    return made
+    return by_suffix

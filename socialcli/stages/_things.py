@@ -15,15 +15,15 @@ if TYPE_CHECKING:
     from socialcli.stages.annotate_pose import Config, Loaded
 
 
-def add_keypoints(config: Config, loaded: Loaded, made: list[Scene]) -> None:
+def add_keypoints(config: Config, loaded: Loaded, batch: list[Scene]) -> None:
     """Keypoints of the boxes of animals and things that have a layout, where the backend knows it;
     what is annotated stays, estimates of earlier runs unless they are to be replaced."""
-    made = [scene for scene in made if scene.problem is None]
-    wanted = [_things(scene, config.replace) for scene in made]
+    batch = [scene for scene in batch if scene.problem is None]
+    wanted = [_things(scene, config.replace) for scene in batch]
     asked = [[(geometry.clip(box.xyxy), *kind) for box, kind in own] for own in wanted]
-    found = loaded.pose.things([s.work.image for s in made], asked) if any(asked) else asked
+    estimated = loaded.pose.things([s.work.image for s in batch], asked) if any(asked) else asked
     source = of(loaded.pose.model)
-    for scene, own, skeletons in zip(made, wanted, found, strict=True):
+    for scene, own, skeletons in zip(batch, wanted, estimated, strict=True):
         if not own or scene.work.boxes is None:
             continue
         new = {
@@ -41,11 +41,11 @@ def _things(scene: Scene, again: bool) -> list[tuple[records.Box, tuple[str, str
     """Boxes whose keypoints are to be looked for, with what is in them and their layout."""
     people = {box.id for box in scene.work.bodies}
     entities = scene.work.entities or {}
-    found = []
+    things = []
     for box in scene.work.boxes.boxes if scene.work.boxes else []:
         open_ = box.keypoints is None or (again and not is_annotation(box.keypoints))
         kind = keypoint_layouts.of_box(box, entities.get(box.entity or 0))
         there = geometry.area(geometry.clip(box.xyxy)) > 0
         if open_ and kind is not None and there and box.id not in people:
-            found.append((box, kind))
-    return found
+            things.append((box, kind))
+    return things

@@ -118,28 +118,28 @@ def _specs(config: Config) -> dict[str, ModelSpec]:
     def spec(role: str, backend: str, model: str, **options: Any) -> ModelSpec:
         return ModelSpec(role, backend, model, None, config.device, config.dtype, options)
 
-    found: dict[str, ModelSpec] = {}
+    specs: dict[str, ModelSpec] = {}
     if asked & {"identity", "pose", "gaze"}:
-        found["face"] = spec(
+        specs["face"] = spec(
             "face", config.face_backend, config.face_model, threshold=config.face_threshold
         )
     if "identity" in asked and (config.identity_backend or config.identity_model):
         backend = config.identity_backend or config.face_backend
         # Naming the face detector's own backend asks for the face detector's own model.
         if backend != config.face_backend or config.identity_model not in ("", config.face_model):
-            found["identity"] = spec("face", backend, config.identity_model)
+            specs["identity"] = spec("face", backend, config.identity_model)
     if "pose" in asked:
         pose = spec("pose", config.pose_backend, config.pose_model)
         if config.keypoint_threshold is not None:
             pose.options["threshold"] = config.keypoint_threshold
-        found["pose"] = replace(pose, revision=config.pose_revision)
+        specs["pose"] = replace(pose, revision=config.pose_revision)
     if "gaze" in asked:
-        found["gaze"] = spec("gaze", config.gaze_backend, config.gaze_model)
+        specs["gaze"] = spec("gaze", config.gaze_backend, config.gaze_model)
     if "interaction" in asked:
-        found["interaction"] = spec(
+        specs["interaction"] = spec(
             "interaction", config.interaction_backend, config.interaction_model
         )
-    return found
+    return specs
 
 
 class AnnotatePoseStage(Stage):

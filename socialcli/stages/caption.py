@@ -184,12 +184,12 @@ def _given(config: Config, loaded: Any, item: Item) -> dict[str, bytes] | Except
     if config.keep_existing and work.existing is not None:
         return _kept(item)
     try:
-        found = [clean(text) for text in loaded.captions(item.key, work.source, work.text)]
+        captions = [clean(text) for text in loaded.captions(item.key, work.source, work.text)]
     except SampleFailed as error:
         return error
-    found = [text for text in found if text]
-    if found:
-        caption = records.Caption(found[0], others=found[1:], model=loaded.model)
+    captions = [text for text in captions if text]
+    if captions:
+        caption = records.Caption(captions[0], others=captions[1:], model=loaded.model)
         return {"caption.json": records.dump(caption)}
     if config.captions:
         return SampleFailed(f"{config.captions} has no caption for this key")

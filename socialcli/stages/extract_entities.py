@@ -93,9 +93,9 @@ class ExtractEntitiesStage(Stage):
     ) -> list[dict[str, bytes] | Exception]:
         """One entities.json a sample; SampleFiltered where nothing is kept (--drop-empty)."""
         kinds = _kinds(config)
-        found = loaded.extract([item.work.text for item in items])
+        extracted = loaded.extract([item.work.text for item in items])
         results: list[dict[str, bytes] | Exception] = []
-        for item, entities in zip(items, found, strict=True):
+        for item, entities in zip(items, extracted, strict=True):
             kept = keep(entities, kinds, config.max_entities)
             if item.work.annotated is not None:
                 kept = _annotated.with_entities(item.work.annotated, kept)
@@ -113,16 +113,16 @@ def _kinds(config: Config) -> set[str]:
     return kinds
 
 
-def keep(found: records.Entities, kinds: set[str], most: int | None) -> records.Entities:
+def keep(extracted: records.Entities, kinds: set[str], most: int | None) -> records.Entities:
     """The entities of some kinds, the first ``most`` of them, and the triples among those.
 
     Ids do not change. A triple goes when its subject or its object goes.
     """
-    entities = [entity for entity in found.entities if entity.kind in kinds][:most]
+    entities = [entity for entity in extracted.entities if entity.kind in kinds][:most]
     ids = {entity.id for entity in entities}
     triples = [
         triple
-        for triple in found.triples
+        for triple in extracted.triples
         if triple.subject in ids and (triple.object is None or triple.object in ids)
     ]
-    return records.Entities(entities, triples, found.model)
+    return records.Entities(entities, triples, extracted.model)

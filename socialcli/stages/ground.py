@@ -151,13 +151,13 @@ class GroundStage(Stage):
         busy = [i for i, (_, queries) in enumerate(asked) if queries]
         answers: dict[int, list[Detection]] = {}
         if busy:
-            found = loaded.ground(
+            detections = loaded.ground(
                 [items[i].work.image for i in busy],
                 [asked[i][1] for i in busy],
                 config.box_threshold,
                 config.text_threshold,
             )
-            answers = dict(zip(busy, found, strict=True))
+            answers = dict(zip(busy, detections, strict=True))
         results: list[dict[str, bytes] | Exception] = []
         for i, item in enumerate(items):
             if item.work.image is None:
@@ -245,18 +245,18 @@ def _member(
     return {"boxes.json": records.dump(record)}
 
 
-def _suppressed(config: Config, found: list[Detection]) -> list[Detection]:
+def _suppressed(config: Config, detections: list[Detection]) -> list[Detection]:
     """Detections of one phrase after suppression, best first."""
-    if not all(math.isfinite(d.score) for d in found):
+    if not all(math.isfinite(d.score) for d in detections):
         raise SampleFailed("the grounder's output is not a number; try --dtype float32")
-    placed = [(boxes.in_picture(d.xyxy), d) for d in found]
-    found = [replace(d, xyxy=xyxy) for xyxy, d in placed if xyxy is not None]
-    kept = boxes.nms([d.xyxy for d in found], [d.score for d in found], config.nms)  # type: ignore[arg-type]
-    return [found[k] for k in kept]
+    placed = [(boxes.in_picture(d.xyxy), d) for d in detections]
+    detections = [replace(d, xyxy=xyxy) for xyxy, d in placed if xyxy is not None]
+    kept = boxes.nms([d.xyxy for d in detections], [d.score for d in detections], config.nms)  # type: ignore[arg-type]
+    return [detections[k] for k in kept]
 
 
 def _by_phrase(
-    config: Config, targets: list[Target], queries: list[str], found: list[Detection]
+    config: Config, targets: list[Target], queries: list[str], detections: list[Detection]
 ) -> list[records.Box]:
     """Boxes of targets that were asked for one by one, in their order, best first.
 
@@ -266,41 +266,41 @@ def _by_phrase(
     """
     pools: dict[str, list[Detection]] = {}
     dealt: dict[str, int] = {}
-    made: list[records.Box] = []
+    chosen: list[records.Box] = []
     for number, target in enumerate(targets):
         words = " ".join(target.query.lower().split())
         if words not in pools:
-            pools[words] = _suppressed(config, [d for d in found if d.phrase == number])
+            pools[words] = _suppressed(config, [d for d in detections if d.phrase == number])
         pool, limit = pools[words], _limit(config, target.count)
         start = dealt.get(words, 0) if limit is not None else 0
-        mine = pool[start:] or pool
-        mine = mine if limit is None else mine[:limit]
-        dealt[words] = start + len(mine)
-        made += [
-            records.Box(len(made) + n, d.xyxy, target.label, target.entity, d.score)
-            for n, d in enumerate(mine, 1)
+        share = pool[start:] or pool
+        share = share if limit is None else share[:limit]
+        dealt[words] = start + len(share)
+        chosen += [
+            records.Box(len(chosen) + n, d.xyxy, target.label, target.entity, d.score)
+            for n, d in enumerate(share, 1)
         ]
-    return made
+    return chosen
 
 
 def _by_kind(
-    config: Config, targets: list[Target], queries: list[str], found: list[Detection]
+    config: Config, targets: list[Target], queries: list[str], detections: list[Detection]
 ) -> list[records.Box]:
     """Boxes from a grounder that sees a kind ("person") and cannot read phrases.
 
     Where one target alone is of that kind, the boxes are its; where several are ("a man and a
     woman"), nobody knows which is whose, and the boxes name the kind and link to none.
     """
-    made: list[records.Box] = []
+    chosen: list[records.Box] = []
     for number, kind in enumerate(queries):
-        mine = _suppressed(config, [d for d in found if d.phrase == number])
+        of_kind = _suppressed(config, [d for d in detections if d.phrase == number])
         same = [t for t in targets if t.kind == kind]
         label, entity = kind, None
         if len(same) == 1:
             label, entity = same[0].label, same[0].entity
-            mine = mine[: _limit(config, same[0].count)]
-        made += [
-            records.Box(len(made) + n, d.xyxy, label, entity, d.score)
-            for n, d in enumerate(mine, 1)
+            of_kind = of_kind[: _limit(config, same[0].count)]
+        chosen += [
+            records.Box(len(chosen) + n, d.xyxy, label, entity, d.score)
+            for n, d in enumerate(of_kind, 1)
         ]
-    return made
+    return chosen

@@ -166,7 +166,7 @@ def _called(config: Config, names_of: list[set[str]]) -> dict[int, str]:
     Raises:
         SampleFailed: one name is that of several things.
     """
-    found: dict[int, str] = {}
+    texts: dict[int, str] = {}
     for one in config.called:
         name, _, text = (part.strip() for part in one.partition("="))
         those = [n for n, names in enumerate(names_of) if {name, name.lower()} & names]
@@ -175,8 +175,8 @@ def _called(config: Config, names_of: list[set[str]]) -> dict[int, str]:
                 f"--called {one}: {len(those)} things in the picture are a {name}; call a person "
                 "by the identity that people.json has"
             )
-        found |= dict.fromkeys(those, text)
-    return found
+        texts |= dict.fromkeys(those, text)
+    return texts
 
 
 def _renamed(
@@ -210,7 +210,7 @@ def _things(
             )
         of_box = {mask.box: mask for mask in record.masks}
         return [(b, masks.decode(of_box[b.id].rle)) for b in boxes.boxes if b.id in of_box]
-    found = []
+    things = []
     for box in boxes.boxes:
         left, top, right, bottom = box.xyxy
         mask = numpy.zeros((boxes.height, boxes.width), bool)
@@ -218,8 +218,8 @@ def _things(
             max(0, round(top * boxes.height)) : max(0, round(bottom * boxes.height)),
             max(0, round(left * boxes.width)) : max(0, round(right * boxes.width)),
         ] = True
-        found.append((box, mask))
-    return found
+        things.append((box, mask))
+    return things
 
 
 def _prompt(config: Config, box: records.Box, entities: dict[int, records.Entity]) -> str:

@@ -92,16 +92,16 @@ class SegmentStage(Stage):
     def prepare(self, config: Config, sample: Sample) -> Work:
         if config.keep_existing and sample.has("masks.json"):
             return Work(None, [], [], sample.members["masks.json"])
-        found = sample.record(records.Boxes).boxes
+        wanted = sample.record(records.Boxes).boxes
         kinds: dict[int, str] = {}
         if sample.has("entities.json"):
             kinds = {e.id: e.kind for e in sample.record(records.Entities).entities}
         image = images.decode_to_look(sample.picture())
-        annotated = _annotated(sample, found)
+        annotated = _annotated(sample, wanted)
         done = {mask.box for mask in annotated}
-        found = [box for box in found if box.id not in done]
+        wanted = [box for box in wanted if box.id not in done]
         # A box outside the picture, or without area, holds nothing to segment.
-        inside = [replace(b, xyxy=boxes.clip(b.xyxy)) for b in found]
+        inside = [replace(b, xyxy=boxes.clip(b.xyxy)) for b in wanted]
         inside = [b for b in inside if boxes.area(b.xyxy) > 0]
         shown = [kinds.get(b.entity or 0) or kind_of(b.label) for b in inside]
         return Work(image, inside, shown, annotated=annotated)
@@ -122,10 +122,10 @@ class SegmentStage(Stage):
         busy = [i for i, prompts in enumerate(asked) if prompts]
         answers: dict[int, list[Segment]] = {}
         if busy:
-            found = loaded.segment(
+            segments = loaded.segment(
                 [items[i].work.image for i in busy], [[b.xyxy for b in asked[i]] for i in busy]
             )
-            answers = dict(zip(busy, found, strict=True))
+            answers = dict(zip(busy, segments, strict=True))
         results: list[dict[str, bytes] | Exception] = []
         for i, item in enumerate(items):
             if item.work.image is None:
@@ -156,24 +156,24 @@ def _member(
     loaded: Segmenter,
     work: Work,
     prompts: list[records.Box],
-    found: list[Segment],
+    segments: list[Segment],
 ) -> dict[str, bytes]:
     """Annotated masks, and after them one of every other box."""
     from socialcli.vision import masks
 
     assert work.image is not None
-    made = list(work.annotated)
-    taken = {mask.id for mask in made}
+    kept = list(work.annotated)
+    taken = {mask.id for mask in kept}
     free = free_ids([*taken, *(box.id for box in work.boxes)])
     source = records.sources.of(loaded.model)
-    for box, segment in zip(prompts, found, strict=True):
+    for box, segment in zip(prompts, segments, strict=True):
         if segment.iou is not None and not math.isfinite(segment.iou):
             raise SampleFailed("the segmenter's output is not a number; try --dtype float32")
         if _wanted(config, segment):
             # A mask has its box's id, the same number whatever else is dropped, unless an annotated
             # mask of another box has it.
             number = box.id if box.id not in taken else next(free)
-            made.append(
+            kept.append(
                 records.Mask(
                     id=number,
                     rle=masks.encode(segment.mask),
@@ -184,11 +184,11 @@ def _member(
                     source=source,
                 )
             )
-    if not made and config.drop_empty:
+    if not kept and config.drop_empty:
         raise SampleFiltered("no masks left")
     filters = {n: getattr(config, n) for n in ("min_iou", "min_stability", "min_area")}
     model = replace(loaded.model, options={**loaded.model.options, **filters})
-    record = records.Masks(work.image.width, work.image.height, made, model)
+    record = records.Masks(work.image.width, work.image.height, kept, model)
     return {"masks.json": records.dump(record)}
 
 

@@ -87,8 +87,8 @@ def command(
     for side, kinds in agreement.sources.items():
         mixed = {what: counts for what, counts in kinds.items() if len(counts) > 1}
         for what, counts in mixed.items():
-            told = ", ".join(f"{number:,} {source}" for source, number in counts.most_common())
-            typer.echo(f"{side}: {what} by source: {told}; --{side}-source chooses")
+            listing = ", ".join(f"{number:,} {source}" for source, number in counts.most_common())
+            typer.echo(f"{side}: {what} by source: {listing}; --{side}-source chooses")
     for file in output or []:
         table = file.lower().endswith(".md")
         text = comparing.markdown(agreement) if table else _json(agreement, rows)

@@ -136,9 +136,9 @@ def command(
                 with shards.publish(target) as out:
                     coco.write(out, wanted, image_entries, annotations[wanted], numbers)
     facts = {"images": numbers.images, "annotations": numbers.annotations, "failed": failed}
-    told = ", ".join(f"{count:,} {what}" for what, count in facts.items())
+    listing = ", ".join(f"{count:,} {what}" for what, count in facts.items())
     where = "stdout" if output == "-" else json.dumps(output, ensure_ascii=False)
-    print(f"export: {told} -> {where}", file=sys.stderr)
+    print(f"export: {listing} -> {where}", file=sys.stderr)
     if turned:
         print(
             f"warning: {turned:,} pictures have an EXIF orientation; annotations are of the "

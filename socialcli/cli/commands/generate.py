@@ -67,9 +67,9 @@ def run(
         part == "-" or shards.is_url(part) for s in sources for part in shards.parts(s)
     )
     if at_hand and not options.dry_run and options.max_error_rate < 1:
-        made = stage.config_type(**config)
-        backends.require(stage.models(made))
-        stage.look(made, sources)
+        stage_config = stage.config_type(**config)
+        backends.require(stage.models(stage_config))
+        stage.look(stage_config, sources)
     try:
         start.carry_out(plan, options)
     finally:

@@ -86,30 +86,30 @@ def command(
     report = Report()
     report.start("inspect", planning.samples(locations, limit) if report.has_bar else None)
     if out is None:
-        found = gather.look(locations, 0, limit, progress=report)
-        _print(found, as_json, per_shard)
+        looked = gather.look(locations, 0, limit, progress=report)
+        _print(looked, as_json, per_shard)
     else:
         with cards.writing(Path(out), thumbnails) as written:
-            found = gather.look(locations, sample, limit, written, progress=report)
-            _print(found, as_json, per_shard)
+            looked = gather.look(locations, sample, limit, written, progress=report)
+            _print(looked, as_json, per_shard)
             heading = title or one_line(", ".join(map(shards.public, inputs)))
-            for path in gather.write(found, out, heading, columns, page_size, links, sections):
+            for path in gather.write(looked, out, heading, columns, page_size, links, sections):
                 print(path, file=sys.stderr)
-    for complaint in found.complaints:
+    for complaint in looked.complaints:
         print(f"warning: {one_line(complaint)}", file=sys.stderr)
-    if found.unread:
+    if looked.unread:
         raise typer.Exit(1)
 
 
-def _print(found: Looked, as_json: bool, per_shard: bool) -> None:
+def _print(looked: Looked, as_json: bool, per_shard: bool) -> None:
     import json
 
     from socialcli.reports import table
 
     if as_json:
-        print(json.dumps(table.as_json(found), ensure_ascii=True, indent=1))
+        print(json.dumps(table.as_json(looked), ensure_ascii=True, indent=1))
     else:
-        print(table.text(found, per_shard))
+        print(table.text(looked, per_shard))
     sys.stdout.flush()
 
 

@@ -23,10 +23,10 @@ def command(
     if role is not None and role not in backends.ROLES:
         raise UnknownName("no role", role, backends.ROLES)
     rows = []
-    for name, found in backends.available().items():
+    for name, by_name in backends.available().items():
         if role not in (None, name):
             continue
-        for info in found.values():
+        for info in by_name.values():
             missing = backends.missing_packages(info)
             rows.append(
                 {

@@ -28,13 +28,13 @@ def command(
 ) -> None:
     from socialcli.errors import UnknownName
 
-    found = available()
+    files = available()
     if name is None:
-        for one, file in found.items():
+        for one, file in files.items():
             with file.open(encoding="utf-8") as lines:
                 about = lines.readline().strip("# \n")
             print(f"{one:<18} {about}")
-    elif name not in found:
-        raise UnknownName("no pipeline", name, found)
+    elif name not in files:
+        raise UnknownName("no pipeline", name, files)
     else:
-        print(found[name])
+        print(files[name])

@@ -50,11 +50,11 @@ def run(ctx: typer.Context, **values: Any) -> None:
         raise UsageError("score needs -o FOLDER, where the figures and the page go")
     Config = config_type()
     config = profiles.values(values["profile"], "score", Config, flags.given(ctx, values, Config))
-    made = Config(**settings.resolved(config))
+    score_config = Config(**settings.resolved(config))
     if values["dry_run"]:
-        running.show(inputs, output, made, options)
+        running.show(inputs, output, score_config, options)
         return
-    score = running.score(inputs, output, made, options)
+    score = running.score(inputs, output, score_config, options)
     sys.stdout.write(tables.markdown(running.as_json(score)))
 
 

@@ -166,9 +166,9 @@ class _Workers:
         return self.total
 
     def _start(self, number: int) -> None:
-        ours, theirs = self.context.Pipe()
+        our_end, worker_end = self.context.Pipe()
         process = self.context.Process(
-            target=_worker, args=(number, self.plan, theirs), daemon=True
+            target=_worker, args=(number, self.plan, worker_end), daemon=True
         )
         # Held back until the worker is there, and never let through to it: Ctrl-C reaches the
         # whole group, also a worker that is still importing and would die with a traceback.
@@ -177,8 +177,8 @@ class _Workers:
             process.start()
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-        theirs.close()
-        self.hands.append(_Hand(process, ours, None, number))
+        worker_end.close()
+        self.hands.append(_Hand(process, our_end, None, number))
 
     def _hear(self, hand: _Hand) -> None:
         try:

@@ -60,17 +60,17 @@ class RayEngine(Engine):
             import ray
         except ImportError:
             raise MissingPackage("Ray", "ray") from None
-        ours = not ray.is_initialized()
+        started_here = not ray.is_initialized()
         with contextlib.ExitStack() as stack:
             try:
-                if ours:
+                if started_here:
                     address = options.get("address") or os.environ.get("RAY_ADDRESS")
                     _connect(ray, address, report, stack)
                 return _Actors(ray, plan, tasks, numbers, report).run()
             except SystemExit:
                 sys.exit(143)  # SIGTERM; an exit while Ray starts or waits loses its code
             finally:
-                if ours:
+                if started_here:
                     ray.shutdown()
 
 

@@ -266,12 +266,12 @@ def _jobs() -> list[tuple[str, str, str, str]]:
 def _queued(run_name: str) -> Submission | None:
     """The jobs of an earlier call of the same command that have not ended yet."""
     pattern = re.compile(re.escape(run_name) + r"-(\d{8}T\d{6}-\d+)(-collect)?")
-    found: dict[str, dict[bool, str]] = {}
+    jobs: dict[str, dict[bool, str]] = {}
     for job, job_name, _, _ in _jobs():
         match = pattern.fullmatch(job_name)
         if match:
-            found.setdefault(match[1], {})[bool(match[2])] = job
-    for stamp, ids in sorted(found.items(), reverse=True):
+            jobs.setdefault(match[1], {})[bool(match[2])] = job
+    for stamp, ids in sorted(jobs.items(), reverse=True):
         return Submission(f"{run_name}-{stamp}", ids.get(False, ""), ids.get(True, ""))
     return None
 
