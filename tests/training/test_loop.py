@@ -216,9 +216,9 @@ def test_a_second_signal_insists(tmp_path):
     with pytest.raises(SystemExit) as ended, run._signals():
         os.kill(os.getpid(), signal.SIGTERM)
         assert run.stopping == signal.SIGTERM
-        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGTERM)
         pytest.fail("it went on")
-    assert ended.value.code == 130 and handlers() == before
+    assert ended.value.code == 143 and handlers() == before
 
 
 def test_a_checkpoint_that_a_killed_run_had_no_time_to_remove_is_removed(tmp_path, data):
