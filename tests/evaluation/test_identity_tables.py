@@ -63,7 +63,7 @@ def test_the_tables():
         "ti": {"prompt_score": {**cell, "verdict": "worse"}, "id": {**cell, "bold": True}},
         "pairs1": {"id": {**cell, "value": None}},
     }
-    result = {"cells": cells, "units": 12, "resamples": 100}
+    result = {"cells": cells, "units": 12, "resamples": 100, "baseline": "identity"}
     text = "\n".join(identity_tables.lines(result, {"ti": (32.0, 32.0, 0.5)}))
     assert "12 prompts" in text and text.count("| 5 pairs, all tokens (identity) | 0.512 [0.4") == 2
     assert "| Textual Inversion | 0.512 ↧ [0.4, 0.61] | **0.512** [0.4, 0.61] |" in text

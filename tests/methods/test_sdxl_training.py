@@ -318,7 +318,7 @@ def test_pictures_with_it(tmp_path, identity, model):
 def test_methods_of_one_encoder_refuse_it(tmp_path, pictures, model):
     with pytest.raises(UsageError, match=r"invert --method neti is for models with one text"):
         learn("invert", "neti", tmp_path, pictures, model)
-    for method in ("custom-diffusion", "feedback"):
+    for method, more in (("custom-diffusion", {}), ("feedback", {"ssr_model": "new"})):
         line = rf"train --method {method} is for models with one text encoder \(--backend stable"
         with pytest.raises(UsageError, match=line):
-            learn("train", method, tmp_path, pictures, model)
+            learn("train", method, tmp_path, pictures, model, **more)
