@@ -313,6 +313,73 @@ def test_slow_decoders_have_a_lower_limit():
     assert "slow" in reason(b"P3 9000 9000 255\n1 2 3", images.facts)
 
 
+def bmp_rle(width: int, height: int) -> bytes:
+    head = struct.pack("<IiiHHIIiiII", 40, width, height, 1, 8, 1, 64, 0, 0, 256, 0)
+    return b"BM" + struct.pack("<IHHI", 0, 0, 0, 1078) + head + bytes(1024) + bytes(64)
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (bmp_rle(5000, 4000), "slow to decode"),
+        (b"P6 5000 4000 1000\n" + bytes(64), "slow to decode"),
+        (png(2, 20_001), "2x20001 pixels is over the limit"),
+        (tiff(1100), "tiles of 1210000 pixels"),
+    ],
+    ids=["bmp", "ppm", "high", "tile"],
+)
+def test_each_limit_by_itself(data, words):
+    assert words in reason(data, images.facts)
+
+
+def test_what_is_just_within_a_limit_is_taken(monkeypatch):
+    assert images.facts(bmp_rle(1000, 900)).format == "BMP"
+    assert images.facts(png(20_000, 2)).width == 20_000
+    assert images.facts(tiff(1000)).width == 24
+    large = Image.new("L", (1200, 1000))
+    tiled = bytearray(encoded(large, "TIFF", tiffinfo={322: 1216, 323: 1008}))
+    assert images.facts(bytes(tiled)).width == 1200  # of a large picture a tile may be as large
+    data = encoded(gradient(), "PNG")
+    monkeypatch.setattr(images, "MAX_BYTES", len(data))
+    assert images.facts(data).width == 24
+    assert "is over the limit of" in reason(data + b"x", images.facts)
+    images.refuse_sliver(Image.new("L", (200, 4)))
+    with pytest.raises(SampleFailed, match="201x4 pixels is too narrow"):
+        images.refuse_sliver(Image.new("L", (201, 4)))
+
+
+def test_scans_of_a_stereo_camera_are_counted_too(monkeypatch):
+    data = encoded(gradient(), "JPEG", progressive=True)
+    scan = data[data.rindex(b"\xff\xda") : -2]
+    many = data[:-2] + scan * 20 + data[-2:]
+    pair = encoded(gradient(), "MPO", save_all=True, append_images=[gradient()])
+    monkeypatch.setattr(images, "_MAX_SCANNED_PIXELS", 24 * 16 * 20)
+    assert "scans" in reason(many)
+    assert images.decode(pair).size == (24, 16)  # two scans, however low the limit
+    # As a camera writes them: the first picture's own scans, then the second picture.
+    with Image.open(io.BytesIO(pair)) as opened:
+        assert opened.format == "MPO"
+    assert "scans" in reason(pair + b"\xff\xda" * 30)
+
+
+def test_deep_grey_is_scaled_by_the_smallest_range_that_holds_it():
+    def levels(*values: float, kind: type = numpy.int32) -> list[int]:
+        picture = Image.fromarray(numpy.array([values], dtype=kind))
+        return numpy.asarray(images.decode(encoded(picture, "TIFF")))[0, :, 0].tolist()
+
+    assert levels(0, 1) == [0, 1]  # whole numbers up to 1 are no shares
+    assert levels(0, 200, 255) == [0, 200, 255]
+    assert levels(0, 128, 256) == [0, 0, 1]
+    assert levels(0, 51, 255, kind=numpy.float32) == [0, 51, 255]
+    assert levels(0, 0.2, 1, kind=numpy.float32) == [0, 51, 255]
+    assert levels(-5, 70_000, 65_535) == [0, 255, 255]
+
+
+def test_reasons_of_other_packages_are_one_line_and_not_endless():
+    assert images._why(ValueError("a\n  b " * 200)) == ("a b " * 50)
+    assert images._why(KeyError()) == "KeyError"
+
+
 # Anything at all
 
 GOOD = [
