@@ -276,7 +276,9 @@ def read_all(location: str, checksums: list[Checksum] | None = None) -> Iterator
             yield from _join(archives, streams)
 
 
-def _join(archives: list[str], streams: list[Any]) -> Iterator[Sample | Damage]:
+def _join(
+    archives: list[str], streams: list[Generator[Sample | Damage, None, None]]
+) -> Iterator[Sample | Damage]:
     base_stream, *sides = streams
     names = [urls.public(archive) for archive in archives]
     for base in base_stream:
@@ -284,7 +286,7 @@ def _join(archives: list[str], streams: list[Any]) -> Iterator[Sample | Damage]:
             yield base
             continue
         for name, side in zip(names[1:], sides, strict=True):
-            other = next((s for s in side if isinstance(s, Sample) and s.key), None)
+            other = yield from _until_key(side, name)
             if other is None or other.key != base.key:
                 other_key = f"'{other.key}'" if other is not None else "its end"
                 raise SocialcliError(
@@ -294,12 +296,26 @@ def _join(archives: list[str], streams: list[Any]) -> Iterator[Sample | Damage]:
             _merge(base, other, name)
         yield base
     for name, side in zip(names[1:], sides, strict=True):
-        left = next((s for s in side if isinstance(s, Sample) and s.key), None)
+        left = yield from _until_key(side, name)
         if left is not None:
             raise SocialcliError(
                 f"{names[0]} and {name} do not match: the second goes on with key "
                 f"'{left.key}' after the first has ended"
             )
+
+
+def _until_key(
+    side: Iterator[Sample | Damage], name: str
+) -> Generator[Sample | Damage, None, Sample | None]:
+    """Yield what a sidecar has that is no sample; return the next one, None at its end."""
+    for item in side:
+        if isinstance(item, Damage):
+            yield Damage(f"in {name}: {item.reason}")
+        elif item.key:
+            return item
+        else:
+            yield item
+    return None
 
 
 def _merge(base: Sample, other: Sample, name: str) -> None:
