@@ -141,6 +141,15 @@ def test_an_input_is_not_written_over_under_another_name(make_shards, tmp_path):
     assert tars(folder) == before
 
 
+def test_a_remote_input_is_not_written_over():
+    """Also where it is the second of two that are joined."""
+    join = "memory://bucket/a/0.tar+memory://bucket/b/0.tar"
+    for output in ("memory://bucket/a", "memory://bucket/b/"):
+        with pytest.raises(UsageError, match="is also an input"):
+            planning.targets([join], output)
+    assert planning.targets([join], "memory://bucket/c") == ["memory://bucket/c/0.tar"]
+
+
 def test_entries_that_fill_one_shard_keep_its_name():
     def made(count: int, size: int, output: str) -> list[tuple[str, str]]:
         return [(t.source, t.target) for t in planning.entry_tasks(count, size, output)]
