@@ -136,7 +136,7 @@ def test_what_follows_a_step_is_what_goes_on():
 
 def test_steps_that_a_scheduler_cannot_take_are_refused_in_one_line():
     assert sampling.timesteps(Plain(), 3) == [3.0, 2.0, 1.0]
-    with pytest.raises(UsageError, match="^Plain cannot take 6 steps: at most 5 steps$"):
+    with pytest.raises(UsageError, match=r"^Plain cannot take 6 steps: at most 5 steps$"):
         sampling.timesteps(Plain(), 6)
 
 

@@ -1,0 +1,111 @@
+"""Parts of a score: what is counted, what is said, when it fails."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy
+import pytest
+
+from socialcli.errors import SocialcliError
+from socialcli.evaluation import run
+from socialcli.evaluation.joining import Joined
+from socialcli.evaluation.samples import Known, Lost
+from socialcli.records import Meta
+
+
+class Said:
+    """A report that keeps its lines."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def info(self, line: str) -> None:
+        self.lines.append(line)
+
+    warn = info
+
+
+def say(lost: list[Lost], total: int, rate: float) -> list[str]:
+    score = SimpleNamespace(notes=["a note"], lost=lost, options=run.Options(max_error_rate=rate))
+    report = Said()
+    run._say(score, report, total)
+    return report.lines
+
+
+def gone(number: int, reason: str = "why") -> Lost:
+    return Lost(f"k{number}", "a.tar", reason)
+
+
+def test_a_score_fails_where_more_pictures_failed_than_may():
+    assert say([gone(1)], 20, 0.05)[-1] == "1 of 20 pictures could not be used whole"
+    with pytest.raises(SocialcliError, match=r"1 of 19 pictures failed, more than .* 0.05; what"):
+        say([gone(1)], 19, 0.05)
+    # Two reasons of one picture are one picture; one key in two shards is two.
+    assert say([gone(1), gone(1, "and")], 20, 0.05)[-1].startswith("1 of 20")
+    with pytest.raises(SocialcliError, match="2 of 20 pictures"):
+        say([gone(1), Lost("k1", "b.tar", "why")], 20, 0.05)
+    with pytest.raises(SocialcliError, match="1 of 0 pictures"):
+        say([gone(1)], 0, 0.9)
+    assert say([gone(1)], 0, 1.0)[0] == "a note" and say([], 0, 0.0) == ["a note"]
+
+
+def test_five_reasons_are_told_and_the_file_has_all():
+    five = say([gone(n) for n in range(5)], 100, 1.0)
+    assert five[1:] == [f"a.tar: k{n}: why" for n in range(5)] + [
+        "5 of 100 pictures could not be used whole"
+    ]
+    six = say([gone(n) for n in range(6)], 100, 1.0)
+    assert six[5] == "a.tar: k4: why" and len(six) == 7
+    assert six[6] == "6 of 100 pictures could not be used whole; all 6 in errors.jsonl"
+
+
+def test_each_complaint_is_told_once():
+    twice = [gone(1), gone(2), gone(1), gone(1, "and"), Lost("k1", "b.tar", "why")]
+    assert run._distinct(twice) == [twice[0], twice[1], twice[3], twice[4]]
+
+
+def test_resamples_are_those_asked_for_or_what_the_metric_can_afford():
+    for asked, most, expected in ((9, None, 9), (9, 5, 5), (3, 5, 3), (0, None, 0)):
+        assert run.at_most(asked, SimpleNamespace(RESAMPLES=most)) == expected
+
+
+def test_where_pictures_are_from():
+    """Of the source; else a miniature's are of its world, and of others nobody knows."""
+
+    def one(info, source=None):
+        records = {} if source is None else {"meta.json": Meta(8, 8, source=source)}
+        real = None if source is None else Known("s", "r.tar", "", records=records)
+        return Joined(Known("k", "a.tar", "", info), real)
+
+    mini = {"model": {"model": "mini/diffusion"}}
+    assert run._kind(one(mini, "photos")) == "photos"
+    assert run._kind(one(mini)) == "world-0-train-0"
+    assert run._kind(Joined(Known("k", "a", "", mini), Known("s", "r", ""))) == "world-0-train-0"
+    for info in ({}, {"model": "mini/diffusion"}, {"model": {"model": "sd/mini"}}, {"model": {}}):
+        assert run._kind(one(info)) == ""
+
+
+def test_the_number_of_pictures_is_the_metrics_or_those_with_a_figure():
+    own = numpy.array([1.0, numpy.nan, 0.0])
+    silent, sure = (SimpleNamespace(count=lambda rows, n=n: n) for n in (None, 7))
+    assert run._count(silent, {}, own) == 2 and run._count(silent, {}, None) == 0
+    assert run._count(sure, {}, own) == 7
+    assert run._count(SimpleNamespace(count=lambda rows: 0), {}, own) == 0
+
+
+def test_an_open_end_of_a_range_is_none():
+    from socialcli.evaluation.metrics import Column
+
+    for low, high, ends in ((0, float("inf"), (0, None)), (float("-inf"), 1, (None, 1))):
+        facts = run._plain(Column("a", "A", "higher", low, high, "score", "about"))
+        assert (facts["range_low"], facts["range_high"]) == ends
+        assert "low" not in facts and facts["title"] == "A"
+
+
+def test_the_text_that_is_seen_is_the_prompt_byte_for_byte():
+    texts = ["a dog", "a dog ", "a \ud800 dog"]
+    digests = [run._text_digest(Known("k", "a", "", {"prompt": text})) for text in texts]
+    assert len(set(digests)) == 3
+    plain = {"prompt": "a <rex>", "plain_prompt": "a dog"}
+    assert run._text_digest(Known("x", "b", "", plain)) == digests[0]
