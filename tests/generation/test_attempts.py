@@ -109,6 +109,11 @@ def test_a_picture_with_all_its_subjects_has_no_fault():
     verdict = found.verdict(halves(RED, GREEN), layout("man", "dog"), pictures)
     assert verdict.faultless and sorted(verdict.pairs) == [(0, 0), (1, 1)]
     assert verdict.price == pytest.approx(0, abs=1e-9)
+    # The thing that is found best comes first, whatever was asked for first.
+    turned = judge({"man": [(LEFT, 0.5)], "dog": [(RIGHT, 0.8)]})
+    verdict = turned.verdict(halves(RED, GREEN), layout("man", "dog"), pictures)
+    assert sorted(verdict.pairs) == [(0, 1), (1, 0)]
+    assert verdict.price == pytest.approx(0, abs=1e-9)
     asked = found.grounder.calls[0]
     assert asked == (["man", "dog"], 0.35, 0.25)  # the background is not looked for
 
