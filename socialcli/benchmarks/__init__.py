@@ -68,7 +68,7 @@ def in_turns(
 def ratio(seconds: dict[str, list[float]], name: str, peer: str) -> float:
     """How many times faster ``name`` is than ``peer``: the median over the turns."""
     pairs = zip(seconds[name], seconds[peer], strict=True)
-    return statistics.median(theirs / ours for ours, theirs in pairs)
+    return statistics.median(peer_seconds / own_seconds for own_seconds, peer_seconds in pairs)
 
 
 def table(header: list[str], rows: list[list[str]]) -> str:

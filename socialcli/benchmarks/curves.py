@@ -129,14 +129,14 @@ def estimates(places: Sequence[str], shown: int, measured: int) -> tuple[Image, 
         person = _whole_person(sample)
         if person is None:
             continue
-        drawn, found = _row(judges, sample, person)
-        for timestep, values in zip(SEEN, found, strict=True):
+        drawn, per_step = _row(judges, sample, person)
+        for timestep, values in zip(SEEN, per_step, strict=True):
             for name, value in values.items():
                 sums[timestep].setdefault(name, []).append(value)
         if used < shown:
             tiles += [
                 (f"t {timestep}" + (f"  {v['face']:.2f}" if "face" in v else ""), picture)
-                for timestep, v, picture in zip(SEEN, found, drawn, strict=True)
+                for timestep, v, picture in zip(SEEN, per_step, drawn, strict=True)
             ]
         used += 1
     lines = [f"Means over {used} pictures; a face or gaze that is not found is left out.", "",

@@ -76,7 +76,7 @@ def compare(
     """Mean cosine of each loss at each of `STEPS`, and seconds of both decoders."""
     import torch
 
-    found: dict[str, list[list[float]]] = {name: [[] for _ in STEPS] for name in state.watch}
+    cosines: dict[str, list[list[float]]] = {name: [[] for _ in STEPS] for name in state.watch}
     seconds = {"full": 0.0, "tiny": 0.0}
     for at, step in enumerate(STEPS):
         for example in examples:
@@ -103,10 +103,10 @@ def compare(
             for name, pair in slopes.items():
                 if len(pair) == 2:
                     cosine = torch.nn.functional.cosine_similarity(pair[0], pair[1], dim=0)
-                    found[name][at].append(float(cosine))
+                    cosines[name][at].append(float(cosine))
     means = {
         name: [sum(one) / len(one) if one else float("nan") for one in per_step]
-        for name, per_step in found.items()
+        for name, per_step in cosines.items()
     }
     return means, seconds
 
@@ -126,10 +126,12 @@ def estimate(state: Any, example: dict[str, Any], step: int) -> tuple[Any, Any]:
     encoder = state.encoder
     subject = encoder.subject_tokens(example["image"][None], example["named"][None])
     condition = encoder.condition(example["text"][None], [subject], [1.0])
-    said = state.base.unet(noisy, when, **condition).sample.float()
+    model_pred = state.base.unet(noisy, when, **condition).sample.float()
     goal = schedule.target(clean, drawn, when, state.alphas_cumprod, state.prediction_type)
-    latents = schedule.estimate(noisy, said, when, state.alphas_cumprod, state.prediction_type)
-    return denoise.loss(said, goal).sum(), latents
+    latents = schedule.estimate(
+        noisy, model_pred, when, state.alphas_cumprod, state.prediction_type
+    )
+    return denoise.loss(model_pred, goal).sum(), latents
 
 
 def noise(state: Any, examples: list[dict[str, Any]]) -> list[float]:

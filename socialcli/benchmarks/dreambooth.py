@@ -46,7 +46,7 @@ def run(turns: int) -> Section:
 def compared(turns: int, data: str, folder: Path, root: Path) -> Section:
     """Both, in float32."""
     model = train.WEIGHTS / "diffusion"
-    peer, mine = "diffusers' example, step by step", "socialcli train, LoRA"
+    peer, own = "diffusers' example, step by step", "socialcli train, LoRA"
     values = {
         "model": str(model), "mixed_precision": "no", "adapter": "lora", "rank": RANK,
         "alpha": float(RANK), "learning_rate": 1e-4, "class_pictures": str(folder),
@@ -54,11 +54,11 @@ def compared(turns: int, data: str, folder: Path, root: Path) -> Section:
     }  # fmt: skip
     method = registry.load("methods.train", "dreambooth")
     with (
-        train.opened(method, root / "ours", data, PICTURES, BATCH, **values) as ours,
-        train.beside(example, model, data, folder) as (theirs, spent),
+        train.opened(method, root / "ours", data, PICTURES, BATCH, **values) as own_epoch,
+        train.beside(example, model, data, folder) as (peer_epoch, spent),
     ):
-        ours()  # makes the features
-        runs = {peer: theirs, mine: ours}
+        own_epoch()  # makes the features
+        runs = {peer: peer_epoch, own: own_epoch}
         clock = lambda: time.process_time() + spent()  # noqa: E731
         seconds = in_turns(runs, turns, before=lambda: None, clock=clock)
     rows = [
@@ -71,7 +71,7 @@ def compared(turns: int, data: str, folder: Path, root: Path) -> Section:
         f"{train.SIDE} pixels, rank {RANK}, batches of {BATCH} and as many class pictures; seconds "
         "of the processor, one thread."
     )
-    faster = ratio(seconds, mine, peer)
+    faster = ratio(seconds, own, peer)
     goal = Figure("steps of DreamBooth as a LoRA over diffusers' example", faster, 1)
     return Section(f"{head}\n\n" + table(["", "samples/s", "times the example"], rows), [goal])
 
@@ -118,12 +118,12 @@ def example(model: Path, data: str, folder: Path) -> Callable[[], None]:
                 when = torch.randint(0, schedule.config.num_train_timesteps, (len(latents),))
                 noisy = schedule.add_noise(latents, noise, when)
                 states = words(ids)[0]
-                said = unet(noisy, when, states, return_dict=False)[0]
+                model_pred = unet(noisy, when, states, return_dict=False)[0]
                 target = noise
                 if schedule.config.prediction_type == "v_prediction":
                     target = schedule.get_velocity(latents, noise, when)
-                (mine, prior), (wanted, other) = said.chunk(2), target.chunk(2)
-                loss = F.mse_loss(mine.float(), wanted.float())
+                (instance, prior), (wanted, other) = model_pred.chunk(2), target.chunk(2)
+                loss = F.mse_loss(instance.float(), wanted.float())
                 loss = loss + 1.0 * F.mse_loss(prior.float(), other.float())
                 accelerator.backward(loss)
                 if accelerator.sync_gradients:

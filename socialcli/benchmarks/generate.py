@@ -34,12 +34,12 @@ def pipeline(folder: Path) -> Any:
     import torch
     from diffusers import StableDiffusionPipeline, UniPCMultistepScheduler
 
-    made = StableDiffusionPipeline.from_pretrained(
+    pipe = StableDiffusionPipeline.from_pretrained(
         folder, safety_checker=None, torch_dtype=torch.float32
     )
-    made.scheduler = UniPCMultistepScheduler.from_config(made.scheduler.config)
-    made.set_progress_bar_config(disable=True)
-    return made
+    pipe.scheduler = UniPCMultistepScheduler.from_config(pipe.scheduler.config)
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
 
 
 def plain_loop(prompts: list[str], out: Path) -> Callable[[], None]:
@@ -84,8 +84,8 @@ def run(turns: int) -> Section:
             shutil.rmtree(out, ignore_errors=True)
             out.mkdir()
 
-        with beside(plain_loop, prompts, out) as (theirs, spent):
-            runs = {peer: theirs, "socialcli generate": ours}
+        with beside(plain_loop, prompts, out) as (peer_loop, spent):
+            runs = {peer: peer_loop, "socialcli generate": ours}
             clock = lambda: time.process_time() + spent()  # noqa: E731
             seconds = in_turns(runs, turns, before=fresh, clock=clock)
     lines = [

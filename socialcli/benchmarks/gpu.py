@@ -216,7 +216,7 @@ def drawing(size: Size, root: Path, models: dict[str, str]) -> str:
     rows = []
     for batch in size.batches:
         part = dataclasses.replace(config, batch_size=batch)
-        theirs, _ = timed(
+        peer_seconds, _ = timed(
             functools.partial(
                 peer,
                 prompts[:batch],
@@ -226,8 +226,10 @@ def drawing(size: Size, root: Path, models: dict[str, str]) -> str:
             ),
             size,
         )
-        ours, memory = timed(functools.partial(draw, part, studio, batch), size)
-        rows.append([str(batch), f"{batch / ours:.2f}", f"{theirs / ours:.2f}", memory])
+        own_seconds, memory = timed(functools.partial(draw, part, studio, batch), size)
+        rows.append(
+            [str(batch), f"{batch / own_seconds:.2f}", f"{peer_seconds / own_seconds:.2f}", memory]
+        )
     head = f"### Pictures of {size.side} pixels, {size.steps} steps, {size.dtype}"
     rate = (
         f"The card multiplies matrices at {matrix_rate(size) / 1e12:.1f} TFLOP/s in {size.dtype}."
@@ -256,15 +258,15 @@ def timed(work: Callable[[], Any], size: Size) -> tuple[float, str]:
     card = size.device == "cuda"
     if card:
         torch.cuda.reset_peak_memory_stats()
-    found = []
+    seconds = []
     for _ in range(size.turns + 1):
         begun = time.perf_counter()
         work()
         if card:
             torch.cuda.synchronize()
-        found.append(time.perf_counter() - begun)
+        seconds.append(time.perf_counter() - begun)
     memory = f"{torch.cuda.max_memory_allocated() / 1e9:.1f}" if card else ""
-    return min(found[1:]), memory
+    return min(seconds[1:]), memory
 
 
 def matrix_rate(size: Size, side: int = 4096) -> float:

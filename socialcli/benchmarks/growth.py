@@ -40,27 +40,27 @@ def run(turns: int, count: int = SHARDS) -> Section:
     """A Markdown table of seconds of the processor and megabytes at a tenth of the shards, and at
     all. Every sample is looked at once, whatever ``turns`` says; the rest counts its best turn."""
     numbers = (count // 10, count)
-    found: dict[str, dict[int, tuple[float, float]]] = {what: {} for what in THINGS}
+    costs: dict[str, dict[int, tuple[float, float]]] = {what: {} for what in THINGS}
     with tempfile.TemporaryDirectory(prefix="socialcli-benchmark-") as temporary:
         for number in numbers:
             root = Path(temporary) / str(number)
             make(root, number, through.stage(STAGE))
             for what in THINGS:
                 times = 1 if what == LOOK else turns
-                found[what][number] = min(alone(what, root, number) for _ in range(times))
+                costs[what][number] = min(alone(what, root, number) for _ in range(times))
     rows = []
-    for what, (few, many) in ((w, (each[n] for n in numbers)) for w, each in found.items()):
+    for what, (few, many) in ((w, (each[n] for n in numbers)) for w, each in costs.items()):
         seconds = [f"{few[0]:.2f}", f"{many[0]:.2f}", f"{many[0] / max(few[0], 1e-9):.1f}"]
         rows.append([what, *seconds, f"{few[1]:.0f}", f"{many[1]:.0f}"])
     head = [f"seconds of the processor, {SAMPLES} samples a shard"]
     header = [*head, *(f"{number:,} shards" for number in numbers), "times",
               *(f"MB with {number:,}" for number in numbers)]  # fmt: skip
     text = f"## Growth with the number of shards\n\n{table(header, rows)}"
-    return Section(text, _figures(count, found))
+    return Section(text, _figures(count, costs))
 
 
-def _figures(count: int, found: dict[str, dict[int, tuple[float, float]]]) -> list[Figure]:
-    few, many = ({what: each[n] for what, each in found.items()} for n in (count // 10, count))
+def _figures(count: int, costs: dict[str, dict[int, tuple[float, float]]]) -> list[Figure]:
+    few, many = ({what: each[n] for what, each in costs.items()} for n in (count // 10, count))
     grown = {what: many[what][1] / few[what][1] for what in THINGS}
     beside = many[PUBLISH][0] / max(few[PUBLISH][0], 1e-9)
     samples = f"{count * SAMPLES:,} samples"

@@ -81,10 +81,10 @@ def prompts(category: str, names: list[str]) -> list[str]:
         f"'{text.replace('{}', '{0} {1}')}'.format(unique_token, class_token)" for text in QUOTED
     ]
     listed = ["prompt_list = [", *(f"{text}," for text in texts), "]"]
-    found = ["Classes", "", "subject_name,class", *(f"{name},{category}" for name in names)]
+    listing = ["Classes", "", "subject_name,class", *(f"{name},{category}" for name in names)]
     for title in ("Object Prompts", "Live Subject Prompts"):
-        found += ["", title, "", *listed]
-    return found
+        listing += ["", title, "", *listed]
+    return listing
 
 
 def threshold(score: Path, grounded: str) -> float:
@@ -115,18 +115,18 @@ def _grounded(place: str) -> Iterator[tuple[str, bool]]:
         for sample in shards.read(location):
             if sample.has("entities.json") and sample.has("boxes.json"):
                 entities = {e.id for e in sample.record(records.Entities).entities}
-                found = {box.entity for box in sample.record(records.Boxes).boxes}
-                yield sample.key, bool(entities) and entities <= found
+                boxed = {box.entity for box in sample.record(records.Boxes).boxes}
+                yield sample.key, bool(entities) and entities <= boxed
 
 
 def costs(words: Path) -> dict[str, tuple[float, float, float]]:
     """Row -> (parameters that trained a word, numbers a word adds, seconds a word), over seeds."""
-    found: dict[str, list[tuple[float, float, float]]] = {}
+    by_row: dict[str, list[tuple[float, float, float]]] = {}
     for folder in sorted(words.iterdir()):
         if (folder / "log.jsonl").is_file():
             row = folder.name.rpartition("-")[0]
-            found.setdefault(row, []).append(_cost(folder))
-    return {row: _mean(some) for row, some in found.items()}
+            by_row.setdefault(row, []).append(_cost(folder))
+    return {row: _mean(some) for row, some in by_row.items()}
 
 
 def _mean(some: list[tuple[float, float, float]]) -> tuple[float, float, float]:
@@ -170,7 +170,7 @@ def _block(pairs: int, width: int) -> int:
 
 def lines(result: dict[str, Any], cost: dict[str, tuple[float, float, float]]) -> list[str]:
     """Markdown: both tables with 95 % intervals, then what the paper says."""
-    made = [
+    page = [
         f"{result['units']} prompts; intervals by bootstrap over prompts, {result['resamples']} "
         f"resamples; bold is better and ↧ worse than `{result['baseline']}`, after Holm's "
         "correction.",
@@ -179,14 +179,14 @@ def lines(result: dict[str, Any], cost: dict[str, tuple[float, float, float]]) -
         if not any(row in result["cells"] for row in rows):
             continue
         head = ["", *COLUMNS.values(), "trained", "added", "s a word"]
-        made += ["", f"**{title}**", "", "| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+        page += ["", f"**{title}**", "", "| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
         for row in (r for r in rows if r in result["cells"]):
             cells = [_cell(result["cells"][row].get(figure)) for figure in COLUMNS]
             cells += [f"{value:,.4g}" for value in cost[row]] if row in cost else ["", "", ""]
-            made.append(f"| {NAMES.get(row, row)} | " + " | ".join(cells) + " |")
+            page.append(f"| {NAMES.get(row, row)} | " + " | ".join(cells) + " |")
     if any(row in result["cells"] for row in XL):
-        return [*made, ""]
-    return [*made, "", "The paper (SD 1.4) says:", "", *(f"- {line}" for line in PAPER), ""]
+        return [*page, ""]
+    return [*page, "", "The paper (SD 1.4) says:", "", *(f"- {line}" for line in PAPER), ""]
 
 
 def _cell(cell: dict[str, Any] | None) -> str:

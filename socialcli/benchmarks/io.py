@@ -146,11 +146,11 @@ def run(turns: int) -> Section:
 
 def _check(root: Path, sources: list[Path]) -> None:
     """Both wrote the same samples, or the comparison means nothing."""
-    found = []
+    outputs = []
     for name, function in (("a", ours), ("b", webdataset_through)):
         (root / name).mkdir()
         function(sources[:1], root / name)
         written = next((root / name).glob("*.tar"))
-        found.append({s.key: s.members for s in shards.read(str(written))})
-    if found[0] != found[1]:
+        outputs.append({s.key: s.members for s in shards.read(str(written))})
+    if outputs[0] != outputs[1]:
         raise SystemExit("the two outputs differ: the benchmark is wrong")

@@ -137,9 +137,9 @@ def _model(name: str, place: str) -> tuple[tuple[str, ...], str]:
         raise UnknownName("no role", role, backends.ROLES)
     info = backends.info(role, backend)
     model = place or info.model
-    found = "in the package" in info.model or backends.where(model)
+    there = "in the package" in info.model or backends.where(model)
     title = f"{backend} ({role}): {model or 'no default, name a file'}"
-    row = (title, info.licence, info.size or "-", "yes" if found or not _weighs(info) else "no")
+    row = (title, info.licence, info.size or "-", "yes" if there or not _weighs(info) else "no")
     other = place and place != info.model and not backends.is_path(place)
     return row, f"hf download {place}" if other else info.get
 
@@ -153,8 +153,8 @@ def _data(name: str, place: str) -> tuple[tuple[str, ...], str]:
     if name not in DATA:
         raise UnknownName("no data set", name, DATA)
     one = DATA[name]
-    found = bool(place) and Path(place).expanduser().exists()
-    row = (f"{one.title}: {place or 'not named'}", one.licence, one.size, "yes" if found else "no")
+    there = bool(place) and Path(place).expanduser().exists()
+    row = (f"{one.title}: {place or 'not named'}", one.licence, one.size, "yes" if there else "no")
     return row, one.get
 
 

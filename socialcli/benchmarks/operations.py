@@ -80,11 +80,11 @@ def openings() -> dict[str, float]:
 
     uniform = (torch.arange(GRID, dtype=torch.float64) + 0.5) / GRID
     drawn = timesteps.piecewise(uniform)
-    found = {}
+    shares = {}
     for name, part in all_feedbacks().items():
         gate = timesteps.Gate(*timesteps.parse(name, part.GATE), 1.0)
-        found[name] = float(gate.open(drawn).double().mean())
-    return found
+        shares[name] = float(gate.open(drawn).double().mean())
+    return shares
 
 
 def costs() -> dict[str, float]:
@@ -98,7 +98,7 @@ def costs() -> dict[str, float]:
         latents = torch.randn(1, 4, SIDE // 8, SIDE // 8, requires_grad=True)
         picture = torch.randn(1, 3, SIDE, SIDE, requires_grad=True)
         own, small = _decoders()
-        found = {
+        counts = {
             "plain": counted(_plain_step()),
             "decoder, full": counted(lambda: own(latents)),
             "decoder, tiny": counted(lambda: small(latents)),
@@ -107,8 +107,8 @@ def costs() -> dict[str, float]:
             ),
         }
         for name, (call, inputs) in _detectors().items():
-            found[name] = counted(functools.partial(call, *inputs))
-    return found
+            counts[name] = counted(functools.partial(call, *inputs))
+    return counts
 
 
 def counted(forward: Callable[[], Any]) -> float:

@@ -43,20 +43,20 @@ def steps_of(result: dict[str, Any]) -> list[str]:
 def lines(result: dict[str, Any]) -> list[str]:
     """Markdown lines: the figures at each step, then every effect that was named."""
     steps = steps_of(result)
-    made = [
+    page = [
         f"{result['units']} test pictures; intervals by bootstrap over test pictures, "
         f"{result['resamples']} resamples.", "",
         "| steps | " + " | ".join(FIGURES.values()) + " |", "|--:" + "|---" * len(FIGURES) + "|",
     ]  # fmt: skip
     for step in steps:
         cells = [effects.figure(result["cells"][step].get(name)) for name in FIGURES]
-        made.append(f"| {step} | " + " | ".join(cells) + " |")
+        page.append(f"| {step} | " + " | ".join(cells) + " |")
     first, last = steps[0], steps[-1]
     expected = [
         Effect(first, last, "dino_gap", 1), Effect(first, last, "clip_t", -1),
         Effect(first, last, "dino", -1),
     ]  # fmt: skip
-    return [*made, "", *effects.table(expected, [result])]
+    return [*page, "", *effects.table(expected, [result])]
 
 
 def svg(result: dict[str, Any]) -> str:
@@ -78,7 +78,7 @@ def _panel(
 ) -> list[str]:
     cells = {name: [result["cells"][step].get(name) for step in steps] for name in panel}
     ends = [
-        cell[end] for mine in cells.values() for cell in mine if cell
+        cell[end] for series in cells.values() for cell in series if cell
         for end in ("value", "low", "high") if cell[end] is not None
     ]  # fmt: skip
     low, high = (min(ends), max(ends)) if ends else (0.0, 1.0)

@@ -56,13 +56,13 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("-o", "--output", type=Path, required=True)
     given = parser.parse_args(arguments)
     try:
-        made = list(samples(exemplars(given.exemplars), read(given.file)))
+        written = list(samples(exemplars(given.exemplars), read(given.file)))
         given.output.parent.mkdir(parents=True, exist_ok=True)
-        shards.write(given.output, made)
+        shards.write(given.output, written)
     except SocialcliError as error:
         print(f"sentences: {error}", file=sys.stderr)
         return error.exit_code
-    print(f"{given.output}: {len(made)} sentences")
+    print(f"{given.output}: {len(written)} sentences")
     return 0
 
 
@@ -81,7 +81,7 @@ def read(file: Path) -> list[Sentence]:
     lacking = [name for name in COLUMNS if name not in (reader.fieldnames or [])]
     if lacking:
         raise UsageError(f"{file}: no column {', '.join(lacking)}")
-    found = []
+    sentences = []
     for row in reader:
         where = f"{file}, line {reader.line_num}"
         cells = [(row[name] or "").strip() for name in COLUMNS]
@@ -91,10 +91,10 @@ def read(file: Path) -> list[Sentence]:
         interaction, first, second, text = cells
         one = Sentence(interaction, first, second, text, verb, where)
         _mentions(one)
-        found.append(one)
-    if not found:
+        sentences.append(one)
+    if not sentences:
         raise UsageError(f"{file}: no sentences in it")
-    return found
+    return sentences
 
 
 def exemplars(place: str) -> dict[str, list[shards.Sample]]:
@@ -103,17 +103,19 @@ def exemplars(place: str) -> dict[str, list[shards.Sample]]:
     Raises:
         UsageError: none names an interaction.
     """
-    found: dict[str, list[shards.Sample]] = {}
+    by_interaction: dict[str, list[shards.Sample]] = {}
     for location in shards.expand([place]):
         for sample in shards.read(location):
             extra = sample.record(records.Meta).extra if sample.has("meta.json") else {}
             name = next((extra[f] for f in FIELDS if isinstance(extra.get(f), str)), None)
             if name is not None:
-                found.setdefault(name, []).append(sample)
-    if not found:
+                by_interaction.setdefault(name, []).append(sample)
+    if not by_interaction:
         fields = " and no ".join(f"extra.{field}" for field in FIELDS)
         raise UsageError(f"{place}: no meta.json names an interaction, there is no {fields}")
-    return {name: sorted(some, key=lambda sample: sample.key) for name, some in found.items()}
+    return {
+        name: sorted(some, key=lambda sample: sample.key) for name, some in by_interaction.items()
+    }
 
 
 def samples(
@@ -142,13 +144,13 @@ def samples(
 def _with_two(
     some: list[shards.Sample],
 ) -> list[tuple[shards.Sample, tuple[records.Person, records.Person]]]:
-    found = []
+    pairs = []
     for sample in some:
         try:
-            found.append((sample, _pair(sample)))
+            pairs.append((sample, _pair(sample)))
         except SampleFailed:
             continue
-    return found
+    return pairs
 
 
 def _pair(sample: shards.Sample) -> tuple[records.Person, records.Person]:
@@ -179,8 +181,8 @@ def _members(
     sentence: Sentence, exemplar: shards.Sample, pair: tuple[records.Person, records.Person]
 ) -> dict[str, bytes]:
     suffix = next(name for name in records.IMAGE_SUFFIXES if exemplar.has(name))
-    told = {"concept": sentence.interaction, "class": "interaction", "exemplar": exemplar.key}
-    meta = dataclasses.replace(exemplar.record(records.Meta), extra=told)
+    extra = {"concept": sentence.interaction, "class": "interaction", "exemplar": exemplar.key}
+    meta = dataclasses.replace(exemplar.record(records.Meta), extra=extra)
     nouns, size = (sentence.first, sentence.second), (meta.width, meta.height)
     boxes, people = [], []
     for number, (noun, person) in enumerate(zip(nouns, pair, strict=True), 1):
@@ -198,7 +200,7 @@ def _members(
     first, second = (_with_article(noun) for noun in nouns)
     poses = [f"<{sentence.interaction}-{number}>" for number in (1, 2)]
     learned = [f"{first} {poses[0]} {word} {second} {poses[1]}", f"{first} {word} {second}"]
-    found = {
+    by_suffix = {
         "meta.json": meta,
         "caption.json": records.Caption(sentence.text, learned, source="annotation"),
         "entities.json": records.Entities(_mentions(sentence)),
@@ -206,7 +208,7 @@ def _members(
         "people.json": records.People(*size, people),
         "interactions.json": records.Interactions([act]),
     }
-    return {suffix: exemplar.picture()} | {n: records.dump(r) for n, r in found.items()}
+    return {suffix: exemplar.picture()} | {n: records.dump(r) for n, r in by_suffix.items()}
 
 
 def _mentions(sentence: Sentence) -> list[records.Entity]:
@@ -215,7 +217,7 @@ def _mentions(sentence: Sentence) -> list[records.Entity]:
     Raises:
         UsageError: it does not.
     """
-    found, after = [], 0
+    mentions, after = [], 0
     for number, noun in enumerate((sentence.first, sentence.second), 1):
         match = re.compile(rf"\b{re.escape(noun)}\b", re.IGNORECASE).search(sentence.text, after)
         if match is None:
@@ -224,8 +226,8 @@ def _mentions(sentence: Sentence) -> list[records.Entity]:
         start, after = article.start() if article else match.start(), match.end()
         text = sentence.text[start:after]
         kind = "person" if kind_of(noun) == "person" else "animal"
-        found.append(records.Entity(number, text, noun, noun.lower(), start, after, kind))
-    return found
+        mentions.append(records.Entity(number, text, noun, noun.lower(), start, after, kind))
+    return mentions
 
 
 def _with_article(noun: str) -> str:

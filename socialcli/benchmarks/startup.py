@@ -49,19 +49,19 @@ def _measured(root: Path, turns: int) -> Section:
 
     bare = root / "bare.py"
     bare.write_text(BARE, encoding="utf-8")
-    ours = [sys.executable, "-m", "socialcli"]
-    mine = {f"socialcli {name} --help": [*ours, name, "--help"] for name in ORDER}
+    program = [sys.executable, "-m", "socialcli"]
+    helps = {f"socialcli {name} --help": [*program, name, "--help"] for name in ORDER}
     commands = {
         PROGRAM: [sys.executable, str(bare), "hello", "--help"],
         "python -c pass": [sys.executable, "-c", "pass"],
-        "socialcli --help": [*ours, "--help"],
-        **mine,
+        "socialcli --help": [*program, "--help"],
+        **helps,
     }
     for peer in PEERS:
         script = Path(sys.executable).parent / peer
-        found = str(script) if script.exists() else shutil.which(peer)
-        if found:
-            commands[f"{peer} --help"] = [found, "--help"]
+        path = str(script) if script.exists() else shutil.which(peer)
+        if path:
+            commands[f"{peer} --help"] = [path, "--help"]
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
     environment["PYTHONPYCACHEPREFIX"] = str(root / "compiled")
 
@@ -77,7 +77,7 @@ def _measured(root: Path, turns: int) -> Section:
          f"{times[name]:.2f}"]
         for name in commands
     ]  # fmt: skip
-    slowest = max(("socialcli --help", *mine), key=lambda name: times[name])
+    slowest = max(("socialcli --help", *helps), key=lambda name: times[name])
     text = "## Start-up\n\n" + table(["command", "seconds", "times the bare program"], rows)
     what = f"slowest help (`{slowest}`) over a bare Typer program"
     return Section(text, [Figure(what, times[slowest], 1.5, lower=True)])

@@ -60,7 +60,7 @@ def lines(scores: list[dict[str, Any]], comparisons: list[dict[str, Any]]) -> li
     """Markdown lines: the figures of every row, then every effect that was named."""
     first = scores[0]
     head = "| | " + " | ".join(FIGURES.values()) + " |"
-    made = [
+    page = [
         f"{first['units']} test pictures, {first['pictures']} pictures a row; intervals by "
         f"bootstrap over test pictures, {first['resamples']} resamples.",
         "",
@@ -71,8 +71,8 @@ def lines(scores: list[dict[str, Any]], comparisons: list[dict[str, Any]]) -> li
         name = score["title"]
         shown = NAMES.get(name, name.replace("schedule-", "contrast: "))
         cells = [effects.figure(score["columns"].get(figure)) for figure in FIGURES]
-        made.append(f"| {shown} | " + " | ".join(cells) + " |")
-    made += [
+        page.append(f"| {shown} | " + " | ".join(cells) + " |")
+    page += [
         "",
         "The paper (SD 1.5 on PDST) shows Figures 5 and 7 without numbers. Its text: NeTI leads "
         "the base models in every figure, attractors improve both methods in every figure; of the "
@@ -80,7 +80,7 @@ def lines(scores: list[dict[str, Any]], comparisons: list[dict[str, Any]]) -> li
         "",
         *effects.table(EXPECTED, comparisons),
     ]
-    return made
+    return page
 
 
 if __name__ == "__main__":

@@ -79,7 +79,7 @@ def figures(folder: Path) -> dict[str, dict[str, tuple[float, float, float]]]:
 
     from socialcli import registry
 
-    found: dict[str, dict[str, tuple[float, float, float]]] = {}
+    by_column: dict[str, dict[str, tuple[float, float, float]]] = {}
     for name, columns in FIGURES.items():
         file = folder / "rows" / f"{name}.npz"
         if not file.is_file():
@@ -101,8 +101,8 @@ def figures(folder: Path) -> dict[str, dict[str, tuple[float, float, float]]]:
                     continue
                 value, *others = estimates[column]
                 low, high = numpy.nanpercentile(others, (2.5, 97.5))
-                found.setdefault(column, {})[wanted] = (float(value), float(low), float(high))
-    return found
+                by_column.setdefault(column, {})[wanted] = (float(value), float(low), float(high))
+    return by_column
 
 
 def resampled(units: Any) -> Any:
@@ -119,23 +119,23 @@ def resampled(units: Any) -> Any:
 def lines(folders: list[Path]) -> list[str]:
     """Markdown: one table a figure with a column a number of subjects, then the paper's."""
     scores = {folder.name: figures(folder) for folder in folders}
-    made: list[str] = []
+    page: list[str] = []
     for column, title in NAMES.items():
-        rows = {name: found[column] for name, found in scores.items() if column in found}
+        rows = {name: columns[column] for name, columns in scores.items() if column in columns}
         if not rows:
             continue
-        made += [f"**{title}**", "", "| | " + " | ".join(f"n {g}" for g in GROUPS) + " |"]
-        made.append("|---" * (len(GROUPS) + 1) + "|")
+        page += [f"**{title}**", "", "| | " + " | ".join(f"n {g}" for g in GROUPS) + " |"]
+        page.append("|---" * (len(GROUPS) + 1) + "|")
         for name, cells in rows.items():
             shown = [_cell(cells.get(g)) for g in GROUPS]
-            made.append(f"| {name} | " + " | ".join(shown) + " |")
-        made.append("")
-    made += ["The paper (Table 1; CLIP-I, CLIP-T, SAS):", ""]
-    made += ["| | " + " | ".join(f"n {g}" for g in GROUPS) + " |", "|---" * 5 + "|"]
+            page.append(f"| {name} | " + " | ".join(shown) + " |")
+        page.append("")
+    page += ["The paper (Table 1; CLIP-I, CLIP-T, SAS):", ""]
+    page += ["| | " + " | ".join(f"n {g}" for g in GROUPS) + " |", "|---" * 5 + "|"]
     for name, numbers in PAPER.items():
         printed = [" / ".join(f"{n:.2f}" for n in numbers[at : at + 3]) for at in (0, 3, 6, 9)]
-        made.append(f"| {name} | " + " | ".join(printed) + " |")
-    return made
+        page.append(f"| {name} | " + " | ".join(printed) + " |")
+    return page
 
 
 def _cell(cell: tuple[float, float, float] | None) -> str:

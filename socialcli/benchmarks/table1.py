@@ -68,8 +68,8 @@ def of_data(name: str, result: dict[str, Any]) -> list[str]:
     """The table of one data set: ``hico-det`` (Table 1) or ``gazefollow`` (Table 2)."""
     if name == "hico-det":
         table = {row: numbers[:-1] for row, numbers in PAPER.items()}
-        made = _table(result, COLUMNS[:-1], FIGURES[:-1], table, "The paper, Table 1:")
-        return ["## HICO-DET", "", *made]
+        page = _table(result, COLUMNS[:-1], FIGURES[:-1], table, "The paper, Table 1:")
+        return ["## HICO-DET", "", *page]
     gaze = {row: (PAPER[row][-1], *numbers) for row, numbers in GAZEFOLLOW.items()}
     columns, figures = ("Gaze %", *COLUMNS[3:-1]), ("gaze", *FIGURES[3:-1])
     return ["## GazeFollow", "", *_table(result, columns, figures, gaze, "The paper, Table 2:")]
@@ -81,16 +81,16 @@ def _table(
 ) -> list[str]:  # fmt: skip
     head = "| | " + " | ".join(columns) + " |"
     rule = "|---" * (len(columns) + 1) + "|"
-    made = [f"{result['units']} sources; intervals by bootstrap over sources, "
+    page = [f"{result['units']} sources; intervals by bootstrap over sources, "
             f"{result['resamples']} resamples.", "", head, rule]  # fmt: skip
     for row in (r for r in paper if r in result["cells"]):
         cells = [_cell(result["cells"][row].get(figure)) for figure in figures]
-        made.append(f"| {NAMES.get(row, row)} | " + " | ".join(cells) + " |")
-    made += ["", title, "", head, rule]
+        page.append(f"| {NAMES.get(row, row)} | " + " | ".join(cells) + " |")
+    page += ["", title, "", head, rule]
     for row, numbers in paper.items():
         cells = ["" if n is None else f"{n:g}" for n in numbers]
-        made.append(f"| {NAMES.get(row, row)} | " + " | ".join(cells) + " |")
-    return made
+        page.append(f"| {NAMES.get(row, row)} | " + " | ".join(cells) + " |")
+    return page
 
 
 def _cell(cell: dict[str, Any] | None) -> str:

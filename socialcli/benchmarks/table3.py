@@ -50,25 +50,25 @@ def lines(name: str, result: dict[str, Any]) -> list[str]:
     """Markdown lines: what was reached with 95 % intervals, for Concept101 the paper's table."""
     title, figures = PROTOCOLS[name]
     head, rule = "| | CLIP-T | CLIP-I | DINO |", "|---" * 4 + "|"
-    made = [f"## {title}", "", f"{result['units']} sources; intervals by bootstrap over sources, "
+    page = [f"## {title}", "", f"{result['units']} sources; intervals by bootstrap over sources, "
             f"{result['resamples']} resamples.", "", head, rule]  # fmt: skip
     known = [row for row in PAPER if row in result["cells"]]
     for row in [*known, *(row for row in result["cells"] if row not in PAPER)]:
         cells = [_cell(result["cells"][row].get(figure)) for figure in figures]
-        made.append(f"| {NAMES.get(row, row)} | " + " | ".join(cells) + " |")
+        page.append(f"| {NAMES.get(row, row)} | " + " | ".join(cells) + " |")
     if name.startswith("concept101"):
-        made += [
+        page += [
             "",
             "The paper (it does not say whether prompts were of one concept or two):",
             "",
             head,
         ]
-        made.append(rule)
-        made += [
+        page.append(rule)
+        page += [
             f"| {NAMES[row]} | " + " | ".join(f"{n:.4f}" for n in numbers) + " |"
             for row, numbers in PAPER.items()
         ]
-    return made
+    return page
 
 
 def _cell(cell: dict[str, Any] | None) -> str:

@@ -60,26 +60,26 @@ def plain(turns: int, data: str, root: Path) -> Section:
     """Plain fine-tuning against the example, in float32 and in bfloat16 on both sides."""
     method = registry.load("methods.train", "text-to-image")
     model = WEIGHTS / "diffusion"
-    peer, mine = "diffusers' example, step by step", "socialcli train"
+    peer, own = "diffusers' example, step by step", "socialcli train"
     rows, costs, figures = [], [], []
     for mixed, dtype in (("no", "float32"), ("bf16", "bfloat16")):
         values: dict[str, Any] = {"model": str(model), "dtype": dtype, "mixed_precision": mixed}
         with (
-            opened(method, root / dtype, data, **values) as ours,
-            beside(example, model, data, mixed) as (theirs, spent),
+            opened(method, root / dtype, data, **values) as own_epoch,
+            beside(example, model, data, mixed) as (peer_epoch, spent),
         ):
             started = time.process_time()
-            ours()  # makes the features
+            own_epoch()  # makes the features
             making = time.process_time() - started
             clock = lambda: time.process_time() + spent()  # noqa: E731
-            runs = {peer: theirs, mine: ours}
+            runs = {peer: peer_epoch, own: own_epoch}
             seconds = in_turns(runs, turns, before=lambda: None, clock=clock)
-        costs.append((making - statistics.median(seconds[mine])) / PICTURES)
+        costs.append((making - statistics.median(seconds[own])) / PICTURES)
         for name in runs:
             speed = PICTURES / statistics.median(seconds[name])
             rows.append([dtype, name, f"{speed:.1f}", f"{ratio(seconds, name, peer):.2f}"])
         what = f"training steps over diffusers' example, {dtype}"
-        figures.append(Figure(what, ratio(seconds, mine, peer), 1.5))
+        figures.append(Figure(what, ratio(seconds, own, peer), 1.5))
     head = (
         f"## Steps of plain fine-tuning\n\nThe miniature Stable Diffusion at {SIDE} x {SIDE} "
         f"pixels, batches of {BATCH}; seconds of the processor, one thread. Making the features "
@@ -259,8 +259,8 @@ def example(model: Path, data: str, mixed: str) -> Callable[[], None]:
                 wanted = noise
                 if schedule.config.prediction_type == "v_prediction":
                     wanted = schedule.get_velocity(latents, noise, when)
-                said = unet(noisy, when, states, return_dict=False)[0]
-                loss = F.mse_loss(said.float(), wanted.float())
+                model_pred = unet(noisy, when, states, return_dict=False)[0]
+                loss = F.mse_loss(model_pred.float(), wanted.float())
                 accelerator.gather(loss.repeat(BATCH)).mean().item()
                 accelerator.backward(loss)
                 if accelerator.sync_gradients:

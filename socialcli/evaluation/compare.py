@@ -102,8 +102,8 @@ def _check_models(folders: list[str], scores: list[dict[str, Any]], common: list
     first = scores[0]
     for folder, other in zip(folders[1:], scores[1:], strict=True):
         for feature, models in first["models"].items():
-            theirs = other["models"].get(feature, models)
-            if theirs != models:
+            other_models = other["models"].get(feature, models)
+            if other_models != models:
                 raise UsageError(
                     f"{folders[0]} and {folder} were scored with different models ({feature}); "
                     "score both with the same profile"

@@ -232,7 +232,7 @@ def _wants(
     """Every picture and text with the features that some metric asks of it."""
     features = sorted({name for need in needs.values() for name in need.generated})
     texts = sorted({name for need in needs.values() for name in need.text})
-    theirs = sorted({name for need in needs.values() for name in need.references})
+    reference_features = sorted({name for need in needs.values() for name in need.references})
     every = sorted({name for need in needs.values() for name in need.everything})
     trained = sorted({name for need in needs.values() for name in need.training})
     wants: list[Want] = []
@@ -246,7 +246,7 @@ def _wants(
                 Want(picture.key, _text_digest(picture), jobs, picture.location, picture.prompt)
             )
         for sample, boxes in _references(one):
-            jobs = [(name, targets.reference(name, boxes)) for name in theirs]
+            jobs = [(name, targets.reference(name, boxes)) for name in reference_features]
             wants.append(Want(sample.key, sample.digest, jobs, sample.location))
         for sample, boxes in one.training:
             jobs = [(name, targets.reference(name, boxes)) for name in trained]
@@ -275,11 +275,11 @@ def _case(one: Joined, needs: dict[str, Needs], seen: Seen, targets: Targets) ->
         return Picture(sample.key, there, sample.records)
 
     features = {name for need in needs.values() for name in need.generated}
-    theirs = {name for need in needs.values() for name in need.references}
+    reference_features = {name for need in needs.values() for name in need.references}
     texts = {name for need in needs.values() for name in need.text}
     trained = {name for need in needs.values() for name in need.training}
     states = {name: seen.value(name, _text_digest(one.generated)) for name in texts}
-    plain = {name for name in theirs if not seen.features[name].has("target")}
+    plain = {name for name in reference_features if not seen.features[name].has("target")}
     return Case(
         one.generated.key,
         one.unit,
@@ -289,7 +289,7 @@ def _case(one: Joined, needs: dict[str, Needs], seen: Seen, targets: Targets) ->
         picture(one.source, plain, lambda name: None) if one.source is not None else None,
         [
             [
-                picture(s, theirs, lambda name, b=boxes: targets.reference(name, b))
+                picture(s, reference_features, lambda name, b=boxes: targets.reference(name, b))
                 for s, boxes in subject
             ]
             for subject in one.subjects

@@ -153,10 +153,10 @@ def _features(metrics: dict[str, Metric], config: Any) -> list[Any]:
     for metric in metrics.values():
         needs = metric.needs(config)
         names += [*needs.generated, *needs.references, *needs.everything, *needs.text]
-    found: dict[str, Any] = {}
+    by_name: dict[str, Any] = {}
     while names:
         name = names.pop()
-        if name not in found:
-            found[name] = registry.load("features", name)
-            names += found[name].AFTER
-    return list(found.values())
+        if name not in by_name:
+            by_name[name] = registry.load("features", name)
+            names += by_name[name].AFTER
+    return list(by_name.values())

@@ -109,7 +109,7 @@ class Seen:
         """Compute one feature for several pictures; one that fails does not stop the others."""
         feature, store = self.features[name], self.stores[name]
         try:
-            found = feature.run(self.config, self.models(feature), looks)
+            values = feature.run(self.config, self.models(feature), looks)
         except (SocialcliError, MemoryError):
             raise
         except Exception as error:
@@ -120,8 +120,8 @@ class Seen:
                     self.run(name, [look], [one])
                 return
             kind = "" if isinstance(error, SampleFailed) else f"{type(error).__name__}: "
-            found = [SampleFailed(f"{kind}{error}")]
-        for one, value in zip(entries, found, strict=True):
+            values = [SampleFailed(f"{kind}{error}")]
+        for one, value in zip(entries, values, strict=True):
             if isinstance(value, SampleFailed):
                 store.failed[one] = str(value)
             else:
@@ -142,16 +142,16 @@ class Seen:
 
 def _ordered(features: Iterable[Feature]) -> list[Feature]:
     """Each feature after those it builds on, each once."""
-    found: dict[str, Feature] = {}
+    ordered: dict[str, Feature] = {}
 
     def add(feature: Feature) -> None:
         for earlier in before(feature):
             add(earlier)
-        found.setdefault(feature.name, feature)
+        ordered.setdefault(feature.name, feature)
 
     for feature in features:
         add(feature)
-    return list(found.values())
+    return list(ordered.values())
 
 
 def compute(seen: Seen, wants: list[Want], batch_size: int, report: Report) -> list[Lost]:
@@ -185,9 +185,9 @@ def compute(seen: Seen, wants: list[Want], batch_size: int, report: Report) -> l
 def _texts(seen: Seen, wants: list[Want], batch_size: int) -> None:
     waiting = {job.entry: (job, want) for want in wants for job in seen.missing(want)}
     for name in dict.fromkeys(job.name for job, _ in waiting.values()):
-        mine = [(entry, w) for entry, (job, w) in waiting.items() if job.name == name]
-        for start in range(0, len(mine), batch_size):
-            part = mine[start : start + batch_size]
+        of_feature = [(entry, w) for entry, (job, w) in waiting.items() if job.name == name]
+        for start in range(0, len(of_feature), batch_size):
+            part = of_feature[start : start + batch_size]
             seen.run(name, [Look(text=w.text) for _, w in part], [entry for entry, _ in part])
 
 

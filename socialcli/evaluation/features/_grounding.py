@@ -64,11 +64,12 @@ def objects(
     for i, look in enumerate(looks):
         boxes, scores = [], []
         for number, query in enumerate(queries[i]):
-            mine = [d for d in answers.get(i, []) if d.phrase == number]
-            for kept in geometry.nms([d.xyxy for d in mine], [d.score for d in mine], SAME_OBJECT):  # type: ignore[arg-type]
+            of_phrase = [d for d in answers.get(i, []) if d.phrase == number]
+            xyxys, sure = [d.xyxy for d in of_phrase], [d.score for d in of_phrase]
+            for kept in geometry.nms(xyxys, sure, SAME_OBJECT):  # type: ignore[arg-type]
                 same = [label for label in look.extra if kind_of(label) == query]
                 for label in same if kinds is not None else [query]:
-                    boxes.append([label, [float(v) for v in mine[kept].xyxy]])
-                    scores.append(float(mine[kept].score))
+                    boxes.append([label, [float(v) for v in of_phrase[kept].xyxy]])
+                    scores.append(float(of_phrase[kept].score))
         results.append({"boxes": boxes, "scores": scores})
     return results

@@ -61,8 +61,8 @@ def entry(digest: str, extra: Any) -> str:
     """The name of a value in its store."""
     if extra is None:
         return digest
-    told = json.dumps(extra, sort_keys=True)
-    return samples.digest(f"{digest} {told}".encode())
+    encoded = json.dumps(extra, sort_keys=True)
+    return samples.digest(f"{digest} {encoded}".encode())
 
 
 class Store:
@@ -113,8 +113,8 @@ def _encode(value: Value) -> dict[str, bytes]:
 
     plain = {k: v for k, v in value.items() if not isinstance(v, numpy.ndarray)}
     arrays = {k: v for k, v in value.items() if isinstance(v, numpy.ndarray)}
-    made = {f"{name}.npy": records.dump_npy(array) for name, array in arrays.items()}
-    return {**made, "value.json": json.dumps(plain, allow_nan=False).encode()}
+    npy_files = {f"{name}.npy": records.dump_npy(array) for name, array in arrays.items()}
+    return {**npy_files, "value.json": json.dumps(plain, allow_nan=False).encode()}
 
 
 def _decode(members: dict[str, bytes]) -> Value:

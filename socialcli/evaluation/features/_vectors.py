@@ -50,11 +50,11 @@ def of_crops(
     import numpy
 
     cut: list[list[Image]] = []
-    for look, mine in zip(looks, boxes, strict=True):
+    for look, own_boxes in zip(looks, boxes, strict=True):
         assert look.image is not None
         width, height = look.image.size
         parts = []
-        for left, top, right, bottom in map(geometry.clip, map(tuple, mine)):  # type: ignore[arg-type]
+        for left, top, right, bottom in map(geometry.clip, map(tuple, own_boxes)):  # type: ignore[arg-type]
             pixels = (
                 int(left * width), int(top * height),
                 max(int(right * width + 0.999), int(left * width) + 1),

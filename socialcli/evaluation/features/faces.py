@@ -64,23 +64,26 @@ class Faces(Feature):
         pictures = [look.image for look in looks]
         detected = close_ups.detect(detector, pictures)  # type: ignore[arg-type]
         usable = []
-        for picture, mine in zip(pictures, detected, strict=True):
+        for picture, detections in zip(pictures, detected, strict=True):
             assert picture is not None
             size = numpy.array(picture.size)
             usable.append(
                 [
                     at
-                    for at, face in enumerate(mine)
+                    for at, face in enumerate(detections)
                     if face.landmarks and faces.alignable(numpy.asarray(face.landmarks) * size)
                 ]
             )
-        faces_of = [[mine[at] for at in some] for mine, some in zip(detected, usable, strict=True)]
+        faces_of = [
+            [detections[at] for at in some]
+            for detections, some in zip(detected, usable, strict=True)
+        ]
         rows = embedder.embed(pictures, faces_of)
         return [
             {
-                "boxes": [list(map(float, face.xyxy)) for face in mine],
+                "boxes": [list(map(float, face.xyxy)) for face in detections],
                 "embeddings": _vectors.array(vectors),
                 "embedded": some,
             }
-            for mine, some, vectors in zip(detected, usable, rows, strict=True)
+            for detections, some, vectors in zip(detected, usable, rows, strict=True)
         ]

@@ -35,15 +35,15 @@ class Gaze(Feature):
         around = [
             [who.head_of(tuple(box)) for box in look.before["faces"]["boxes"]] for look in looks
         ]
-        heads = [[head for head in mine if geometry.area(head) > 0] for mine in around]
+        heads = [[head for head in boxes if geometry.area(head) > 0] for boxes in around]
         estimates = models[0].gaze([look.image for look in looks], heads)
         return [
             {
-                "heads": [list(head) for head in mine],
+                "heads": [list(head) for head in boxes],
                 "points": [
                     [float(v) for v in gaze.point] if gaze is not None and gaze.point else None
                     for gaze in gazes
                 ],
             }
-            for mine, gazes in zip(heads, estimates, strict=True)
+            for boxes, gazes in zip(heads, estimates, strict=True)
         ]

@@ -66,7 +66,7 @@ def settings(table: Classes, interpolation: str) -> dict[str, numpy.ndarray]:
 def gathered(
     table: Classes,
     interpolation: str,
-    found: Sequence[tuple[float, ...]],
+    predicted: Sequence[tuple[float, ...]],
     true: Sequence[tuple[int, int]],
     judged: numpy.ndarray,
     unknown: int,
@@ -75,7 +75,7 @@ def gathered(
     """The rows of a metric: `settings`, and what was predicted and is true as one array a column.
 
     Args:
-        found: of each predicted pair its picture, class and score; with ``boxes`` all of `_FOUND`.
+        predicted: of each pair its picture, class and score; with ``boxes`` all of `_FOUND`.
         true: of each annotated pair its picture and class. judged: (N,) bool, pictures that take
             part. unknown: how many annotated pairs have no class.
     """
@@ -83,7 +83,7 @@ def gathered(
 
     named = list(_FOUND.items())[: None if boxes else 3]
     rows = {
-        f"found_{name}": numpy.array([one[at] for one in found], kind)
+        f"found_{name}": numpy.array([one[at] for one in predicted], kind)
         for at, (name, kind) in enumerate(named)
     }
     for at, name in enumerate(("picture", "class")):
@@ -198,10 +198,10 @@ def per_class(
     edges = numpy.searchsorted(klass[by_class], numpy.arange(width + 1))
     points, floats = int(rows["points"]), bool(rows["floats"])
     for c in numpy.unique(true_class):
-        mine = by_class[edges[c] : edges[c + 1]]
+        at = by_class[edges[c] : edges[c + 1]]
         positives = counts[:, true_picture[true_class == c]].sum(1)
         result[:, c] = average_precision(
-            score[mine], right[mine], counts[:, picture[mine]], positives, points, floats
+            score[at], right[at], counts[:, picture[at]], positives, points, floats
         )
     return result
 
@@ -219,15 +219,15 @@ def means(name: str, table: numpy.ndarray, rows: dict[str, numpy.ndarray]) -> di
         "": numpy.ones(len(rare), bool), "_rare": rare & known, "_nonrare": ~rare & known,
         "_people": rows["people"],
     }  # fmt: skip
-    found = {}
+    figures = {}
     for part in PARTS:
         values = table[:, chosen[part]]
         there = numpy.isfinite(values).sum(1)
         total = numpy.nansum(values, axis=1)
-        found[name + part] = 100 * numpy.divide(
+        figures[name + part] = 100 * numpy.divide(
             total, there, out=numpy.full(len(total), numpy.nan), where=there > 0
         )
-    return found
+    return figures
 
 
 def about(name: str, rows: dict[str, numpy.ndarray]) -> list[str]:
@@ -236,7 +236,7 @@ def about(name: str, rows: dict[str, numpy.ndarray]) -> list[str]:
 
     shown = numpy.unique(rows["true_class"])
     judged, unknown = int(rows["judged"].sum()), int(rows["unknown"])
-    told = (
+    summary = (
         f"{name}: {judged:,} pictures, {len(rows['true_class']):,} annotated "
         f"and {len(rows['found_class']):,} predicted pairs; {len(shown):,} of "
         f"{len(rows['rare']):,} classes occur, {int(rows['rare'][shown].sum()):,} of them "
@@ -244,4 +244,4 @@ def about(name: str, rows: dict[str, numpy.ndarray]) -> list[str]:
     )
     more = [f"{name}: {unknown:,} annotated pairs belong to no class and are left out"]
     limits = str(rows["limits"])
-    return [told, *(more if unknown else []), *([f"{name}: {limits}"] if limits else [])]
+    return [summary, *(more if unknown else []), *([f"{name}: {limits}"] if limits else [])]

@@ -37,14 +37,16 @@ class Clouds(Metric, base=True):
         import numpy
 
         name = context.config.fid_features
-        mine = [case.generated.get(name) for case in cases]
-        theirs = [p.get(name) for p in context.references if p.get(name) is not None]
-        width = next((len(v) for v in [*mine, *theirs] if v is not None), 0)
+        vectors = [case.generated.get(name) for case in cases]
+        reference_vectors = [p.get(name) for p in context.references if p.get(name) is not None]
+        width = next((len(v) for v in [*vectors, *reference_vectors] if v is not None), 0)
         generated = numpy.full((len(cases), width), numpy.nan, numpy.float32)
-        for number, vector in enumerate(mine):
+        for number, vector in enumerate(vectors):
             if vector is not None:
                 generated[number] = vector
-        reference = numpy.array(theirs, numpy.float32).reshape(len(theirs), width)
+        reference = numpy.array(reference_vectors, numpy.float32).reshape(
+            len(reference_vectors), width
+        )
         return {"generated": generated, "reference": reference}
 
     def joined(

@@ -91,11 +91,11 @@ def similarities(case: Case) -> numpy.ndarray | None:
     """
     import numpy
 
-    mine = case.generated.get("faces", "embeddings")
+    embeddings = case.generated.get("faces", "embeddings")
     people = _people(case)
-    if mine is None or people is None or not len(people):
+    if embeddings is None or people is None or not len(people):
         return None
-    return _means.cosine(people, mine) if len(mine) else numpy.zeros((len(people), 0))
+    return _means.cosine(people, embeddings) if len(embeddings) else numpy.zeros((len(people), 0))
 
 
 def _people(case: Case) -> numpy.ndarray | None:

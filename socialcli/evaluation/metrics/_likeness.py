@@ -44,8 +44,8 @@ class Likeness(Metric, base=True):
         return generated, self.FEATURE if config.crops == "none" else f"{self.FEATURE}-subjects"
 
     def needs(self, config: Any) -> Needs:
-        mine, theirs = self._features(config)
-        return Needs(generated=(mine,), references=(theirs,), paired=True)
+        generated, reference = self._features(config)
+        return Needs(generated=(generated,), references=(reference,), paired=True)
 
     def rows(self, cases: list[Case], context: Context) -> dict[str, numpy.ndarray]:
         """``cosine`` (N,): of each picture with its references."""
@@ -67,8 +67,8 @@ class TrainingLikeness(Likeness, base=True):
     """
 
     def needs(self, config: Any) -> Needs:
-        mine, theirs = self._features(config)
-        return Needs(generated=(mine,), references=(theirs,), training=(theirs,))
+        generated, reference = self._features(config)
+        return Needs(generated=(generated,), references=(reference,), training=(reference,))
 
     def rows(self, cases: list[Case], context: Context) -> dict[str, numpy.ndarray]:
         """``cosine`` (N,): of each picture with the training pictures; ``gap`` (N,)."""

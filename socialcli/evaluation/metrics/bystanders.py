@@ -78,16 +78,16 @@ def of_case(case: Case) -> list[float] | None:
     """Of each bystander the cosine with the nearest person; None without a picture of anybody."""
     import numpy
 
-    mine = case.generated.get("faces", "embeddings")
+    embeddings = case.generated.get("faces", "embeddings")
     people = []
     for pictures in case.subjects:
         faces = [face for face in map(_identities.main_face, pictures) if face is not None]
         if faces:
             people.append(numpy.mean(faces, axis=0))
-    if mine is None or not people:
+    if embeddings is None or not people:
         return None
-    if not len(mine):
+    if not len(embeddings):
         return []
-    cosine = _means.cosine(numpy.stack(people), mine)
+    cosine = _means.cosine(numpy.stack(people), embeddings)
     taken = {face for _, face in _identities.assign(cosine)}
-    return [float(cosine[:, n].max()) for n in range(len(mine)) if n not in taken]
+    return [float(cosine[:, n].max()) for n in range(len(embeddings)) if n not in taken]

@@ -41,12 +41,12 @@ class ClipT(Metric):
         """``cosine`` (N,): of each picture with its prompt."""
         import numpy
 
-        found = numpy.full(len(cases), numpy.nan)
+        cosines = numpy.full(len(cases), numpy.nan)
         for number, case in enumerate(cases):
             picture, text = case.generated.get("clip"), case.text.get("clip-text", {}).get("vector")
             if picture is not None and text is not None:
-                found[number] = _means.cosine(picture, text)[0, 0]
-        return {"cosine": found}
+                cosines[number] = _means.cosine(picture, text)[0, 0]
+        return {"cosine": cosines}
 
     def estimate(
         self, rows: dict[str, numpy.ndarray], counts: numpy.ndarray

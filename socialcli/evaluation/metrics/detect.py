@@ -27,13 +27,13 @@ class Detect(_identities.PerPicture):
         """``found`` (N,): the share of each picture's people."""
         import numpy
 
-        found = numpy.full(len(cases), numpy.nan)
+        shares = numpy.full(len(cases), numpy.nan)
         for number, case in enumerate(cases):
             similarity = _identities.similarities(case) if self.wanted(case, context) else None
             if similarity is not None:
                 people, boxes = len(similarity), case.generated.get("faces", "boxes")
-                found[number] = min(len(boxes), people) / people
-        return {"found": found}
+                shares[number] = min(len(boxes), people) / people
+        return {"found": shares}
 
     def parts(
         self, rows: dict[str, numpy.ndarray]

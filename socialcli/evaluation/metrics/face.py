@@ -79,16 +79,16 @@ class Face(Metric):
 
         total, pairs, real, drawn = (numpy.full(len(cases), numpy.nan) for _ in range(4))
         for number, case in enumerate(cases):
-            mine = case.generated.get("faces", "embeddings")
+            embeddings = case.generated.get("faces", "embeddings")
             references = [case.source] if case.source else [p for s in case.subjects for p in s]
-            theirs = [p.get("faces", "embeddings") for p in references]
-            if mine is None or not theirs or any(rows is None for rows in theirs):
+            of_references = [p.get("faces", "embeddings") for p in references]
+            if embeddings is None or not of_references or any(e is None for e in of_references):
                 continue
-            known = [rows for rows in theirs if len(rows)]
-            real[number], drawn[number] = sum(map(len, known)), len(mine)
+            known = [rows for rows in of_references if len(rows)]
+            real[number], drawn[number] = sum(map(len, known)), len(embeddings)
             total[number] = pairs[number] = 0
-            if known and len(mine):
-                similarity = _means.cosine(mine, numpy.concatenate(known))
+            if known and len(embeddings):
+                similarity = _means.cosine(embeddings, numpy.concatenate(known))
                 chosen = match(similarity)
                 pairs[number] = len(chosen)
                 total[number] = sum(similarity[pair] for pair in chosen)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import numpy
 
 
-def by_library(mine: numpy.ndarray, theirs: numpy.ndarray, counts: numpy.ndarray) -> float:
+def by_library(generated: numpy.ndarray, reference: numpy.ndarray, counts: numpy.ndarray) -> float:
     """FID of (n, D) and (m, D) features by torchmetrics.
 
     Raises:
@@ -31,13 +31,13 @@ def by_library(mine: numpy.ndarray, theirs: numpy.ndarray, counts: numpy.ndarray
     """
     import torch
 
-    metric = library("fid", "FrechetInceptionDistance")(feature=passed(mine.shape[1]))
-    metric.update(torch.from_numpy(theirs), real=True)
-    metric.update(torch.from_numpy(mine), real=False)
+    metric = library("fid", "FrechetInceptionDistance")(feature=passed(generated.shape[1]))
+    metric.update(torch.from_numpy(reference), real=True)
+    metric.update(torch.from_numpy(generated), real=False)
     return max(float(metric.compute()), 0.0)  # equal clouds come out a little below
 
 
-def weighted(mine: numpy.ndarray, theirs: numpy.ndarray, counts: numpy.ndarray) -> float:
+def weighted(generated: numpy.ndarray, reference: numpy.ndarray, counts: numpy.ndarray) -> float:
     """The same distance where picture i counts ``counts[i]`` times; float64 throughout.
 
     tr sqrt(A B) is the nuclear norm of (centred features of A) times sqrt(B), which takes no root
@@ -45,12 +45,12 @@ def weighted(mine: numpy.ndarray, theirs: numpy.ndarray, counts: numpy.ndarray) 
     """
     import numpy
 
-    rows = mine.astype(numpy.float64)
+    rows = generated.astype(numpy.float64)
     n = counts.sum()
     mean = counts @ rows / n
     centred = numpy.sqrt(counts)[:, None] * (rows - mean) / numpy.sqrt(n - 1)
     centred = centred[counts > 0]
-    root, reference_mean, trace = _root(theirs.tobytes(), theirs.shape)
+    root, reference_mean, trace = _root(reference.tobytes(), reference.shape)
     product = centred @ root
     small = product @ product.T if len(product) < product.shape[1] else product.T @ product
     shared = numpy.sqrt(numpy.clip(numpy.linalg.eigvalsh(small), 0, None)).sum()
@@ -86,15 +86,15 @@ class Fid(Clouds):
     ) -> dict[str, numpy.ndarray]:
         import numpy
 
-        mine, counts, theirs = usable(rows, counts)
+        generated, counts, reference = usable(rows, counts)
         result = numpy.full(len(counts), numpy.nan)
-        if len(theirs) < LEAST:
+        if len(reference) < LEAST:
             return {"fid": result}
         for number, row in enumerate(counts):
             if row.sum() < LEAST:
                 continue
             plain = len(counts) == 1 and bool((row == 1).all())
-            result[number] = (by_library if plain else weighted)(mine, theirs, row)
+            result[number] = (by_library if plain else weighted)(generated, reference, row)
         return {"fid": result}
 
     def notes(self, rows: dict[str, numpy.ndarray]) -> list[str]:
@@ -102,12 +102,12 @@ class Fid(Clouds):
 
         there = int(numpy.isfinite(rows["generated"]).all(1).sum())
         count, width = rows["reference"].shape
-        told = [
+        lines = [
             f"fid: {there:,} generated and {count:,} reference pictures, {width:,} features each"
         ]
         if min(there, count) <= width:
-            told.append(
+            lines.append(
                 f"fid: fewer pictures than features ({min(there, count):,} and {width:,}): this "
                 "FID is far too high and only compares with one of as many pictures; see kid"
             )
-        return told
+        return lines

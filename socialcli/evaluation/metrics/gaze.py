@@ -100,7 +100,7 @@ class Gaze(Metric):
         import numpy
 
         names = ("heads", "right", "targets", "served", "able", "excluded")
-        found = {name: numpy.zeros(len(cases)) for name in names}
+        counts = {name: numpy.zeros(len(cases)) for name in names}
         for number, case in enumerate(cases):
             points = case.generated.get("gaze", "points")
             objects = case.generated.get("gaze-objects", "boxes")
@@ -109,19 +109,19 @@ class Gaze(Metric):
             wanted = gaze_targets.of_source(case.source)
             people = case.source.records["people.json"].people
             looking = [p for p in people if p.gaze is not None and p.gaze.point is not None]
-            found["excluded"][number] = len(looking) - len(wanted)
+            counts["excluded"][number] = len(looking) - len(wanted)
             if not wanted:
                 continue
             looks = [
                 {label for label, box in objects if point is not None and inside(point, box)}
                 for point in points
             ]
-            found["heads"][number] = len(looks)
-            found["right"][number] = sum(bool(seen & set(wanted)) for seen in looks)
-            found["targets"][number] = len(wanted)
-            found["served"][number] = served(looks, wanted)
-            found["able"][number] = min(len(looks), len(wanted))
-        return found
+            counts["heads"][number] = len(looks)
+            counts["right"][number] = sum(bool(seen & set(wanted)) for seen in looks)
+            counts["targets"][number] = len(wanted)
+            counts["served"][number] = served(looks, wanted)
+            counts["able"][number] = min(len(looks), len(wanted))
+        return counts
 
     def estimate(
         self, rows: dict[str, numpy.ndarray], counts: numpy.ndarray

@@ -136,8 +136,8 @@ class Hoi(Metric):
         acts = [
             (one.verb, one.object_label)
             for source in sources
-            if (found := source.records.get("interactions.json")) is not None
-            for one in found.interactions
+            if (record := source.records.get("interactions.json")) is not None
+            for one in record.interactions
         ]
         known = coverage.expressible(backend, model)
         table.limits = coverage.check(acts, known, "--interaction-model")
@@ -153,7 +153,7 @@ class Hoi(Metric):
         import numpy
 
         table: Classes = context.classes
-        found: list[tuple[int, int, float]] = []
+        predicted: list[tuple[int, int, float]] = []
         true: list[tuple[int, int]] = []
         judged = numpy.zeros(len(cases), bool)
         unknown = 0
@@ -171,19 +171,19 @@ class Hoi(Metric):
                 for verb, thing, hoi, score in pairs:
                     c = table.of(verb, thing, hoi)
                     if c is not None:
-                        found.append((number, c, score))
+                        predicted.append((number, c, score))
         return _average_precision.gathered(
-            table, context.config.hoi_ap, found, true, judged, unknown
+            table, context.config.hoi_ap, predicted, true, judged, unknown
         )
 
     def estimate(
         self, rows: dict[str, numpy.ndarray], counts: numpy.ndarray
     ) -> dict[str, numpy.ndarray]:
-        found: dict[str, numpy.ndarray] = {}
+        figures: dict[str, numpy.ndarray] = {}
         for name, reading in (("hoi", "picture"), ("hoi_pairs", "pair")):
             table = per_class(rows, counts, reading)
-            found |= _average_precision.means(name, table, rows)
-        return found
+            figures |= _average_precision.means(name, table, rows)
+        return figures
 
     def joined(
         self, first: dict[str, numpy.ndarray], second: dict[str, numpy.ndarray]
@@ -195,13 +195,13 @@ class Hoi(Metric):
         recogniser gave to its true classes, in per cent."""
         import numpy
 
-        found = numpy.full(len(rows["judged"]), numpy.nan)
+        mean_scores = numpy.full(len(rows["judged"]), numpy.nan)
         picture, klass, score, right, true_picture, true_class = _by_picture(rows)
         best = {(p, c): s for p, c, s, ok in zip(picture, klass, score, right, strict=True) if ok}
         for number in numpy.unique(true_picture):
-            mine = true_class[true_picture == number]
-            found[number] = 100 * numpy.mean([best.get((number, c), 0.0) for c in mine])
-        return {"hoi": found}
+            shown = true_class[true_picture == number]
+            mean_scores[number] = 100 * numpy.mean([best.get((number, c), 0.0) for c in shown])
+        return {"hoi": mean_scores}
 
     def count(self, rows: dict[str, numpy.ndarray]) -> int:
         """Pictures that take part."""

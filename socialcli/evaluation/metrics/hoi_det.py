@@ -66,7 +66,7 @@ class HoiDet(Hoi):
         import numpy
 
         table: Classes = context.classes
-        found: list[tuple[int, int, float, bool, bool]] = []
+        entries: list[tuple[int, int, float, bool, bool]] = []
         true: list[tuple[int, int]] = []
         judged = numpy.zeros(len(cases), bool)
         unknown = 0
@@ -79,18 +79,18 @@ class HoiDet(Hoi):
             judged[number] = bool(annotated)
             if not annotated:
                 continue
-            true += [(number, c) for c, mine in annotated.items() for _ in mine]
+            true += [(number, c) for c, pairs in annotated.items() for _ in pairs]
             shown = {table.names[c][1] for c in annotated}
-            for c, mine in predicted.items():
-                scores = numpy.array([score for _, score in mine])
-                right = matched([pair for pair, _ in mine], scores, annotated.get(c, []))
+            for c, pairs in predicted.items():
+                scores = numpy.array([score for _, score in pairs])
+                right = matched([pair for pair, _ in pairs], scores, annotated.get(c, []))
                 known = table.names[c][1] in shown
-                found += [
+                entries += [
                     (number, c, score, bool(ok), known)
                     for score, ok in zip(scores, right, strict=True)
                 ]
         return _average_precision.gathered(
-            table, context.config.hoi_ap, found, true, judged, unknown, boxes=True
+            table, context.config.hoi_ap, entries, true, judged, unknown, boxes=True
         )
 
     def estimate(
@@ -148,8 +148,8 @@ def matched(
     nearest = overlap.argmax(1)
     near = overlap.max(1) > least
     for one in numpy.unique(nearest[near]):
-        mine = numpy.flatnonzero(near & (nearest == one))
-        right[mine[scores[mine].argmax()]] = True
+        candidates = numpy.flatnonzero(near & (nearest == one))
+        right[candidates[scores[candidates].argmax()]] = True
     return right
 
 

@@ -20,7 +20,7 @@ SUBSET, SUBSETS = 1000, 100
 BLOCK = 1024  # rows of the kernel matrix held at once
 
 
-def by_library(mine: numpy.ndarray, theirs: numpy.ndarray) -> float:
+def by_library(generated: numpy.ndarray, reference: numpy.ndarray) -> float:
     """KID of (n, D) and (m, D) features by torchmetrics; its subsets are drawn from a fixed seed.
 
     Raises:
@@ -30,16 +30,16 @@ def by_library(mine: numpy.ndarray, theirs: numpy.ndarray) -> float:
 
     import torch
 
-    size = min(SUBSET, len(mine), len(theirs))
-    whole = size == len(mine) == len(theirs)
+    size = min(SUBSET, len(generated), len(reference))
+    whole = size == len(generated) == len(reference)
     with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
         warnings.simplefilter("ignore")  # that it keeps the features
         torch.manual_seed(0)
         metric = library("kid", "KernelInceptionDistance")(
-            feature=passed(mine.shape[1]), subsets=1 if whole else SUBSETS, subset_size=size
+            feature=passed(generated.shape[1]), subsets=1 if whole else SUBSETS, subset_size=size
         )
-        metric.update(torch.from_numpy(theirs).double(), real=True)
-        metric.update(torch.from_numpy(mine).double(), real=False)
+        metric.update(torch.from_numpy(reference).double(), real=True)
+        metric.update(torch.from_numpy(generated).double(), real=False)
         return float(metric.compute()[0])
 
 
@@ -48,7 +48,9 @@ def kernel(a: numpy.ndarray, b: numpy.ndarray) -> numpy.ndarray:
     return (a @ b.T / a.shape[1] + 1) ** 3
 
 
-def weighted(mine: numpy.ndarray, theirs: numpy.ndarray, counts: numpy.ndarray) -> numpy.ndarray:
+def weighted(
+    generated: numpy.ndarray, reference: numpy.ndarray, counts: numpy.ndarray
+) -> numpy.ndarray:
     """The unbiased estimate over all pictures, picture i counting ``counts[r, i]`` times: (R,).
 
     Pairs of one picture with itself are left out even when it was drawn twice: they would be taken
@@ -56,7 +58,7 @@ def weighted(mine: numpy.ndarray, theirs: numpy.ndarray, counts: numpy.ndarray) 
     """
     import numpy
 
-    x, y = mine.astype(numpy.float64), theirs.astype(numpy.float64)
+    x, y = generated.astype(numpy.float64), reference.astype(numpy.float64)
     counts = numpy.asarray(counts, numpy.float64)
     m = len(y)
     inner, across, among = numpy.zeros(len(counts)), numpy.zeros(len(counts)), 0.0
@@ -92,9 +94,9 @@ class Kid(Clouds):
     ) -> dict[str, numpy.ndarray]:
         import numpy
 
-        mine, counts, theirs = usable(rows, counts)
-        if min(len(mine), len(theirs)) < LEAST:
+        generated, counts, reference = usable(rows, counts)
+        if min(len(generated), len(reference)) < LEAST:
             return {"kid": numpy.full(len(counts), numpy.nan)}
         if len(counts) == 1 and (counts == 1).all():
-            return {"kid": numpy.array([by_library(mine, theirs)])}
-        return {"kid": weighted(mine, theirs, counts)}
+            return {"kid": numpy.array([by_library(generated, reference)])}
+        return {"kid": weighted(generated, reference, counts)}

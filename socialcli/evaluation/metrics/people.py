@@ -97,8 +97,8 @@ def places(case: Case) -> list[tuple[int, int]] | None:
 
     if case.source is None:
         return None
-    theirs, mine = (_identities.boxes_of(p) for p in (case.source, case.generated))
-    centres = [(b[:, :2] + b[:, 2:]) / 2 for b in (theirs, mine)]
+    source_boxes, generated_boxes = (_identities.boxes_of(p) for p in (case.source, case.generated))
+    centres = [(b[:, :2] + b[:, 2:]) / 2 for b in (source_boxes, generated_boxes)]
     distance = numpy.linalg.norm(centres[0][:, None] - centres[1][None], axis=-1)
     return _identities.assign(-distance)
 
@@ -135,9 +135,9 @@ class People(_identities.PerPicture):
         for number, case in enumerate(cases):
             similarity = _identities.similarities(case)
             if similarity is not None:
-                found = count(similarity, context.config.same_person, places(case))
+                counted = count(similarity, context.config.same_person, places(case))
                 for name in names:
-                    rows[name][number] = getattr(found, name)
+                    rows[name][number] = getattr(counted, name)
         return rows
 
     def parts(

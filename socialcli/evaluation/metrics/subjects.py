@@ -95,9 +95,9 @@ class Subjects(Metric):
             config.price_missing, config.price_surplus, config.price_hybrid, config.price_swapped
         )
         for number, case in enumerate(cases):
-            found = of_case(case, prices)
-            if found is not None:
-                for name, value in found.items():
+            row = of_case(case, prices)
+            if row is not None:
+                for name, value in row.items():
                     rows[name][number] = value
         return rows
 
@@ -126,18 +126,18 @@ def of_case(case: Case, prices: assignment.Prices) -> dict[str, float] | None:
     if case.source is None or "layout.json" not in case.source.records:
         return None
     segments = [s for s in case.source.records["layout.json"].segments if not s.background]
-    found = case.generated.get("subject-objects", "boxes")
+    detected = case.generated.get("subject-objects", "boxes")
     seen = [case.generated.get(f"{name}-found") for name in ("clip", "dino")]
-    if found is None or any(v is None for v in seen) or not segments:
+    if detected is None or any(v is None for v in seen) or not segments:
         return None
     # Of a picture in which nothing was found there is the whole picture's.
-    clip, dino = (numpy.atleast_2d(vectors)[: len(found)] for vectors in seen)
+    clip, dino = (numpy.atleast_2d(vectors)[: len(detected)] for vectors in seen)
     galleries = [gallery(pictures, "dino") for pictures in case.subjects]
     if len(galleries) != len(segments):
         return None
     words = [layouts.word(segment) for segment in segments]
-    boxes = numpy.array([box for _, box in found], float).reshape(-1, 4)
-    labels = [label for label, _ in found]
+    boxes = numpy.array([box for _, box in detected], float).reshape(-1, 4)
+    labels = [label for label, _ in detected]
     things, kinds, places = assignment.compared(
         boxes, labels, case.generated.get("subject-objects", "scores"), words,
         [layouts.box(dict(s.rle)) for s in segments],

@@ -61,32 +61,32 @@ def subjects(seed: int) -> tuple[Subject, ...]:
     """The eleven; people keep their clothes, as comic figures do."""
     rng = random.Random(f"eleven subjects {seed}")
     taken: set[int] = set()
-    found = []
+    eleven = []
     for kind in KINDS:
         if kind not in PEOPLE:
             one = draw_look(rng, "test", kind)
-            found.append(Subject(kind, one.name, look=one))
+            eleven.append(Subject(kind, one.name, look=one))
             continue
         while True:
             who = draw_identity(rng, "test", taken, kind in ("girl", "boy"))
             if who.noun == kind:
                 break
-        found.append(Subject(kind, f"{kind}-{who.number:05d}", who, outfit(rng, who.female)))
-    return tuple(found)
+        eleven.append(Subject(kind, f"{kind}-{who.number:05d}", who, outfit(rng, who.female)))
+    return tuple(eleven)
 
 
 @cache
 def plans(seed: int, number: int) -> tuple[Plan, ...]:
     """The plans of a subject's pictures, each of which shows it clearly."""
     one = subjects(seed)[number]
-    found: list[Plan] = []
+    clear: list[Plan] = []
     index = 0
-    while len(found) < PICTURES:
-        made = plan(8_000_000 + seed, number * 1_000_000 + index, "test")
+    while len(clear) < PICTURES:
+        candidate = plan(8_000_000 + seed, number * 1_000_000 + index, "test")
         index += 1
-        main = made.placed[made.main]
+        main = candidate.placed[candidate.main]
         if one.look is not None:
-            kinds = [prop.look.kind for placed in made.placed for prop in placed.act.props]
+            kinds = [prop.look.kind for placed in candidate.placed for prop in placed.act.props]
             if kinds.count(one.kind) != 1 or not main.act.props:
                 continue
             if main.act.props[0].look.kind != one.kind:
@@ -96,13 +96,13 @@ def plans(seed: int, number: int) -> tuple[Plan, ...]:
             main.who[0], main.wear[0] = one.who, one.wear
         else:
             continue
-        if _is_clear(made, one):
-            found.append(made)
-    return tuple(found)
+        if _is_clear(candidate, one):
+            clear.append(candidate)
+    return tuple(clear)
 
 
-def _is_clear(made: Plan, one: Subject) -> bool:
-    drawn = paint(made, 48)
+def _is_clear(candidate: Plan, one: Subject) -> bool:
+    drawn = paint(candidate, 48)
     if one.look is not None:
         thing = next((t for t in drawn.things if t.look == one.look), None)
         return thing is not None and float(thing.mask.mean()) >= 0.02

@@ -90,13 +90,13 @@ def templates(seed: int, index: int) -> list[str]:
 def _attributes(rng: random.Random, who: Identity) -> list[str]:
     """What the person does not have, in the captions' words: at least three."""
     hair = [c for c in HAIRS if c != who.hair_colour]
-    found = [] if who.glasses else ["with glasses"]
-    found += [] if who.hat else ["with a hat"]
-    found += ["with a beard"] if not (who.female or who.child or who.beard == 3) else []
-    found += [f"with {colour} hair" for colour in rng.sample(hair, 2)]
-    found += [f"in a {rng.choice([c for c in CLOTHES if c != 'orange'])} shirt"]
-    rng.shuffle(found)
-    return found
+    attributes = [] if who.glasses else ["with glasses"]
+    attributes += [] if who.hat else ["with a hat"]
+    attributes += ["with a beard"] if not (who.female or who.child or who.beard == 3) else []
+    attributes += [f"with {colour} hair" for colour in rng.sample(hair, 2)]
+    attributes += [f"in a {rng.choice([c for c in CLOTHES if c != 'orange'])} shirt"]
+    rng.shuffle(attributes)
+    return attributes
 
 
 def picture(seed: int, index: int, size: int) -> dict[str, bytes]:
@@ -119,9 +119,9 @@ def question(seed: int, index: int, size: int) -> dict[str, bytes]:
     who = person(seed, whose)
     template = templates(seed, whose)[which]
     texts = [Written(template.replace("{}", word)) for word in (who.noun, f"<{who.name}>")]
-    found = ground_truth.members(portrait(seed, whose, size), texts)
+    by_suffix = ground_truth.members(portrait(seed, whose, size), texts)
     kept = ("png", "meta.json", "caption.json")
-    return _with_meta({name: found[name] for name in kept}, who, KINDS[which])
+    return _with_meta({name: by_suffix[name] for name in kept}, who, KINDS[which])
 
 
 def _with_meta(members: dict[str, bytes], who: Identity, kind: str) -> dict[str, bytes]:
