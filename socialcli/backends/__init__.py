@@ -61,23 +61,23 @@ class ModelSpec:
 @cache
 def available() -> dict[str, dict[str, BackendInfo]]:
     """Every backend by role and name, found by its file or entry point; nothing is imported."""
-    found: dict[str, dict[str, BackendInfo]] = {role: {} for role in ROLES}
+    by_role: dict[str, dict[str, BackendInfo]] = {role: {} for role in ROLES}
     here = Path(__file__).parent
     for role in ROLES:
         for file in sorted((here / role).glob("[a-z]*.py")):
             module = f"{__name__}.{role}.{file.stem}"
             info = read_info(file, role, file.stem.replace("_", "-"), module)
             if info is not None:
-                found[role][info.name] = info
+                by_role[role][info.name] = info
     for point in _entry_points():
         role, _, name = point.name.partition(".")
-        if role in found and name:
+        if role in by_role and name:
             spec = importlib.util.find_spec(point.value.partition(":")[0])
             if spec is not None and spec.origin:
                 info = read_info(Path(spec.origin), role, name, point.value.partition(":")[0])
                 if info is not None:
-                    found[role][name] = info
-    return found
+                    by_role[role][name] = info
+    return by_role
 
 
 def _entry_points() -> list[Any]:

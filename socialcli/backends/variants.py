@@ -51,10 +51,10 @@ def chosen(folder: Path | None, asked: str | None) -> str | None:
 def variant(folder: Path) -> str | None:
     """The variant to load from a folder of weights; None where its plain weights are there, or
     none at all."""
-    found = _variants(folder)
-    if None in found:
+    variants = _variants(folder)
+    if None in variants:
         return None
-    known = [name for name in PREFERRED if name in found] + sorted(filter(None, found))
+    known = [name for name in PREFERRED if name in variants] + sorted(filter(None, variants))
     return known[0] if known else None
 
 

@@ -258,8 +258,8 @@ class Lexicon:
             if begins is None:
                 vectors, begins = vectors_of(rows)
             asked = [(at * count + k, bypass) for at, bypass in wanted for k in range(count)]
-            made, own = reader.read(rows, asked, vectors, begins)
-            sides.append(made.unflatten(0, (-1, count)).flatten(1, 2))
+            states, own = reader.read(rows, asked, vectors, begins)
+            sides.append(states.unflatten(0, (-1, count)).flatten(1, 2))
             pooled = pooled if own is None else own[::count]
         return sides[0] if len(sides) == 1 else torch.cat(sides, dim=-1), pooled
 

@@ -55,11 +55,11 @@ def facts(config: Any) -> dict[str, Any]:
 
     named = [lora_files.split(given) for given in config.lora]
     held = [[naming.content(str(lora_files.find(place))), scale] for place, scale in named]
-    found: dict[str, Any] = {"option lora": held} if held else {}
+    options: dict[str, Any] = {"option lora": held} if held else {}
     if config.custom_diffusion:
         split = [concepts.split(given) for given in config.custom_diffusion]
-        found["option custom_diffusion"] = [[naming.content(p), *rest] for p, *rest in split]
-    return found
+        options["option custom_diffusion"] = [[naming.content(p), *rest] for p, *rest in split]
+    return options
 
 
 def identifiers(notes: dict[str, str]) -> list[str]:
@@ -108,8 +108,8 @@ def _names(notes: dict[str, str]) -> dict[str, str]:
 
 def calls(prompt: str, identifier: str) -> bool:
     """Whether a prompt has an identifier ("sks", "<new1>", "rex-2"), as a word of its own."""
-    found = re.search(rf"(?<!\w){re.escape(identifier)}(?!\w)", prompt, re.IGNORECASE)
-    return found is not None
+    match = re.search(rf"(?<!\w){re.escape(identifier)}(?!\w)", prompt, re.IGNORECASE)
+    return match is not None
 
 
 def in_plain_words(prompt: str, identifiers: Iterable[str]) -> str | None:

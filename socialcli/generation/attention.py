@@ -53,11 +53,11 @@ def words_of(
     for word in given:
         starts.append(length)
         length += len(word) + 1
-    found = diffusion.tokenizer(
+    encoded = diffusion.tokenizer(
         " ".join(given), add_special_tokens=False, return_offsets_mapping=True, verbose=False
     )
     window, tokens = diffusion.window, [list[int]() for _ in given]
-    for number, (start, end) in enumerate(found["offset_mapping"]):
+    for number, (start, end) in enumerate(encoded["offset_mapping"]):
         if long == "cut" and number >= window:
             break
         at = max(n for n, first in enumerate(starts) if first <= start)
@@ -96,8 +96,8 @@ class Watch:
         self.words, self.shape, self.timesteps = words, shape, timesteps
         longest = max((sum(len(w.tokens) for w in row) for row in words), default=0)
         columns = torch.full((len(words), max(longest, 1)), -1)
-        for row, mine in enumerate(words):
-            flat = [token for word in mine for token in word.tokens]
+        for row, words_of_row in enumerate(words):
+            flat = [token for word in words_of_row for token in word.tokens]
             columns[row, : len(flat)] = torch.tensor(flat, dtype=torch.long)
         self.sums = torch.zeros(STAGES, *columns.shape, *shape)
         self.counts = torch.zeros(STAGES)

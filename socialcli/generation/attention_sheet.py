@@ -54,9 +54,9 @@ def _pictures(targets: list[str]) -> Iterator[Shown]:
         for key, members in grid.members(target, (attention.ARRAY, attention.RECORD)):
             try:
                 record = records.load(records.Generated, members["generated.json"])
-                said = json.loads(members[attention.RECORD])
+                facts = json.loads(members[attention.RECORD])
                 maps = records.load_npy(members[attention.ARRAY], attention.ARRAY)
-                yield key, images.decode(members["png"]), record, said, maps
+                yield key, images.decode(members["png"]), record, facts, maps
             except (KeyError, ValueError, SampleFailed):
                 continue
 
@@ -79,7 +79,7 @@ def sheet(shown: list[Shown]) -> Any:
 
 
 def _block(
-    key: str, image: Any, record: records.Generated, said: dict[str, Any], maps: numpy.ndarray
+    key: str, image: Any, record: records.Generated, facts: dict[str, Any], maps: numpy.ndarray
 ) -> Any:
     import numpy
     from PIL import Image, ImageDraw
@@ -89,9 +89,9 @@ def _block(
     scale = SIDE / max(image.size)
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
     picture = image.resize(size, Image.Resampling.LANCZOS)
-    words = [str(word) for word in said["words"]][:MOST_WORDS]
+    words = [str(word) for word in facts["words"]][:MOST_WORDS]
     line, left = round(TEXT * 1.5), 84
-    rows = ["all steps", *(f"t {high} to {low}" for high, low in said["stages"])]
+    rows = ["all steps", *(f"t {high} to {low}" for high, low in facts["stages"])]
     wide = left + (len(words) + 1) * (size[0] + GAP)
     block = Image.new("RGB", (wide, 3 * line + len(rows) * (size[1] + GAP)), PAPER)
     canvas = ImageDraw.Draw(block)
@@ -102,15 +102,15 @@ def _block(
     block.paste(picture, (left, 3 * line))
     for column, word in enumerate(words, start=1):
         at = left + column * (size[0] + GAP)
-        mine = maps[:, column - 1].astype(numpy.float32)
-        top = float(numpy.nanmax(mine)) if numpy.isfinite(mine).any() else 0.0
+        of_word = maps[:, column - 1].astype(numpy.float32)
+        top = float(numpy.nanmax(of_word)) if numpy.isfinite(of_word).any() else 0.0
         (pieces,) = text.wrap([(word, None)], TEXT, size[0], 1)
         text.draw(canvas, at, line, "".join(piece for piece, _ in pieces), TEXT, INK)
         text.draw(canvas, at, 2 * line, f"to {top:.3f}", TEXT - 2, GREY)
         for row in range(len(rows)):
-            if numpy.isfinite(mine[row]).all():
+            if numpy.isfinite(of_word[row]).all():
                 place = (at, 3 * line + row * (size[1] + GAP))
-                block.paste(overlay(picture, mine[row] / max(top, 1e-12)), place)
+                block.paste(overlay(picture, of_word[row] / max(top, 1e-12)), place)
     return block
 
 

@@ -80,8 +80,8 @@ def attach(config: Any, diffusion: Any) -> list[str]:
     taken: dict[str, str] = {}
     for given in config.custom_diffusion:
         place, token, word = split(given)
-        found = custom_diffusion.read(place, unet)
-        concepts = _concepts(given, found, token, word)
+        customized = custom_diffusion.read(place, unet)
+        concepts = _concepts(given, customized, token, word)
         for concept in concepts:
             other = taken.setdefault(concept.token, given)
             if other != given or len([c for c in concepts if c.token == concept.token]) > 1:
@@ -89,7 +89,7 @@ def attach(config: Any, diffusion: Any) -> list[str]:
                     f"{given}: the token {concept.token} is in {other} too; rename one with "
                     f"{place}:TOKEN"
                 )
-        files.append((found, concepts))
+        files.append((customized, concepts))
     _teach(diffusion, [c for _, concepts in files for c in concepts])
     if len(files) == 1:
         custom_diffusion.apply(unet, files[0][0].weights)
@@ -130,8 +130,8 @@ def merged(
 
     unet = diffusion.unet
     named = set(files[0][0].weights)
-    for found, concepts in files:
-        if set(found.weights) != named or not all(
+    for customized, concepts in files:
+        if set(customized.weights) != named or not all(
             n.endswith((".to_k.weight", ".to_v.weight")) for n in named
         ):
             raise UsageError(
@@ -177,17 +177,17 @@ def _states(diffusion: Any, text: str) -> Tensor:
     return states[start : len(ids)].double()
 
 
-def _concepts(given: str, found: Customized, token: str, word: str) -> list[Concept]:
+def _concepts(given: str, customized: Customized, token: str, word: str) -> list[Concept]:
     from socialcli.networks import custom_diffusion
 
-    known = custom_diffusion.classes(found.notes)
-    if token and len(found.tokens) > 1 and token not in found.tokens:
-        raise UsageError(f"{given}: it holds {', '.join(found.tokens)}; there is no {token}")
+    known = custom_diffusion.classes(customized.notes)
+    if token and len(customized.tokens) > 1 and token not in customized.tokens:
+        raise UsageError(f"{given}: it holds {', '.join(customized.tokens)}; there is no {token}")
     concepts = []
-    for name, vector in found.tokens.items():
-        renamed = token if token and len(found.tokens) == 1 else name
-        said = word if word and renamed == token else known.get(name, "")
-        concepts.append(Concept(renamed, said, vector))
+    for name, vector in customized.tokens.items():
+        renamed = token if token and len(customized.tokens) == 1 else name
+        category = word if word and renamed == token else known.get(name, "")
+        concepts.append(Concept(renamed, category, vector))
     return concepts
 
 

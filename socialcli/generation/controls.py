@@ -90,14 +90,14 @@ def hints(config: Any, sample: Any, size: tuple[int, int], people: Any = None) -
     """
     from socialcli.diffusion import control
 
-    found: list[Tensor] = []
+    pictures: list[Tensor] = []
     for kind in _each(config, "control", "pose"):
         if kind == "pose":
             skeletons = skeletons_of(sample) if people is None else people
-            found.append(control.hint(skeletons, size, config.pose_style))
+            pictures.append(control.hint(skeletons, size, config.pose_style))
         else:
-            found.append(_picture(kind, sample, size))
-    return found
+            pictures.append(_picture(kind, sample, size))
+    return pictures
 
 
 def skeletons_of(sample: Any) -> list[Any]:
@@ -106,19 +106,19 @@ def skeletons_of(sample: Any) -> list[Any]:
     Raises:
         SampleFailed: it has neither a layout with skeletons nor people with any.
     """
-    found: list[Any] = []
+    skeletons: list[Any] = []
     if sample is not None and sample.has("layout.json"):
         segments = sample.record(records.Layout).segments
-        found = [s.keypoints for s in segments if s.keypoints is not None]
-    if not found and sample is not None and sample.has("people.json"):
+        skeletons = [s.keypoints for s in segments if s.keypoints is not None]
+    if not skeletons and sample is not None and sample.has("people.json"):
         people = sample.record(records.People).people
-        found = [p.keypoints for p in people if p.keypoints is not None]
-    if not found:
+        skeletons = [p.keypoints for p in people if p.keypoints is not None]
+    if not skeletons:
         raise SampleFailed(
             "no skeleton to draw: give shards with layout.json or people.json that have keypoints, "
             "or a picture file as --control"
         )
-    return [keypoints.points for keypoints in found if keypoints.layout == "coco17"]
+    return [keypoints.points for keypoints in skeletons if keypoints.layout == "coco17"]
 
 
 def _picture(kind: str, sample: Any, size: tuple[int, int]) -> Tensor:

@@ -75,15 +75,15 @@ class Reader:
         """
         name = hashlib.sha256(image.tobytes() + repr(image.size).encode()).hexdigest()
         if name not in self.kept:
-            found = close_ups.detect(self.finder, [image])[0]
-            found = [face for face in found if face.landmarks is not None][:1]
-            if not found:
+            detected = close_ups.detect(self.finder, [image])[0]
+            detected = [face for face in detected if face.landmarks is not None][:1]
+            if not detected:
                 raise SampleFailed(f"no face is seen in the reference {key}")
             try:
-                (rows,) = self.finder.embed([image], [found])
+                (rows,) = self.finder.embed([image], [detected])
             except ValueError as error:
                 raise SampleFailed(f"the reference {key}: {error}") from None
-            self.kept[name] = Seen(found[0], rows[0])
+            self.kept[name] = Seen(detected[0], rows[0])
             while len(self.kept) > KEPT:
                 self.kept.popitem(last=False)
         return self.kept[name]

@@ -47,8 +47,8 @@ def members(target: str, more: Sequence[str] = ()) -> Iterator[tuple[str, dict[s
         data = shards.read_bytes(f"{folder}/{name}")
         stem = name.rpartition(".")[0]
         others = {suffix: shards.read_bytes(f"{folder}/{stem}.{suffix}") for suffix in more}
-        found = {"generated.json": line, "png": data, **others}
-        yield stem, {suffix: body for suffix, body in found.items() if body}
+        by_suffix = {"generated.json": line, "png": data, **others}
+        yield stem, {suffix: body for suffix, body in by_suffix.items() if body}
 
 
 def write(targets: list[str], file: str, marked: bool = True) -> int:
@@ -88,8 +88,8 @@ def _sheet(shown: list[tuple[str, Any, records.Generated]]) -> Any:
         tile.paste(image, (0, 0))
         canvas = ImageDraw.Draw(tile)
         for number, pieces in enumerate(lines):
-            said = "".join(piece for piece, _ in pieces)
-            text.draw(canvas, 0, image.height + 4 + number * line, said, TEXT, INK)
+            text_line = "".join(piece for piece, _ in pieces)
+            text.draw(canvas, 0, image.height + 4 + number * line, text_line, TEXT, INK)
         text.draw(canvas, 0, image.height + 4 + len(lines) * line, key, TEXT - 2, GREY)
         tiles.append(tile)
     rows = [tiles[i : i + columns] for i in range(0, len(tiles), columns)]

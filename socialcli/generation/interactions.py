@@ -55,13 +55,13 @@ def of_sample(sample: Any, most: int) -> list[Placed]:
         )
     known = sample.record(records.Interactions).interactions
     scene = _Scene(sample)
-    found = [one for one in map(scene.placed, known) if one is not None]
-    if not found:
+    placed = [one for one in map(scene.placed, known) if one is not None]
+    if not placed:
         raise SampleFailed(
             f"interactions.json: none of its {len(known)} interactions has a box of its subject "
             "and one of its object"
         )
-    return sorted(found, key=lambda one: -one.area)[:most]
+    return sorted(placed, key=lambda one: -one.area)[:most]
 
 
 def tokens(
@@ -74,21 +74,21 @@ def tokens(
     """
     import torch
 
-    told: dict[str, Tensor] = {}
+    arguments: dict[str, Tensor] = {}
     boxes = [(one.subject_box, one.object_box) for one in placed]
     for number, name in enumerate(_BOXES):
-        told[name] = torch.zeros(MOST, 4)
+        arguments[name] = torch.zeros(MOST, 4)
         for row, pair in enumerate(boxes):
-            told[name][row] = torch.tensor(pair[number])
+            arguments[name][row] = torch.tensor(pair[number])
     texts = [(one.subject, one.object, one.action) for one in placed]
     for number, name in enumerate(_PHRASES):
         states = [phrase(words[number]).float().cpu() for words in texts]
-        told[name] = torch.zeros(MOST, len(states[0]) if states else width)
+        arguments[name] = torch.zeros(MOST, len(states[0]) if states else width)
         for row, state in enumerate(states):
-            told[name][row] = state
-    told["masks"] = torch.zeros(MOST)
-    told["masks"][: len(placed)] = 1
-    return told
+            arguments[name][row] = state
+    arguments["masks"] = torch.zeros(MOST)
+    arguments["masks"][: len(placed)] = 1
+    return arguments
 
 
 class _Scene:

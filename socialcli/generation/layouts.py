@@ -121,9 +121,11 @@ def wanted(
         elif one.name in people:
             key = sample.key if sample is not None else one.name
             asked = Wanted(key, one.query or None, one.scale, identity=one.name)
-        found = references.find(asked, places, sample.key if sample else one.name, prompt)
-        query = found.query or one.query or prompt
-        return references.Reference(found.key, found.image, query, found.scale, found.mask)
+        reference = references.find(asked, places, sample.key if sample else one.name, prompt)
+        query = reference.query or one.query or prompt
+        return references.Reference(
+            reference.key, reference.image, query, reference.scale, reference.mask
+        )
 
     return tuple(
         tuple(find(one, segment.prompt) for one in segment.references)
@@ -131,11 +133,11 @@ def wanted(
     )
 
 
-def planned(config: Any, studio: Studio, request: Any, found: Any) -> Planned:
+def planned(config: Any, studio: Studio, request: Any, of_segments: Any) -> Planned:
     """A layout in the resolution of the latents.
 
     Args:
-        found: what `wanted` gave.
+        of_segments: what `wanted` gave.
 
     Raises:
         SampleFailed: it does not fit the picture, or a segment vanishes.
@@ -146,7 +148,7 @@ def planned(config: Any, studio: Studio, request: Any, found: Any) -> Planned:
     width, height = drawing.size(config, studio)
     check_shape(layout, (width, height))
     _, h, w = studio.diffusion.latent_shape(height, width)
-    return Planned(layout, layouts.shrunk(layouts.decoded(layout), h, w), found)
+    return Planned(layout, layouts.shrunk(layouts.decoded(layout), h, w), of_segments)
 
 
 def regions(plans: Sequence[Planned]) -> Regions:

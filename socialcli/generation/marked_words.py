@@ -50,7 +50,7 @@ def columns(
     spans = diffusion.tokenizer(
         prompt, add_special_tokens=False, return_offsets_mapping=True, verbose=False
     ).offset_mapping
-    found = []
+    numbers = []
     for end in ends:
         number = max((n for n, (start, _) in enumerate(spans) if start < end), default=None)
         if number is None or (number >= window and not whole):
@@ -59,8 +59,8 @@ def columns(
                 f"{window} tokens of the prompt that are read"
             )
         # Each window of the encoder has a mark at both ends.
-        found.append(number // window * (window + 2) + 1 + number % window)
-    return found
+        numbers.append(number // window * (window + 2) + 1 + number % window)
+    return numbers
 
 
 def _ends(prompt: str, queries: Sequence[str]) -> list[int]:

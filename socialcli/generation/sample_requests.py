@@ -69,11 +69,11 @@ def all_of_sample(
     if config.captions == 1:
         return copies(sample.key, of_sample(config, sample, masks, queries), config.per_prompt)
     end = min(config.caption + config.captions, max(_count(config, sample), config.caption + 1))
-    found: list[tuple[str, Request]] = []
+    requests: list[tuple[str, Request]] = []
     for number in range(config.caption, end):
         request = of_sample(replace(config, caption=number), sample, masks, queries)
-        found += copies(f"{sample.key}-caption-{number}", request, config.per_prompt)
-    return found
+        requests += copies(f"{sample.key}-caption-{number}", request, config.per_prompt)
+    return requests
 
 
 def _count(config: Any, sample: Sample) -> int:

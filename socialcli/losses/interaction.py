@@ -116,7 +116,7 @@ def of_detections(
         for n, (boxes, _, _) in zip(shown, seen, strict=True)
     ]
     owners = torch.cat(
-        [torch.full((len(found[0]),), n) for n, found in zip(shown, seen, strict=True)]
+        [torch.full((len(detected[0]),), n) for n, detected in zip(shown, seen, strict=True)]
     ).to(pictures.device)
     return loss(
         torch.cat([logits for _, logits, _ in seen]), torch.cat(labels),

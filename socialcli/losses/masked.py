@@ -75,11 +75,11 @@ def to_latents(mask: Tensor, size: tuple[int, int], how: str = "area") -> tuple[
     inside = mask.to(torch.float32)[:, None]
     if how == "nearest":
         rows, columns = (_middles(n, m) for n, m in zip(inside.shape[2:], size, strict=True))
-        found = inside[:, 0][:, rows.to(mask.device)][:, :, columns.to(mask.device)]
-        return found, 1 - found
+        covered = inside[:, 0][:, rows.to(mask.device)][:, :, columns.to(mask.device)]
+        return covered, 1 - covered
     if how == "area":
-        found = F.adaptive_avg_pool2d(inside, size)[:, 0]
-        return found, 1 - found
+        covered = F.adaptive_avg_pool2d(inside, size)[:, 0]
+        return covered, 1 - covered
     most, least = (F.adaptive_max_pool2d(sign * inside, size)[:, 0] * sign for sign in (1, -1))
     return (most, 1 - least) if how == "any" else (least, 1 - most)
 

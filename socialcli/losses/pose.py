@@ -78,10 +78,10 @@ class Queries(NamedTuple):
         for layout in dict.fromkeys(layout for _, layout in asked):
             own = [n for n, (_, name) in enumerate(asked) if name == layout]
             at = torch.tensor(own, device=windows.device)
-            found = self.look(windows[at], boxes[at], [asked[n][0] for n in own], layout)
+            estimated = self.look(windows[at], boxes[at], [asked[n][0] for n in own], layout)
             rows += own
-            points.append(found[0])
-            scores.append(found[1])
+            points.append(estimated[0])
+            scores.append(estimated[1])
         widest = max(part.shape[1] for part in points)
         back = torch.tensor(rows, device=windows.device).argsort()
         padded = [F.pad(part, (0, 0, 0, widest - part.shape[1])) for part in points]

@@ -161,13 +161,17 @@ def _from_compvis(file: Path, state: Mapping[str, Any], unet: nn.Module) -> dict
     ranks = {"down_blocks": 0, "mid_block": 1, "up_blocks": 2}
     named: dict[str, Any] = {}
     for end in ends:
-        theirs = [n for n in state if n.startswith(_COMPVIS) and n.endswith(end)]
-        ours = [n for n, _ in unet.named_parameters() if n.endswith(end)]
-        ours.sort(key=lambda n: (ranks[n.split(".")[0]], *(int(p) for p in n.split(".")
+        compvis_names = [n for n in state if n.startswith(_COMPVIS) and n.endswith(end)]
+        own_names = [n for n, _ in unet.named_parameters() if n.endswith(end)]
+        own_names.sort(key=lambda n: (ranks[n.split(".")[0]], *(int(p) for p in n.split(".")
                                                            if p.isdigit())))  # fmt: skip
-        if theirs and len(theirs) != len(ours):
-            raise UsageError(f"{file}: {len(theirs)} layers, this model has {len(ours)}")
-        named.update(zip(ours, (state[n] for n in sorted(theirs, key=order)), strict=False))
+        if compvis_names and len(compvis_names) != len(own_names):
+            raise UsageError(
+                f"{file}: {len(compvis_names)} layers, this model has {len(own_names)}"
+            )
+        named.update(
+            zip(own_names, (state[n] for n in sorted(compvis_names, key=order)), strict=False)
+        )
     return named
 
 

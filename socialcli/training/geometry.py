@@ -94,35 +94,35 @@ class Frame:
         whole = boxes.area(moved)
         return shown if whole > 0 and boxes.area(shown) >= keep * whole else None
 
-    def boxes(self, found: list[Box]) -> list[Box]:
+    def boxes(self, known: list[Box]) -> list[Box]:
         """The boxes that stay, under their ids, with their keypoints."""
         kept = []
-        for box in found:
+        for box in known:
             xyxy = self.box(box.xyxy)
             if xyxy is not None:
                 points = None if box.keypoints is None else self.keypoints(box.keypoints)
                 kept.append(dataclasses.replace(box, xyxy=xyxy, keypoints=points))
         return kept
 
-    def keypoints(self, found: Keypoints) -> Keypoints:
+    def keypoints(self, known: Keypoints) -> Keypoints:
         """Keypoints; those that left have visibility 0. Mirrored, left and right change names.
 
         Raises:
             SampleFailed: a layout that is not known has to be mirrored.
         """
-        order = list(range(len(found.points)))
+        order = list(range(len(known.points)))
         if self.flip:
-            layout = keypoint_layouts.layout(found.layout)
+            layout = keypoint_layouts.layout(known.layout)
             if layout is None or len(order) != len(layout.names):
-                raise SampleFailed(f"keypoints of layout '{found.layout}' cannot be mirrored here")
+                raise SampleFailed(f"keypoints of layout '{known.layout}' cannot be mirrored here")
             order = layout.mirror()
         points = []
         for index in order:
-            x, y, visibility = found.points[index]
+            x, y, visibility = known.points[index]
             (x, y), seen = self.point((x, y)), visibility
             points.append((x, y, seen if 0 <= x <= 1 and 0 <= y <= 1 else 0.0))
-        scores = None if found.scores is None else [found.scores[index] for index in order]
-        return dataclasses.replace(found, points=points, scores=scores)
+        scores = None if known.scores is None else [known.scores[index] for index in order]
+        return dataclasses.replace(known, points=points, scores=scores)
 
     def face(self, face: Face) -> Face | None:
         """A face with its landmarks; None when part of it left (it would be another face)."""

@@ -82,8 +82,8 @@ def run(
         raise UsageError(f"-o {output}: training writes to a local folder")
     shards.refuse_file_name(output, "its results")
     if dry_run:
-        found = checkpoints.latest(Path(output) / "checkpoints")
-        on = f", going on from {found.name}" if found is not None else ""
+        latest = checkpoints.latest(Path(output) / "checkpoints")
+        on = f", going on from {latest.name}" if latest is not None else ""
         what = f"{output} ({config.steps} steps of {config.batch_size} samples{on})"
         show(
             f"{command} --method {name}",

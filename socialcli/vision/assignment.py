@@ -73,14 +73,14 @@ def things(
     if not len(boxes):
         return []
     common = geometry.iou(boxes, boxes)
-    found: list[tuple[int, set[str]]] = []
+    places: list[tuple[int, set[str]]] = []
     for one in numpy.argsort(-numpy.asarray(scores, float), kind="stable").tolist():
-        same = next((words_ for at, words_ in found if common[one, at] >= SAME_THING), None)
+        same = next((words_ for at, words_ in places if common[one, at] >= SAME_THING), None)
         if same is None:
-            found.append((one, {words[one]}))
+            places.append((one, {words[one]}))
         else:
             same.add(words[one])
-    return [(at, frozenset(said)) for at, said in found]
+    return [(at, frozenset(its_words)) for at, its_words in places]
 
 
 def compared(
@@ -143,28 +143,28 @@ def judge(
     matrix[:count, wanted:] = numpy.where(numpy.eye(count, dtype=bool), prices.surplus, UNLIKE)
     matrix[count:, :wanted] = numpy.where(numpy.eye(wanted, dtype=bool), prices.missing, UNLIKE)
     rows, columns = linear_sum_assignment(matrix)
-    found = Verdict()
+    verdict = Verdict()
     for row, column in zip(rows.tolist(), columns.tolist(), strict=True):
         if row < count and column < wanted:
-            found.pairs.append((row, column))
+            verdict.pairs.append((row, column))
         elif row < count:
-            found.surplus.append(row)
+            verdict.surplus.append(row)
         elif column < wanted:
-            found.missing.append(column)
+            verdict.missing.append(column)
     if likeness is not None and known is not None:
-        found.hybrid = [
+        verdict.hybrid = [
             thing for thing in range(count) if is_hybrid(likeness[thing], known, kinds[thing])
         ]
-    found.swapped = _swapped(found.pairs, kinds, places)
-    pair_costs = sum(float(numpy.clip(unlike, 0, 1)[pair]) for pair in found.pairs)
-    found.price = (
+    verdict.swapped = _swapped(verdict.pairs, kinds, places)
+    pair_costs = sum(float(numpy.clip(unlike, 0, 1)[pair]) for pair in verdict.pairs)
+    verdict.price = (
         pair_costs
-        + prices.missing * len(found.missing)
-        + prices.surplus * len(found.surplus)
-        + prices.hybrid * len(found.hybrid)
-        + prices.swapped * len(found.swapped)
+        + prices.missing * len(verdict.missing)
+        + prices.surplus * len(verdict.surplus)
+        + prices.hybrid * len(verdict.hybrid)
+        + prices.swapped * len(verdict.swapped)
     )
-    return found
+    return verdict
 
 
 def _unlike(likeness: numpy.ndarray, known: numpy.ndarray | None) -> numpy.ndarray:
@@ -211,9 +211,9 @@ def _swapped(
     pairs: list[tuple[int, int]], kinds: numpy.ndarray, places: numpy.ndarray
 ) -> list[int]:
     """Subjects whose thing stands at the place of another subject, and not at their own."""
-    found = []
+    subjects = []
     for thing, subject in pairs:
         there = int((places[thing] * kinds[thing]).argmax())
         if there != subject and places[thing, there] > max(2 * places[thing, subject], 0.1):
-            found.append(subject)
-    return found
+            subjects.append(subject)
+    return subjects

@@ -33,16 +33,16 @@ def detect(detector: Any, images: list[Image], margin: float = MARGIN) -> list[l
         Faces in the pictures' own normalised frames. Those of a second look are at least `LEAST`
         large; their boxes are cut at the picture's edges, their landmarks may lie beyond them.
     """
-    found: list[list[Face]] = detector.detect(images)
-    again = [i for i, faces in enumerate(found) if all((f.score or 0) < SURE for f in faces)]
+    detected: list[list[Face]] = detector.detect(images)
+    again = [i for i, faces in enumerate(detected) if all((f.score or 0) < SURE for f in faces)]
     if again and margin > 0:
         wide = [_widened(images[i], margin) for i in again]
         for i, faces in zip(again, detector.detect(wide), strict=True):
             large = _large([_back(face, images[i], margin) for face in faces], images[i])
             # What lies in a face that fills the picture is one of its eyes, or the same face.
-            others = [face for face in found[i] if not any(_inside(face, one) for one in large)]
-            found[i] = sorted([*large, *others], key=lambda face: -boxes.area(face.xyxy))
-    return found
+            others = [face for face in detected[i] if not any(_inside(face, one) for one in large)]
+            detected[i] = sorted([*large, *others], key=lambda face: -boxes.area(face.xyxy))
+    return detected
 
 
 def _inside(face: Face, other: Face) -> bool:

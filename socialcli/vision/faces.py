@@ -189,7 +189,7 @@ def _sample(pictures: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
     )
 
 
-def crop_all(images: list[Image], found: list[list[Face]], size: int = SIZE) -> numpy.ndarray:
+def crop_all(images: list[Image], detected: list[list[Face]], size: int = SIZE) -> numpy.ndarray:
     """Every face of every picture, aligned: (number of faces, size, size, 3), RGB 0 to 255.
 
     Raises:
@@ -198,7 +198,7 @@ def crop_all(images: list[Image], found: list[list[Face]], size: int = SIZE) -> 
     import numpy
 
     crops = []
-    for image, faces in zip(images, found, strict=True):
+    for image, faces in zip(images, detected, strict=True):
         pixels = numpy.asarray(image)
         for face in faces:
             if face.landmarks is None:
@@ -207,9 +207,9 @@ def crop_all(images: list[Image], found: list[list[Face]], size: int = SIZE) -> 
     return numpy.stack(crops) if crops else numpy.zeros((0, size, size, 3), numpy.float32)
 
 
-def deal_out(rows: numpy.ndarray, found: list[list[Face]]) -> list[numpy.ndarray]:
+def deal_out(rows: numpy.ndarray, detected: list[list[Face]]) -> list[numpy.ndarray]:
     """Rows for all faces of a batch, back to one float32 array per picture."""
     import numpy
 
-    ends = numpy.cumsum([len(faces) for faces in found])
-    return [part.astype(numpy.float32) for part in numpy.split(rows, ends[:-1])] if found else []
+    ends = numpy.cumsum([len(faces) for faces in detected])
+    return [part.astype(numpy.float32) for part in numpy.split(rows, ends[:-1])] if detected else []

@@ -29,13 +29,13 @@ BACKGROUND = "#303030"
 
 def colours(count: int) -> list[str]:
     """``count`` colours that differ from each other, from `BACKGROUND`, white and black."""
-    found = []
+    hexes = []
     for number in range(count):
         hue = (number * 0.618034) % 1  # the golden ratio: neighbours in the list are far apart
         value = (1.0, 0.72)[number // 7 % 2]
         rgb = colorsys.hsv_to_rgb(hue, (0.85, 0.55)[number // 14 % 2], value)
-        found.append("#" + "".join(f"{round(255 * c):02x}" for c in rgb))
-    return found
+        hexes.append("#" + "".join(f"{round(255 * c):02x}" for c in rgb))
+    return hexes
 
 
 def rgb(colour: str) -> tuple[int, int, int]:

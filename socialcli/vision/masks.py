@@ -79,7 +79,7 @@ def area(rle: Mapping[str, Any]) -> int:
     return int(coco.area(check(rle)))
 
 
-def overlaps(found: list[Mapping[str, Any]], truth: list[Mapping[str, Any]]) -> numpy.ndarray:
+def overlaps(predicted: list[Mapping[str, Any]], truth: list[Mapping[str, Any]]) -> numpy.ndarray:
     """(N, M) intersection over union of masks of one size, computed from their runs.
 
     Raises:
@@ -88,7 +88,7 @@ def overlaps(found: list[Mapping[str, Any]], truth: list[Mapping[str, Any]]) -> 
     import numpy
     from pycocotools import mask as coco
 
-    first, second = [check(rle) for rle in found], [check(rle) for rle in truth]
+    first, second = [check(rle) for rle in predicted], [check(rle) for rle in truth]
     if not first or not second:
         return numpy.zeros((len(first), len(second)))
     return numpy.asarray(coco.iou(first, second, [0] * len(second)))

@@ -54,19 +54,19 @@ def of_sheet(shown: list[tuple[str, records.Generated]]) -> PngInfo:
     info.add_text("Software", f"socialcli {__version__}")
     if shown:
         info.add_itxt(XMP, packet(shown[0][1]))
-        made = [{"key": key, **json.loads(records.dump(record))} for key, record in shown]
-        info.add_itxt("socialcli", json.dumps(made, ensure_ascii=False), zip=True)
+        facts = [{"key": key, **json.loads(records.dump(record))} for key, record in shown]
+        info.add_itxt("socialcli", json.dumps(facts, ensure_ascii=False), zip=True)
     return info
 
 
 def packet(record: records.Generated) -> str:
     """The XMP packet, one property a line."""
-    said = record.prompt + (f"; not: {record.negative}" if record.negative else "")
+    prompts = record.prompt + (f"; not: {record.negative}" if record.negative else "")
     properties = {
         "Iptc4xmpExt:DigitalSourceType": SOURCE_TYPE,
         "Iptc4xmpExt:AISystemUsed": record.model.model or record.model.backend,
         "Iptc4xmpExt:AISystemVersionUsed": record.model.revision or "",
-        "Iptc4xmpExt:AIPromptInformation": said,
+        "Iptc4xmpExt:AIPromptInformation": prompts,
         "xmp:CreatorTool": f"socialcli {__version__}",
     }
     lines = [f"   <{k}>{escape(_clean(v))}</{k}>" for k, v in properties.items() if v]

@@ -42,11 +42,11 @@ missing: set[str] = set()
 @cache
 def _fonts() -> list[Path]:
     """Font files of this machine that are tried, preferred ones first."""
-    found = []
+    paths = []
     for folder in _FOLDERS:
         for root, _, files in os.walk(Path(folder).expanduser()):
             names = [n for n in files if n.lower().endswith((".ttf", ".otf", ".ttc"))]
-            found += [Path(root) / name for name in names if "emoji" not in name.lower()]
+            paths += [Path(root) / name for name in names if "emoji" not in name.lower()]
 
     def rank(path: Path) -> tuple[int, int, str]:
         name = path.name.lower()
@@ -54,7 +54,7 @@ def _fonts() -> list[Path]:
         styled = any(word in name for word in _STYLES)
         return (known[0] if known else len(_PREFERRED), int(styled), name)
 
-    return sorted(found, key=rank)[:_MOST_FONTS]
+    return sorted(paths, key=rank)[:_MOST_FONTS]
 
 
 @cache
@@ -174,25 +174,25 @@ def wrap(pieces: list[Piece], size: float, room: float, lines: int) -> list[list
                 word = ""
         if word:
             words.append((word, colour))
-    found: list[list[Piece]] = [[]]
+    rows: list[list[Piece]] = [[]]
     used = 0.0
     for text, colour in words:
         while text:
             need = width(text.rstrip(), size)
             if used + need <= room:
-                found[-1].append((text, colour))
+                rows[-1].append((text, colour))
                 used += width(text, size)
                 break
             if used == 0:  # a word wider than a line
                 fit = _fitting(text, size, room)
-                found[-1].append((text[:fit], colour))
+                rows[-1].append((text[:fit], colour))
                 text = text[fit:]
             if text:
-                found.append([])
+                rows.append([])
                 used = 0.0
-            if len(found) > lines:
-                return _ended(found[:lines], size, room)
-    return _ended(found, size, room) if cut else found
+            if len(rows) > lines:
+                return _ended(rows[:lines], size, room)
+    return _ended(rows, size, room) if cut else rows
 
 
 def _fitting(text: str, size: float, room: float) -> int:

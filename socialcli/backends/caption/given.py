@@ -76,13 +76,13 @@ class Given:
             if name in self.by_name:
                 return self.by_name[name]
         for spelling in (key, source.rpartition("/")[2], key.rpartition("/")[2]):
-            found = [spelling] if spelling in self.by_name else self.names.get(spelling, [])
-            if len(found) > 1:
+            names = [spelling] if spelling in self.by_name else self.names.get(spelling, [])
+            if len(names) > 1:
                 raise SampleFailed(
-                    f"{self.file} has several pictures for this key: {', '.join(found[:3])}"
+                    f"{self.file} has several pictures for this key: {', '.join(names[:3])}"
                 )
-            if found:
-                return self.by_name[found[0]]
+            if names:
+                return self.by_name[names[0]]
         return []
 
 
@@ -119,8 +119,8 @@ def _json_rows(file: str, text: str) -> list[tuple[str, str]]:
             raise UsageError(f"--captions {file}, line {number}: not JSON ({error})") from None
         body = body if isinstance(body, dict) else {}
         name = next((body[c] for c in KEY_COLUMNS if c in body), None)
-        found = next((body[c] for c in TEXT_COLUMNS if c in body), None)
-        captions = found if isinstance(found, list) else [found]
+        stated = next((body[c] for c in TEXT_COLUMNS if c in body), None)
+        captions = stated if isinstance(stated, list) else [stated]
         if name is None or not all(isinstance(c, str) for c in captions):
             raise UsageError(
                 f"--captions {file}, line {number}: expected an object with one of "

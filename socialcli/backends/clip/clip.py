@@ -55,11 +55,11 @@ class Clip:
 
     def unread(self, text: str) -> str:
         """The end of a text that `texts` cuts off, "" where it reads all of it."""
-        found = self.tokenizer(
+        tokens = self.tokenizer(
             text, add_special_tokens=False, return_offsets_mapping=True, verbose=False
         )
         last = self.length - 2  # between the two marks
-        return text[found.offset_mapping[last][0] :] if len(found.input_ids) > last else ""
+        return text[tokens.offset_mapping[last][0] :] if len(tokens.input_ids) > last else ""
 
     def pixels(self, pictures: torch.Tensor) -> torch.Tensor:
         """The checkpoint's own preprocessing as a differentiable function.

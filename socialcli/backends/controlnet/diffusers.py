@@ -43,12 +43,12 @@ class ControlNet:
         """Raises UsageError where it does not belong to a UNet of these widths."""
         from socialcli.errors import UsageError
 
-        mine, theirs = self.network.config, unet.config
+        own, wanted = self.network.config, unet.config
         for part in ("cross_attention_dim", "block_out_channels", "addition_embed_type"):
-            if _plain(mine[part]) != _plain(theirs[part]):
+            if _plain(own[part]) != _plain(wanted[part]):
                 raise UsageError(
-                    f"{name}: a ControlNet of another diffusion model: {part} is {mine[part]}, "
-                    f"the UNet has {theirs[part]}"
+                    f"{name}: a ControlNet of another diffusion model: {part} is {own[part]}, "
+                    f"the UNet has {wanted[part]}"
                 )
 
 

@@ -48,12 +48,12 @@ class AutoencoderTiny:
 
     def check(self, diffusion: Any) -> None:
         """Raises UsageError where it decodes latents of another kind of diffusion model."""
-        mine = (self.network.channels, self.network.factor)
-        theirs = (diffusion.vae.config.latent_channels, diffusion.factor)
-        if mine != theirs:
+        own = (self.network.channels, self.network.factor)
+        wanted = (diffusion.vae.config.latent_channels, diffusion.factor)
+        if own != wanted:
             raise UsageError(
-                f"{self.name}: a decoder of another diffusion model: {mine[0]} channels and "
-                f"{mine[1]} pixels a side of a latent, the model has {theirs[0]} and {theirs[1]}"
+                f"{self.name}: a decoder of another diffusion model: {own[0]} channels and "
+                f"{own[1]} pixels a side of a latent, the model has {wanted[0]} and {wanted[1]}"
             )
 
     def decode(self, latents: torch.Tensor) -> torch.Tensor:

@@ -217,10 +217,10 @@ class StableDiffusion:
 
     def unread(self, text: str) -> str:
         """The end of a text that `prompts` cuts off, "" where it reads all of it."""
-        found = self._tokens(text)
-        if len(found.input_ids) <= self.window:
+        tokens = self._tokens(text)
+        if len(tokens.input_ids) <= self.window:
             return ""
-        return text[found.offset_mapping[self.window][0] :]
+        return text[tokens.offset_mapping[self.window][0] :]
 
     def windows(self, text: str) -> torch.Tensor:
         """(K * L, D): the text encoders' states of the whole text, `window` tokens at a time, one

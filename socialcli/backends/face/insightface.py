@@ -114,12 +114,12 @@ class InsightFace:
             result.append(Face(xyxy, float(row[4]), points))
         return sorted(result, key=lambda face: -boxes.area(face.xyxy))
 
-    def embed(self, images: list[Image], found: list[list[Face]]) -> list[numpy.ndarray]:
+    def embed(self, images: list[Image], detected: list[list[Face]]) -> list[numpy.ndarray]:
         """(N, D) embeddings per picture, one for each of its faces; all must have landmarks."""
         import numpy
 
         side = self.recogniser.input_size[0]
-        crops = faces.crop_all(images, found, side)
+        crops = faces.crop_all(images, detected, side)
         fixed = self.recogniser.input_shape[0]  # a batch of one is built into some packs
         step = fixed if isinstance(fixed, int) and fixed > 0 else EMBEDDING_BATCH
         parts = [
@@ -128,7 +128,7 @@ class InsightFace:
         ]
         width = int(self.recogniser.output_shape[-1]) if not parts else parts[0].shape[-1]
         rows = numpy.concatenate([p.reshape(-1, width) for p in parts] or [numpy.zeros((0, width))])
-        return faces.deal_out(rows, found)
+        return faces.deal_out(rows, detected)
 
 
 def _providers(device: str) -> list[Any]:

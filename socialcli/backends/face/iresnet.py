@@ -53,16 +53,16 @@ class IResNetEmbedder:
             spec, options={"network": iresnet.name(self.network), "dtype": spec.dtype}
         )
 
-    def embed(self, images: list[Image], found: list[list[Face]]) -> list[numpy.ndarray]:
+    def embed(self, images: list[Image], detected: list[list[Face]]) -> list[numpy.ndarray]:
         """(N, D) embeddings per picture, one for each of its faces; all must have landmarks."""
         import numpy
         import torch
 
-        crops = torch.from_numpy(faces.crop_all(images, found)).permute(0, 3, 1, 2) / 127.5 - 1
+        crops = torch.from_numpy(faces.crop_all(images, detected)).permute(0, 3, 1, 2) / 127.5 - 1
         rows = []
         with torch.inference_mode():
             for part in crops.split(BATCH) if len(crops) else ():
                 out = self.network(part.to(self.device, self.dtype))
                 rows.append(out.float().cpu().numpy())
         empty = numpy.zeros((0, self.network.embedding), numpy.float32)
-        return faces.deal_out(numpy.concatenate(rows) if rows else empty, found)
+        return faces.deal_out(numpy.concatenate(rows) if rows else empty, detected)

@@ -195,24 +195,24 @@ def windows(width: int, height: int) -> list[tuple[int, int, int, int]]:
     return result
 
 
-def merge(found: list[tuple[float, XYXY]]) -> list[tuple[int, float, XYXY]]:
+def merge(scored: list[tuple[float, XYXY]]) -> list[tuple[int, float, XYXY]]:
     """One (votes, score, box) per face: the best of the detections that mean the same face.
 
     Two mean the same where they overlap, or where the middle of one lies in the other.
     """
     import numpy
 
-    if not found:
+    if not scored:
         return []
-    xyxy = numpy.array([box for _, box in found])
+    xyxy = numpy.array([box for _, box in scored])
     middle = (xyxy[:, :2] + xyxy[:, 2:]) / 2
-    left = numpy.ones(len(found), dtype=bool)
+    left = numpy.ones(len(scored), dtype=bool)
     result = []
-    for best in boxes.nms(xyxy, numpy.array([score for score, _ in found]), SAME_FACE):
+    for best in boxes.nms(xyxy, numpy.array([score for score, _ in scored]), SAME_FACE):
         if not left[best]:
             continue
         inside = ((middle > xyxy[best, :2]) & (middle < xyxy[best, 2:])).all(1)
         same = left & (inside | (boxes.iou(xyxy[best], xyxy)[0] > SAME_FACE))
         left &= ~same
-        result.append((int(same.sum()), *found[best]))
+        result.append((int(same.sum()), *scored[best]))
     return result

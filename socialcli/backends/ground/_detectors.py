@@ -48,8 +48,8 @@ class ClassDetector:
     ) -> list[list[Detection]]:
         """Boxes of each phrase's class that score above ``box_threshold``, the best first."""
         return [
-            self._one(image, mine, box_threshold) if mine else []
-            for image, mine in zip(images, phrases, strict=True)
+            self._one(image, asked, box_threshold) if asked else []
+            for image, asked in zip(images, phrases, strict=True)
         ]
 
     def _one(self, image: Image, phrases: list[str], least: float) -> list[Detection]:
@@ -64,13 +64,13 @@ class ClassDetector:
         scores = self.scores(out.logits[0].float()).cpu()
         middle, size = out.pred_boxes[0].float().cpu().split(2, -1)
         boxes = torch.cat([middle - size / 2, middle + size / 2], -1).tolist()
-        found = []
+        detections = []
         for phrase, number in enumerate(wanted):
             if number is None:
                 continue
-            mine = scores[:, number]
-            for query in mine.argsort(descending=True, stable=True).tolist():
+            of_phrase = scores[:, number]
+            for query in of_phrase.argsort(descending=True, stable=True).tolist():
                 box = clip(tuple(boxes[query]))
-                if float(mine[query]) > least and area(box) > 0:
-                    found.append(Detection(phrase, box, float(mine[query])))
-        return found
+                if float(of_phrase[query]) > least and area(box) > 0:
+                    detections.append(Detection(phrase, box, float(of_phrase[query])))
+        return detections

@@ -72,10 +72,10 @@ class Florence2Grounder:
         return [
             [
                 Detection(number, box, 1.0)
-                for number, phrase in enumerate(mine)
+                for number, phrase in enumerate(asked)
                 for box in self._boxes(image, phrase)
             ]
-            for image, mine in zip(images, phrases, strict=True)
+            for image, asked in zip(images, phrases, strict=True)
         ]
 
     def _boxes(self, image: Image, phrase: str) -> list[XYXY]:
@@ -89,7 +89,7 @@ def boxes(positions: Sequence[int | None]) -> list[XYXY]:
     Four positions that follow each other are a box; a position is the middle of its thousandth.
     What is left over, and a box without area, is none.
     """
-    found: list[XYXY] = []
+    corners: list[XYXY] = []
     run: list[float] = []
     for position in positions:
         if position is None:
@@ -99,6 +99,6 @@ def boxes(positions: Sequence[int | None]) -> list[XYXY]:
         if len(run) == 4:
             left, top, right, bottom = run
             if left < right and top < bottom:
-                found.append((left, top, right, bottom))
+                corners.append((left, top, right, bottom))
             run = []
-    return found
+    return corners

@@ -87,17 +87,17 @@ class MediaPipePeople:
         ]
 
     def _people(self, image: Image, faces: list[tuple[XYXY, float]]) -> list[tuple[XYXY, float]]:
-        found = []
+        people = []
         for face, score in faces:
             body = self._body(image, face)
-            found.append((_span(body, face) if body else shoulders(face), score))
+            people.append((_span(body, face) if body else shoulders(face), score))
         [[whole]] = self.pose.estimate([image], [[(0.0, 0.0, 1.0, 1.0)]])
         if whole is not None and len(seen(whole)) >= ALONE:
             nose = whole.points[0]
-            if not any(_inside(nose, box) for box, _ in found):
+            if not any(_inside(nose, box) for box, _ in people):
                 scores = whole.scores or [0.0]
-                found.append((_span(whole, None), sum(scores) / len(scores)))
-        return found
+                people.append((_span(whole, None), sum(scores) / len(scores)))
+        return people
 
     def _body(self, image: Image, face: XYXY) -> Keypoints | None:
         """The pose whose nose lies in this face, from the widest window that shows it."""

@@ -110,14 +110,14 @@ class CMMPFinder:
 
         with torch.inference_mode():
             large, small = self._prepared(image)
-            [found] = self.network.find(large)
-            pairs = cmmp.all_pairs(found)
+            [detections] = self.network.find(large)
+            pairs = cmmp.all_pairs(detections)
             if not len(pairs):
                 return []
-            features = self.network.look(small, [found])[0]
-            logits = self.network.judge(features, found.boxes[pairs])
-            scores = logits.sigmoid() * self.network.prior(found, pairs, cmmp.POWER)
-        boxes, things = found.boxes.tolist(), found.classes.tolist()
+            features = self.network.look(small, [detections])[0]
+            logits = self.network.judge(features, detections.boxes[pairs])
+            scores = logits.sigmoid() * self.network.prior(detections, pairs, cmmp.POWER)
+        boxes, things = detections.boxes.tolist(), detections.classes.tolist()
         numbers = {pair: n for n, pair in enumerate(self.pairs)}
         acts = []
         for row, (human, thing) in enumerate(pairs.tolist()):
@@ -176,7 +176,7 @@ class CMMPFinder:
         bodies = _bodies(people, things)
         owned = {box for _, box, _ in bodies}
         others = [box for box in things if box.id not in owned]
-        found: dict[tuple[Any, ...], Interaction] = {}
+        by_link: dict[tuple[Any, ...], Interaction] = {}
         for one in sorted(acts, key=lambda act: -act.score):
             if one.score < self.threshold:
                 break
@@ -191,12 +191,12 @@ class CMMPFinder:
             if links.get("object_person") == links["subject"]:
                 continue  # one body that was seen twice
             key = (one.verb, one.object_label, *links.values())
-            if key not in found:
-                found[key] = Interaction(
-                    len(found) + 1, one.verb, object_label=one.object_label, hoi=one.hoi,
+            if key not in by_link:
+                by_link[key] = Interaction(
+                    len(by_link) + 1, one.verb, object_label=one.object_label, hoi=one.hoi,
                     score=one.score, **links,
                 )  # fmt: skip
-        return Interactions(list(found.values()), self.model)
+        return Interactions(list(by_link.values()), self.model)
 
     # --- as feedback ---
 
@@ -223,8 +223,8 @@ class CMMPFinder:
         _, features = self._seen(pictures)
         verb_of = torch.tensor([verb for _, verb in self.pairs], device=pictures.device)
         answers = []
-        for number, mine in enumerate(pairs):
-            boxes = mine.reshape(-1, 2, 4).to(features)
+        for number, own in enumerate(pairs):
+            boxes = own.reshape(-1, 2, 4).to(features)
             verbs = self.network.judge(features[number], boxes)
             possible = self._possible(objects[number]).to(pictures.device)
             answers.append(verbs[:, verb_of].masked_fill(~possible, IMPOSSIBLE).float())
@@ -245,8 +245,10 @@ class CMMPFinder:
         import torch
 
         prior = self._possible(objects).float()
-        plain = [{_plain(verb) for verb in mine} for mine in verbs]
-        stated = [[float(one.verb in mine) for one in self.classes] for mine in plain]
+        plain = [{_plain(verb) for verb in stated_verbs} for stated_verbs in verbs]
+        stated = [
+            [float(one.verb in stated_verbs) for one in self.classes] for stated_verbs in plain
+        ]
         return prior * torch.tensor(stated).reshape(len(objects), len(self.classes)), prior
 
     def detected(
@@ -261,9 +263,9 @@ class CMMPFinder:
         """
         from socialcli.networks import cmmp
 
-        found, features = self._seen(pictures)
+        detections, features = self._seen(pictures)
         answers = []
-        for one, seen in zip(found, features, strict=True):
+        for one, seen in zip(detections, features, strict=True):
             pairs = cmmp.all_pairs(one)
             boxes = one.boxes[pairs]
             answers.append((boxes, self.network.judge(seen, boxes), self.network.prior(one, pairs)))
@@ -273,8 +275,8 @@ class CMMPFinder:
         """(n, 117) of 0 and 1: which verbs are stated of each of n pairs."""
         import torch
 
-        plain = [{_plain(verb) for verb in mine} for mine in verbs]
-        rows = [[float(verb in mine) for verb in _verbs()] for mine in plain]
+        plain = [{_plain(verb) for verb in stated_verbs} for stated_verbs in verbs]
+        rows = [[float(verb in stated_verbs) for verb in _verbs()] for stated_verbs in plain]
         return torch.tensor(rows).reshape(len(verbs), len(_verbs()))
 
     def _seen(self, pictures: torch.Tensor) -> tuple[list[Detections], torch.Tensor]:
@@ -282,8 +284,8 @@ class CMMPFinder:
         from socialcli.networks import cmmp
 
         large = self.network.for_detector(pictures.float())
-        found = self.network.find(cmmp.normalised(large.detach()))
-        return found, self.network.look(self.network.for_tower(large), found)
+        detections = self.network.find(cmmp.normalised(large.detach()))
+        return detections, self.network.look(self.network.for_tower(large), detections)
 
     def _possible(self, objects: Sequence[str]) -> torch.Tensor:
         """(n, 600) bool: the classes of each object."""

@@ -47,9 +47,9 @@ class GroundTruth:
         interaction names a box or person that the sample does not have.
         """
         result: list[Interactions | SampleFailed | None] = []
-        for mine, found, given in zip(people, boxes, known, strict=True):
+        for persons, things, given in zip(people, boxes, known, strict=True):
             try:
-                result.append(None if given is None else link(given, mine, found))
+                result.append(None if given is None else link(given, persons, things))
             except SampleFailed as error:
                 result.append(error)
         return result

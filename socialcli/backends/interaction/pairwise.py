@@ -88,7 +88,7 @@ class Pairwise:
         import torch
 
         pairs = [p.reshape(-1, 8) for p in pairs]
-        rows = self.network.object_rows([name for mine in objects for name in mine])
+        rows = self.network.object_rows([name for names in objects for name in names])
         if not len(rows):
             return [pictures.new_zeros(0, len(self.classes)) for _ in pairs]
         verbs = self.network(self.network.prepared(pictures), pairs)
@@ -111,7 +111,7 @@ class Pairwise:
 
         prior = self.network.possible[self.network.object_rows(objects)].float()
         stated = torch.tensor(
-            [[one.verb in mine for one in self.classes] for mine in verbs],
+            [[one.verb in stated_verbs for one in self.classes] for stated_verbs in verbs],
             dtype=torch.float32, device=prior.device,
         ).reshape(len(objects), len(self.classes))  # fmt: skip
         return prior * stated, prior
@@ -133,7 +133,7 @@ class Pairwise:
 
         asked = [candidates(p, b) for p, b in zip(people, boxes, strict=True)]
         result: list[Any] = [Interactions([], self.model) for _ in images]
-        busy = [number for number, mine in enumerate(asked) if mine]
+        busy = [number for number, pairs_of in enumerate(asked) if pairs_of]
         for start in range(0, len(busy), PART):
             part = busy[start : start + PART]
             with torch.inference_mode():

@@ -60,8 +60,7 @@ class MediaPipePose:
     ) -> list[list[Keypoints | None]]:
         """Keypoints of the person in each box; None where MediaPipe sees nobody."""
         return [
-            [self._one(image, box) for box in mine]
-            for image, mine in zip(images, boxes, strict=True)
+            [self._one(image, box) for box in own] for image, own in zip(images, boxes, strict=True)
         ]
 
     def people(self, images: list[Image]) -> list[list[tuple[XYXY, float]]]:

@@ -112,13 +112,13 @@ class XPosePose:
 
         rows: list[numpy.ndarray] = []
         for image, own in zip(images, boxes, strict=True):
-            found = numpy.zeros((0, 2 * self.network.sizes.width), numpy.float32)
+            encoded = numpy.zeros((0, 2 * self.network.sizes.width), numpy.float32)
             if own:
                 asked = [(box, PERSON) for box in own]
                 seen, chosen = self._look_at(image, asked, keypoint_layouts.BODY)
                 known = chosen.of(seen.queries)[0, :, 1:]
-                found = torch.cat([known.mean(1), known.amax(1)], 1).cpu().numpy()
-            rows.append(found)
+                encoded = torch.cat([known.mean(1), known.amax(1)], 1).cpu().numpy()
+            rows.append(encoded)
         return rows
 
     # --- one picture ---
@@ -148,13 +148,13 @@ class XPosePose:
         scores = seen.logits[0, :, 0].sigmoid()
         corners = xyxy(seen.boxes[0])
         places, likely = corners.double().cpu().numpy(), scores.double().cpu().numpy()
-        found = []
+        people = []
         for number in geometry.nms(places, likely, 0.7):
             left, top, right, bottom = places[number].tolist()
             box = geometry.clip((left, top, right, bottom))
             if likely[number] >= LIKELY and geometry.area(box) > 0:
-                found.append((box, float(likely[number])))
-        return found
+                people.append((box, float(likely[number])))
+        return people
 
     def _look_at(
         self, image: Image, subjects: list[tuple[XYXY, str]], layout: str

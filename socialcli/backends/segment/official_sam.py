@@ -108,8 +108,8 @@ def architecture(state: dict[str, Tensor]) -> Architecture:
 
 def _architecture(state: dict[str, Tensor]) -> Architecture:
     def count(pattern: str) -> int:
-        found = [re.match(pattern, name) for name in state]
-        return 1 + max((int(m.group(1)) for m in found if m), default=-1)
+        matches = [re.match(pattern, name) for name in state]
+        return 1 + max((int(m.group(1)) for m in matches if m), default=-1)
 
     def shape(name: str) -> tuple[int, ...]:
         return tuple(state[name].shape)

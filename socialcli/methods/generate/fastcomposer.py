@@ -98,8 +98,8 @@ class FastComposerMethod(GenerateMethod):
         def predict(step: conditioning.Step) -> Tensor:
             # As in the authors' loop the step at the border still reads the words alone.
             if step.number > config.delay * step.count:
-                told = {**step.arguments, **subjects.at(step.timestep)}
-                step = dataclasses.replace(step, arguments=told)
+                arguments = {**step.arguments, **subjects.at(step.timestep)}
+                step = dataclasses.replace(step, arguments=arguments)
             return step.predict()
 
         return dataclasses.replace(words, guide=predict)
@@ -110,8 +110,8 @@ def embedding(studio: Studio, reference: Reference) -> Tensor:
     picture = reference.image
     if reference.mask is not None:
         picture = cut_out(picture, reference)
-    found: Tensor = studio.diffusion.embedding(picture)
-    return found
+    image_embedding: Tensor = studio.diffusion.embedding(picture)
+    return image_embedding
 
 
 def cut_out(picture: Image, reference: Reference) -> Image:

@@ -115,8 +115,8 @@ class InteractDiffusionMethod(GenerateMethod):
 
         placed: list[interactions.Placed] = request.plan
         with torch.inference_mode():
-            told = interactions.tokens(state.phrase, placed)
-        return *state.studio.texts(request.negative, request.prompt), told
+            arguments = interactions.tokens(state.phrase, placed)
+        return *state.studio.texts(request.negative, request.prompt), arguments
 
     def condition(self, config: Config, state: State, embedded: list[Any]) -> Conditioning:
         """Cross-attention to the text states, and the interactions through the gates; the
@@ -125,14 +125,14 @@ class InteractDiffusionMethod(GenerateMethod):
 
         from socialcli.networks import interact_diffusion
 
-        without, of, told = zip(*embedded, strict=True)
+        without, of, arguments = zip(*embedded, strict=True)
         unet = state.diffusion.unet
-        nothing = [torch.zeros_like(tensor) for tensor in told[0].values()]
+        nothing = [torch.zeros_like(tensor) for tensor in arguments[0].values()]
         rows = {
             name: conditioning.rows(
-                config.guidance, [zeros] * len(told), [one[name] for one in told]
+                config.guidance, [zeros] * len(arguments), [one[name] for one in arguments]
             ).to(unet.device, unet.dtype)
-            for name, zeros in zip(told[0], nothing, strict=True)
+            for name, zeros in zip(arguments[0], nothing, strict=True)
         }
         text = conditioning.of_text(config.guidance, without, of).adding(
             lambda _: {"cross_attention_kwargs": {"gligen": rows}}

@@ -194,6 +194,6 @@ def _tokens(state: State, image: Any) -> Tensor:
 
 def _states(studio: Studio, text: str) -> Tensor:
     """(L, D) of words, encoded alone."""
-    found = studio.text(text)
-    states: Tensor = getattr(found, "states", found)
+    encoded = studio.text(text)
+    states: Tensor = getattr(encoded, "states", encoded)
     return states

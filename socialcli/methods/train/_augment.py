@@ -90,10 +90,10 @@ def files(folder: str) -> list[Path]:
     if not place.is_dir():
         raise UsageError(f"{folder}: no such folder of pictures")
     known = Image.registered_extensions()
-    found = [p for p in sorted(place.rglob("*")) if p.suffix.lower() in known and p.is_file()]
-    if not found:
+    pictures = [p for p in sorted(place.rglob("*")) if p.suffix.lower() in known and p.is_file()]
+    if not pictures:
         raise UsageError(f"{folder}: no pictures in this folder")
-    return found
+    return pictures
 
 
 def place(

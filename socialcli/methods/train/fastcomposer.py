@@ -205,17 +205,17 @@ class FastComposerMethod(TrainMethod):
             image.width, image.height, state.side, rng, config.crop, config.flip
         )
         caption = sample.record(records.Caption).text
-        found = _subjects(config, sample)
-        if len(found) > config.most_subjects:
-            found = rng.sample(found, config.most_subjects)
-        found = sorted((one for one in found if rng.random() < config.subject_keep),
+        subjects = _subjects(config, sample)
+        if len(subjects) > config.most_subjects:
+            subjects = rng.sample(subjects, config.most_subjects)
+        subjects = sorted((one for one in subjects if rng.random() < config.subject_keep),
                        key=lambda one: one[0].end)  # fmt: skip
         count, small = config.most_subjects, state.trained["image_encoder"].config.image_size
         pixels = numpy.array(image)
         pictures = torch.zeros(count, 3, small, small)
         masks = torch.zeros(count, state.side, state.side)
         ends = torch.full((count,), -1)
-        for number, (entity, mask) in enumerate(found):
+        for number, (entity, mask) in enumerate(subjects):
             whole = numpy.asarray(mask, dtype=bool)
             if whole.shape != pixels.shape[:2]:
                 raise SampleFailed("masks.json: a mask of another size than the picture")
@@ -253,13 +253,13 @@ class FastComposerMethod(TrainMethod):
             for caption, ends in zip(batch["caption"], batch["ends"].tolist(), strict=True)
         ]).to(mean.device)  # fmt: skip
         columns = torch.where(dropped[:, None], -1, columns)
-        told = self._told(state, states, batch["pictures"], columns)
+        with_subjects = self._with_subjects(state, states, batch["pictures"], columns)
         noised = common.add_noise(state.alphas_cumprod, state.prediction_type, mean, std, draw)
         watched = bool(config.localisation_weight)
         recorder = AttentionMaps(diffusion.unet, state.layers, tokens=columns, gradient=True)
         with recorder if watched else contextlib.nullcontext():
             predicted = common.predict(
-                diffusion.unet, noised, Conditioning({"encoder_hidden_states": told})
+                diffusion.unet, noised, Conditioning({"encoder_hidden_states": with_subjects})
             )
         shown = columns >= 0
         masks = batch["masks"] * shown[..., None, None]
@@ -274,7 +274,9 @@ class FastComposerMethod(TrainMethod):
         )  # fmt: skip
         return values
 
-    def _told(self, state: State, states: Tensor, pictures: Tensor, columns: Tensor) -> Tensor:
+    def _with_subjects(
+        self, state: State, states: Tensor, pictures: Tensor, columns: Tensor
+    ) -> Tensor:
         """(B, L, D) of texts with their subjects in them."""
         from socialcli.networks import fast_composer
 
@@ -313,13 +315,13 @@ def _subjects(config: Config, sample: Sample) -> list[tuple[Any, Any]]:
 
     wanted = [kind.strip() for kind in config.kinds.split(",")]
     entities = {e.id: e for e in sample.record(records.Entities).entities if e.kind in wanted}
-    found: dict[int, Any] = {}
+    by_entity: dict[int, Any] = {}
     for mask in sample.record(records.Masks).masks:
         if mask.entity in entities:
             own = decoding.decode(mask.rle)
-            kept = found.get(mask.entity)
-            found[mask.entity] = own if kept is None else numpy.logical_or(kept, own)
-    shown = [(entities[number], mask) for number, mask in found.items() if mask.any()]
+            kept = by_entity.get(mask.entity)
+            by_entity[mask.entity] = own if kept is None else numpy.logical_or(kept, own)
+    shown = [(entities[number], mask) for number, mask in by_entity.items() if mask.any()]
     if not shown:
         raise SampleFailed(
             f"no mask of a subject ({config.kinds}): run `socialcli ground` and `segment` first"
@@ -334,13 +336,13 @@ def _columns(diffusion: Any, caption: str, ends: list[int]) -> Tensor:
 
     from socialcli.generation import marked_words
 
-    found = []
+    numbers = []
     for end in ends:
         try:
-            found += marked_words.columns(diffusion, caption, [end], [""]) if end >= 0 else [-1]
+            numbers += marked_words.columns(diffusion, caption, [end], [""]) if end >= 0 else [-1]
         except SampleFailed:
-            found.append(-1)
-    return torch.tensor(found)
+            numbers.append(-1)
+    return torch.tensor(numbers)
 
 
 def _cut(pixels: numpy.ndarray, mask: numpy.ndarray, rng: random.Random) -> Tensor:

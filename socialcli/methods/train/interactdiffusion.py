@@ -210,7 +210,7 @@ class InteractDiffusionMethod(TrainMethod):
         states = torch.where(dropped[:, None, None], state.nothing, states)
         kept = (draw.uniform("interactions").to(states) >= config.interaction_drop).to(states)
         # A row of zeros is told nothing: the net has features of nothing for it.
-        told = {
+        arguments = {
             name: batch[name].float() * kept.reshape(-1, *[1] * (batch[name].ndim - 1))
             for name in interactions.ARGUMENTS
         }
@@ -218,7 +218,7 @@ class InteractDiffusionMethod(TrainMethod):
             state.diffusion, state.alphas_cumprod, state.prediction_type, batch["mean"],
             batch["deviation"],
             Conditioning(
-                {"encoder_hidden_states": states, "cross_attention_kwargs": {"gligen": told}}
+                {"encoder_hidden_states": states, "cross_attention_kwargs": {"gligen": arguments}}
             ),
             draw,
         )  # fmt: skip

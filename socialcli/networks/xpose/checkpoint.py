@@ -107,8 +107,8 @@ def text_tower(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     for number in range(count(own, r"transformer\.resblocks\.(\d+)\.")):
         old, new = f"transformer.resblocks.{number}.", f"text_model.encoder.layers.{number}."
         for kind in ("weight", "bias"):
-            for theirs, ours in parts.items():
-                renamed[f"{new}{ours}.{kind}"] = own[f"{old}{theirs}.{kind}"]
+            for old_part, new_part in parts.items():
+                renamed[f"{new}{new_part}.{kind}"] = own[f"{old}{old_part}.{kind}"]
             heads = own[f"{old}attn.in_proj_{kind}"].chunk(3)
             for letter, head in zip("qkv", heads, strict=True):
                 renamed[f"{new}self_attn.{letter}_proj.{kind}"] = head.clone()

@@ -94,12 +94,12 @@ def _things(view: View) -> list[Subject]:
     entities: dict[int, records.Entity] = {}
     if view.sample.has("entities.json"):
         entities = {e.id: e for e in view.sample.record(records.Entities).entities}
-    found = []
+    subjects = []
     for box in view.boxes.values():
         kind = keypoint_layouts.of_box(box, entities.get(box.entity or 0))
         if box.id not in persons and kind is not None:
-            found.append(Subject(box.xyxy, box.keypoints, kind))
-    return found
+            subjects.append(Subject(box.xyxy, box.keypoints, kind))
+    return subjects
 
 
 def _marked(one: Subject) -> list[tuple[float, float, float]]:
