@@ -10,12 +10,14 @@ from typing import Any
 
 import pytest
 from conftest import members, samples, tars
+from parts import part
 
 from socialcli import records, registry, shards
 from socialcli.errors import SocialcliError, UsageError
 from socialcli.pipeline import plan as planning
 from socialcli.pipeline.plan import Plan, Stats, Task
-from socialcli.pipeline.run import RunOptions, planned, run_stage
+from socialcli.pipeline.report import Report
+from socialcli.pipeline.run import RunOptions, execute, planned, run_stage
 
 GIVEN = {"backend": "given"}
 
@@ -173,6 +175,9 @@ def test_a_limit_counts_what_is_made_and_not_what_is_read(make_shards):
     assert limits(24, 2) == [None, None, 4]
     assert limits(99, 2) == [None, None, None]
     assert limits(7, 1) == [None, 2]
+    of = RunOptions(quiet=True, limit=24)
+    run = planned("stages", "caption", {**GIVEN, "per_prompt": 2}, [str(folder)], "out", of)
+    assert [task.limit for task in run.tasks] == [None, None, 4]
 
 
 # -- how many samples will come -------------------------------------------------------------------
@@ -180,8 +185,6 @@ def test_a_limit_counts_what_is_made_and_not_what_is_read(make_shards):
 
 def test_as_many_samples_are_expected_as_come(make_shards, picture_folder, tmp_path, monkeypatch):
     """With stats of an earlier stage beside the input, without, limited, and where nobody knows."""
-    from parts import part
-
     from socialcli.errors import SampleFiltered
 
     stage = part("stages", "caption")
@@ -252,7 +255,7 @@ def test_no_archive_is_written_to_a_terminal(make_shards, monkeypatch):
     assert planned("stages", "caption", GIVEN, [str(folder)], "-", of).tasks[0].target == "-"
 
 
-def test_imports_of_nothing_and_of_a_few(picture_folder, tmp_path):
+def test_imports_of_nothing_and_of_a_few(picture_folder, tmp_path, monkeypatch):
     (tmp_path / "empty").mkdir()
 
     def made(source: Path, size: int = 2, **options: Any) -> list[str]:
@@ -269,3 +272,31 @@ def test_imports_of_nothing_and_of_a_few(picture_folder, tmp_path):
         made(folder, 0)
     with pytest.raises(UsageError, match="no pictures"):
         made(tmp_path / "empty")
+    monkeypatch.setattr(part("importers", "folder"), "entries", lambda config: [])
+    with pytest.raises(UsageError, match="pictures: nothing to import there"):
+        made(folder)
+
+
+# -- what is said ---------------------------------------------------------------------------------
+
+
+def test_the_bar_ends_where_the_run_does(make_shards, tmp_path, monkeypatch):
+    """Also where it ends badly: what is said then is not written into the bar."""
+    folder = make_shards(2, 2)
+    run = planned("stages", "caption", GIVEN, [str(folder)], str(tmp_path / "o"), RunOptions())
+    (folder / "001.tar").unlink()
+    calls = []
+    report = Report(quiet=True)
+    monkeypatch.setattr(report, "start", lambda *of: calls.append("start"))
+    monkeypatch.setattr(report, "finish", lambda: calls.append("finish"))
+    with pytest.raises(SocialcliError, match=r"001\.tar"):
+        execute(run, "local", {}, report)
+    assert calls == ["start", "finish"]
+
+
+def test_remarks_of_a_stage_are_said_before_the_run(make_shards, tmp_path, monkeypatch, capsys):
+    stage = registry.load("stages", "caption")
+    monkeypatch.setattr(type(stage), "remarks", ("these captions are of 2014",))
+    caption(make_shards(1, 2), tmp_path / "o", dry_run=True)
+    assert "warning: these captions are of 2014" in capsys.readouterr().err
+    assert not (tmp_path / "o").exists()
