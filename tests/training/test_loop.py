@@ -8,6 +8,7 @@ import re
 import shutil
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import toy_method
@@ -132,6 +133,21 @@ def test_a_run_does_not_go_on_with_other_models(tmp_path, data, monkeypatch):
     with pytest.raises(UsageError, match=r"a run with other models: .*first.*other"):
         train(tmp_path, [data], steps=4)
     assert log(tmp_path)[-1]["step"] == 3
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_of_several_processes_the_first_one_speaks(tmp_path, monkeypatch, capsys, first):
+    run = loop.Run("train", "toy", ToyMethod(), Config(), [], tmp_path)
+    monkeypatch.setattr(loop, "here", lambda config: SimpleNamespace(first=first))
+
+    def owner(output, place):
+        run.report.info("a line")
+        raise UsageError("enough")
+
+    monkeypatch.setattr(loop, "sole_owner", owner)
+    with pytest.raises(UsageError, match="enough"):
+        run.go()
+    assert ("a line" in capsys.readouterr().err) is first
 
 
 # --- features that runs share ---------------------------------------------------------------------
