@@ -72,22 +72,22 @@ def test_a_text_longer_than_the_model_reads_is_cut(clip):
 @pytest.mark.parametrize("size", [(96, 96), (200, 200), (133, 90), (70, 201), (50, 40), (97, 96)])
 def test_tensors_are_prepared_as_the_processor_prepares_pictures(clip, size):
     picture = noise(size, 7).resize((size[0] // 3 + 1, size[1] // 3 + 1)).resize(size)
-    theirs = clip.processor(images=[picture], return_tensors="pt")["pixel_values"]
+    processed = clip.processor(images=[picture], return_tensors="pt")["pixel_values"]
     tensor = torch.from_numpy(numpy.asarray(picture).copy()).permute(2, 0, 1)[None] / 255
     cut = clip.pixels(tensor)
-    assert cut.shape == theirs.shape
+    assert cut.shape == processed.shape
     # The processor rounds to whole grey levels after resizing.
-    assert (cut - theirs).abs().max() < 1.1 / 255 / 0.26
-    assert (cut - theirs).abs().mean() < 0.5 / 255 / 0.26
+    assert (cut - processed).abs().max() < 1.1 / 255 / 0.26
+    assert (cut - processed).abs().mean() < 0.5 / 255 / 0.26
 
 
 def test_bicubic_overshoot_is_cut_off_as_in_pictures(clip):
     board = numpy.kron(numpy.indices((12, 12)).sum(0) % 2, numpy.ones((10, 10)))[..., None]
     picture = Image.fromarray((board * 255).astype(numpy.uint8).repeat(3, 2))
-    theirs = clip.processor(images=[picture], return_tensors="pt")["pixel_values"]
+    processed = clip.processor(images=[picture], return_tensors="pt")["pixel_values"]
     tensor = torch.from_numpy(numpy.asarray(picture).copy()).permute(2, 0, 1)[None] / 255
     # PIL rounds to whole grey levels twice, after each direction.
-    assert (clip.pixels(tensor) - theirs).abs().max() < 1.6 / 255 / 0.26
+    assert (clip.pixels(tensor) - processed).abs().max() < 1.6 / 255 / 0.26
 
 
 def test_the_gradient_of_a_similarity_reaches_every_pixel(clip):
@@ -103,10 +103,10 @@ def test_padding_where_a_processor_only_crops(clip):
     from socialcli.backends.clip.clip import _centre
 
     small = torch.ones(1, 3, 5, 8)
-    theirs = clip.processor.center_crop(
+    processed = clip.processor.center_crop(
         small[0].numpy(), clip.processor.crop_size.__class__(height=8, width=6)
     )
-    assert numpy.array_equal(_centre(small, 8, 6)[0].numpy(), theirs)
+    assert numpy.array_equal(_centre(small, 8, 6)[0].numpy(), processed)
 
 
 def test_a_missing_folder_says_how_to_get_the_model(tmp_path):

@@ -83,32 +83,34 @@ def test_boxes_are_those_that_transformers_gives(name, folders):
     finder = backends.load(ModelSpec("ground", name, str(folders / name)))
     phrases = ["a dog", "the young women", "zeppelin", "his phone", "dog"]
     images = [picture(0), picture(1)]
-    found, nothing = finder.ground([images[0], images[1]], [phrases, ["zeppelin"]], 0.0, 0.0)
+    detections, nothing = finder.ground([images[0], images[1]], [phrases, ["zeppelin"]], 0.0, 0.0)
     assert nothing == []
     out = finder.network(**finder.processor(images=images[0], return_tensors="pt"))
-    [theirs] = finder.processor.post_process_object_detection(
+    [processed] = finder.processor.post_process_object_detection(
         out, threshold=0.0, target_sizes=[(1, 1)]
     )
-    assert {one.phrase for one in found} <= {0, 1, 3, 4}
+    assert {one.phrase for one in detections} <= {0, 1, 3, 4}
     for phrase, label in ((0, 2), (1, 0), (3, 1), (4, 2)):
-        mine = [one for one in found if one.phrase == phrase]
-        assert [one.score for one in mine] == sorted((o.score for o in mine), reverse=True)
+        of_phrase = [one for one in detections if one.phrase == phrase]
+        assert [one.score for one in of_phrase] == sorted(
+            (o.score for o in of_phrase), reverse=True
+        )
         wanted = [
             (float(score.detach()), numpy.clip(box.tolist(), 0, 1))
             for score, box, kind in zip(
-                theirs["scores"], theirs["boxes"].detach(), theirs["labels"], strict=True
+                processed["scores"], processed["boxes"].detach(), processed["labels"], strict=True
             )
             if int(kind) == label
         ]
         if name == "rt-detr":  # which keeps the best six of all queries and classes
-            mine = [one for one in mine if one.score >= min(theirs["scores"])]
-        assert len(mine) == len(wanted)
-        for one, (score, box) in zip(mine, sorted(wanted, key=lambda w: -w[0]), strict=True):
+            of_phrase = [one for one in of_phrase if one.score >= min(processed["scores"])]
+        assert len(of_phrase) == len(wanted)
+        for one, (score, box) in zip(of_phrase, sorted(wanted, key=lambda w: -w[0]), strict=True):
             assert one.score == pytest.approx(score, abs=1e-6)
             assert one.xyxy == pytest.approx(tuple(box), abs=1e-5)
-    least = sorted(one.score for one in found)[len(found) // 2]
+    least = sorted(one.score for one in detections)[len(detections) // 2]
     [fewer, _] = finder.ground(images, [phrases, []], least, 0.0)
-    assert {one.score for one in fewer} == {one.score for one in found if one.score > least}
+    assert {one.score for one in fewer} == {one.score for one in detections if one.score > least}
     assert finder.model.backend == name
 
 

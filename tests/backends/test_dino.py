@@ -67,7 +67,7 @@ def _load(folder):
 
 def _by_hand(images, short, side, mean, std):
     """Resize the shorter side with Pillow, cut out the middle, normalise."""
-    made = []
+    prepared = []
     for image in images:
         wide, high = image.size
         scale = short / min(wide, high)
@@ -75,8 +75,8 @@ def _by_hand(images, short, side, mean, std):
         left, top = (image.width - side) // 2, (image.height - side) // 2
         image = image.crop((left, top, left + side, top + side))
         values = numpy.asarray(image, dtype=numpy.float32) / 255
-        made.append(((values - mean) / std).transpose(2, 0, 1))
-    return torch.tensor(numpy.stack(made), dtype=torch.float32)
+        prepared.append(((values - mean) / std).transpose(2, 0, 1))
+    return torch.tensor(numpy.stack(prepared), dtype=torch.float32)
 
 
 def test_dino_s_own_checkpoints_are_prepared_as_dreambooth_does(vit):
@@ -115,9 +115,9 @@ def test_the_differentiable_way_agrees_with_pillow_s(vit, dinov2):
             values = torch.tensor(numpy.asarray(picture)).permute(2, 0, 1)[None].float() / 255
             values.requires_grad_()
             cut = dino.pixels(values)
-            theirs = dino.processor(images=[picture], return_tensors="pt")["pixel_values"]
-            assert cut.shape == theirs.shape
-            assert (cut - theirs).abs().max() < 0.03  # Pillow rounds to 8 bits
+            processed = dino.processor(images=[picture], return_tensors="pt")["pixel_values"]
+            assert cut.shape == processed.shape
+            assert (cut - processed).abs().max() < 0.03  # Pillow rounds to 8 bits
             dino.embed(cut)[:, 0].sum().backward()  # layer normalisation fixes the sum of all
             assert values.grad.abs().sum() > 0
 

@@ -20,20 +20,20 @@ def test_positions_are_read_as_the_processor_reads_them():
     """transformers' own reading of the text, whose boxes are in pixels."""
     from transformers.models.florence2.processing_florence2 import Florence2PostProcessor
 
-    theirs = Florence2PostProcessor.__new__(Florence2PostProcessor)
-    theirs.quantize_bins, theirs.banned_grounding_tokens = (1000, 1000), set()
+    official = Florence2PostProcessor.__new__(Florence2PostProcessor)
+    official.quantize_bins, official.banned_grounding_tokens = (1000, 1000), set()
     spans = [[(52, 332, 932, 774)], [(0, 0, 999, 999), (10, 20, 30, 41)]]
     text = "</s><s>" + "".join(
         word + "".join(f"<loc_{n}>" for box in some for n in box)
         for word, some in zip(("a dog", "cars"), spans, strict=True)
     )
-    found = theirs.parse_phrase_grounding_from_text_and_spans(f"{text}</s>", (640, 480))
-    wanted = [box for one in found for box in one["bbox"]]
+    phrases = official.parse_phrase_grounding_from_text_and_spans(f"{text}</s>", (640, 480))
+    wanted = [box for one in phrases for box in one["bbox"]]
     words = [None, *spans[0][0], None, *(n for box in spans[1] for n in box), None]
-    mine = [[x * size for x, size in zip(box, (640, 480) * 2, strict=True)]
+    own = [[x * size for x, size in zip(box, (640, 480) * 2, strict=True)]
             for box in florence2.boxes(words)]  # fmt: skip
-    assert len(mine) == 3
-    assert [[int(x) for x in one] for one in mine] == wanted  # theirs are whole pixels
+    assert len(own) == 3
+    assert [[int(x) for x in one] for one in own] == wanted  # the official ones are whole pixels
 
 
 def test_what_is_no_box_is_left_out():

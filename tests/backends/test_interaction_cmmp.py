@@ -58,8 +58,10 @@ def test_every_pair_with_every_verb_that_its_object_allows(acts):
     for thing in things:
         wanted = {c.verb for c in hico.classes() if c.object == thing}
         pairs = {(one.human, one.object) for one in acts if one.object_label == thing}
-        mine = [one for one in acts if one.object_label == thing]
-        assert {one.verb for one in mine} == wanted and len(mine) == len(wanted) * len(pairs)
+        of_object = [one for one in acts if one.object_label == thing]
+        assert {one.verb for one in of_object} == wanted and len(of_object) == len(wanted) * len(
+            pairs
+        )
     for one in acts:
         known = hico.classes()[one.hoi - 1]
         assert (known.verb, known.object) == (one.verb, one.object_label)
@@ -95,11 +97,11 @@ def test_links_are_those_of_the_sample(finder, image, acts):
     people, boxes = sample(acts)
     finder.threshold = 0.0
     try:
-        [found] = finder.interact([image], [people], [boxes], [None])
+        [interactions] = finder.interact([image], [people], [boxes], [None])
         [bare] = finder.interact([image], [people], [None], [None])
     finally:
         finder.threshold = backend.THRESHOLD
-    listed = found.interactions
+    listed = interactions.interactions
     assert [one.id for one in listed] == list(range(1, len(listed) + 1))
     assert [one.score for one in listed] == sorted((one.score for one in listed), reverse=True)
     assert {one.subject for one in listed} == {5, 6}
@@ -113,7 +115,9 @@ def test_links_are_those_of_the_sample(finder, image, acts):
     assert {one.object for one in bare.interactions} == {None}
     best = max(a.score for a in acts if clip(a.human) == people.people[0].xyxy)
     assert max(one.score for one in listed if one.subject == 5) == pytest.approx(best)
-    assert found.model.backend == "cmmp" and found.model.revision.startswith("sha256:")
+    assert interactions.model.backend == "cmmp" and interactions.model.revision.startswith(
+        "sha256:"
+    )
 
 
 def test_annotated_pairs_are_judged_differentiably(finder, image):

@@ -46,23 +46,25 @@ NOSES = {
 @pytest.mark.parametrize("name", NOSES)
 def test_everybody_has_a_box_and_a_mask_that_hold_the_nose(grounder, segmenter, name):
     image = photograph(name)
-    [found] = grounder.ground([image], [["person"]], 0.35, 0.25)
-    assert len(found) == len(NOSES[name])
-    [masks] = segmenter.segment([image], [[d.xyxy for d in found]])
+    [detections] = grounder.ground([image], [["person"]], 0.35, 0.25)
+    assert len(detections) == len(NOSES[name])
+    [masks] = segmenter.segment([image], [[d.xyxy for d in detections]])
     taken = set()
     for x, y in NOSES[name]:
         # The box whose middle is nearest, among those that hold the nose.
         holding = [
             i
-            for i, d in enumerate(found)
+            for i, d in enumerate(detections)
             if d.xyxy[0] < x < d.xyxy[2] and d.xyxy[1] < y < d.xyxy[3] and i not in taken
         ]
         assert holding, (x, y)
-        best = min(holding, key=lambda i: abs((found[i].xyxy[0] + found[i].xyxy[2]) / 2 - x))
+        best = min(
+            holding, key=lambda i: abs((detections[i].xyxy[0] + detections[i].xyxy[2]) / 2 - x)
+        )
         taken.add(best)
         assert masks[best].mask.shape == (image.height, image.width)
         assert masks[best].mask[int(y * image.height), int(x * image.width)]
-    for detection, segment in zip(found, masks, strict=True):
+    for detection, segment in zip(detections, masks, strict=True):
         rows, columns = numpy.nonzero(segment.mask)
         left, top, right, bottom = detection.xyxy
         assert columns.min() >= int(left * image.width)

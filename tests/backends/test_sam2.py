@@ -35,10 +35,10 @@ def picture(width, height, seed=0):
 
 def test_the_picture_is_squashed_as_pillow_squashes_it():
     image = picture(90, 60)
-    theirs = numpy.asarray(image.resize((64, 64), Image.Resampling.BILINEAR)) / 255
-    theirs = (theirs - backend.MEAN) / backend.STD
+    squashed = numpy.asarray(image.resize((64, 64), Image.Resampling.BILINEAR)) / 255
+    squashed = (squashed - backend.MEAN) / backend.STD
     own = backend.prepare(image, 64)[0].permute(1, 2, 0).numpy()
-    assert numpy.abs(own - theirs).max() < 0.02  # Pillow rounds to whole grey values, twice
+    assert numpy.abs(own - squashed).max() < 0.02  # Pillow rounds to whole grey values, twice
 
 
 def test_masks_equal_the_model_called_by_hand(sam2):

@@ -35,9 +35,9 @@ def test_precedence(tmp_path):
         tmp_path, "[caption]\nbeams = 3\nnucleus = 1\nwith = ['a']\n[segment]\nbackend = 'sam'\n"
     )
     assert profiles.values(None, "caption", Config, {})["beams"] == 5
-    found = profiles.values(file, "caption", Config, {})
-    assert found == {"model": None, "beams": 3, "nucleus": 1.0, "keep": False, "with_": ["a"]}
-    assert isinstance(found["nucleus"], float)
+    values = profiles.values(file, "caption", Config, {})
+    assert values == {"model": None, "beams": 3, "nucleus": 1.0, "keep": False, "with_": ["a"]}
+    assert isinstance(values["nucleus"], float)
     assert profiles.values(file, "caption", Config, {"beams": 7, "keep": True})["beams"] == 7
     file = write(tmp_path, "[segment]\nbackend = 'sam'\n")
     assert profiles.values(file, "ground", Config, {})["beams"] == 5  # no table for it
@@ -101,8 +101,8 @@ def test_the_profiles_that_come_along_fit_their_stages(name):
         if command in ("train", "invert", "generate", "score"):
             continue  # their options come with their own work
         config_type = registry.load("stages", command).config_type
-        found = profiles.values(name, command, config_type, {})
-        assert set(found) == {f.name for f in dataclasses.fields(config_type)}
+        values = profiles.values(name, command, config_type, {})
+        assert set(values) == {f.name for f in dataclasses.fields(config_type)}
         assert typing.get_type_hints(config_type)
 
 
@@ -124,8 +124,8 @@ def test_a_method_has_a_table_of_its_own(tmp_path):
     text = "[train]\nsteps = 7\nflip = 1\n[train.feedback]\nfeedback = 'gaze'\nsteps = 9\n"
     file = write(tmp_path, text)  # a method that is named like one of its options
     feedback = registry.load("methods.train", "feedback").config_type
-    found = profiles.values(file, "train", feedback, {}, "feedback")
-    assert found["steps"] == 9 and found["feedback"] == "gaze" and found["flip"] == 1.0
+    values = profiles.values(file, "train", feedback, {}, "feedback")
+    assert values["steps"] == 9 and values["feedback"] == "gaze" and values["flip"] == 1.0
     other = registry.load("methods.train", "text-to-image").config_type
     assert profiles.values(file, "train", other, {}, "text-to-image")["steps"] == 7
     bad = write(tmp_path, "[train.feedback]\nfeedbak = 'gaze'\n")

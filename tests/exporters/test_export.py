@@ -136,11 +136,11 @@ def test_results_load_and_score_perfectly(tmp_path):
     kept = [a["id"] for a in body["annotations"] if "segmentation" in a]
     truth.dataset["annotations"] = truth.loadAnns(kept)
     truth.createIndex()
-    found = truth.loadRes(results)
-    assert sorted(a["area"] for a in found.dataset["annotations"]) == sorted(
+    detections = truth.loadRes(results)
+    assert sorted(a["area"] for a in detections.dataset["annotations"]) == sorted(
         a["area"] for a in truth.dataset["annotations"]
     )
-    evaluation = COCOeval(truth, found, "segm")
+    evaluation = COCOeval(truth, detections, "segm")
     evaluation.evaluate()
     evaluation.accumulate()
     evaluation.summarize()
@@ -169,9 +169,9 @@ def test_folder_gives_three_files_that_each_load(tmp_path):
     texts = [a["caption"] for a in captions.loadAnns(captions.getAnnIds(imgIds=[1]))]
     assert texts == [scenes.TEXT, "Two people."]
     people = COCO(tmp_path / "coco" / "person_keypoints_val.json")
-    found = people.loadAnns(people.getAnnIds(imgIds=[1], catIds=[1]))
+    loaded = people.loadAnns(people.getAnnIds(imgIds=[1], catIds=[1]))
     # The man's pose is not known: none of his keypoints is labelled, as COCO has it.
-    assert [(a["num_keypoints"], len(a["keypoints"])) for a in found] == [(16, 51), (0, 51)]
+    assert [(a["num_keypoints"], len(a["keypoints"])) for a in loaded] == [(16, 51), (0, 51)]
     assert [c["name"] for c in people.dataset["categories"]] == ["person"]
 
 
@@ -213,19 +213,19 @@ def test_coco_goes_in_and_comes_out(tmp_path):
         if meta.orientation != 1:
             continue  # turned pictures: the numbers are of the upright one
         image = next(i for i in after.dataset["images"] if i["key"] == sample.key)
-        for mine in after.loadAnns(after.getAnnIds(imgIds=[image["id"]])):
-            theirs = before.anns[meta.extra["annotations"][str(mine["ids"]["box"])]]
-            assert mine["category_id"] == theirs["category_id"]
-            assert mine["iscrowd"] == theirs["iscrowd"]
+        for returned in after.loadAnns(after.getAnnIds(imgIds=[image["id"]])):
+            original = before.anns[meta.extra["annotations"][str(returned["ids"]["box"])]]
+            assert returned["category_id"] == original["category_id"]
+            assert returned["iscrowd"] == original["iscrowd"]
             size = (meta.width, meta.height)
             if "annotated_size" in meta.extra:
                 continue
-            x, y, w, h = theirs["bbox"]
+            x, y, w, h = original["bbox"]
             clipped = [max(x, 0), max(y, 0), min(x + w, size[0]), min(y + h, size[1])]
             clipped[2:] = clipped[2] - clipped[0], clipped[3] - clipped[1]
-            assert numpy.allclose(mine["bbox"], clipped, atol=0.02)
-            if "segmentation" in mine:
-                assert numpy.array_equal(after.annToMask(mine), before.annToMask(theirs))
+            assert numpy.allclose(returned["bbox"], clipped, atol=0.02)
+            if "segmentation" in returned:
+                assert numpy.array_equal(after.annToMask(returned), before.annToMask(original))
                 masks += 1
             compared += 1
     assert (compared, masks) == (3, 2)  # what the fixture has of upright, unscaled annotations

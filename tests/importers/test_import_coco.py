@@ -25,35 +25,35 @@ TRUTH = {"backend": "ground-truth", "model": "", "role": "", "options": {}}
 def run(source=DATA, **options):
     """Key -> members with the JSON parsed, or the reason it failed."""
     config = coco.Config(str(source), **options)
-    made = {}
+    imported = {}
     for entry in coco.entries(config):
         try:
             members = coco.build(config, entry)
         except SampleFailed as error:
-            made[entry.key] = str(error)
+            imported[entry.key] = str(error)
             continue
-        made[entry.key] = {
+        imported[entry.key] = {
             suffix: json.loads(body) if suffix.endswith("json") else body
             for suffix, body in members.items()
         }
-    return made
+    return imported
 
 
 @pytest.fixture(scope="module")
-def made():
+def imported():
     return run()
 
 
-def test_every_picture_comes_in_order(made):
-    assert list(made) == KEYS
-    assert made[KEYS[3]] == f"000000000724.jpg: no such file under {DATA / 'val2017'}"
+def test_every_picture_comes_in_order(imported):
+    assert list(imported) == KEYS
+    assert imported[KEYS[3]] == f"000000000724.jpg: no such file under {DATA / 'val2017'}"
     for key in (KEYS[0], KEYS[1], KEYS[2], KEYS[4]):
-        assert made[key]["jpg"] == (DATA / "val2017" / f"{key}.jpg").read_bytes()
+        assert imported[key]["jpg"] == (DATA / "val2017" / f"{key}.jpg").read_bytes()
 
 
-def test_meta(made):
+def test_meta(imported):
     # 1003 has a polygon of two points: its mask goes, its box stays. 1002 has a box of width 0.
-    assert made[KEYS[0]]["meta.json"] == {
+    assert imported[KEYS[0]]["meta.json"] == {
         "schema": 1, "width": 64, "height": 48, "orientation": 1, "source": "000000000139.jpg",
         "split": "val2017", "license": "Attribution-NonCommercial-NoDerivs License (http://l/3)",
         "extra": {
@@ -69,9 +69,9 @@ def test_meta(made):
     }  # fmt: skip
 
 
-def test_boxes_are_normalised_xyxy_and_clipped(made):
+def test_boxes_are_normalised_xyxy_and_clipped(imported):
     # xywh 8,0,16,24 in 64x48 -> 8/64, 0, 24/64, 24/48. 48,36,32,12 hangs over the right edge.
-    assert made[KEYS[0]]["boxes.json"] == {
+    assert imported[KEYS[0]]["boxes.json"] == {
         "schema": 1, "width": 64, "height": 48, "model": TRUTH,
         "boxes": [
             {"id": 1, "xyxy": [0.125, 0.0, 0.375, 0.5], "label": "person"} | ANNOTATED,
@@ -81,8 +81,8 @@ def test_boxes_are_normalised_xyxy_and_clipped(made):
     }  # fmt: skip
 
 
-def test_masks_from_polygons_and_from_run_lengths(made):
-    masks = made[KEYS[0]]["masks.json"]["masks"]
+def test_masks_from_polygons_and_from_run_lengths(imported):
+    masks = imported[KEYS[0]]["masks.json"]["masks"]
     assert [(m["id"], m["box"]) for m in masks] == [(1, 1), (2, 2)]
     person = numpy.zeros((48, 64), bool)
     person[0:24, 8:24] = True
@@ -92,8 +92,8 @@ def test_masks_from_polygons_and_from_run_lengths(made):
     assert numpy.array_equal(rle.decode(masks[1]["rle"]), crowd)
 
 
-def test_people_link_to_their_boxes_and_a_crowd_is_no_person(made):
-    people = made[KEYS[0]]["people.json"]
+def test_people_link_to_their_boxes_and_a_crowd_is_no_person(imported):
+    people = imported[KEYS[0]]["people.json"]
     assert people["models"] == {"pose": TRUTH}
     (person,) = people["people"]
     assert (person["id"], person["box"]) == (1, 1)
@@ -104,17 +104,17 @@ def test_people_link_to_their_boxes_and_a_crowd_is_no_person(made):
     assert points[2:] == [[0.0, 0.0, 0.0]] * 15
 
 
-def test_captions(made):
-    assert made[KEYS[0]]["caption.json"] == {
+def test_captions(imported):
+    assert imported[KEYS[0]]["caption.json"] == {
         "schema": 1, "text": "A person stands beside a dog.", "others": ["Someone with a dog"],
         "model": TRUTH, "source": "annotation",
     }  # fmt: skip
-    assert "caption.json" not in made[KEYS[4]]
+    assert "caption.json" not in imported[KEYS[4]]
 
 
-def test_rotated_pictures_in_either_frame(made):
+def test_rotated_pictures_in_either_frame(imported):
     # Orientation 6: (x, y) stored -> (1 - y, x) upright. Stored box 0,0 to 32,12 of 64x48.
-    stored, upright = made[KEYS[1]], made[KEYS[2]]
+    stored, upright = imported[KEYS[1]], imported[KEYS[2]]
     for sample in (stored, upright):
         assert (sample["meta.json"]["width"], sample["meta.json"]["height"]) == (48, 64)
         assert sample["meta.json"]["orientation"] == 6
@@ -129,10 +129,10 @@ def test_rotated_pictures_in_either_frame(made):
     assert numpy.array_equal(rle.decode(upright["masks.json"]["masks"][0]["rle"]), mask)
 
 
-def test_a_picture_without_annotations_has_empty_records(made):
-    assert made[KEYS[4]]["boxes.json"]["boxes"] == []
-    assert made[KEYS[4]]["masks.json"]["masks"] == []
-    assert made[KEYS[4]]["people.json"]["people"] == []
+def test_a_picture_without_annotations_has_empty_records(imported):
+    assert imported[KEYS[4]]["boxes.json"]["boxes"] == []
+    assert imported[KEYS[4]]["masks.json"]["masks"] == []
+    assert imported[KEYS[4]]["people.json"]["people"] == []
 
 
 def test_mirrored_pictures_swap_left_and_right(tmp_path):
@@ -180,17 +180,17 @@ def edited(tmp_path, **changes) -> Path:
     ],
 )
 def test_hostile_segmentations_lose_only_the_mask(tmp_path, segmentation):
-    made = run(edited(tmp_path, segmentation=segmentation))[KEYS[0]]
-    assert [m["box"] for m in made["masks.json"]["masks"]] == [2]
-    assert made["meta.json"]["extra"]["dropped"][0]["annotation"] == 1001
-    assert [b["id"] for b in made["boxes.json"]["boxes"]] == [1, 2, 4]
+    imported = run(edited(tmp_path, segmentation=segmentation))[KEYS[0]]
+    assert [m["box"] for m in imported["masks.json"]["masks"]] == [2]
+    assert imported["meta.json"]["extra"]["dropped"][0]["annotation"] == 1001
+    assert [b["id"] for b in imported["boxes.json"]["boxes"]] == [1, 2, 4]
 
 
 def test_compressed_run_lengths(tmp_path):
     mask = numpy.zeros((48, 64), bool)
     mask[5:9, 20:40] = True
-    made = run(edited(tmp_path, segmentation=rle.encode(mask)))[KEYS[0]]
-    assert numpy.array_equal(rle.decode(made["masks.json"]["masks"][0]["rle"]), mask)
+    imported = run(edited(tmp_path, segmentation=rle.encode(mask)))[KEYS[0]]
+    assert numpy.array_equal(rle.decode(imported["masks.json"]["masks"][0]["rle"]), mask)
 
 
 def test_a_resized_copy_keeps_its_annotations(tmp_path):
@@ -199,19 +199,19 @@ def test_a_resized_copy_keeps_its_annotations(tmp_path):
     copy = tmp_path / "coco"
     shutil.copytree(DATA, copy)
     Image.new("RGB", (32, 24)).save(copy / "val2017/000000000139.jpg")
-    made = run(copy)[KEYS[0]]
-    assert made["boxes.json"]["boxes"][0]["xyxy"] == [0.125, 0.0, 0.375, 0.5]
+    imported = run(copy)[KEYS[0]]
+    assert imported["boxes.json"]["boxes"][0]["xyxy"] == [0.125, 0.0, 0.375, 0.5]
     mask = numpy.zeros((24, 32), bool)
     mask[0:12, 4:12] = True
-    assert numpy.array_equal(rle.decode(made["masks.json"]["masks"][0]["rle"]), mask)
-    assert made["meta.json"]["extra"]["annotated_size"] == [64, 48]
+    assert numpy.array_equal(rle.decode(imported["masks.json"]["masks"][0]["rle"]), mask)
+    assert imported["meta.json"]["extra"]["annotated_size"] == [64, 48]
     Image.new("RGB", (48, 48)).save(copy / "val2017/000000000139.jpg")
     assert "not the same picture" in run(copy)[KEYS[0]]
 
 
 def test_file_names_cannot_leave_the_folder(tmp_path):
-    made = run(edited(tmp_path, file_name="../../../../etc/passwd"))
-    assert "unsafe" in made["etc/passwd"]
+    imported = run(edited(tmp_path, file_name="../../../../etc/passwd"))
+    assert "unsafe" in imported["etc/passwd"]
 
 
 def test_the_layout_is_found_or_asked_for(tmp_path):
@@ -238,5 +238,5 @@ def test_the_layout_is_found_or_asked_for(tmp_path):
 
 
 def test_boxes_from_masks_where_a_tool_wrote_none(tmp_path):
-    made = run(edited(tmp_path, bbox=None))[KEYS[0]]
-    assert made["boxes.json"]["boxes"][0]["xyxy"] == [0.125, 0.0, 0.375, 0.5]
+    imported = run(edited(tmp_path, bbox=None))[KEYS[0]]
+    assert imported["boxes.json"]["boxes"][0]["xyxy"] == [0.125, 0.0, 0.375, 0.5]

@@ -39,9 +39,9 @@ def run(folder):
 
 
 def test_subjects_come_with_their_prompts_by_kind(source):
-    made = run(source)
-    assert list(made) == ["images/live_subject/animal/00", "images/style/00"]
-    kitten, style = (json.loads(members["meta.json"])["extra"] for members in made.values())
+    imported = run(source)
+    assert list(imported) == ["images/live_subject/animal/00", "images/style/00"]
+    kitten, style = (json.loads(members["meta.json"])["extra"] for members in imported.values())
     assert kitten == {
         "subject": "live_subject_animal_00_kitten", "class": "Kitten", "category": "animal",
         "live": True, "prompts": KITTEN,
@@ -50,7 +50,7 @@ def test_subjects_come_with_their_prompts_by_kind(source):
     # A word that stands twice, or nowhere, has no one place.
     assert style["prompts"] == ["a house", "a kitten in Ink Wash, much ink wash"]
     assert style["subject"] == "style_00_ink_wash" and "kinds" not in style
-    sample = Sample("k", made["images/live_subject/animal/00"])
+    sample = Sample("k", imported["images/live_subject/animal/00"])
     texts, plain = subject_prompts.of_word(sample, "<{name}>")
     assert texts[0] == "A <live_subject_animal_00_kitten> on a sofa"
     assert plain is not None and plain[0] == "A Kitten on a sofa"

@@ -30,14 +30,14 @@ def jpeg(width: int = 32, height: int = 16, orientation: int = 1) -> bytes:
 def run(source, **options) -> dict[str, dict[str, bytes] | str]:
     """Key -> members, or the reason it failed."""
     config = folder.Config(str(source), **options)
-    made: dict[str, dict[str, bytes] | str] = {}
+    imported: dict[str, dict[str, bytes] | str] = {}
     for entry in folder.entries(config):
-        assert entry.key not in made
+        assert entry.key not in imported
         try:
-            made[entry.key] = folder.build(config, entry)
+            imported[entry.key] = folder.build(config, entry)
         except SampleFailed as error:
-            made[entry.key] = str(error)
-    return made
+            imported[entry.key] = str(error)
+    return imported
 
 
 def test_members_are_the_files_byte_for_byte(tmp_path):
@@ -47,9 +47,9 @@ def test_members_are_the_files_byte_for_byte(tmp_path):
     (tmp_path / "trip/a.txt").write_bytes(b"caption \xff not UTF-8\r\n")
     (tmp_path / "trip/a.JSON").write_bytes(b'{"any": 1}')
     (tmp_path / "trip/other.txt").write_text("belongs to nothing")
-    made = run(tmp_path)
-    assert list(made) == ["trip/a"]
-    members = made["trip/a"]
+    imported = run(tmp_path)
+    assert list(imported) == ["trip/a"]
+    members = imported["trip/a"]
     assert list(members) == ["jpg", "meta.json", "txt", "json"]
     assert members["jpg"] == picture
     assert members["txt"] == b"caption \xff not UTF-8\r\n"
@@ -74,8 +74,8 @@ def test_every_picture_suffix_becomes_one_that_readers_know(tmp_path):
     ]:  # fmt: skip
         mode = "L" if format == "PPM" else "RGB"
         Image.new(mode, (8, 8)).save(tmp_path / name, format)
-    made = run(tmp_path)
-    suffixes = [next(iter(members)) for members in made.values()]
+    imported = run(tmp_path)
+    suffixes = [next(iter(members)) for members in imported.values()]
     assert suffixes == ["jpg", "jpg", "ppm", "png", "webp", "jpg", "tiff", "avif"]
 
 
@@ -87,16 +87,16 @@ def test_odd_names_become_keys_that_webdataset_splits_back(tmp_path):
     with open(os.fsencode(tmp_path) + b"/\xff.jpg", "wb") as file:
         file.write(jpeg())
     (tmp_path / "v1.2.final.txt").write_text("dots")
-    made = run(tmp_path)
-    assert len(made) == 8
-    for key, members in made.items():
+    imported = run(tmp_path)
+    assert len(imported) == 8
+    for key, members in imported.items():
         assert isinstance(members, dict), members
         for suffix in members:
             assert shards.split_name(f"{key}.{suffix}") == (key, suffix)
             assert shards.is_safe(f"{key}.{suffix}")
             assert "\n" not in key
-    assert made["v1_2_final"]["txt"] == b"dots"
-    sources = {json.loads(m["meta.json"])["source"] for m in made.values()}
+    assert imported["v1_2_final"]["txt"] == b"dots"
+    sources = {json.loads(m["meta.json"])["source"] for m in imported.values()}
     assert "new\nline.jpg" in sources  # the true name is kept as data
     assert "\\xff.jpg" in sources
 
@@ -105,10 +105,10 @@ def test_two_files_of_one_key_stay_two_samples(tmp_path):
     for name in ("a.jpg", "a.png", "a.b.jpg", "a_b.jpg"):
         (tmp_path / name).write_bytes(jpeg())
     (tmp_path / "a.txt").write_text("both")
-    made = run(tmp_path)
-    assert list(made) == ["a_b", "a", "a-2", "a_b-2"]
-    assert made["a"]["txt"] == made["a-2"]["txt"] == b"both"
-    assert json.loads(made["a-2"]["meta.json"])["source"] == "a.png"
+    imported = run(tmp_path)
+    assert list(imported) == ["a_b", "a", "a-2", "a_b-2"]
+    assert imported["a"]["txt"] == imported["a-2"]["txt"] == b"both"
+    assert json.loads(imported["a-2"]["meta.json"])["source"] == "a.png"
 
 
 def test_links_in_a_circle_end_and_nothing_comes_twice(tmp_path):
@@ -143,14 +143,14 @@ def test_files_that_cannot_be_used_fail_one_by_one(tmp_path):
     (tmp_path / "cut.jpg").write_bytes(good[: len(good) // 2])
     (tmp_path / "phone.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(30))
     os.mkfifo(tmp_path / "pipe.jpg")  # reading it would block for ever
-    made = run(tmp_path)
-    assert isinstance(made["good"], dict)
-    assert "zero bytes" in made["empty"]
-    assert "HTML" in made["page"]
-    assert "no such file" in made["gone"]
-    assert "not a regular file" in made["pipe"]
-    assert "HEIC" in made["phone"]
-    assert isinstance(made["cut"], dict)  # its header is whole
+    imported = run(tmp_path)
+    assert isinstance(imported["good"], dict)
+    assert "zero bytes" in imported["empty"]
+    assert "HTML" in imported["page"]
+    assert "no such file" in imported["gone"]
+    assert "not a regular file" in imported["pipe"]
+    assert "HEIC" in imported["phone"]
+    assert isinstance(imported["cut"], dict)  # its header is whole
     assert "decoded" in run(tmp_path, check_pixels=True)["cut"]
 
 

@@ -20,18 +20,18 @@ KEYS = ["train/00000000/00000001", "train/00000000/00000002", "test2/00000000/00
 
 def run(source=DATA, **options):
     config = gazefollow.Config(str(source), **options)
-    made = {}
+    imported = {}
     for entry in gazefollow.entries(config):
         try:
             members = gazefollow.build(config, entry)
         except SampleFailed as error:
-            made[entry.key] = str(error)
+            imported[entry.key] = str(error)
             continue
-        made[entry.key] = {
+        imported[entry.key] = {
             suffix: json.loads(body) if suffix.endswith("json") else body
             for suffix, body in members.items()
         }
-    return made
+    return imported
 
 
 def direction(across: float, down: float) -> list[float]:
@@ -41,25 +41,25 @@ def direction(across: float, down: float) -> list[float]:
 
 
 @pytest.fixture(scope="module")
-def made():
+def imported():
     return run()
 
 
-def test_rows_of_one_picture_are_one_sample(made):
-    assert list(made) == KEYS
-    assert made[KEYS[0]]["jpg"] == (DATA / f"{KEYS[0]}.jpg").read_bytes()
-    assert [len(s["people.json"]["people"]) for s in made.values()] == [3, 1, 2]
-    assert [s["meta.json"]["split"] for s in made.values()] == ["train", "train", "test"]
+def test_rows_of_one_picture_are_one_sample(imported):
+    assert list(imported) == KEYS
+    assert imported[KEYS[0]]["jpg"] == (DATA / f"{KEYS[0]}.jpg").read_bytes()
+    assert [len(s["people.json"]["people"]) for s in imported.values()] == [3, 1, 2]
+    assert [s["meta.json"]["split"] for s in imported.values()] == ["train", "train", "test"]
     assert list(run(split="test")) == KEYS[2:]
 
 
-def test_a_person_who_looks_into_the_picture(made):
-    person = made[KEYS[0]]["people.json"]["people"][0]
+def test_a_person_who_looks_into_the_picture(imported):
+    person = imported[KEYS[0]]["people.json"]["people"][0]
     # Head 24,20 to -8,4 in 64x48: both ends swapped, the left one outside.
     assert person["head"] == [0.0, 0.083333, 0.375, 0.416667]
     assert person["box"] == 1
     # Body x, y, w, h 0.25, 0.5, 0.5, 0.6 hangs over the lower edge.
-    assert made[KEYS[0]]["boxes.json"]["boxes"][0] == {
+    assert imported[KEYS[0]]["boxes.json"]["boxes"][0] == {
         "id": 1, "xyxy": [0.25, 0.5, 0.75, 1.0], "label": "person", "source": "annotation",
     }  # fmt: skip
     # From the head's centre at (12, 12) pixels to (32, 24), not from the eye at (16, 12).
@@ -68,13 +68,13 @@ def test_a_person_who_looks_into_the_picture(made):
     }  # fmt: skip
 
 
-def test_targets_outside_and_invalid_rows(made):
-    outside, invalid = made[KEYS[0]]["people.json"]["people"][1:]
+def test_targets_outside_and_invalid_rows(imported):
+    outside, invalid = imported[KEYS[0]]["people.json"]["people"][1:]
     assert outside["gaze"] == {"inside": False, "source": "annotation"}
     assert "gaze" not in invalid
     assert "box" not in invalid  # its body has no width
     assert "head" not in invalid
-    assert made[KEYS[0]]["meta.json"]["extra"] == {
+    assert imported[KEYS[0]]["meta.json"]["extra"] == {
         "eyes": {"1": [0.25, 0.25], "2": [0.75, 0.25], "3": [0.8, 0.25]},
         "rows": {"1": ["7"], "2": ["9"], "3": ["10"]},
         "origin": "places_top",
@@ -86,8 +86,8 @@ def test_targets_outside_and_invalid_rows(made):
     }
 
 
-def test_annotators_of_one_person_are_gathered(made):
-    first, second = made[KEYS[2]]["people.json"]["people"]
+def test_annotators_of_one_person_are_gathered(imported):
+    first, second = imported[KEYS[2]]["people.json"]["people"]
     assert first["gaze"] == {
         "point": [0.8, 0.5], "points": [[0.7, 0.5], [0.9, 0.5], [0.8, 0.5]],
         "vector": direction(51.2 - 24, 24 - 18), "inside": True, "source": "annotation",
@@ -96,7 +96,7 @@ def test_annotators_of_one_person_are_gathered(made):
         "point": [0.125, 0.9], "vector": direction(8 - 24, 43.2 - 18), "inside": True,
         "source": "annotation",
     }  # fmt: skip
-    assert made[KEYS[2]]["meta.json"]["extra"]["rows"] == {"1": ["1", "2", "4"], "2": ["3"]}
+    assert imported[KEYS[2]]["meta.json"]["extra"]["rows"] == {"1": ["1", "2", "4"], "2": ["3"]}
 
 
 def rewritten(tmp_path, line: str, orientation: int = 1) -> Path:
@@ -168,9 +168,9 @@ def test_where_the_files_are(tmp_path):
         run(tmp_path)
     with pytest.raises(UsageError, match="--split"):
         run(split="val")
-    made = run(annotations=str(DATA / "test_annotations_release.txt"))
-    assert list(made) == KEYS[2:]
-    assert made[KEYS[2]]["meta.json"]["split"] == "test"
+    imported = run(annotations=str(DATA / "test_annotations_release.txt"))
+    assert list(imported) == KEYS[2:]
+    assert imported[KEYS[2]]["meta.json"]["split"] == "test"
     copy = rewritten(tmp_path, "train/9/9.jpg,1,0,0,1,1,0,0,0,0,0,0,1,1,1,coco,False")
     assert "no such file" in run(copy)["train/9/9"]
     copy = rewritten(tmp_path / "b", "../../x.jpg,1,0,0,1,1,0,0,0,0,0,0,1,1,1,coco,False")

@@ -27,18 +27,18 @@ TEST = [f"HICO_test2015_0000000{n}" for n in (1, 2)]
 def run(source=DATA, **options):
     """Key -> members with the JSON parsed, or the reason it has none."""
     config = hico_det.Config(str(source), **options)
-    made = {}
+    imported = {}
     for entry in hico_det.entries(config):
         try:
             members = hico_det.build(config, entry)
         except (SampleFailed, SampleFiltered) as error:
-            made[entry.key] = f"{type(error).__name__}: {error}"
+            imported[entry.key] = f"{type(error).__name__}: {error}"
             continue
-        made[entry.key] = {
+        imported[entry.key] = {
             suffix: json.loads(body) if suffix.endswith("json") else body
             for suffix, body in members.items()
         }
-    return made
+    return imported
 
 
 def boxes(sample):
@@ -50,15 +50,15 @@ def people(sample):
 
 
 @pytest.fixture(scope="module")
-def made():
+def imported():
     return run()
 
 
-def test_both_splits_in_the_files_order(made):
-    assert list(made) == TRAIN + TEST
+def test_both_splits_in_the_files_order(imported):
+    assert list(imported) == TRAIN + TEST
     path = DATA / "images/train2015/HICO_train2015_00000001.jpg"
-    assert made[TRAIN[0]]["jpg"] == path.read_bytes()
-    assert made[TRAIN[0]]["meta.json"] == {
+    assert imported[TRAIN[0]]["jpg"] == path.read_bytes()
+    assert imported[TRAIN[0]]["meta.json"] == {
         "schema": 1, "width": 64, "height": 48, "orientation": 1,
         "source": "train2015/HICO_train2015_00000001.jpg", "split": "train", "license": "",
         "extra": {},
@@ -66,8 +66,8 @@ def test_both_splits_in_the_files_order(made):
     assert list(run(split="test")) == TEST
 
 
-def test_one_hoi_of_one_pair_collapsed_to_scalars(made):
-    sample = made[TRAIN[0]]
+def test_one_hoi_of_one_pair_collapsed_to_scalars(imported):
+    sample = imported[TRAIN[0]]
     assert boxes(sample) == [(1, "person", LEFT), (2, "motorcycle", BELOW)]
     assert people(sample) == [(1, 1)]
     # Class 153 counted from 1 is "race motorcycle" (152 in the JSON files).
@@ -78,38 +78,38 @@ def test_one_hoi_of_one_pair_collapsed_to_scalars(made):
     assert sample["interactions.json"]["model"]["backend"] == "ground-truth"
 
 
-def test_equal_boxes_are_one_and_invisible_classes_are_noted(made):
-    sample = made[TRAIN[1]]
+def test_equal_boxes_are_one_and_invisible_classes_are_noted(imported):
+    sample = imported[TRAIN[1]]
     assert boxes(sample) == [(1, "person", LEFT), (2, "dog", BELOW), (3, "person", RIGHT)]
     assert people(sample) == [(1, 1), (2, 3)]
-    found = sample["interactions.json"]["interactions"]
-    assert [(i["verb"], i["subject"], i["subject_box"], i["object"]) for i in found] == [
+    interactions = sample["interactions.json"]["interactions"]
+    assert [(i["verb"], i["subject"], i["subject_box"], i["object"]) for i in interactions] == [
         ("walk", 1, 1, 2), ("walk", 2, 3, 2), ("no interaction", 1, 1, 2),
     ]  # fmt: skip
     hug_dog = next(c for c in hico_det.classes() if c[1:3] == ("hug", "dog"))
     assert sample["meta.json"]["extra"] == {"invisible_hoi": [hug_dog.number]}
 
 
-def test_exif_rotation(made):
+def test_exif_rotation(imported):
     # Stored 64x48, orientation 6: (x, y) -> (1 - y, x). Human 1,1,16,12 is 0..1/4 across and
     # 0..1/4 down; horse 1,1,70,24 hangs over the right edge and is 0..1 across, 0..1/2 down.
-    sample = made[TRAIN[2]]
+    sample = imported[TRAIN[2]]
     assert (sample["meta.json"]["width"], sample["meta.json"]["height"]) == (48, 64)
     assert boxes(sample) == [(1, "person", [0.75, 0.0, 1.0, 0.25]), (2, "horse", [0.5, 0, 1, 1])]
 
 
-def test_a_person_as_object_is_a_person_too(made):
-    sample = made[TEST[0]]
+def test_a_person_as_object_is_a_person_too(imported):
+    sample = imported[TEST[0]]
     assert boxes(sample) == [(1, "person", LEFT), (2, "person", RIGHT)]
     assert people(sample) == [(1, 1), (2, 2)]
-    (found,) = sample["interactions.json"]["interactions"]
-    assert (found["verb"], found["subject"], found["object"], found["object_person"]) == (
+    (act,) = sample["interactions.json"]["interactions"]
+    assert (act["verb"], act["subject"], act["object"], act["object_person"]) == (
         "hug", 1, 2, 2,
     )  # fmt: skip
 
 
-def test_pictures_without_pairs_are_kept_or_filtered(made):
-    sample = made[TEST[1]]
+def test_pictures_without_pairs_are_kept_or_filtered(imported):
+    sample = imported[TEST[1]]
     fly_kite = next(c for c in hico_det.classes() if c[1:3] == ("fly", "kite"))
     assert sample["boxes.json"]["boxes"] == sample["interactions.json"]["interactions"] == []
     assert sample["meta.json"]["extra"] == {"invisible_hoi": [fly_kite.number]}
@@ -117,10 +117,10 @@ def test_pictures_without_pairs_are_kept_or_filtered(made):
 
 
 @pytest.mark.parametrize("order", ["", "_coco_order"])
-def test_json_in_either_object_order_says_what_the_mat_file_says(made, order):
+def test_json_in_either_object_order_says_what_the_mat_file_says(imported, order):
     from_json = run(annotations=str(DATA / f"instances_test2015{order}.json"))
     assert list(from_json) == TEST
-    assert from_json[TEST[0]] == made[TEST[0]]
+    assert from_json[TEST[0]] == imported[TEST[0]]
     assert from_json[TEST[1]]["meta.json"]["extra"] == {}  # JSON knows nothing of invisible ones
 
 

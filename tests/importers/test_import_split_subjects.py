@@ -53,10 +53,15 @@ def folder(tmp_path):
 
 
 def test_pdst_pictures_by_part_with_their_captions(folder):
-    made = run(pdst, folder)
-    assert list(made)[:4] == ["my cup/train/0", "my cup/train/1", "my cup/test/0", "my cup/test/1"]
-    assert len(made) == 26 and list(made)[-1] == "rex/test/10"  # natural order
-    assert meta(made["rex/test/10"]) == {
+    imported = run(pdst, folder)
+    assert list(imported)[:4] == [
+        "my cup/train/0",
+        "my cup/train/1",
+        "my cup/test/0",
+        "my cup/test/1",
+    ]
+    assert len(imported) == 26 and list(imported)[-1] == "rex/test/10"  # natural order
+    assert meta(imported["rex/test/10"]) == {
         "schema": 1, "width": 20, "height": 16, "orientation": 1,
         "source": "rex/test/10.png", "split": "test", "license": "",
         "extra": {
@@ -64,14 +69,14 @@ def test_pdst_pictures_by_part_with_their_captions(folder):
             "prompts": ["a {} by tree 10", "the {}, wet"],
         },
     }  # fmt: skip
-    assert meta(made["my cup/test/3"])["extra"]["prompts"] == ["my {} on table 3"]
-    assert meta(made["my cup/train/1"])["extra"] == {
+    assert meta(imported["my cup/test/3"])["extra"]["prompts"] == ["my {} on table 3"]
+    assert meta(imported["my cup/train/1"])["extra"] == {
         "subject": "my cup",
         "class": "cup",
         "live": False,
     }
-    assert made["rex/train/1"]["png"] == png(1)
-    assert list(run(pdst, folder, part="train")) == [k for k in made if "/train/" in k]
+    assert imported["rex/train/1"]["png"] == png(1)
+    assert list(run(pdst, folder, part="train")) == [k for k in imported if "/train/" in k]
     (folder / "subjects.csv").unlink()
     assert meta(run(pdst, folder, part="train")["rex/train/0"])["extra"] == {"subject": "rex"}
 
@@ -138,9 +143,9 @@ def test_no_picture_is_in_both_parts_and_training_shows_many_places(parts):
     everything = [*parts["train"], *parts["test"]]
     assert len({shot.plan.key for shot in everything}) >= 295  # a scene may serve two subjects
     for look in split_subjects.subjects(0):
-        mine = {p: [s.plan for s in parts[p] if s.look == look] for p in parts}
-        assert not {p.key for p in mine["train"]} & {p.key for p in mine["test"]}
-        assert len({p.place for p in mine["train"]}) >= 3
+        plans = {p: [s.plan for s in parts[p] if s.look == look] for p in parts}
+        assert not {p.key for p in plans["train"]} & {p.key for p in plans["test"]}
+        assert len({p.place for p in plans["train"]}) >= 3
 
 
 def test_samples_of_the_worlds_benchmark():
@@ -156,10 +161,10 @@ def test_samples_of_the_worlds_benchmark():
             assert extra["class"] not in words.split()
             assert f"{colour} {{}}" not in words and "an {}" not in words
         boxes = records.load(records.Boxes, members["boxes.json"], "boxes.json").boxes
-        mine = [box for box in boxes if box.label == extra["class"]]
-        assert len(mine) == 1  # its mask is the subject's, and nobody else's
+        of_subject = [box for box in boxes if box.label == extra["class"]]
+        assert len(of_subject) == 1  # its mask is the subject's, and nobody else's
         masks = records.load(records.Masks, members["masks.json"], "masks.json").masks
-        (mask,) = (m for m in masks if m.box == mine[0].id)
+        (mask,) = (m for m in masks if m.box == of_subject[0].id)
         assert rle.decode(mask.rle).mean() > 0.01
     (train,) = run(world, "subjects-train", scenes=1, size=64).values()
     assert "prompts" not in meta(train)["extra"] and meta(train)["split"] == "train"

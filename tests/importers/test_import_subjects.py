@@ -26,14 +26,14 @@ def meta(members):
 
 
 def test_concept101_pictures_with_their_concept():
-    made = run(concept101, DATA / "concept101")
-    assert list(made) == [
+    imported = run(concept101, DATA / "concept101")
+    assert list(imported) == [
         "benchmark_dataset/scene_barn/2",
         "benchmark_dataset/scene_barn/10",
         "benchmark_dataset/pet_cat1/a",
         "benchmark_dataset/furniture_chair1/b",
     ]
-    barn = made["benchmark_dataset/scene_barn/10"]
+    barn = imported["benchmark_dataset/scene_barn/10"]
     assert list(barn) == ["jpeg", "meta.json"]
     path = DATA / "concept101/benchmark_dataset/scene_barn/10.jpeg"
     assert barn["jpeg"] == path.read_bytes()
@@ -53,7 +53,7 @@ def test_concept101_pictures_with_their_concept():
 
 
 def test_concept101_combinations_name_their_place():
-    made = run(concept101, DATA / "concept101")
+    imported = run(concept101, DATA / "concept101")
     shared = {
         "combination": 0,
         "concepts": ["pet_cat1", "furniture_chair1"],
@@ -61,8 +61,8 @@ def test_concept101_combinations_name_their_place():
         "prompts_file": "prompts/pet_furniture.txt",
         "prompts": ["the {0} on the {1}", "the {1} behind the {0}"],
     }
-    cat = meta(made["benchmark_dataset/pet_cat1/a"])["extra"]["combinations"]
-    chair = meta(made["benchmark_dataset/furniture_chair1/b"])["extra"]["combinations"]
+    cat = meta(imported["benchmark_dataset/pet_cat1/a"])["extra"]["combinations"]
+    chair = meta(imported["benchmark_dataset/furniture_chair1/b"])["extra"]["combinations"]
     assert cat == [{**shared, "position": 0}]
     assert chair == [{**shared, "position": 1}]
 
@@ -89,37 +89,37 @@ def test_concept101_other_json_is_refused(tmp_path, text):
 
 
 def test_dreambooth_subjects_with_class_prompts_and_credit():
-    made = run(dreambooth, DATA / "dreambooth")
-    assert list(made) == ["bear_plushie/00", "dog2/00", "dog2/01"]
+    imported = run(dreambooth, DATA / "dreambooth")
+    assert list(imported) == ["bear_plushie/00", "dog2/00", "dog2/01"]
     path = DATA / "dreambooth/dataset/dog2/00.jpg"
-    assert made["dog2/00"]["jpg"] == path.read_bytes()
-    assert meta(made["bear_plushie/00"])["extra"] == {
+    assert imported["dog2/00"]["jpg"] == path.read_bytes()
+    assert meta(imported["bear_plushie/00"])["extra"] == {
         "subject": "bear_plushie",
         "class": "stuffed animal",
         "live": False,
         "prompts": ["a {0} {1} on a shelf", "a cube shaped {0} {1}"],
         "credit": "Photos taken by Somebody",
     }
-    assert meta(made["bear_plushie/00"])["license"] == "CC BY 4.0"
-    assert meta(made["dog2/00"])["extra"] == {
+    assert meta(imported["bear_plushie/00"])["license"] == "CC BY 4.0"
+    assert meta(imported["dog2/00"])["extra"] == {
         "subject": "dog2",
         "class": "dog",
         "live": True,
         "prompts": ["a {0} {1} wearing a scarf", "a wet {0} {1}"],
         "credit": "https://unsplash.com/photos/abc, https://unsplash.com/@someone",
     }
-    assert meta(made["dog2/00"])["license"] == "Unsplash License"
-    assert meta(made["dog2/01"])["extra"]["credit"] == "removed, https://unsplash.com/@someone"
-    assert run(dreambooth, DATA / "dreambooth/dataset") == made
+    assert meta(imported["dog2/00"])["license"] == "Unsplash License"
+    assert meta(imported["dog2/01"])["extra"]["credit"] == "removed, https://unsplash.com/@someone"
+    assert run(dreambooth, DATA / "dreambooth/dataset") == imported
 
 
 def test_dreambooth_folders_of_ones_own(tmp_path):
     shutil.copytree(DATA / "dreambooth/dataset/dog2", tmp_path / "my dog")
     (tmp_path / "empty").mkdir()
-    made = run(dreambooth, tmp_path)
-    assert list(made) == ["my dog/00", "my dog/01"]
-    assert meta(made["my dog/00"])["extra"] == {"subject": "my dog"}
-    assert meta(made["my dog/00"])["license"] == ""
+    imported = run(dreambooth, tmp_path)
+    assert list(imported) == ["my dog/00", "my dog/01"]
+    assert meta(imported["my dog/00"])["extra"] == {"subject": "my dog"}
+    assert meta(imported["my dog/00"])["license"] == ""
     shutil.copy(DATA / "dreambooth/dataset/prompts_and_classes.txt", tmp_path)
     with pytest.raises(UsageError, match="no class for my dog"):
         run(dreambooth, tmp_path)

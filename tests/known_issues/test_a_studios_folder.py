@@ -35,9 +35,9 @@ def test_heic_is_imported_upright_and_byte_for_byte(run_cli, tmp_path, heic):
     (tmp_path / "in").mkdir()
     (tmp_path / "in/IMG_1.HEIC").write_bytes(heic)
     run_cli("import", "folder", tmp_path / "in", "-o", tmp_path / "out")
-    found = members(tmp_path / "out/000000.tar")["IMG_1"]
-    assert found["heic"] == heic
-    meta = json.loads(found["meta.json"])
+    sample = members(tmp_path / "out/000000.tar")["IMG_1"]
+    assert sample["heic"] == heic
+    meta = json.loads(sample["meta.json"])
     assert (meta["width"], meta["height"]) == images.decode(heic).size == (48, 64)
     assert images.decode(heic).getpixel((24, 32))[0] > 150
     run_cli("validate", tmp_path / "out", "--pixels")
@@ -55,8 +55,8 @@ def test_kohyas_captions_travel(run_cli, tmp_path):
         (tmp_path / f"in/{name}.caption").write_text(f"kohya's {name}")
     (tmp_path / "in/b.txt").write_text("plain b")
     run_cli("import", "folder", tmp_path / "in", "-o", tmp_path / "out")
-    found = members(tmp_path / "out/000000.tar")
-    assert found["a"]["txt"] == b"kohya's a" and found["b"]["txt"] == b"plain b"
+    by_key = members(tmp_path / "out/000000.tar")
+    assert by_key["a"]["txt"] == b"kohya's a" and by_key["b"]["txt"] == b"plain b"
     run_cli("caption", tmp_path / "out", "-o", tmp_path / "captions", "--backend", "given")
 
 

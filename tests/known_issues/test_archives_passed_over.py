@@ -52,8 +52,8 @@ def test_every_archive_of_a_folder_is_read_whatever_its_suffix(tmp_path, run_cli
 def test_zstd_that_is_cut_off_is_damage(tmp_path):
     pack = packers()["8.tar.zst"]
     (tmp_path / "x.tar").write_bytes(pack(plain(tmp_path))[:-30])
-    found = list(shards.read_all(str(tmp_path / "x.tar")))
-    assert any(isinstance(item, shards.Damage) or item.problem for item in found)
+    items = list(shards.read_all(str(tmp_path / "x.tar")))
+    assert any(isinstance(item, shards.Damage) or item.problem for item in items)
 
 
 @pytest.mark.parametrize("name", ["1.tar.lz4", "1.tar.Z", "1.tar.part", "1.tar.crdownload"])
@@ -92,9 +92,9 @@ def test_what_is_no_plain_file_is_refused_at_once(tmp_path, monkeypatch):
             "[pl].tar": "l.tar: no such shard",
             "none.tar": "none.tar: no such shard",
         }.items():
-            with pytest.raises(UsageError) as told:
+            with pytest.raises(UsageError) as error:
                 shards.expand([name])
-            assert reason in str(told.value)
+            assert reason in str(error.value)
 
 
 @pytest.mark.parametrize("name", ["x.tar.gz", "x.tgz", "x.TAR"])

@@ -65,13 +65,13 @@ ODD = {
 def test_what_tarfile_stops_at_is_a_failed_sample(tmp_path, name):
     source = tmp_path / "in.tar"
     source.write_bytes(GOOD[: len(GOOD) // 2] + ODD[name] + GOOD[len(GOOD) // 2 :] + bytes(1024))
-    found = [s for s in shards.read_all(str(source)) if isinstance(s, Sample)]
-    assert [s.key for s in found] == ["good", "odd", "last"]
-    assert [bool(s.problem) for s in found] == [False, True, False], found[1].problem
-    assert not found[1].whole and ": damaged: " in found[1].problem
+    samples = [s for s in shards.read_all(str(source)) if isinstance(s, Sample)]
+    assert [s.key for s in samples] == ["good", "odd", "last"]
+    assert [bool(s.problem) for s in samples] == [False, True, False], samples[1].problem
+    assert not samples[1].whole and ": damaged: " in samples[1].problem
     with open(tmp_path / "out.tar", "wb") as out:
         writer = shards.Writer(out)
-        for sample in found:
+        for sample in samples:
             if sample.whole:
                 writer.passed(sample, {})
         writer.close()
@@ -89,8 +89,8 @@ def test_what_tarfile_writes_is_right(tmp_path, form):
                 info.uid = 3_000_000  # more than seven octal digits
                 info.mtime += 0.123456789
             archive.addfile(info, io.BytesIO(b"x"))
-    found = list(shards.read_all(str(tmp_path / "a.tar")))
-    assert len(found) == 3 and not any(s.problem for s in found)
+    samples = list(shards.read_all(str(tmp_path / "a.tar")))
+    assert len(samples) == 3 and not any(s.problem for s in samples)
 
 
 PACK = {"gzip": gzip.compress, "bzip2": bz2.compress, "xz": lzma.compress}

@@ -38,10 +38,10 @@ class Parser:
     """Finds three phrases and two triples."""
 
     def extract(self, texts: list[str]) -> list[Entities]:
-        found = [entity(1, "A woman", "woman", "person"), entity(2, "a red hat", "hat"),
+        entities = [entity(1, "A woman", "woman", "person"), entity(2, "a red hat", "hat"),
                  entity(3, "dog", "dog", "animal")]  # fmt: skip
         return [
-            Entities(found, [Triple(1, "walk", 3), Triple(1, "with", 2)], Model("spacy"))
+            Entities(entities, [Triple(1, "walk", 3), Triple(1, "with", 2)], Model("spacy"))
             for _ in texts
         ]
 
@@ -65,8 +65,8 @@ def test_a_caption_that_came_with_the_data_stays(old: bytes, replaced: bool) -> 
     sample = Sample("k", {"jpg": picture(), "caption.json": old})
     result = run(caption.CaptionStage(), config, sample, Writer())
     if old is EARLIER or replaced:
-        made = json.loads(result["caption.json"])
-        assert made["text"] == "a written one" and made["source"] == "blip2"
+        written = json.loads(result["caption.json"])
+        assert written["text"] == "a written one" and written["source"] == "blip2"
     else:
         assert result["caption.json"] == old
         assert "--replace-annotations" in result.notes["annotations_kept"]  # type: ignore[attr-defined]
@@ -105,17 +105,17 @@ def test_annotated_entities_stay_and_others_are_appended() -> None:
         [Triple(4, "walk", 9)],
         records.GROUND_TRUTH,
     )
-    found = parsed(known)
-    assert [(e.id, e.text, e.source) for e in found.entities] == [
+    both = parsed(known)
+    assert [(e.id, e.text, e.source) for e in both.entities] == [
         (4, "A woman with a red hat", "annotation"), (9, "a hot dog", "annotation"),
         (10, "a red hat", "spacy"),
     ]  # fmt: skip
-    assert [(t.subject, t.verb, t.object, t.source) for t in found.triples] == [
+    assert [(t.subject, t.verb, t.object, t.source) for t in both.triples] == [
         (4, "walk", 9, "annotation"), (4, "with", 10, "spacy"),
     ]  # fmt: skip
-    assert found.model == Model("spacy")
-    again = parsed(found)  # estimates of the earlier run are made anew
-    assert again == found
+    assert both.model == Model("spacy")
+    again = parsed(both)  # estimates of the earlier run are made anew
+    assert again == both
     assert [e.id for e in parsed(known, replace_annotations=True).entities] == [1, 2, 3]
     # What --keep-kinds leaves out of the parser's is no reason to lose annotations.
     assert [e.id for e in parsed(known, keep_kinds="person").entities] == [4, 9]

@@ -28,9 +28,9 @@ def test_a_histogram_has_an_axis_of_round_counts(most):
 def test_the_first_and_the_last_name_are_inside():
     edges = [f"{n / 20:.2f}" for n in range(21)]
     chart = charts.columns([(e, 5) for e in edges[:-1]], "masks", "IoU", edges)
-    found = re.findall(r'<text x="([\d.]+)" y="[\d.]+" text-anchor="middle">([\d.]+)<', chart)
-    assert found[0][1] == "0.00"
-    for x, name in found:  # 7.4 pixels a digit: as wide as DejaVu Sans draws them
+    labels = re.findall(r'<text x="([\d.]+)" y="[\d.]+" text-anchor="middle">([\d.]+)<', chart)
+    assert labels[0][1] == "0.00"
+    for x, name in labels:  # 7.4 pixels a digit: as wide as DejaVu Sans draws them
         assert float(x) - 3.7 * len(name) >= 0
         assert float(x) + 3.7 * len(name) <= charts.WIDTH
 

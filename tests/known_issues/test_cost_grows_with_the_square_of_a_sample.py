@@ -48,17 +48,17 @@ def test_validate_and_inspect_take_seconds(name):
 
 
 def test_boxes_are_paired_in_seconds():
-    found = [(n / MANY, 0.0, (n + 1) / MANY, 1.0) for n in range(MANY)]
+    boxes = [(n / MANY, 0.0, (n + 1) / MANY, 1.0) for n in range(MANY)]
     started = time.process_time()
-    assert sorted(agreement.matched(found, found[::-1])) == [(n, MANY - 1 - n) for n in range(MANY)]
+    assert sorted(agreement.matched(boxes, boxes[::-1])) == [(n, MANY - 1 - n) for n in range(MANY)]
     assert time.process_time() - started < 10
 
 
 def test_the_best_pairs_come_first_as_before():
-    found = [(0.0, 0.0, 0.5, 0.5), (0.0, 0.0, 0.5, 0.6), (0.6, 0.6, 0.9, 0.9)]
+    boxes = [(0.0, 0.0, 0.5, 0.5), (0.0, 0.0, 0.5, 0.6), (0.6, 0.6, 0.9, 0.9)]
     truth = [(0.0, 0.0, 0.5, 0.58), (0.0, 0.0, 0.5, 0.49), (0.6, 0.6, 0.9, 0.7)]
-    assert agreement.matched(found, truth) == [(0, 1), (1, 0)]
-    assert agreement.matched(found, []) == agreement.matched([], truth) == []
+    assert agreement.matched(boxes, truth) == [(0, 1), (1, 0)]
+    assert agreement.matched(boxes, []) == agreement.matched([], truth) == []
 
 
 def test_masks_are_compared_by_their_runs():

@@ -48,7 +48,7 @@ def shifted(box: tuple[float, ...], by: float) -> tuple[float, ...]:
 
 def test_a_detection_of_an_annotated_thing_is_its_link() -> None:
     annotated = truth(Box(4, MAN, "person"), Box(7, HORSE, "horse"))
-    found = joined(
+    boxes = joined(
         annotated,
         [
             Box(1, shifted(MAN, 0.05), "man", 1, 0.9, "model"),  # IoU 5/7
@@ -56,11 +56,11 @@ def test_a_detection_of_an_annotated_thing_is_its_link() -> None:
             Box(3, (0.6, 0.0, 0.7, 0.2), "man", 3, 0.7, "model"),
         ],
     )
-    assert [(b.id, b.entity, b.source) for b in found] == [
+    assert [(b.id, b.entity, b.source) for b in boxes] == [
         (4, 1, "annotation"), (7, 2, "annotation"), (50, 3, "model"),
     ]  # fmt: skip
-    assert [b.xyxy for b in found[:2]] == [MAN, HORSE]
-    assert [b.score for b in found[:2]] == [None, None]
+    assert [b.xyxy for b in boxes[:2]] == [MAN, HORSE]
+    assert [b.score for b in boxes[:2]] == [None, None]
 
 
 def test_a_person_is_never_a_thing_and_other_words_must_overlap_more() -> None:
@@ -97,14 +97,14 @@ some = st.lists(
 
 @given(some, some)
 @settings(max_examples=300, deadline=None)
-def test_annotated_boxes_survive_whatever_is_detected(mine: list, theirs: list) -> None:
-    annotated = truth(*(Box(n + 1, b, label, e) for n, (b, label, e) in enumerate(mine)))
-    detected = [Box(n + 1, b, label, e, 0.5, "m") for n, (b, label, e) in enumerate(theirs)]
-    found = joined(annotated, detected, None)
-    for before, after in zip(annotated, found, strict=False):
+def test_annotated_boxes_survive_whatever_is_detected(known: list, estimated: list) -> None:
+    annotated = truth(*(Box(n + 1, b, label, e) for n, (b, label, e) in enumerate(known)))
+    detected = [Box(n + 1, b, label, e, 0.5, "m") for n, (b, label, e) in enumerate(estimated)]
+    boxes = joined(annotated, detected, None)
+    for before, after in zip(annotated, boxes, strict=False):
         assert (before.id, before.xyxy, before.label) == (after.id, after.xyxy, after.label)
         assert before.entity in (None, after.entity)
-    added = found[len(annotated) :]
+    added = boxes[len(annotated) :]
     assert [b.id for b in added] == list(range(50, 50 + len(added)))
     for box in added:
         assert not any(
@@ -138,7 +138,7 @@ class Segmenter:
 
     def segment(self, images: list, boxes: list) -> list:
         full = numpy.ones((64, 80), bool)
-        return [[Segment(full, 0.9, 0.9) for _ in mine] for mine in boxes]
+        return [[Segment(full, 0.9, 0.9) for _ in of_image] for of_image in boxes]
 
 
 def apply(stage_name: str, loaded: object, sample: Sample) -> Sample:
@@ -153,11 +153,11 @@ def apply(stage_name: str, loaded: object, sample: Sample) -> Sample:
 
 def entities(*words: str) -> bytes:
     kinds = {"horse": "animal", "hat": "object"}
-    found = [
+    listed = [
         records.Entity(n, f"a {w}", w, w, 0, len(w) + 2, kinds.get(w, "person"))
         for n, w in enumerate(words, 1)
     ]
-    return records.dump(records.Entities(found, model=Model("spacy")))
+    return records.dump(records.Entities(listed, model=Model("spacy")))
 
 
 def test_links_of_other_entities_are_not_believed_and_masks_are_kept() -> None:
@@ -175,8 +175,8 @@ def test_links_of_other_entities_are_not_believed_and_masks_are_kept() -> None:
     assert [(b.id, b.entity, b.source) for b in grounded.record(records.Boxes).boxes] == [
         (1, 3, "annotation"), (5, 1, "annotation"), (6, 2, "fixed"),
     ]  # fmt: skip
-    found = apply("segment", Segmenter(), grounded).record(records.Masks).masks
-    assert [(m.id, m.box, m.entity, m.source) for m in found] == [
+    masks = apply("segment", Segmenter(), grounded).record(records.Masks).masks
+    assert [(m.id, m.box, m.entity, m.source) for m in masks] == [
         (6, 5, 1, "annotation"), (1, 1, 3, "fixed"), (7, 6, 2, "fixed"),
     ]  # fmt: skip
 
@@ -184,17 +184,17 @@ def test_links_of_other_entities_are_not_believed_and_masks_are_kept() -> None:
 def test_annotated_interactions_stay_beside_what_a_recogniser_finds() -> None:
     known = Interactions([Interaction(7, "ride", 1, 1, 2)], records.GROUND_TRUTH)
     known = records.load(Interactions, records.dump(known))
-    found = Interactions(
+    recognised = Interactions(
         [Interaction(1, "ride", 1, None, 2, score=0.9), Interaction(2, "hold", 1, 1, 2, score=0.8)],
         Model("pairwise"),
     )
-    both = _annotated.interactions(known, found, "pairwise")
+    both = _annotated.interactions(known, recognised, "pairwise")
     assert both is not None
     assert [(i.id, i.verb, i.source) for i in both.interactions] == [
         (7, "ride", "annotation"), (8, "hold", "pairwise"),
     ]  # fmt: skip
     again = _annotated.interactions(
-        records.load(Interactions, records.dump(both)), found, "pairwise"
+        records.load(Interactions, records.dump(both)), recognised, "pairwise"
     )
     assert again is not None and [i.id for i in again.interactions] == [7, 9]
 
@@ -253,8 +253,8 @@ def test_every_reference_points_where_it_did(run_cli, tmp_path: Path) -> None:  
         at = tmp_path / f"{stage}.tar"
     run_cli("validate", at)
     references = 0
-    for key, found in members(at).items():
-        before, after = Sample(key, known[key]), Sample(key, found)
+    for key, result in members(at).items():
+        before, after = Sample(key, known[key]), Sample(key, result)
         old = {b.id: b for b in before.record(records.Boxes).boxes}
         new = {b.id: b for b in after.record(records.Boxes).boxes}
         people = [p.box for p in after.record(records.People).people if p.source == "annotation"]
@@ -267,8 +267,8 @@ def test_every_reference_points_where_it_did(run_cli, tmp_path: Path) -> None:  
         crowd = {p.id: p for p in after.record(records.People).people}
         for one in before.record(records.People).people:
             for part in ("face", "keypoints", "gaze", "head", "identity"):
-                mine = getattr(one, part)
-                assert mine is None or getattr(crowd[one.id], part) == mine, (key, one.id, part)
+                link = getattr(one, part)
+                assert link is None or getattr(crowd[one.id], part) == link, (key, one.id, part)
         words = {e.id: e.head for e in after.record(records.Entities).entities}
         for box in new.values():
             if box.entity is not None and box.source == "annotation":

@@ -20,19 +20,19 @@ VERBS = ("walk", "pet")  # of a dog: the packaged recogniser knows both
 
 def sample(gazes: tuple[str, str], acts: tuple[str, ...], key: str = "s") -> Sample:
     """The woman's and the man's gaze and any number of interactions, from these sources."""
-    made = given.all_records((120, 120))
-    people = made["people.json"]
+    by_suffix = given.all_records((120, 120))
+    people = by_suffix["people.json"]
     people.people = [
         replace(person, gaze=replace(person.gaze, source=source))
         for person, source in zip(people.people, gazes, strict=True)
     ]
-    made["interactions.json"] = records.Interactions(
+    by_suffix["interactions.json"] = records.Interactions(
         [
             records.Interaction(n, VERBS[n - 1], 1, 1, 2, source=source)
             for n, source in enumerate(acts, 1)
         ]
     )
-    members = {name: records.dump(record) for name, record in made.items()}
+    members = {name: records.dump(record) for name, record in by_suffix.items()}
     return Sample(key, {"jpg": given.picture(0, size=(120, 120)), **members})
 
 
@@ -63,11 +63,11 @@ def test_a_feedback_without_annotations_is_refused_and_names_the_option(tmp_path
     write(tmp_path / "a.tar", [(one.key, one.members)])
     method = FeedbackMethod()
     config = Config(feedback=name, ssr_model="new")
-    found = index.build([str(tmp_path / "a.tar")], tmp_path / "cache")
+    opened = index.build([str(tmp_path / "a.tar")], tmp_path / "cache")
     with pytest.raises(UsageError, match=f"--{name}-source any"):
-        method.select(config, found)
+        method.select(config, opened)
     chosen = {f"{name}_source": "any"}
-    assert len(method.select(replace(config, **chosen), found)) == 1
+    assert len(method.select(replace(config, **chosen), opened)) == 1
 
 
 def test_scores_take_annotations_of_references_alone(tmp_path) -> None:  # type: ignore[no-untyped-def]
@@ -78,10 +78,10 @@ def test_scores_take_annotations_of_references_alone(tmp_path) -> None:  # type:
     asked = ([str(tmp_path / "a.tar")], {one.key}, {"people.json", "interactions.json"})
     for estimates, gazes, acts in ((frozenset(), 1, 1), (EVERY, 2, 2)):
         known, lost = samples.reference(*asked, estimates)
-        found = known[one.key].records
+        of_sample = known[one.key].records
         assert not lost
-        assert sum(p.gaze is not None for p in found["people.json"].people) == gazes
-        assert len(found["interactions.json"].interactions) == acts
+        assert sum(p.gaze is not None for p in of_sample["people.json"].people) == gazes
+        assert len(of_sample["interactions.json"].interactions) == acts
 
 
 def test_the_options_of_scores() -> None:

@@ -28,7 +28,7 @@ def crops(tmp_path_factory):
     place = tmp_path_factory.mktemp("world")
     line = ["import", "world", "test", "--scenes", "8", "--size", "192", "-o", str(place)]
     subprocess.run([sys.executable, "-m", "socialcli", *line, "--quiet"], check=True)
-    found = []
+    cut = []
     for sample in shards.read(str(place / "000000.tar")):
         image = Image.open(io.BytesIO(sample.picture())).convert("RGB")
         for person in json.loads(sample.members["people.json"])["people"]:
@@ -42,25 +42,25 @@ def crops(tmp_path_factory):
             crop = image.crop((x, y, round(right + w / 2), round(bottom + h / 2)))
             truth = (left - x) / crop.width, (top - y) / crop.height
             truth += (right - x) / crop.width, (bottom - y) / crop.height
-            found.append((crop, truth))
-    return found
+            cut.append((crop, truth))
+    return cut
 
 
 def test_most_are_found_and_where_they_are(crops):
     detector = backends.load(backends.ModelSpec("face", "insightface", str(PACK)))
     pictures = [crop for crop, _ in crops]
 
-    def right(found):
+    def right(detected):
         """In how many crops there is a face, and where it should be."""
         return sum(
             bool(faces) and float(boxes.iou(faces[0].xyxy, [truth])[0][0]) > 0.5
-            for faces, (_, truth) in zip(found, crops, strict=True)
+            for faces, (_, truth) in zip(detected, crops, strict=True)
         )
 
     assert right(close_ups.detect(detector, pictures, margin=0)) <= 0.2 * len(crops)
-    found = close_ups.detect(detector, pictures)
-    assert right(found) >= 0.9 * len(crops)
-    for faces, (crop, _) in zip(found, crops, strict=True):
+    detected = close_ups.detect(detector, pictures)
+    assert right(detected) >= 0.9 * len(crops)
+    for faces, (crop, _) in zip(detected, crops, strict=True):
         for face in faces:
             assert all(0 <= v <= 1 for v in face.xyxy)
             nose = face.landmarks[2]

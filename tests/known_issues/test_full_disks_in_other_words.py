@@ -40,9 +40,9 @@ def test_training_says_so_in_one_line(tmp_path, disk, left):
     shards.write(tmp_path / "a.tar", samples(0, 4))
     (disk / "other").write_bytes(bytes((256 - left) << 10))
     more = {"steps": 2, "checkpoint_every": 1, "width": 700, "cache_memory": 0, "cache_disk": 0}
-    with pytest.raises(SocialcliError, match="the disk is full") as told:
+    with pytest.raises(SocialcliError, match="the disk is full") as error:
         train(disk / "o", [str(tmp_path / "a.tar")], **more)
-    assert "\n" not in str(told.value) and str(disk / "o") in str(told.value)
+    assert "\n" not in str(error.value) and str(disk / "o") in str(error.value)
     if left < 60:
         assert files(disk / "o") == []
     (disk / "other").unlink()

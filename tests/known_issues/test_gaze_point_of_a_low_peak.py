@@ -38,18 +38,18 @@ def by_loop(heatmap: torch.Tensor, last: int) -> tuple[float, float]:
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 def test_the_point_stays_with_the_blob(height: float, dtype: torch.dtype) -> None:
     heatmap = blob(height, 0.2 * SIDE, 0.2 * SIDE)
-    found = gaze_geometry.soft_argmax_point(heatmap.to(dtype)[None])[0].double()
-    assert found.tolist() == pytest.approx([0.2, 0.2], abs=0.01)
-    assert found.tolist() == pytest.approx(by_loop(heatmap, SIDE), abs=1e-5)
+    point = gaze_geometry.soft_argmax_point(heatmap.to(dtype)[None])[0].double()
+    assert point.tolist() == pytest.approx([0.2, 0.2], abs=0.01)
+    assert point.tolist() == pytest.approx(by_loop(heatmap, SIDE), abs=1e-5)
     keypoint = pose.points_of(heatmap.to(dtype)[None])[0].double()
     assert keypoint.tolist() == pytest.approx(by_loop(heatmap, SIDE - 1), abs=1e-5)
 
 
 def test_a_map_without_a_blob_is_not_sharpened() -> None:
     noise = 0.02 * torch.rand(SIDE, SIDE, generator=torch.Generator().manual_seed(0))
-    found = gaze_geometry.soft_argmax_point(noise)
-    assert found.tolist() == pytest.approx(by_loop(noise.double(), SIDE), abs=1e-5)
-    assert (found - 0.5).abs().max() < 0.05
+    point = gaze_geometry.soft_argmax_point(noise)
+    assert point.tolist() == pytest.approx(by_loop(noise.double(), SIDE), abs=1e-5)
+    assert (point - 0.5).abs().max() < 0.05
 
 
 def test_gradients_reach_the_blob() -> None:

@@ -65,10 +65,10 @@ def test_the_demos_own_kind_of_shards(run_cli, tmp_path):
                     assert rounded(row[suffix]) == rounded(json.loads(data))
             assert (row["png"] or row["jpg"]).size[0] > 0
             if records.IDENTITY in sample.members:
-                ours = records.load_identity(sample.members[records.IDENTITY])
-                theirs = numpy.array(row[records.IDENTITY], dtype="float32")
-                assert (theirs[:, 0] == ours["person"]).all()
-                assert (theirs[:, 1:] == ours["embedding"]).all()
+                loaded = records.load_identity(sample.members[records.IDENTITY])
+                matrix = numpy.array(row[records.IDENTITY], dtype="float32")
+                assert (matrix[:, 0] == loaded["person"]).all()
+                assert (matrix[:, 1:] == loaded["embedding"]).all()
             else:
                 assert row[records.IDENTITY] is None
         assert read[-1]["txt"] == "a man" and read[-1]["people.json"] is None
@@ -80,9 +80,9 @@ def test_identity_is_a_matrix_and_old_files_are_still_read():
     plain = numpy.load(__import__("io").BytesIO(new))
     assert plain.dtype == numpy.float32 and plain.shape == (1, 9)
     for data in (new, old):
-        found = records.load_identity(data)
-        assert (found["person"] == array["person"]).all()
-        assert (found["embedding"] == array["embedding"]).all()
+        loaded = records.load_identity(data)
+        assert (loaded["person"] == array["person"]).all()
+        assert (loaded["embedding"] == array["embedding"]).all()
     big = records.identity_array([2**24 + 1], numpy.ones((1, 4)))
     assert records.load_identity(records.dump_identity(big))["person"].tolist() == [2**24 + 1]
 
@@ -128,10 +128,10 @@ def test_drawn_pictures_load_as_an_image_folder(tmp_path):
     for number in range(2):  # two lists, as of two shards of prompts
         with (drawn / f"{number:06d}.jsonl").open("wb") as stream:
             writer = folder.FolderWriter(str(drawn), "", stream)
-            made = {"prompt": f"a man {number}", "models": {str(number): {"backend": "x"}}}
+            generated = {"prompt": f"a man {number}", "models": {str(number): {"backend": "x"}}}
             files = {
                 "png": picture(number, kind="PNG"),
-                folder.GENERATED: json.dumps(made).encode(),
+                folder.GENERATED: json.dumps(generated).encode(),
             }
             writer.added(f"{number:05d}", files)
     # The third list is not done yet.

@@ -36,9 +36,9 @@ DEEP = "[" * 100_000
 
 def refused(read: Any, *arguments: Any) -> str:
     """What one line says of a file that is refused; anything but that one line fails."""
-    with pytest.raises((UsageError, SampleFailed)) as told:
+    with pytest.raises((UsageError, SampleFailed)) as error:
         read(*arguments)
-    text = str(told.value)
+    text = str(error.value)
     assert "\n" not in text and "Error" not in text and len(text) < 500, text
     return text
 

@@ -70,11 +70,13 @@ def test_miniatures_say_of_how_many_pictures_they_know_nothing() -> None:
 
 
 def known_as(source: str | None, model: str) -> Joined:
-    made = Known("a", "in.tar", "0", {"model": {"backend": "stable-diffusion", "model": model}})
+    generated = Known(
+        "a", "in.tar", "0", {"model": {"backend": "stable-diffusion", "model": model}}
+    )
     if source is None:
-        return Joined(made)
+        return Joined(generated)
     meta = records.Meta(8, 8, source=source)
-    return Joined(made, Known("b", "in.tar", "1", records={"meta.json": meta}))
+    return Joined(generated, Known("b", "in.tar", "1", records={"meta.json": meta}))
 
 
 @pytest.mark.parametrize(
@@ -92,10 +94,10 @@ def test_what_a_scored_picture_shows(source: str | None, model: str, strange: bo
 def test_a_training_on_photographs_says_it(tmp_path, monkeypatch, capsys) -> None:
     shards.write(tmp_path / "data.tar", samples(0, 4))
     mini = [ModelSpec("diffusion", "stable-diffusion", str(WEIGHTS / "diffusion"))]
-    for models, told in (([], False), (mini, True)):
+    for models, warns in (([], False), (mini, True)):
         monkeypatch.setattr(toy_method.ToyMethod, "models", lambda self, config, m=models: m)
-        toy_method.train(tmp_path / str(told), [str(tmp_path / "data.tar")], steps=1, quiet=False)
+        toy_method.train(tmp_path / str(warns), [str(tmp_path / "data.tar")], steps=1, quiet=False)
         stderr = capsys.readouterr().err
         assert (
             "4 of 4 pictures are of another kind, of which they teach nothing" in stderr
-        ) is told
+        ) is warns

@@ -67,13 +67,13 @@ def killed(count: int, run) -> bool:
 
 def tree(folder: Path) -> dict[str, bytes | None]:
     """Every folder (None) and file below a folder; what tells the time as if it were empty."""
-    found: dict[str, bytes | None] = {}
+    contents: dict[str, bytes | None] = {}
     for path in folder.rglob("*"):
         if "cache" not in path.parts:
             timed = path.name in ("log.jsonl", "run.json")
             name = str(path.relative_to(folder))
-            found[name] = None if path.is_dir() else b"" if timed else path.read_bytes()
-    return found
+            contents[name] = None if path.is_dir() else b"" if timed else path.read_bytes()
+    return contents
 
 
 @pytest.fixture(scope="module")
@@ -160,8 +160,8 @@ def test_what_a_living_process_writes_is_not_swept(tmp_path):
     assert child.returncode == 0
     assert [p.name for p in tmp_path.iterdir()] == ["a"]
     other = tmp_path / ".a.tmp-another-machine-7-0"  # which may be writing it at this moment
-    mine = tmp_path / f".a.gone-{locations.mark()}"
-    for folder in (other, mine):
+    own = tmp_path / f".a.gone-{locations.mark()}"
+    for folder in (other, own):
         folder.mkdir()
     folders.sweep(tmp_path)
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted(["a", other.name])

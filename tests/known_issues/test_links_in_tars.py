@@ -58,15 +58,15 @@ def test_a_hard_link_is_the_file_it_names_and_other_links_are_named(
     run_cli("caption", "-" if packed == "pipe" else tmp_path / "in.tar",
             "-o", tmp_path / "out/in.tar", "--backend", "given", "--max-error-rate", 1,
             stdin=data if packed == "pipe" else None)  # fmt: skip
-    found = members(tmp_path / "out/in.tar")
-    assert found["hard"]["jpg"] == picture(1) and "caption.json" in found["hard"]
+    imported = members(tmp_path / "out/in.tar")
+    assert imported["hard"]["jpg"] == picture(1) and "caption.json" in imported["hard"]
     with tarfile.open(tmp_path / "out/in.tar") as again:  # a file of its own for every reader
         assert again.getmember("hard.jpg").isreg()
     lines = (tmp_path / "out/in.errors.jsonl").read_text().splitlines()
     reasons = {line["key"]: line["reason"] for line in map(json.loads, lines)}
     for key, (_, reason) in LINKS.items():
         assert reason in reasons[key]
-        assert found[key] == {"txt": b"a cat"}  # the rest of the sample is not lost with it
+        assert imported[key] == {"txt": b"a cat"}  # the rest of the sample is not lost with it
     stdout = run_cli("validate", tmp_path / "in.tar", code=1).stdout.decode()
     assert all(f": {key}: " in stdout for key in LINKS)
 
@@ -89,13 +89,13 @@ def test_a_packed_archive_is_read_again_for_its_links_but_not_without_end(tmp_pa
 
 def test_training_reads_what_a_hard_link_stands_for(tmp_path):
     (tmp_path / "in.tar").write_bytes(archive())
-    found = index.build([str(tmp_path / "in.tar")], tmp_path / "cache")
-    by_key = {entry.key: n for n, entry in enumerate(found.entries)}
-    assert found.read(by_key["hard"]).members["jpg"] == picture(1)
-    assert set(found.unusable) == set(LINKS)
+    built = index.build([str(tmp_path / "in.tar")], tmp_path / "cache")
+    by_key = {entry.key: n for n, entry in enumerate(built.entries)}
+    assert built.read(by_key["hard"]).members["jpg"] == picture(1)
+    assert set(built.unusable) == set(LINKS)
     (tmp_path / "empty.tar").write_bytes(b"")
-    found = index.build([str(tmp_path / "empty.tar")], tmp_path / "cache")
-    assert list(found.unusable.values()) == ["empty: 0 bytes, no archive"]
+    built = index.build([str(tmp_path / "empty.tar")], tmp_path / "cache")
+    assert list(built.unusable.values()) == ["empty: 0 bytes, no archive"]
 
 
 def test_links_cannot_multiply_bytes_without_end(monkeypatch):

@@ -89,10 +89,10 @@ def test_generate_says_it_once_counts_it_and_records_it(tmp_path, run_cli):
     assert "3 prompts cut" in stderr
     stats = json.loads((tmp_path / "cut/000000.stats.json").read_text())
     assert stats["counts"]["prompts_cut"] == 3 and stats["counts"]["ok"] == 4
-    found = {k: json.loads(m["generated.json"]) for k, m in members(tmp_path / "cut").items()}
-    assert "unread" not in found["k0"] and "long_prompts" not in found["k0"]
+    generated = {k: json.loads(m["generated.json"]) for k, m in members(tmp_path / "cut").items()}
+    assert "unread" not in generated["k0"] and "long_prompts" not in generated["k0"]
     for key in ("k1", "k2", "n"):
-        (rest,) = found[key]["unread"]
+        (rest,) = generated[key]["unread"]
         assert LONG.endswith(rest)
     stderr = run_cli(*command, "-o", tmp_path / "all", "--long-prompts", "chunks").stderr.decode()
     assert "cut" not in stderr
@@ -141,8 +141,8 @@ def test_training_says_what_it_does_not_read(diffusion):
         assert feedback.unread(state, {"caption": text, "query": "a man"}) == cut
         assert feedback.unread(state, {"caption": SHORT, "query": text}) == cut
         own, filled = "a {} and " + text, "a dog and " + text
-        found = invert.unread(state, {"concepts": [0, 0], "texts": ["", own]})
-        assert found == diffusion.unread(filled) and bool(found) == bool(cut)
+        unread = invert.unread(state, {"concepts": [0, 0], "texts": ["", own]})
+        assert unread == diffusion.unread(filled) and bool(unread) == bool(cut)
 
 
 def test_a_run_names_the_samples_whose_text_it_cut(tmp_path, monkeypatch, capsys):

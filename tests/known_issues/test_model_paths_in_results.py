@@ -62,20 +62,20 @@ def test_the_same_run_from_two_copies_gives_the_same_bytes(copies, tmp_path):
 
 
 def test_a_model_that_was_moved_is_the_same_and_another_at_its_place_is_not(copies, tmp_path):
-    mine = tmp_path / "sd"
-    shutil.copytree(copies[0], mine)
-    draw(mine, tmp_path / "out")
+    moved = tmp_path / "sd"
+    shutil.copytree(copies[0], moved)
+    draw(moved, tmp_path / "out")
     before = (tmp_path / "out" / "000000.tar").stat().st_mtime_ns
     draw(copies[1], tmp_path / "out")  # finished already, whatever its folder
     assert (tmp_path / "out" / "000000.tar").stat().st_mtime_ns == before
-    file = mine / "unet" / "diffusion_pytorch_model.safetensors"
+    file = moved / "unet" / "diffusion_pytorch_model.safetensors"
     status = file.stat()
     changed = bytearray(file.read_bytes())
     changed[-4] ^= 1
     file.write_bytes(changed)
     os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))  # same size, same time
     with pytest.raises(UsageError, match="was made by another run"):
-        draw(mine, tmp_path / "out")
+        draw(moved, tmp_path / "out")
 
 
 @pytest.mark.parametrize(

@@ -45,16 +45,16 @@ def test_a_model_that_is_not_here_is_no_error_then(run_cli, make_shards, tmp_pat
 @pytest.mark.parametrize("line", [["inspect", "IN"], ["export", "IN", "-o", "OUT"]])
 def test_on_a_terminal_a_bar_counts_the_samples(make_shards, tmp_path, line):
     places = {"IN": str(make_shards(2, 3)), "OUT": str(tmp_path / "out")}
-    ours, theirs = pty.openpty()
-    termios.tcsetwinsize(theirs, (24, 100))
+    reader, terminal = pty.openpty()
+    termios.tcsetwinsize(terminal, (24, 100))
     command = [sys.executable, "-m", "socialcli", *(places.get(word, word) for word in line)]
-    subprocess.run(command, stdout=subprocess.DEVNULL, stderr=theirs, check=False)
-    os.close(theirs)
+    subprocess.run(command, stdout=subprocess.DEVNULL, stderr=terminal, check=False)
+    os.close(terminal)
     text = b""
     try:
-        while part := os.read(ours, 1 << 16):
+        while part := os.read(reader, 1 << 16):
             text += part
     except OSError:  # the terminal's other end is closed
         pass
-    os.close(ours)
+    os.close(reader)
     assert b"6/6" in text and line[0].encode() in text

@@ -25,8 +25,8 @@ FREE = {"mask_threshold", "subject_scale", "scale"}  # any number has a meaning 
 
 
 def configs() -> dict[str, type]:
-    found = {f"{c} {m or ''}": kind for (c, m), kind in profile_check.config_types().items()}
-    return {**found, "running": RunOptions, "scoring": Options}
+    by_command = {f"{c} {m or ''}": kind for (c, m), kind in profile_check.config_types().items()}
+    return {**by_command, "running": RunOptions, "scoring": Options}
 
 
 def numbers(config: type) -> list[dataclasses.Field]:
@@ -58,7 +58,7 @@ def test_flags_and_profiles_are_held_to_them(tmp_path):
     (tmp_path / "p.toml").write_text(
         "[caption]\nbeams = 0\ntemperature = nan\n[train]\nsteps = -3\n[train.feedback]\nflip = 2\n"
     )
-    with pytest.raises(Mistakes) as told:
+    with pytest.raises(Mistakes) as error:
         config = registry.load("stages", "caption").config_type
         profiles.values(str(tmp_path / "p.toml"), "caption", config, {})
     for line in (
@@ -67,7 +67,7 @@ def test_flags_and_profiles_are_held_to_them(tmp_path):
         "[train] steps = -3: at least 1",
         "flip = 2: expected a number from 0 to 1",
     ):
-        assert line in str(told.value), str(told.value)
+        assert line in str(error.value), str(error.value)
 
 
 def test_every_bound_says_what_it_wants():

@@ -42,22 +42,22 @@ def test_generate_fails_that_sample_alone(tmp_path, suffix):
     shards.write(tmp_path / "a.tar", rows(suffix))
     stage = GenerateStage(registry.load("methods.generate", "ssr"))
     config = stage.config_type()
-    made = {s.key: s for s in stage.samples(config, str(tmp_path / "a.tar"), [])}
-    assert made["k1"].problem.startswith(f"{suffix}: ")
+    read = {s.key: s for s in stage.samples(config, str(tmp_path / "a.tar"), [])}
+    assert read["k1"].problem.startswith(f"{suffix}: ")
     for key in ("k0", "k2"):
-        assert made[key].problem is None and stage.prepare(config, made[key]).references
+        assert read[key].problem is None and stage.prepare(config, read[key]).references
 
 
 @pytest.mark.parametrize("suffix", MALFORMED)
 def test_train_leaves_that_sample_out(tmp_path, suffix):
-    found = list(samples(0, 5))
-    found[2] = (found[2][0], {**found[2][1], suffix: MALFORMED[suffix]})
-    shards.write(tmp_path / "a.tar", found)
+    pairs = list(samples(0, 5))
+    pairs[2] = (pairs[2][0], {**pairs[2][1], suffix: MALFORMED[suffix]})
+    shards.write(tmp_path / "a.tar", pairs)
     train(tmp_path / "run", [str(tmp_path / "a.tar")], steps=4)
     lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
     skipped = {line["key"]: line["reason"] for line in lines if line.get("event") == "skipped"}
-    assert list(skipped) == [found[2][0]]
-    assert skipped[found[2][0]].startswith(f"{suffix}: ")
+    assert list(skipped) == [pairs[2][0]]
+    assert skipped[pairs[2][0]].startswith(f"{suffix}: ")
 
 
 def test_merge_names_it_and_passes_it_on(tmp_path):
@@ -89,8 +89,8 @@ def test_compare_and_export_name_it(tmp_path, suffix):
         assert f"k1: {suffix}: " in done.output and "Traceback" not in done.output
 
 
-def opened(folder: Path, found: list[tuple[str, dict[str, bytes]]]) -> indexing.Index:
-    shards.write(folder / "a.tar", found)
+def opened(folder: Path, pairs: list[tuple[str, dict[str, bytes]]]) -> indexing.Index:
+    shards.write(folder / "a.tar", pairs)
     return indexing.build([str(folder / "a.tar")], folder / "cache")
 
 
@@ -109,8 +109,8 @@ def named(number: int, changed: dict[str, bytes] | None = None) -> dict[str, byt
     ],
 )
 def test_pose_judge_looks_at_all_before_it_starts(tmp_path, bad):
-    found = [(f"k{n}", named(n, bad if n == 4 else None)) for n in range(5)]
-    index = opened(tmp_path, found)
+    pairs = [(f"k{n}", named(n, bad if n == 4 else None)) for n in range(5)]
+    index = opened(tmp_path, pairs)
     method = part("methods.train", "pose-judge")
     chosen = method.select(method.Config(), index)
     assert [entry.key for entry in chosen.entries] == ["k0", "k1", "k2", "k3"]
@@ -130,7 +130,7 @@ def test_celeb_basis_looks_at_all_before_it_starts(tmp_path):
 
 
 def test_subjects_are_named_without_the_malformed(tmp_path):
-    found = [(f"k{n}", named(n, {"people.json": MALFORMED["people.json"]} if n < 2 else None))
+    pairs = [(f"k{n}", named(n, {"people.json": MALFORMED["people.json"]} if n < 2 else None))
              for n in range(4)]  # fmt: skip
     subject = _subjects.Subject("Ada", samples=[0, 1, 2, 3])
-    assert _subjects._class(subject, opened(tmp_path, found)) == "woman"
+    assert _subjects._class(subject, opened(tmp_path, pairs)) == "woman"

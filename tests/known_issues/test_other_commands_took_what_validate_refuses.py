@@ -100,22 +100,22 @@ def after(changed: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_a_new_caption_takes_estimated_entities_and_links_with_it():
-    found = after({"caption.json": records.Caption("A woman in red walks.")})
-    assert [e.text for e in found["entities.json"].entities] == ["A woman in red"]
-    assert found["entities.json"].triples == []
-    assert [b.entity for b in found["boxes.json"].boxes] == [1, None, None, None]
-    assert [m.entity for m in found["masks.json"].masks] == [1, None]
-    assert [p.entity for p in found["people.json"].people] == [1, None]
-    assert [s.entity for s in found["layout.json"].segments] == [1, None, None]
+    parsed = after({"caption.json": records.Caption("A woman in red walks.")})
+    assert [e.text for e in parsed["entities.json"].entities] == ["A woman in red"]
+    assert parsed["entities.json"].triples == []
+    assert [b.entity for b in parsed["boxes.json"].boxes] == [1, None, None, None]
+    assert [m.entity for m in parsed["masks.json"].masks] == [1, None]
+    assert [p.entity for p in parsed["people.json"].people] == [1, None]
+    assert [s.entity for s in parsed["layout.json"].segments] == [1, None, None]
 
 
 def test_new_boxes_take_masks_and_links_with_them():
     new = scenes.all_records()["boxes.json"]
     new.boxes = [new.boxes[0], records.Box(8, scenes.DOG, "dog", 2, source="grounding-dino")]
-    found = after({"boxes.json": new})
-    assert [m.box for m in found["masks.json"].masks] == [1]
-    assert [p.box for p in found["people.json"].people] == [1, None]
-    (act,) = found["interactions.json"].interactions  # it is annotated: only its link goes
+    parsed = after({"boxes.json": new})
+    assert [m.box for m in parsed["masks.json"].masks] == [1]
+    assert [p.box for p in parsed["people.json"].people] == [1, None]
+    (act,) = parsed["interactions.json"].interactions  # it is annotated: only its link goes
     assert (act.subject, act.subject_box, act.object, act.source) == (1, 1, None, ANNOTATION)
 
 

@@ -97,9 +97,9 @@ def test_half_precision_copies_alone_are_found(folder, tmp_path) -> None:
         save_file(values, file.with_suffix(".fp16.safetensors"), {"format": "pt"})
         file.unlink()
     loaded, plain = load(half), load(folder)
-    for found, true in zip(loaded.networks, plain.networks, strict=True):
+    for halved, true in zip(loaded.networks, plain.networks, strict=True):
         expected = true.state_dict()
-        for name, value in found.state_dict().items():
+        for name, value in halved.state_dict().items():
             assert torch.equal(value.float(), expected[name].half().float()), name
 
 
@@ -131,11 +131,11 @@ def test_a_variant_that_is_asked_for_is_taken_or_refused(folder, tmp_path) -> No
         save_file(values, file.with_suffix(".fp16.safetensors"), {"format": "pt"})
     true = load(folder)
     for asked, sign in ((None, 1), ("plain", 1), ("fp16", -1)):
-        found = load(both, **variants.options(asked))
-        weights = [network.state_dict() for network in found.networks]
+        loaded = load(both, **variants.options(asked))
+        weights = [network.state_dict() for network in loaded.networks]
         for own, plain in zip(weights, [n.state_dict() for n in true.networks], strict=True):
             name = next(name for name, value in plain.items() if value.is_floating_point())
             assert torch.equal(own[name], sign * plain[name]), (asked, name)
-        assert found.model.options.get("variant") == asked
+        assert loaded.model.options.get("variant") == asked
     with pytest.raises(UsageError, match=r"--variant bf16: .*unet holds weights of fp16, plain"):
         load(both, variant="bf16")

@@ -32,9 +32,9 @@ def test_they_are_listed_with_the_mend(tmp_path, run_cli):
         (tmp_path / "d" / name).write_bytes(picture(1))
     done = run_cli("import", "folder", tmp_path / "d", "-o", tmp_path / "o", "--max-error-rate", 1)
     assert b"8 samples: 2 ok, 0 filtered, 6 failed" in done.stderr
-    found = errors(tmp_path / "o")
-    assert found.keys() == {name[0] for name in KINDS}
-    assert all("cannot be read here" in reason for reason in found.values()), found
+    reasons = errors(tmp_path / "o")
+    assert reasons.keys() == {name[0] for name in KINDS}
+    assert all("cannot be read here" in reason for reason in reasons.values()), reasons
 
 
 def test_a_camera_s_pair_is_one_picture(tmp_path, run_cli):
@@ -54,16 +54,16 @@ def test_a_picture_without_a_suffix_is_one(tmp_path, run_cli):
 
 
 @pytest.mark.parametrize(
-    "name, data, said",
+    "name, data, message",
     [
         ("x.jpg", KINDS["a.jxl"], "JPEG XL"),
         ("x.jpg", KINDS["b.jp2"], "JPEG 2000"),
         ("x.jpg", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "git lfs pull"),
     ],
 )
-def test_a_wrong_suffix_does_not_hide_what_it_is(tmp_path, name, data, said):
+def test_a_wrong_suffix_does_not_hide_what_it_is(tmp_path, name, data, message):
     from socialcli.errors import SampleFailed
 
     (tmp_path / name).write_bytes(data)
-    with pytest.raises(SampleFailed, match=said):
+    with pytest.raises(SampleFailed, match=message):
         _picture.read(tmp_path, name)

@@ -24,8 +24,8 @@ def test_a_corrected_file_does_exactly_the_failed_ones_again(run_cli, tmp_path):
     file.write_text("key,caption\n0c,three\n" + good.replace("one", "ONE"))
     assert b"was made by another run" in run_cli(*line, code=2).stderr
     run_cli(*line, "--retry-failed")
-    found = members(tmp_path / "out/0.tar")
-    contents = {key: b"".join(found[key].values()) for key in found}
+    by_key = members(tmp_path / "out/0.tar")
+    contents = {key: b"".join(by_key[key].values()) for key in by_key}
     assert b'"text":"one"' in contents["0a"].replace(b": ", b":")
     assert b'"text":"three"' in contents["0c"].replace(b": ", b":")
     assert (tmp_path / "out/1.tar").read_bytes() == before

@@ -59,11 +59,11 @@ def mask() -> Masks:
 
 
 def members() -> dict[str, bytes]:
-    made: dict[str, Any] = {
+    by_suffix: dict[str, Any] = {
         "boxes.json": BOXES, "people.json": PEOPLE, "masks.json": mask(),
         "caption.json": Caption("A person and a dog.", source="a-captioner"),
     }  # fmt: skip
-    return {"jpg": picture(), **{name: records.dump(record) for name, record in made.items()}}
+    return {"jpg": picture(), **{name: records.dump(record) for name, record in by_suffix.items()}}
 
 
 @pytest.fixture
@@ -73,31 +73,31 @@ def shard(tmp_path: Path) -> Path:
 
 
 def test_inspect_counts_whose_things_are(shard: Path) -> None:
-    found = gather.look([str(shard)], 0)
-    assert "boxes by source: 2 a-detector, 2 annotation" in table.text(found, False).replace(
+    looked = gather.look([str(shard)], 0)
+    assert "boxes by source: 2 a-detector, 2 annotation" in table.text(looked, False).replace(
         "2 annotation, 2 a-detector", "2 a-detector, 2 annotation"
     )
-    counted = table.as_json(found)["sources"]
+    counted = table.as_json(looked)["sources"]
     assert counted["poses"] == {"a-pose": 2} and counted["captions"] == {"a-captioner": 2}
     assert counted["faces"] == {"annotation": 2, "a-face": 2}
     html = "".join(
-        page(Report("t", found.statistics, found.shards, [], 0, "", 0, 0, "", [], [], []))
+        page(Report("t", looked.statistics, looked.shards, [], 0, "", 0, 0, "", [], [], []))
     )
     assert '<tr><td>gazes</td><td>a-gaze</td><td class="n">2</td></tr>' in html
 
 
 def test_an_exported_estimate_comes_back_as_one(tmp_path: Path) -> None:
     numbers = coco.Numbers()
-    made = coco.convert(Sample("a", members()), numbers)
+    converted = coco.convert(Sample("a", members()), numbers)
     body = {
-        "images": [made.image], "annotations": made.instances,
+        "images": [converted.image], "annotations": converted.instances,
         "categories": coco._categories("instances", numbers),
     }  # fmt: skip
     (tmp_path / "annotations").mkdir()
     (tmp_path / "val").mkdir()
-    (tmp_path / "val" / made.image["file_name"]).write_bytes(picture())
+    (tmp_path / "val" / converted.image["file_name"]).write_bytes(picture())
     (tmp_path / "annotations" / "instances_val.json").write_text(json.dumps(body))
-    edited = {**body, "annotations": made.captions}
+    edited = {**body, "annotations": converted.captions}
     (tmp_path / "annotations" / "captions_val.json").write_text(json.dumps(edited))
     importer, config = CocoImporter(), Config(source=str(tmp_path))
     [entry] = importer.entries(config)
@@ -110,16 +110,16 @@ def test_an_exported_estimate_comes_back_as_one(tmp_path: Path) -> None:
     assert back.record(Caption).source == "a-captioner"
 
 
-def compared(found: str, truth: str) -> agreement.Agreement:
+def compared(estimate: str, truth: str) -> agreement.Agreement:
     sample = Sample("a", members())
     kinds = {kind: name for name, kind in records.MEMBERS.items()}
 
     def reader(kind: type) -> Any:
         return sample.record(kind) if sample.has(kinds[kind]) else None
 
-    made = agreement.Agreement(found, truth)
-    made.add(reader, reader)
-    return made
+    agreed = agreement.Agreement(estimate, truth)
+    agreed.add(reader, reader)
+    return agreed
 
 
 def test_a_comparison_can_leave_annotations_out() -> None:

@@ -33,9 +33,9 @@ def table(delimiter: str, rows=ROWS) -> str:
 def test_captions_whatever_divides_the_cells(tmp_path, delimiter, encoding, header):
     file = tmp_path / "c.csv"
     file.write_bytes(table(delimiter, ROWS if header else ROWS[1:]).encode(encoding))
-    found = given.Given(str(file))
-    assert found.captions("a", "a.jpg", None) == ["a man, a dog"]
-    assert found.captions("b", "b.jpg", None) == ['he says "hi"; she waves']
+    backend = given.Given(str(file))
+    assert backend.captions("a", "a.jpg", None) == ["a man, a dog"]
+    assert backend.captions("b", "b.jpg", None) == ['he says "hi"; she waves']
 
 
 def test_excel_says_what_divides_them(tmp_path, run_cli):

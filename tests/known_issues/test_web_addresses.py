@@ -74,14 +74,14 @@ def signed(store: str, name: str, signature: str) -> str:
 
 
 @pytest.mark.parametrize(
-    "path, said", [("none.tar", "404"), ("signed/x.tar", "403"), ("500/x.tar", "500")]
+    "path, message", [("none.tar", "404"), ("signed/x.tar", "403"), ("500/x.tar", "500")]
 )
-def test_the_status_is_told_in_one_line(store, tmp_path, run_cli, path, said):
+def test_the_status_is_told_in_one_line(store, tmp_path, run_cli, path, message):
     done = run_cli("caption", f"{store}/{path}", "-o", tmp_path / "o", "--backend", "given", code=1)
-    assert done.stderr.count(b"\n") == 1 and said.encode() in done.stderr, done.stderr
+    assert done.stderr.count(b"\n") == 1 and message.encode() in done.stderr, done.stderr
     assert not list((tmp_path / "o").glob("*.tar"))
     done = run_cli("validate", f"{store}/{path}", code=1)
-    assert said.encode() in done.stdout
+    assert message.encode() in done.stdout
 
 
 def test_a_connection_that_breaks_finishes_nothing(store, tmp_path, run_cli):

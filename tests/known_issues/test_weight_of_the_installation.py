@@ -38,11 +38,11 @@ def test_without_a_card_make_takes_the_build_for_the_cpu():
 def test_pips_own_index_is_left_alone(tmp_path):
     config = tmp_path / "pip.conf"
     config.write_text("[global]\nindex-url = https://example.org/simple\n")
-    found = subprocess.run(
+    done = subprocess.run(
         ["make", "-n", "-B", "setup"], cwd=ROOT, capture_output=True, text=True, check=True,
         env={**os.environ, "PIP_CONFIG_FILE": str(config)},
     )  # fmt: skip
-    assert "index=''" in found.stdout
+    assert "index=''" in done.stdout
 
 
 def test_the_makefiles_travel_in_the_wheel(run_cli):
@@ -90,8 +90,8 @@ def test_its_workers_share_the_shards_and_bad_samples_are_left_out(make_shards, 
     make_shards(2, 3)
     shards.write(tmp_path / "in/bad.tar", [("bad", {"people.json": b"[]"}), ("x", {"txt": b"y"})])
     calls: list[tuple[str, str]] = []
-    found = loader.dataset(str(tmp_path / "in"), failed=lambda *what: calls.append(what))
-    assert len([row["key"] for row in found]) == 7 and calls[0][0] == "bad"
+    rows = loader.dataset(str(tmp_path / "in"), failed=lambda *what: calls.append(what))
+    assert len([row["key"] for row in rows]) == 7 and calls[0][0] == "bad"
     assert calls[0][1].startswith("people.json")
     plain = loader.dataset(str(tmp_path / "in")).map(lambda row: row["key"])
     keys = list(DataLoader(plain, batch_size=None, num_workers=0))

@@ -24,9 +24,9 @@ def word(tmp_path, header: dict[str, str]) -> str:
 def test_a_word_of_another_method_is_refused_in_one_line(tmp_path) -> None:
     method = part("methods.generate", "textual-inversion")
     file = word(tmp_path, {"socialcli.method": "p-plus"})
-    with pytest.raises(UsageError, match="learnt by --method p-plus") as told:
+    with pytest.raises(UsageError, match="learnt by --method p-plus") as error:
         method.load(method.Config(embedding=[file]))
-    assert file in str(told.value) and "\n" not in str(told.value)
+    assert file in str(error.value) and "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("method", ["", "textual-inversion"])

@@ -36,9 +36,11 @@ def extractor():
     ],
 )  # fmt: skip
 def test_what_is_read(extractor, text: str, lemmas: str, triples: set[str]) -> None:
-    (found,) = extractor.extract([text])
-    of = {one.id: one.lemma for one in found.entities}
+    (extracted,) = extractor.extract([text])
+    of = {one.id: one.lemma for one in extracted.entities}
     assert list(of.values()) == lemmas.split("," if "," in lemmas else " ")
-    read_triples = {f"{of[t.subject]} {t.verb} {of[t.object]}" for t in found.triples if t.object}
+    read_triples = {
+        f"{of[t.subject]} {t.verb} {of[t.object]}" for t in extracted.triples if t.object
+    }
     assert read_triples == triples
-    assert all(text[one.start : one.end] == one.text for one in found.entities)
+    assert all(text[one.start : one.end] == one.text for one in extracted.entities)

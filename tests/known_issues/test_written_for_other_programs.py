@@ -20,7 +20,7 @@ PARTS = ("instances", "person_keypoints", "captions")
 
 def annotated(number: int, kind: str) -> dict[str, bytes]:
     """A picture with all annotations, with boxes alone, with a caption alone, or with none."""
-    found = {"jpg": picture(number, SIZE)}
+    members = {"jpg": picture(number, SIZE)}
     model = records.Model("ground-truth")
     if kind in ("all", "boxes"):
         boxes = [
@@ -28,7 +28,7 @@ def annotated(number: int, kind: str) -> dict[str, bytes]:
             records.Box(2, (0.4, 0.2, 0.9, 0.7), "hot dog"),
             records.Box(3, (0.0, 0.0, 1.0, 1.0), ""),
         ]
-        found["boxes.json"] = records.dump(records.Boxes(*SIZE, boxes, model))
+        members["boxes.json"] = records.dump(records.Boxes(*SIZE, boxes, model))
     if kind == "all":
         import numpy
 
@@ -37,14 +37,14 @@ def annotated(number: int, kind: str) -> dict[str, bytes]:
         area = numpy.zeros(SIZE[::-1], bool)
         area[4:9, 3:11] = True
         masks = [records.Mask(1, rle.encode(area), box=1)]
-        found["masks.json"] = records.dump(records.Masks(*SIZE, masks, model))
+        members["masks.json"] = records.dump(records.Masks(*SIZE, masks, model))
         points = records.Keypoints([(0.2, 0.3, 2.0)] * 16 + [(0.0, 0.0, 0.0)])
         person = records.Person(1, box=1, keypoints=points)
-        found["people.json"] = records.dump(records.People(*SIZE, [person]))
+        members["people.json"] = records.dump(records.People(*SIZE, [person]))
     if kind in ("all", "caption"):
         text = records.Caption("a “man” & a dog\u2028on a hill", ["another"], model)
-        found["caption.json"] = records.dump(text)
-    return found
+        members["caption.json"] = records.dump(text)
+    return members
 
 
 KINDS = {
@@ -73,19 +73,19 @@ def coco(text: bytes, tmp_path):
         return COCO(str(tmp_path / "loaded.json"))
 
 
-def held_together(found) -> None:
+def held_together(exported) -> None:
     """Every link of the file leads somewhere, and every annotation can be drawn."""
-    for annotation in found.loadAnns(found.getAnnIds()):
-        image = found.imgs[annotation["image_id"]]
+    for annotation in exported.loadAnns(exported.getAnnIds()):
+        image = exported.imgs[annotation["image_id"]]
         if "caption" in annotation:
             assert annotation["caption"].strip()
             continue
-        assert annotation["category_id"] in found.cats
+        assert annotation["category_id"] in exported.cats
         assert annotation["iscrowd"] in (0, 1) and annotation["area"] > 0
         x, y, w, h = annotation["bbox"]
         assert x >= 0 and y >= 0 and x + w <= image["width"] + 1e-6 and w > 0 and h > 0
         if annotation.get("segmentation"):
-            assert found.annToMask(annotation).shape == (image["height"], image["width"])
+            assert exported.annToMask(annotation).shape == (image["height"], image["width"])
         if "keypoints" in annotation:
             assert len(annotation["keypoints"]) == 51 and annotation["num_keypoints"] <= 17
 
@@ -94,10 +94,10 @@ def held_together(found) -> None:
 def test_coco_of_every_kind_of_sample(kind, tmp_path, run_cli):
     run_cli("export", written(tmp_path, kind), "-o", tmp_path / "c", "--images", tmp_path / "p")
     for part in PARTS:
-        found = coco((tmp_path / "c" / f"{part}_all.json").read_bytes(), tmp_path)
-        held_together(found)
-        assert len(found.imgs) == len(KINDS[kind])
-        for image in found.imgs.values():
+        exported = coco((tmp_path / "c" / f"{part}_all.json").read_bytes(), tmp_path)
+        held_together(exported)
+        assert len(exported.imgs) == len(KINDS[kind])
+        for image in exported.imgs.values():
             assert (tmp_path / "p" / image["file_name"]).is_file()
 
 
@@ -148,13 +148,13 @@ def test_shards_in_every_shape(shape, tmp_path, run_cli):
     run_cli("caption", "in", *SHAPES[shape], "--backend", "given", cwd=tmp_path)
     tars = sorted((tmp_path / "o").glob("*.tar"))
     assert len(tars) == (1 if shape == "limit" else 2)
-    ours = {s.key: s.members for t in tars for s in shards.read(str(t))}
-    theirs = {
+    by_key = {s.key: s.members for t in tars for s in shards.read(str(t))}
+    read_back = {
         s["__key__"]: {k: v for k, v in s.items() if not k.startswith("__")}
         for t in tars
         for s in wds.WebDataset(str(t), shardshuffle=False)
     }
-    assert theirs == ours and len(ours) == (3 if shape == "limit" else 6)
+    assert read_back == by_key and len(by_key) == (3 if shape == "limit" else 6)
     for tar in tars:
         with tarfile.open(tar) as archive:
             names = [member.name for member in archive if member.isreg()]
@@ -167,5 +167,5 @@ def test_shards_on_stdout_are_one_archive(tmp_path, run_cli):
         shards.write(tmp_path / f"in/{number}.tar", samples(3 * number, 3 * number + 3))
     done = run_cli("caption", tmp_path / "in", "-o", "-", "--backend", "given")
     (tmp_path / "all.tar").write_bytes(done.stdout)
-    found = list(wds.WebDataset(str(tmp_path / "all.tar"), shardshuffle=False))
-    assert [s["__key__"] for s in found] == [f"{n:05d}" for n in range(6)]
+    read_back = list(wds.WebDataset(str(tmp_path / "all.tar"), shardshuffle=False))
+    assert [s["__key__"] for s in read_back] == [f"{n:05d}" for n in range(6)]

@@ -112,7 +112,7 @@ def test_drawn_extents_match_the_tables_that_aim_eyes_and_lay_out_scenes():
 
     for table, draw in ((things.BOXES, things.draw_thing), (animals.BOXES, animals.draw_animal)):
         for kind, promised in table.items():
-            found = numpy.array([9.0, 9.0, -9.0, -9.0])
+            drawn = numpy.array([9.0, 9.0, -9.0, -9.0])
             for number in range(6):
                 canvas = Canvas(200, 2)
                 pen = Pen(canvas, 200.0, 300.0, 200.0, mirror=False)
@@ -122,10 +122,10 @@ def test_drawn_extents_match_the_tables_that_aim_eyes_and_lay_out_scenes():
                 one = (
                     numpy.array([xs.min(), ys.min(), xs.max(), ys.max()]) * 2 - [200, 300] * 2
                 ) / 200
-                found = numpy.concatenate(
-                    [numpy.minimum(found, one)[:2], numpy.maximum(found, one)[2:]]
+                drawn = numpy.concatenate(
+                    [numpy.minimum(drawn, one)[:2], numpy.maximum(drawn, one)[2:]]
                 )
-            assert numpy.abs(found - promised).max() < 0.06, (kind, found.round(3), promised)
+            assert numpy.abs(drawn - promised).max() < 0.06, (kind, drawn.round(3), promised)
 
 
 def test_visible_keypoints_are_on_the_person_and_sides_are_anatomical(scenes):

@@ -125,9 +125,9 @@ def test_a_phrase_means_everything_it_fits():
     for i in range(40):
         s = scene(0, i, 96)
         men = [p.box for p in s.people if p.who.noun == "man"]
-        found = ground.truth(s, "a man")
-        assert sorted(found) == sorted(tuple(v / 96 for v in b) for b in men)
-        assert ground.truth(s, "another man") == ground.truth(s, "man") == found
+        boxes = ground.truth(s, "a man")
+        assert sorted(boxes) == sorted(tuple(v / 96 for v in b) for b in men)
+        assert ground.truth(s, "another man") == ground.truth(s, "man") == boxes
         assert len(ground.truth(s, "person")) == len(s.people)
         assert ground.truth(s, "a submarine") == []
         for written in captions(s):
@@ -152,11 +152,11 @@ def test_pose_windows_are_cut_as_the_processor_cuts_them():
     boxes = [s.people[0].box for s in scenes]
     processor = VitPoseImageProcessorPil(size={"height": pose.HEIGHT, "width": pose.WIDTH})
     coco = [[[x0, y0, x1 - x0, y1 - y0]] for x0, y0, x1, y1 in boxes]
-    theirs = processor(images=[s.image for s in scenes], boxes=coco, return_tensors="pt")
+    processed = processor(images=[s.image for s in scenes], boxes=coco, return_tensors="pt")
     black = torch.tensor([-m / s for m, s in zip(*data.IMAGENET, strict=True)]).view(1, 3, 1, 1)
     windows = torch.tensor([pose.window(b) for b in boxes])
-    mine = pose.cut(data.pixels(scenes) - black, windows) + black
-    assert (mine - theirs["pixel_values"]).abs().mean() < 0.05
+    cut = pose.cut(data.pixels(scenes) - black, windows) + black
+    assert (cut - processed["pixel_values"]).abs().mean() < 0.05
 
 
 @pytest.mark.parametrize("role", ROLES)

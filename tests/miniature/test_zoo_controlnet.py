@@ -59,6 +59,6 @@ def test_a_fresh_one_changes_nothing(tmp_path):
 
 def test_the_published_one_puts_people_where_the_skeletons_are(monkeypatch):
     monkeypatch.setattr(controlnet, "TEST", 8)
-    found = controlnet.measure(cards.folder("controlnet"))
-    assert found["pck_scene"] > 0.9  # the ruler
-    assert found["pck"] > found["pck_without"] + 0.25
+    measured = controlnet.measure(cards.folder("controlnet"))
+    assert measured["pck_scene"] > 0.9  # the ruler
+    assert measured["pck"] > measured["pck_without"] + 0.25

@@ -75,13 +75,13 @@ def test_tokens_know_whom_they_speak_of():
 
 def test_heads_weigh_most():
     one = next(s for s in map(scene, [0] * 20, range(20)) if s.people and s.people[0].face)
-    found = latents.weight(one)
+    weights = latents.weight(one)
     x, y = (
         round(sum(v) / 2 / 4)
         for v in zip(one.people[0].head[:2], one.people[0].head[2:], strict=True)
     )
-    assert found.shape == (24, 24) and found.min() == 100
-    assert found[y, x] > 200
+    assert weights.shape == (24, 24) and weights.min() == 100
+    assert weights[y, x] > 200
 
 
 def test_centring_latents_leaves_pictures_alone():
@@ -93,13 +93,13 @@ def test_centring_latents_leaves_pictures_alone():
     with torch.no_grad():
         before = model.decode(model.encode(pixels).latent_dist.mode()).sample
         vae.centre(model, 32)
-        found = model.encode(data.pixels(data.train_scenes(0, 32), vae.HALF)).latent_dist
+        encoded = model.encode(data.pixels(data.train_scenes(0, 32), vae.HALF)).latent_dist
         after = model.decode(model.encode(pixels).latent_dist.mode()).sample
     assert torch.allclose(before, after, atol=1e-4)
-    spread = found.mean.std((0, 2, 3))
-    assert found.mean.mean((0, 2, 3)).abs().max() < 1e-3 * spread.max()
+    spread = encoded.mean.std((0, 2, 3))
+    assert encoded.mean.mean((0, 2, 3)).abs().max() < 1e-3 * spread.max()
     assert torch.allclose(spread, spread.mean().expand(4), rtol=1e-2)
-    assert float(found.mean.std()) * model.config.scaling_factor == pytest.approx(1, abs=1e-2)
+    assert float(encoded.mean.std()) * model.config.scaling_factor == pytest.approx(1, abs=1e-2)
 
 
 def test_another_decoder_keeps_latents_and_another_encoder_does_not(tmp_path):
@@ -130,13 +130,13 @@ def test_a_diffusion_batch_is_a_function_of_its_step():
     batch = diffusion.batches(cache())
     for one, two in zip(batch(7), batch(7), strict=True):
         assert torch.equal(one, two)
-    ids, said, t = batch(7)[1], batch(7)[2], batch(7)[-1]
+    ids, facts, t = batch(7)[1], batch(7)[2], batch(7)[-1]
     empty = torch.tensor(
         latents.tokenizer()("", padding="max_length", max_length=latents.LENGTH)["input_ids"]
     )
     dropped = [(batch(s)[1] == empty).all(1) for s in range(40)]
     assert torch.stack(dropped).float().mean() == pytest.approx(diffusion.DROP, abs=0.04)
-    assert (said[(ids == empty).all(1)] == 0).all()
+    assert (facts[(ids == empty).all(1)] == 0).all()
     # Timesteps cover the schedule evenly: one in each thirty-second.
     assert (t.sort().values // (1000 / 32) == torch.arange(32)).all()
 
@@ -180,11 +180,11 @@ def test_colours_of_shirts_are_read_off_pixels():
             if person.face is None:
                 continue
             points = [(x / one.size, y / one.size) for x, y, _ in person.keypoints]
-            found = seeing.shares(seeing.torso(one.image, points))
-            assert sum(found.values()) == pytest.approx(1)
+            shares = seeing.shares(seeing.torso(one.image, points))
+            assert sum(shares.values()) == pytest.approx(1)
             people += 1
-            right += found[person.wear.top] >= seeing.SHARE
-            wrong += found["pink" if person.wear.top != "pink" else "green"] >= seeing.SHARE
+            right += shares[person.wear.top] >= seeing.SHARE
+            wrong += shares["pink" if person.wear.top != "pink" else "green"] >= seeing.SHARE
     assert people > 60 and right / people > 0.9 and wrong / people < 0.06
 
 
@@ -245,8 +245,8 @@ def test_what_is_read_off_pictures_is_what_they_show():
 
 def test_the_autoencoder_keeps_what_its_card_says(monkeypatch):
     monkeypatch.setattr(vae, "TEST", 25)
-    found = vae.measure(cards.folder("vae"))
+    again = vae.measure(cards.folder("vae"))
     measured = json.loads(cards.card("vae").read_text())["test"]
     for name, apart in {"psnr": 0.5, "psnr_heads": 1.5, "psnr_eyes": 1.5, "latent_std": 0.05,
                         "face_similarity": 0.05, "triples": 0.3}.items():  # fmt: skip
-        assert found[name] == pytest.approx(measured[name], abs=apart), name
+        assert again[name] == pytest.approx(measured[name], abs=apart), name

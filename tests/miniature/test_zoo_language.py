@@ -18,20 +18,22 @@ from socialcli.miniature.zoo import caption, cards, clip, data, interaction, lab
 def test_every_word_is_one_token_of_clip(tmp_path):
     from transformers import AutoTokenizer
 
-    made = words.clip_tokenizer(tmp_path, length=40)
+    tokenizer = words.clip_tokenizer(tmp_path, length=40)
     read = AutoTokenizer.from_pretrained(tmp_path)
     assert (tmp_path / "vocab.json").exists() and (tmp_path / "merges.txt").exists()
     for i in range(60):
         for written in captions(scene(8, i, 48, ("train", "val", "test")[i % 3])):
-            tokens = made.tokenize(written.text)
+            tokens = tokenizer.tokenize(written.text)
             assert all(t.endswith("</w>") for t in tokens), written.text
-            ids = made(written.text)["input_ids"]
+            ids = tokenizer(written.text)["input_ids"]
             assert len(ids) == len(tokens) + 2 <= 41
             assert read(written.text)["input_ids"] == ids
-            spoken = made.decode(ids, skip_special_tokens=True)
+            spoken = tokenizer.decode(ids, skip_special_tokens=True)
             assert spoken.replace(" , ", ", ").replace(" - ", "-") == written.text
-    assert made("zebra")["input_ids"][-1] == made.eos_token_id
-    assert made.decode(made("a zebra, 42")["input_ids"], skip_special_tokens=True).startswith("a z")
+    assert tokenizer("zebra")["input_ids"][-1] == tokenizer.eos_token_id
+    assert tokenizer.decode(
+        tokenizer("a zebra, 42")["input_ids"], skip_special_tokens=True
+    ).startswith("a z")
     assert read.model_max_length == 40 and read.pad_token_id == read.eos_token_id
 
 
@@ -39,17 +41,20 @@ def test_every_word_is_one_token_of_the_writer(tmp_path):
     from transformers import AutoTokenizer
 
     words.writing_tokenizer(tmp_path)
-    made = AutoTokenizer.from_pretrained(tmp_path)
-    assert made("")["input_ids"] == [made.bos_token_id]  # what BLIP-2 begins with
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path)
+    assert tokenizer("")["input_ids"] == [tokenizer.bos_token_id]  # what BLIP-2 begins with
     for i in range(60):
         for written in captions(scene(8, i, 48, ("train", "val", "test")[i % 3])):
-            ids = made(written.text)["input_ids"]
-            text = made.decode(ids, skip_special_tokens=True)
+            ids = tokenizer(written.text)["input_ids"]
+            text = tokenizer.decode(ids, skip_special_tokens=True)
             assert text.strip() == written.text  # as the caption stage strips it
             pieces = len(written.text.replace(",", " ,").replace("-", " - ").split())
             assert len(ids) == 1 + pieces
-    image = made.convert_tokens_to_ids("<image>")
-    assert made.decode([image, *made("a man")["input_ids"]], skip_special_tokens=True) == " a man"
+    image = tokenizer.convert_tokens_to_ids("<image>")
+    assert (
+        tokenizer.decode([image, *tokenizer("a man")["input_ids"]], skip_special_tokens=True)
+        == " a man"
+    )
 
 
 def test_a_caption_is_read_as_what_the_world_says_it_says():
@@ -137,16 +142,16 @@ def test_finer_patches_begin_with_what_coarse_ones_see(small_clip):
 def test_an_untrained_captioner_goes_through_the_backend(tmp_path, monkeypatch):
     caption.export(caption.network(width=32, layers=2), tmp_path)
     monkeypatch.setattr(caption, "TEST", 6)
-    found = caption.measure(tmp_path)
-    assert found["scenes"] == 6 and found["triples"] <= 0.5
+    measured = caption.measure(tmp_path)
+    assert measured["scenes"] == 6 and measured["triples"] <= 0.5
 
 
 def test_an_untrained_clip_goes_through_the_backend(tmp_path, monkeypatch, small_clip):
     clip.export(clip.network(width=32, layers=2), tmp_path)
     monkeypatch.setattr(clip, "TEST", 30)
     monkeypatch.setattr(clip, "ROUND", 12)
-    found = clip.measure(tmp_path)
-    assert found["captions"] == 24 and found["r1"] < 0.5
+    measured = clip.measure(tmp_path)
+    assert measured["captions"] == 24 and measured["r1"] < 0.5
 
 
 def test_a_round_never_has_a_caption_twice(monkeypatch):

@@ -29,11 +29,11 @@ def test_head_crops_are_cut_as_the_backend_cuts_them():
     for s in _crowd():
         heads = [tuple(v / s.size for v in p.head) for p in s.people]
         heads.append((-0.1, 0.7, 0.2, 1.1))  # leaves the picture
-        _, theirs, squares = gaze_backend.prepare(s.image, heads)
+        _, prepared, squares = gaze_backend.prepare(s.image, heads)
         raw = data.pixels([s], ((0, 0, 0), (1, 1, 1)))
         pixels = gaze_geometry.head_squares(torch.tensor(heads), s.size, s.size)
-        mine = gaze.crops(raw, pixels, torch.zeros(len(heads), dtype=torch.long))
-        assert (gaze_geometry.normalise(mine) - theirs).abs().max() < 0.02  # Pillow's rounding
+        crops = gaze.crops(raw, pixels, torch.zeros(len(heads), dtype=torch.long))
+        assert (gaze_geometry.normalise(crops) - prepared).abs().max() < 0.02  # Pillow's rounding
         assert torch.allclose((pixels / s.size).clamp(0, 1), squares)
 
 

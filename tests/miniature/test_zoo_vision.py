@@ -115,8 +115,10 @@ def test_an_exported_segmenter_is_the_trained_one(tmp_path):
     masks = (out.pred_masks[0] > 0)[torch.arange(len(boxes)), best].numpy()
     segment.export(model, tmp_path)
     sam = backends.load(ModelSpec("segment", "sam", str(tmp_path)))
-    [found] = sam.segment([s.image], [[tuple(v / 96 for v in o.box) for o in s.everything]])
-    agree = [(mine == theirs.mask).mean() for mine, theirs in zip(masks, found, strict=True)]
+    [segments] = sam.segment([s.image], [[tuple(v / 96 for v in o.box) for o in s.everything]])
+    agree = [
+        (trained == loaded.mask).mean() for trained, loaded in zip(masks, segments, strict=True)
+    ]
     assert numpy.median(agree) > 0.98  # half the digits: a pixel or a mask may change its mind
     assert not any("auxiliary" in name for name in sam.network.state_dict())
 
@@ -143,8 +145,8 @@ def test_contrast_by_hand():
     t = dino.HEAT
     first = -math.log(math.exp(0.8 / t) / (math.exp(0.8 / t) + math.exp(0.0)))
     second = -math.log(math.exp(0.8 / t) / (math.exp(0.8 / t) + math.exp(0.6 / t)))
-    found = float(dino.contrast(vectors, shows))
-    assert found == pytest.approx((first + second) / 2, rel=1e-4)
+    loss = float(dino.contrast(vectors, shows))
+    assert loss == pytest.approx((first + second) / 2, rel=1e-4)
 
 
 def test_average_precisions_by_hand():
@@ -170,5 +172,7 @@ def test_the_gallery_shows_test_subjects_each_in_its_scenes():
 
 def test_the_published_dino_knows_subjects_again(monkeypatch):
     monkeypatch.setattr(dino, "TEST", 32)
-    found = dino.measure(cards.folder("dino"))
-    assert found["map"] >= min(0.7, 0.9 * json.loads(cards.card("dino").read_text())["test"]["map"])
+    measured = dino.measure(cards.folder("dino"))
+    assert measured["map"] >= min(
+        0.7, 0.9 * json.loads(cards.card("dino").read_text())["test"]["map"]
+    )

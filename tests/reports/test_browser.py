@@ -213,11 +213,11 @@ def test_many_samples(opened, tmp_path):
     """More than one list can hold: in stretches, all of them searched, the page as small."""
     many = 13_000
     with cards.writing(tmp_path, 10) as written:
-        found = gather.Looked(Statistics(samples=many), cards=written)
+        looked = gather.Looked(Statistics(samples=many), cards=written)
         for number in range(many):
             text = f"a caption with number {number}"
             written.add(View(f"k{number}", "a.tar", None, records.Caption(text)))
-        for _ in gather.write(found, str(tmp_path), "many", 4, 24):
+        for _ in gather.write(looked, str(tmp_path), "many", 4, 24):
             pass
     assert (tmp_path / "index.html").stat().st_size < 100_000
     shown = opened(tmp_path / "index.html")

@@ -212,17 +212,17 @@ def test_animals_have_skeletons_with_limbs_of_their_own():
     v.people = []
     points = [(0.4 + n / 100, 0.5, 2.0) for n in range(16)] + [(0.0, 0.0, 0.0)]
     v.boxes[1].keypoints = records.Keypoints(points, None, "animal")
-    found = [m for m in drawn(v) if m.layer == "skeletons"]
-    lines = [m for m in found if m.kind == "line"]
+    skeletons = [m for m in drawn(v) if m.layer == "skeletons"]
+    lines = [m for m in skeletons if m.kind == "line"]
     assert len(lines) == 16  # seventeen, without the right back paw's
-    assert "box 2: root of tail" in {m.title for m in found}
+    assert "box 2: root of tail" in {m.title for m in skeletons}
 
 
 def test_interactions_are_arrows_with_their_verbs():
     v = viewed()
     v.interactions.append(records.Interaction(2, "pet", 1, 1, 2))
-    found = [m for m in drawn(v) if m.layer == "interactions"]
-    arrow, label = sorted(found, key=lambda m: m.kind)
+    of_interactions = [m for m in drawn(v) if m.layer == "interactions"]
+    arrow, label = sorted(of_interactions, key=lambda m: m.kind)
     assert (arrow.kind, label.kind, label.text) == ("arrow", "label", "hold, pet")
     woman, dog = [((b[0] + b[2]) / 2 * 480, (b[1] + b[3]) / 2 * 320)
                   for b in (scenes.WOMAN, scenes.DOG)]  # fmt: skip
@@ -327,11 +327,11 @@ def test_wrapped_lines_fit(words):
     assert 1 <= len(lines) <= 3
     for line in lines:
         assert text.width("".join(t for t, _ in line).rstrip(), 17) <= 300
-    told = "".join(t for line in lines for t, _ in line)
-    if told.endswith("…"):
-        assert text.clean(words).startswith(told[:-1])
+    wrapped = "".join(t for line in lines for t, _ in line)
+    if wrapped.endswith("…"):
+        assert text.clean(words).startswith(wrapped[:-1])
     else:
-        assert told == text.clean(words)
+        assert wrapped == text.clean(words)
 
 
 def test_sheets_hold_every_picture(tmp_path):

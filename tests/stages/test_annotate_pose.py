@@ -124,9 +124,9 @@ def test_insightface_pack_finds_and_embeds(checkpoints):
 
     backend = backends.load(ModelSpec("face", "insightface", checkpoints["pack"]))
     image = scene((4, 3), (12, 9))
-    [found, none] = backend.detect([image, scene()])
-    assert none == [] and len(found) == 2
-    by_place = sorted(found, key=lambda f: f.xyxy)
+    [detected, none] = backend.detect([image, scene()])
+    assert none == [] and len(detected) == 2
+    by_place = sorted(detected, key=lambda f: f.xyxy)
     for face, cell in zip(by_place, [(4, 3), (12, 9)], strict=True):
         assert face.xyxy == pytest.approx(face_at(*cell), abs=1e-5)
         assert face.score == pytest.approx(1 / (1 + numpy.exp(-5)), abs=1e-3)
@@ -170,13 +170,13 @@ def test_vitpose_is_transformers_own_decoding(checkpoints, kind):
     assert backend.experts == (kind == "vitpose+")
     images = [scene((3, 3), seed=1), scene(width=200, height=300, seed=2), scene(seed=3)]
     boxes = [[(0.1, 0.1, 0.5, 0.9), (0.4, 0.0, 1.0, 1.0)], [(0.0, 0.2, 0.8, 0.7)], []]
-    found = backend.estimate(images, boxes)
-    assert [len(f) for f in found] == [2, 1, 0]
+    estimated = backend.estimate(images, boxes)
+    assert [len(f) for f in estimated] == [2, 1, 0]
     processor = AutoImageProcessor.from_pretrained(checkpoints[kind])
     network = VitPoseForPoseEstimation.from_pretrained(checkpoints[kind]).eval()
-    for image, mine, poses in zip(images, boxes, found, strict=True):
+    for image, own, poses in zip(images, boxes, estimated, strict=True):
         w, h = image.size
-        for (x0, y0, x1, y1), keypoints in zip(mine, poses, strict=True):
+        for (x0, y0, x1, y1), keypoints in zip(own, poses, strict=True):
             box = [[[x0 * w, y0 * h, (x1 - x0) * w, (y1 - y0) * h]]]
             inputs = processor(images=[image], boxes=box, return_tensors="pt")
             extra = {"dataset_index": torch.tensor([0])} if kind == "vitpose+" else {}
@@ -283,10 +283,10 @@ def test_everything_on_one_picture(everything):
     image = scene((4, 3), (9, 2))
     [out] = run(config, loaded, {"png": image, "boxes.json": boxes, "entities.json": entities})
     assert set(out) == {"people.json", "identity.npy"}
-    found = people_of(out)
-    assert (found.width, found.height) == (WIDTH, HEIGHT)
-    woman, man, stray = found.people
-    assert [p.id for p in found.people] == [1, 2, 3]
+    record = people_of(out)
+    assert (record.width, record.height) == (WIDTH, HEIGHT)
+    woman, man, stray = record.people
+    assert [p.id for p in record.people] == [1, 2, 3]
     assert (woman.box, woman.entity, man.box, man.entity) == (4, 2, 9, 7)
     assert woman.face.xyxy == pytest.approx(face_at(4, 3), abs=1e-5)
     assert man.face is None and man.head is None and man.gaze is None
@@ -300,10 +300,10 @@ def test_everything_on_one_picture(everything):
     assert rows["person"].tolist() == [1, 3] and rows["embedding"].shape == (2, 512)
     want = loaded.identity.embed([image], [[woman.face, stray.face]])[0]
     assert rows["embedding"] == pytest.approx(want, abs=1e-2)
-    assert {r: m.backend for r, m in found.models.items()} == {
+    assert {r: m.backend for r, m in record.models.items()} == {
         "face": "insightface", "identity": "insightface", "pose": "vitpose", "gaze": "sharingan",
     }  # fmt: skip
-    assert all(m.role == r for r, m in found.models.items())
+    assert all(m.role == r for r, m in record.models.items())
 
 
 def test_a_picture_without_people_is_no_failure(everything):
@@ -319,9 +319,9 @@ def test_forty_faces(everything):
     config, loaded = everything
     cells = [(1 + 2 * c, 2 + 2 * r) for r in range(5) for c in range(8)]
     [out] = run(config, loaded, {"png": scene(*cells)})
-    found = people_of(out).people
-    assert len(found) == 40 and [p.id for p in found] == list(range(1, 41))
-    assert all(p.gaze and p.head for p in found)
+    people = people_of(out).people
+    assert len(people) == 40 and [p.id for p in people] == list(range(1, 41))
+    assert all(p.gaze and p.head for p in people)
     assert len(records.load_identity(out["identity.npy"])) == 40
     few = annotate_pose.Config(**{**vars(config), "max_people": 7})
     [out] = run(few, loaded, {"png": scene(*cells)})
@@ -347,8 +347,8 @@ def test_ground_truth_is_kept_and_completed(everything):
     [out] = run(
         config, loaded, {"png": image, "boxes.json": boxes, "people.json": ground_truth_people()}
     )
-    found = people_of(out)
-    first, second, third = found.people
+    record = people_of(out)
+    first, second, third = record.people
     assert (first.id, second.id, third.id) == (11, 5, 12)
     assert first.gaze == Gaze((0.9, 0.9), (0.6, 0.8), True, source="annotation")
     assert first.head == (0.14, 0.1, 0.24, 0.28)
@@ -356,8 +356,8 @@ def test_ground_truth_is_kept_and_completed(everything):
     assert first.face.xyxy == pytest.approx(face_at(4, 3), abs=1e-5)
     assert second.gaze is not None and second.identity == "ada" and second.face is None
     assert third.face.xyxy == pytest.approx(face_at(9, 6), abs=1e-5)
-    assert found.models["gaze"].backend == second.gaze.source == "sharingan"
-    assert [p.source for p in found.people] == ["annotation", "annotation", "insightface"]
+    assert record.models["gaze"].backend == second.gaze.source == "sharingan"
+    assert [p.source for p in record.people] == ["annotation", "annotation", "insightface"]
     assert first.head_source is None and first.face.source == "insightface"
     # Again, on its own output: nothing changes.
     again = {"png": image, "boxes.json": boxes, **out}
@@ -370,12 +370,12 @@ def test_replace_estimates_again_but_keeps_annotations_ids_and_names(everything)
     given = ground_truth_people()
     given.people[1].gaze = Gaze((0.1, 0.1), (0.6, -0.8), True, source="other")
     [out] = run(config, loaded, {"png": scene((4, 3)), "people.json": given})
-    found = people_of(out)
-    assert [p.id for p in found.people] == [11, 5]
-    assert found.people[0].gaze == Gaze((0.9, 0.9), (0.6, 0.8), True, source="annotation")
-    assert found.people[1].gaze.source == "sharingan"
-    assert found.people[1].gaze.vector != (0.6, -0.8)
-    assert found.people[1].identity == "ada" and found.people[1].head == (0.7, 0.1, 0.8, 0.3)
+    record = people_of(out)
+    assert [p.id for p in record.people] == [11, 5]
+    assert record.people[0].gaze == Gaze((0.9, 0.9), (0.6, 0.8), True, source="annotation")
+    assert record.people[1].gaze.source == "sharingan"
+    assert record.people[1].gaze.vector != (0.6, -0.8)
+    assert record.people[1].identity == "ada" and record.people[1].head == (0.7, 0.1, 0.8, 0.3)
     # Bytes do not depend on what was there: replaced once or twice is the same.
     again = run(config, loaded, {"png": scene((4, 3)), **out})[0]
     assert again == out
@@ -415,11 +415,11 @@ def test_identity_by_its_own_backend(checkpoints):
     )
     loaded = annotate_pose.load(config)
     [out] = run(config, loaded, {"png": scene((4, 3))})
-    found = people_of(out)
-    assert found.models["identity"].backend == "iresnet"
-    assert found.models["face"].backend == "insightface"
+    record = people_of(out)
+    assert record.models["identity"].backend == "iresnet"
+    assert record.models["face"].backend == "insightface"
     rows = records.load_identity(out["identity.npy"])
-    want = loaded.identity.embed([scene((4, 3))], [[found.people[0].face]])[0]
+    want = loaded.identity.embed([scene((4, 3))], [[record.people[0].face]])[0]
     assert rows["embedding"] == pytest.approx(want, abs=1e-2)
 
 
@@ -596,9 +596,9 @@ def seen(offline):
 
 @pytest.mark.parametrize("name", ["t1", "astronaut"])
 def test_every_face_is_found_once(seen, name):
-    found = people_of(seen[name]).people
-    faces = sorted((p.face for p in found if p.face), key=lambda f: f.xyxy)
-    assert len(found) == len(faces) == len(NOSES[name])
+    people = people_of(seen[name]).people
+    faces = sorted((p.face for p in people if p.face), key=lambda f: f.xyxy)
+    assert len(people) == len(faces) == len(NOSES[name])
     for face, (x, y) in zip(faces, NOSES[name], strict=True):
         assert face.xyxy[0] < x < face.xyxy[2] and face.xyxy[1] < y < face.xyxy[3]
         left_eye, right_eye, nose, left_mouth, right_mouth = face.landmarks
@@ -659,9 +659,9 @@ def test_irises_tell_where_people_look(seen):
     [astronaut] = people_of(seen["astronaut"]).people
     assert astronaut.gaze == Gaze(inside=False, source="mediapipe")  # she looks at us
     for name in ("camera", "t1"):
-        ours = sorted(people_of(seen[name]).people, key=lambda p: p.face.xyxy)
+        people = sorted(people_of(seen[name]).people, key=lambda p: p.face.xyxy)
         mirrored = sorted(people_of(seen[f"mirrored {name}"]).people, key=lambda p: -p.face.xyxy[2])
-        for one, other in zip(ours, mirrored, strict=True):
+        for one, other in zip(people, mirrored, strict=True):
             assert (one.gaze.vector is None) == (other.gaze.vector is None)
             assert one.gaze.point is None
             if one.gaze.vector:

@@ -33,10 +33,10 @@ def models(tmp_path_factory):
 
 def sample(annotated=False):
     """A woman, a man, a dog and a chair; the dog's keypoints are annotated if wanted."""
-    made = scenes.all_records(SIZE)
+    by_suffix = scenes.all_records(SIZE)
     for name in ("people.json", "interactions.json", "masks.json", "layout.json"):
-        del made[name]
-    listed = made["boxes.json"]
+        del by_suffix[name]
+    listed = by_suffix["boxes.json"]
     chair = records.Box(9, PLACES[9], "a wooden chair", None, 0.5)
     boxes = [
         dataclasses.replace(box, xyxy=PLACES.get(box.id, box.xyxy))
@@ -45,8 +45,8 @@ def sample(annotated=False):
     if annotated:
         known = records.Keypoints([SPOT] * 17, None, "animal", "annotation")
         boxes[1] = dataclasses.replace(boxes[1], keypoints=known)
-    made["boxes.json"] = dataclasses.replace(listed, boxes=boxes)
-    dumped = {name: records.dump(record) for name, record in made.items()}
+    by_suffix["boxes.json"] = dataclasses.replace(listed, boxes=boxes)
+    dumped = {name: records.dump(record) for name, record in by_suffix.items()}
     return {"jpg": scenes.picture(size=SIZE), **dumped}
 
 
@@ -62,33 +62,33 @@ def annotate(models, tmp_path, run_cli):
     return run
 
 
-def boxes_of(found):
-    return {b.id: b for b in records.load(records.Boxes, found["boxes.json"]).boxes}
+def boxes_of(result):
+    return {b.id: b for b in records.load(records.Boxes, result["boxes.json"]).boxes}
 
 
 def test_everybody_and_everything_gets_keypoints(annotate, tmp_path):
     shards.write(tmp_path / "some.tar", [("a", given := sample())])
-    out, found = annotate(tmp_path / "some.tar")
-    people = records.load(records.People, found["people.json"])
+    out, result = annotate(tmp_path / "some.tar")
+    people = records.load(records.People, result["people.json"])
     assert [p.keypoints.layout for p in people.people] == ["coco17", "coco17"]
     assert people.models["pose"].backend == "xpose"
-    boxes, before = boxes_of(found), boxes_of(given)
+    boxes, before = boxes_of(result), boxes_of(given)
     layouts = {n: b.keypoints.layout for n, b in boxes.items() if b.keypoints is not None}
     assert layouts == {2: "animal", 9: "chair"}
     assert {boxes[n].keypoints.source for n in layouts} == {"xpose"}
     assert all(dataclasses.replace(b, keypoints=None) == before[n] for n, b in boxes.items())
-    listed = records.load(records.Boxes, found["boxes.json"])
+    listed = records.load(records.Boxes, result["boxes.json"])
     assert list(records.sources.parts(listed)).count(("poses", "xpose")) == 2
     _, again = annotate(out)
-    assert again["boxes.json"] == found["boxes.json"]
+    assert again["boxes.json"] == result["boxes.json"]
 
 
 def test_annotated_keypoints_of_things_stay(annotate, tmp_path):
     shards.write(tmp_path / "some.tar", [("a", given := sample(annotated=True))])
-    _, found = annotate(tmp_path / "some.tar", "--replace")
-    dog, chair = (boxes_of(found)[n].keypoints for n in (2, 9))
+    _, result = annotate(tmp_path / "some.tar", "--replace")
+    dog, chair = (boxes_of(result)[n].keypoints for n in (2, 9))
     assert dog.source == "annotation" and dog.points[0] == SPOT and chair.source == "xpose"
-    annotated = [dataclasses.replace(b, source="annotation") for b in boxes_of(found).values()]
+    annotated = [dataclasses.replace(b, source="annotation") for b in boxes_of(result).values()]
     listed = records.Boxes(*SIZE, annotated)
     kept = records.sources.only(listed, True).boxes
     assert [box.id for box in kept if box.keypoints is not None] == [2]

@@ -27,16 +27,16 @@ GREEDY = Generation(beams=1, max_tokens=8)
 @pytest.fixture(scope="session")
 def checkpoints(tmp_path_factory):
     """One tiny checkpoint folder per family, built when first asked for."""
-    made = {}
+    folders = {}
 
     def folder(name: str) -> Path:
-        if name not in made:
-            made[name] = tmp_path_factory.mktemp(name)
+        if name not in folders:
+            folders[name] = tmp_path_factory.mktemp(name)
             if name == "blip2-t5":
-                tiny.blip2(made[name], encoder_decoder=True)
+                tiny.blip2(folders[name], encoder_decoder=True)
             else:
-                tiny.BUILDERS[name](made[name])
-        return made[name]
+                tiny.BUILDERS[name](folders[name])
+        return folders[name]
 
     return folder
 
@@ -390,7 +390,7 @@ def test_captions_by_source_and_base_name(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "body", "said"),
+    ("name", "body", "message"),
     [
         ("c.csv", b"", "no captions"),
         ("c.csv", b"filename,note\na,b\n", "its header has filename, note"),
@@ -401,9 +401,9 @@ def test_captions_by_source_and_base_name(tmp_path):
         ("c.xlsx", b"PK", "expected a .csv, .tsv or .jsonl"),
     ],
 )
-def test_captions_files_that_cannot_be_used(name, body, said, tmp_path):
+def test_captions_files_that_cannot_be_used(name, body, message, tmp_path):
     (tmp_path / name).write_bytes(body)
-    with pytest.raises(UsageError, match=said):
+    with pytest.raises(UsageError, match=message):
         stage.load(config(captions=str(tmp_path / name)))
     with pytest.raises(UsageError, match="cannot be read"):
         stage.load(config(captions=str(tmp_path / "absent.csv")))

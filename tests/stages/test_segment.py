@@ -126,9 +126,9 @@ def test_the_best_of_three_by_predicted_iou():
     import torch
 
     logits = torch.stack([torch.full((4, 4), v) for v in (-3.0, 3.0, 0.5)])
-    found = masks.best(logits, torch.tensor([0.2, 0.9, 0.8]), 0.0, (8, 8), (8, 8), (6, 5))
-    assert found.mask.shape == (6, 5)
-    assert (found.mask.all(), found.iou, found.stability) == (True, pytest.approx(0.9), 1.0)
+    best = masks.best(logits, torch.tensor([0.2, 0.9, 0.8]), 0.0, (8, 8), (8, 8), (6, 5))
+    assert best.mask.shape == (6, 5)
+    assert (best.mask.all(), best.iou, best.stability) == (True, pytest.approx(0.9), 1.0)
     third = masks.best(logits, torch.tensor([0.2, 0.3, 1.08]), 0.0, (8, 8), (8, 8), (6, 5))
     assert (third.mask.all(), third.iou, third.stability) == (True, 1.0, 0.0)
     assert not masks.best(
@@ -241,9 +241,9 @@ def test_masks_equal_the_model_called_by_hand(sam):
     from transformers import SamProcessor
 
     image, boxes = picture(), BOXES[0]
-    [found] = sam.segment([image], [boxes])
+    [segments] = sam.segment([image], [boxes])
     processor = SamProcessor(sam.processor)
-    for box, got in zip(boxes, found, strict=True):
+    for box, got in zip(boxes, segments, strict=True):
         pixels = [box[0] * 90, box[1] * 60, box[2] * 90, box[3] * 60]
         inputs = processor(image, input_boxes=[[pixels]], return_tensors="pt")
         inputs["input_boxes"] = inputs["input_boxes"].float()
@@ -257,13 +257,13 @@ def test_masks_equal_the_model_called_by_hand(sam):
         best = int(out.iou_scores[0, 0].argmax())
         assert got.iou == pytest.approx(float(out.iou_scores[0, 0, best]), abs=1e-4)
         assert (full[0, best].numpy() != got.mask).mean() < 1e-3
-    assert len({f.mask.tobytes() for f in found}) == 3  # the boxes matter
+    assert len({f.mask.tobytes() for f in segments}) == 3  # the boxes matter
 
 
 def test_a_picture_alone_and_in_a_batch_and_in_chunks(sam):
     pictures = [picture(w, h, i) for i, (w, h) in enumerate(SIZES)]
     together = sam.segment(pictures, BOXES)
-    assert [[f.mask.shape for f in found] for found in together] == [
+    assert [[f.mask.shape for f in segments] for segments in together] == [
         [(h, w)] * len(boxes) for (w, h), boxes in zip(SIZES, BOXES, strict=True)
     ]
     sam.prompts, before = 1, sam.prompts
@@ -313,9 +313,9 @@ def block(share, iou=0.9, stability=0.8):
 
 
 def sample(*boxes, entities=(), key="s", **members):
-    found = records.dump(records.Boxes(90, 60, list(boxes)))
+    record = records.dump(records.Boxes(90, 60, list(boxes)))
     more = {"entities.json": records.dump(records.Entities(list(entities)))} if entities else {}
-    return Sample(key, {"jpg": jpg(picture()), "boxes.json": found, **more, **members})
+    return Sample(key, {"jpg": jpg(picture()), "boxes.json": record, **more, **members})
 
 
 def box(number, xyxy=(0.1, 0.1, 0.5, 0.5), label="dog", entity=None):
@@ -328,14 +328,14 @@ def run(segmenter, *samples, **options):
     return segment.process(config, segmenter, items)
 
 
-def found(result):
+def masks_in(result):
     return records.load(records.Masks, result["masks.json"]).masks
 
 
 def test_masks_link_to_boxes_and_entities():
     model = Fixed(block(0.5), block(0.25, 0.7, None))
     [result] = run(model, sample(box(3, entity=8), box(5)))
-    first, second = found(result)
+    first, second = masks_in(result)
     assert (first.id, first.box, first.entity, first.iou, first.stability) == (3, 3, 8, 0.9, 0.8)
     assert (second.id, second.box, second.entity, second.stability) == (5, 5, None, None)
     assert first.rle["size"] == [60, 90]
@@ -358,7 +358,7 @@ def test_masks_link_to_boxes_and_entities():
 def test_filters_leave_the_other_ids_alone(options, kept):
     model = Fixed(block(0.5, 0.9, 0.9), block(0.2, 0.7, 0.8), block(0.6, 0.5, 0.7), block(0.0))
     [result] = run(model, sample(box(1), box(2), box(3), box(4)), **options)
-    assert [m.id for m in found(result)] == kept
+    assert [m.id for m in masks_in(result)] == kept
 
 
 @pytest.mark.parametrize("xyxy", [(0.2, 0.2, 0.2, 0.9), (1.2, 0.1, 1.5, 0.4), (-0.5, 0, 0.5, 2)])
@@ -375,7 +375,7 @@ def test_boxes_without_area_or_outside_are_refused(xyxy):
 
 def test_no_boxes_no_model_and_an_empty_member():
     model = Fixed()
-    assert found(run(model, sample())[0]) == []
+    assert masks_in(run(model, sample())[0]) == []
     assert model.asked == []
     assert isinstance(run(model, sample(), drop_empty=True)[0], SampleFiltered)
     with pytest.raises(SampleFailed, match="socialcli ground"):
@@ -385,7 +385,7 @@ def test_no_boxes_no_model_and_an_empty_member():
 def test_existing_masks_are_replaced_unless_kept():
     old = records.dump(records.Masks(90, 60, [], records.GROUND_TRUTH))
     given = sample(box(1), **{"masks.json": old})
-    assert len(found(run(Fixed(block(0.5)), given)[0])) == 1
+    assert len(masks_in(run(Fixed(block(0.5)), given)[0])) == 1
     assert run(Fixed(block(0.5)), given, keep_existing=True) == [{"masks.json": old}]
 
 
@@ -397,13 +397,13 @@ def test_a_segmenter_of_persons_gets_their_boxes_only():
         box(1, label="surfer", entity=4), box(2, label="man", entity=5), entities=[person, dog]
     )
     truth = sample(box(7, label="person"), box(8, label="skateboard"), key="t")
-    assert [[m.id for m in found(r)] for r in run(model, given, truth)] == [[1], [7]]
+    assert [[m.id for m in masks_in(r)] for r in run(model, given, truth)] == [[1], [7]]
 
 
 def test_a_model_whose_output_is_not_a_number_fails_the_sample():
     bad, good = Fixed(block(0.5, float("nan"))), Fixed(block(0.5))
     assert isinstance(run(bad, sample(box(1)))[0], SampleFailed)
-    assert len(found(run(good, sample(box(1)))[0])) == 1
+    assert len(masks_in(run(good, sample(box(1)))[0])) == 1
 
 
 @pytest.mark.parametrize("options", [{"min_iou": 2.0}, {"min_area": -1.0}, {"prompts": 0}])
@@ -418,9 +418,9 @@ def test_the_stage_on_real_checkpoints(checkpoints):
         loaded = segment.load(config)
         given = sample(box(1), box(2, (0.4, 0.2, 0.9, 0.9)))
         [result] = segment.process(config, loaded, [Item("s", 0, segment.prepare(config, given))])
-        made = found(result)
-        assert made
-        assert all(m.rle["size"] == [60, 90] and 0 <= m.iou <= 1 for m in made)
+        written = masks_in(result)
+        assert written
+        assert all(m.rle["size"] == [60, 90] and 0 <= m.iou <= 1 for m in written)
         assert json.loads(result["masks.json"])["model"]["model"] == path.rpartition("/")[2]
 
 
@@ -442,11 +442,11 @@ def test_from_the_command_line_as_a_sidecar(tmp_path, checkpoints, run_cli):
     options = ["--sidecar", "--model", checkpoints["pth"], "--device", "cpu", "-o", "-"]
     done = run_cli("segment", source, *options)
     (tmp_path / "masks.tar").write_bytes(done.stdout)
-    made = list(shards.read(f"{source}+{tmp_path}/masks.tar"))
-    assert [s.key for s in made] == ["a", "b", "c"]
-    assert [s.members["jpg"] for s in made] == [m["jpg"] for _, m in pictures]
-    masks_of = [s.record(records.Masks).masks for s in made]
-    assert [[(m.box, m.entity) for m in found] for found in masks_of] == [
+    samples = list(shards.read(f"{source}+{tmp_path}/masks.tar"))
+    assert [s.key for s in samples] == ["a", "b", "c"]
+    assert [s.members["jpg"] for s in samples] == [m["jpg"] for _, m in pictures]
+    masks_of = [s.record(records.Masks).masks for s in samples]
+    assert [[(m.box, m.entity) for m in of_sample] for of_sample in masks_of] == [
         [(1, None), (2, 5)],
         [],
         [(1, None), (2, 5)],
@@ -464,9 +464,9 @@ def test_from_the_command_line_with_the_miniature(run_cli, tmp_path):
     run_cli("segment", tmp_path / "asked.tar", "-o", tmp_path / "out.tar", "--profile", "mini")
     overlaps = []
     for one in shards.read(str(tmp_path / "out.tar")):
-        made = {m.box: rle.decode(m.rle) for m in one.record(records.Masks).masks}
+        by_box = {m.box: rle.decode(m.rle) for m in one.record(records.Masks).masks}
         for right in records.load(records.Masks, truth[one.key]["masks.json"]).masks:
             wanted = rle.decode(right.rle)
-            mine = made.get(right.box, numpy.zeros_like(wanted))
-            overlaps.append((mine & wanted).sum() / (mine | wanted).sum())
+            predicted = by_box.get(right.box, numpy.zeros_like(wanted))
+            overlaps.append((predicted & wanted).sum() / (predicted | wanted).sum())
     assert len(overlaps) > 20 and numpy.mean(overlaps) > 0.6
