@@ -166,12 +166,12 @@ def members(location: Any) -> dict[str, dict[str, bytes]]:
     """Key -> members of everything in a shard, a join or a folder of shards."""
     from socialcli import shards
 
-    found: dict[str, dict[str, bytes]] = {}
+    by_key: dict[str, dict[str, bytes]] = {}
     for shard in shards.expand([str(location)]):
         for sample in shards.read(shard):
-            assert sample.key not in found
-            found[sample.key] = sample.members
-    return found
+            assert sample.key not in by_key
+            by_key[sample.key] = sample.members
+    return by_key
 
 
 def leftovers(folder: Path) -> list[str]:

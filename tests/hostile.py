@@ -230,12 +230,12 @@ ARRAYS = _arrays()
 
 def valid() -> dict[str, bytes]:
     """A whole sample, with a generated.json besides."""
-    made = records.Generated(
+    generated = records.Generated(
         "a <dog> on grass", 7, "ssr", records.Model("stable-diffusion", "m"), "DDIMScheduler", 30,
         5.0, (120, 80), "", "k0", [records.Shown("k1", "dog", 0.6)], "a dog on grass",
         {"ssr": records.Model("ssr", "x")},
     )  # fmt: skip
-    return scenes.members(0, {"generated.json": made})
+    return scenes.members(0, {"generated.json": generated})
 
 
 def mutants(seed: int, count: int) -> Iterator[tuple[str, dict[str, bytes]]]:

@@ -162,12 +162,12 @@ def raw(record: Any) -> bytes:
 
 def members(index: int = 0, changed: dict[str, Any] | None = None) -> dict[str, bytes]:
     """One whole sample as bytes. ``changed`` replaces members (records or bytes; None drops)."""
-    found: dict[str, Any] = {"jpg": picture(index), **all_records()}
-    found[records.IDENTITY] = records.dump_identity(identity())
-    found["note.txt"] = b"a member nobody knows"
-    found.update(changed or {})
+    by_suffix: dict[str, Any] = {"jpg": picture(index), **all_records()}
+    by_suffix[records.IDENTITY] = records.dump_identity(identity())
+    by_suffix["note.txt"] = b"a member nobody knows"
+    by_suffix.update(changed or {})
     return {
         suffix: value if isinstance(value, bytes) else records.dump(value)
-        for suffix, value in found.items()
+        for suffix, value in by_suffix.items()
         if value is not None
     }

@@ -147,9 +147,9 @@ def _munged(folder: Path) -> subprocess.Popen[bytes]:
 
 def _start(folder: Path, program: str, *arguments: str) -> subprocess.Popen[bytes]:
     path = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
-    found = shutil.which(program, path=path) or program
+    executable = shutil.which(program, path=path) or program
     with (folder / f"{program}-out.log").open("wb") as log:
-        return subprocess.Popen([found, *arguments], stdout=log, stderr=log, stdin=-3)
+        return subprocess.Popen([executable, *arguments], stdout=log, stderr=log, stdin=-3)
 
 
 def _idle(node: Node) -> bool:

@@ -53,11 +53,11 @@ def test_operations_are_counted_as_by_hand():
 
 def test_gates_let_through_what_the_paper_says():
     """Below 500 twice as likely: [0, 200] has 201 * 2 of 1500 parts."""
-    found = operations.openings()
+    shares = operations.openings()
     parts = {"boundary": 1500, "identity": 802, "gaze": 402, "pose": 1201, "interaction": 1001}
-    assert found.keys() >= parts.keys()
+    assert shares.keys() >= parts.keys()
     for name, part in parts.items():
-        assert found[name] == pytest.approx(part / 1500, abs=1e-3)
+        assert shares[name] == pytest.approx(part / 1500, abs=1e-3)
 
 
 def test_a_step_costs_its_parts():

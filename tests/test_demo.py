@@ -55,11 +55,11 @@ def demo(tmp_path_factory: pytest.TempPathFactory, program: list[str]) -> Path:
 
 def test_the_stages_find_what_is_there(demo: Path) -> None:
     read = json.loads((demo / "world" / "agreement.json").read_text())
-    found = {(m["kind"], m["measure"]): m["value"] for m in read["measures"]}
+    measured = {(m["kind"], m["measure"]): m["value"] for m in read["measures"]}
     assert read["samples"] == 24
     for kind, measure, floor in FLOORS:
-        assert found[kind, measure] >= floor, (kind, measure, found[kind, measure])
-    assert found["gaze angle", "median, degrees"] < DEGREES
+        assert measured[kind, measure] >= floor, (kind, measure, measured[kind, measure])
+    assert measured["gaze angle", "median, degrees"] < DEGREES
 
 
 def test_every_picture_says_what_it_is(demo: Path) -> None:

@@ -54,5 +54,5 @@ def test_the_tutorial_can_be_followed(program: list[str], tmp_path: Path) -> Non
             env={**os.environ, **ENVIRONMENT, "PYTHONPATH": str(ROOT)},
         )  # fmt: skip
         assert done.returncode == 0, f"{line}\n{done.stderr[-2000:]}"
-    for made in ("report/index.html", "runs/word/learned_embeds.safetensors", "scores/score.json"):
-        assert (tmp_path / made).is_file(), made
+    for file in ("report/index.html", "runs/word/learned_embeds.safetensors", "scores/score.json"):
+        assert (tmp_path / file).is_file(), file

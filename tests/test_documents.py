@@ -21,12 +21,12 @@ WEIGHTS = ROOT / "socialcli" / "miniature" / "weights"
 
 def lines(page: Path) -> list[str]:
     """The lines of a page's blocks of commands, continued lines joined, without comments."""
-    found = []
+    stripped = []
     for language, block in re.findall(r"^```(\w*)\n(.*?)^```", page.read_text(), re.M | re.S):
         if language in ("", "console", "sh", "bash"):
             for line in block.replace("\\\n", " ").splitlines():
-                found.append(re.sub(r"(^|\s)#.*", "", line).strip())
-    return [line for line in found if line]
+                stripped.append(re.sub(r"(^|\s)#.*", "", line).strip())
+    return [line for line in stripped if line]
 
 
 def commands(line: str) -> list[list[str]]:
@@ -39,13 +39,13 @@ def commands(line: str) -> list[list[str]]:
             parts.append([])
         else:
             parts[-1].append(word)
-    found = []
+    arguments = []
     for words in parts:
         at = next((n for n, word in enumerate(words) if Path(word).name == "socialcli"), None)
         if at is not None and (at == 0 or words[at - 1] == "-m"):
             rest = words[at + 1 :]
-            found.append(rest[: rest.index(">")] if ">" in rest else rest)
-    return found
+            arguments.append(rest[: rest.index(">")] if ">" in rest else rest)
+    return arguments
 
 
 PRINTED = [

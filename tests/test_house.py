@@ -31,8 +31,8 @@ def test_every_subcommand_has_a_page(name: str) -> None:
 
 def test_every_backend_is_in_the_model_table() -> None:
     table = (DOCS / "models.md").read_text()
-    for role, found in backends.available().items():
-        for info in found.values():
+    for role, by_name in backends.available().items():
+        for info in by_name.values():
             row = f"| {role} | `{info.name}` | {info.model or '(none)'} | {info.licence} |"
             assert row in table, f"docs/models.md lacks or misstates: {row}"
             assert info.summary and info.licence

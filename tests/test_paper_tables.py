@@ -50,14 +50,14 @@ def carry_out(printed: str) -> list[list[str]]:
         command, _, rest = line.partition("&&")
         words = shlex.split(command) if line.startswith("socialcli ") else []
         if words:
-            said = io.StringIO()
-            with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+            output = io.StringIO()
+            with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
                 try:
                     group.main(args=words[1:], standalone_mode=False)
                 except SystemExit as end:
-                    assert not end.code, f"{command}\n{said.getvalue()[-3000:]}"
+                    assert not end.code, f"{command}\n{output.getvalue()[-3000:]}"
                 except Exception as error:
-                    raise AssertionError(f"{command}\n{said.getvalue()[-3000:]}") from error
+                    raise AssertionError(f"{command}\n{output.getvalue()[-3000:]}") from error
             ran.append(words)
         if words and rest:
             subprocess.run(rest, shell=True, cwd=ROOT, check=True)
@@ -135,8 +135,8 @@ def test_a_dry_run_lists_what_a_table_needs(
     for name in named:
         assert any(name in what for what in listed), name
     assert listed.pop("what") == ["licence", "size", "here"]
-    found = next(cells for what, cells in listed.items() if what.endswith(str(here)))
-    assert found[2] == "yes"
+    needed = next(cells for what, cells in listed.items() if what.endswith(str(here)))
+    assert needed[2] == "yes"
     model = next(cells for what, cells in listed.items() if what.startswith("stable-diffusion"))
     assert model == ["CreativeML OpenRAIL-M", "5.5 GB", "no"]
     assert "hf download" in printed
@@ -182,8 +182,8 @@ def test_hours_are_operations_by_rate() -> None:
     drawn, trained = 9000 * (60 * unet + decoder) / 360_000, 300_000 * 3 * unet / 360_000
     rows = [line.split("|")[1:3] for line in needs.lines(work, teraflops=100)[-3:]]
     assert [cells[0].strip().endswith("2 times") for cells in rows] == [True, False, False]
-    found = [float(cells[1]) for cells in rows]
-    assert found == pytest.approx([2 * drawn, trained, 2 * drawn + trained], rel=0.1)
+    hours = [float(cells[1]) for cells in rows]
+    assert hours == pytest.approx([2 * drawn, trained, 2 * drawn + trained], rel=0.1)
 
 
 @pytest.mark.parametrize(
@@ -226,9 +226,9 @@ def test_tables_1_and_2_to_their_end(tmp_path: Path, models: Path) -> None:
     from socialcli.miniature.world import ground_truth, scenes
 
     for split in ("train", "test"):
-        found = [(f"{split}-{n}", ground_truth.members(scenes.scene(0, n, 96, split)))
+        samples = [(f"{split}-{n}", ground_truth.members(scenes.scene(0, n, 96, split)))
                  for n in (0, 1)]  # fmt: skip
-        shards.write(tmp_path / f"{split}.tar", found)
+        shards.write(tmp_path / f"{split}.tar", samples)
     out = tmp_path / "out"
     printed = plan(
         "table-000-1.mk", f"OUT={out}", "PROFILE=mini", f"HICO={tmp_path}/train.tar",
@@ -277,11 +277,11 @@ def test_sentences_are_put_beside_exemplars(tmp_path: Path, exemplars: Path) -> 
     (tmp_path / "s.csv").write_text(SENTENCES)
     given = [str(exemplars), str(tmp_path / "s.csv"), "-o", str(tmp_path / "out.tar")]
     assert sentences.main(given) == 0
-    found = members(tmp_path / "out.tar")
-    assert list(found) == ["push/000", "kneel-before/000", "push/001"]
+    by_key = members(tmp_path / "out.tar")
+    assert list(by_key) == ["push/000", "kneel-before/000", "push/001"]
     sources = {s.key: s for s in shards.read(str(exemplars))}
     used = []
-    for key, one in found.items():
+    for key, one in by_key.items():
         sample = shards.Sample(key, one)
         meta = sample.record(records.Meta)
         used.append(meta.extra["exemplar"])
@@ -296,14 +296,14 @@ def test_sentences_are_put_beside_exemplars(tmp_path: Path, exemplars: Path) -> 
         wanted = [people[act.subject].keypoints, people[act.object_person].keypoints]
         assert [p.keypoints for p in kept] == wanted
     assert used[0] != used[2] and used[0].startswith("push/")
-    caption = shards.Sample("", found["kneel-before/000"]).record(records.Caption)
+    caption = shards.Sample("", by_key["kneel-before/000"]).record(records.Caption)
     assert caption.others == [
         "a man <kneel-before-1> <kneel-before> a cat <kneel-before-2>",
         "a man <kneel-before> a cat",
     ]
-    second = shards.Sample("", found["push/001"]).record(records.Entities).entities[1]
+    second = shards.Sample("", by_key["push/001"]).record(records.Entities).entities[1]
     assert (second.text, second.head, second.kind) == ("another girl", "girl", "person")
-    act = shards.Sample("", found["push/000"]).record(records.Interactions).interactions[0]
+    act = shards.Sample("", by_key["push/000"]).record(records.Interactions).interactions[0]
     assert (act.verb, act.object_label) == ("push", "woman")
 
 
@@ -352,8 +352,8 @@ def test_table_001_to_its_end(tmp_path: Path, models: Path, exemplars: Path) -> 
         assert all(cell.strip() for cell in cells.split("|")[1:-1]), cells
     assert "40.81" in paper and "Known and new" not in reached
     drawn = {row: members(out / "drawn" / row) for row in ("interaction", "controlnet")}
-    prompts = {row: json.loads(found["push/000"]["generated.json"])["prompt"]
-               for row, found in drawn.items()}  # fmt: skip
+    prompts = {row: json.loads(by_key["push/000"]["generated.json"])["prompt"]
+               for row, by_key in drawn.items()}  # fmt: skip
     assert prompts == {
         "interaction": "a dog <push-1> <push> a woman <push-2>",
         "controlnet": "A dog is pushing a woman on the street.",

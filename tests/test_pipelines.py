@@ -389,10 +389,10 @@ def test_the_miniatures_from_nothing(tmp_path: Path) -> None:
 def test_no_makefile_is_forgotten() -> None:
     included = {"chain.mk", "needs.mk"}
     names = {file.name for file in (ROOT / "pipelines").glob("*.mk")} - included
-    mine = Path(__file__).read_text()
+    source = Path(__file__).read_text()
     demo = (ROOT / "pipelines" / "demo.mk").read_text()
     for name in names:
-        run = mine if name not in ELSEWHERE else (ROOT / "tests" / ELSEWHERE[name]).read_text()
+        run = source if name not in ELSEWHERE else (ROOT / "tests" / ELSEWHERE[name]).read_text()
         assert any(part in run for part in (f'"{name}"', "{name}.mk", f"/{name}")) or (
             "demo.mk" in run and f"$(HERE){name}" in demo
         ), name
@@ -424,11 +424,11 @@ def test_the_table_of_several_subjects_comes_out_at_its_smallest(
             group.main(args=words[1:], standalone_mode=False)
             scores += [Path(words[-1])] if words[1] == "score" else []
     assert [folder.name for folder in scores] == ["words", "free-gd-sal", "dreambooth"]
-    found = table004.figures(scores[1])
-    assert set(found["subjects_missing"]) == {"1", "2"}  # one layout of one subject, one of two
-    value, low, high = found["clip_t_score"]["2"]
+    figures = table004.figures(scores[1])
+    assert set(figures["subjects_missing"]) == {"1", "2"}  # one layout of one subject, one of two
+    value, low, high = figures["clip_t_score"]["2"]
     assert 0 <= low <= value <= high
-    assert set(found["sas"]) == {"1", "2"}
+    assert set(figures["sas"]) == {"1", "2"}
     table = "\n".join(table004.lines(scores))
     assert "| free-gd-sal | " in table and "**missing**" in table and "0.93 / 0.50 / 0.89" in table
     drawn = [records.load(records.Generated, m["generated.json"]) for m in

@@ -13,9 +13,9 @@ from socialcli.registry import Part
 
 @pytest.mark.parametrize("kind", sorted(registry.KINDS))
 def test_every_part_loads_and_says_what_it_is(kind: str) -> None:
-    found = registry.available(kind)
-    assert found and list(found) == sorted(found)
-    for name, info in found.items():
+    infos = registry.available(kind)
+    assert infos and list(infos) == sorted(infos)
+    for name, info in infos.items():
         part = registry.load(kind, name)
         assert isinstance(part, registry.base_of(kind))
         assert (part.kind, part.name) == (kind, name)
@@ -86,9 +86,9 @@ def test_a_part_from_outside_is_one_like_the_others(tmp_path, monkeypatch) -> No
 def test_a_part_that_is_none_is_told_in_a_line(tmp_path, monkeypatch, old, new, reason) -> None:
     assert old in GOOD
     name = module(tmp_path, monkeypatch, GOOD.replace(old, new))
-    with pytest.raises(SocialcliError, match=reason) as told:
+    with pytest.raises(SocialcliError, match=reason) as error:
         registry.load("importers", name)
-    assert "outside_part.py" in str(told.value) and "\n" not in str(told.value)
+    assert "outside_part.py" in str(error.value) and "\n" not in str(error.value)
 
 
 def test_a_part_may_be_registered_in_a_process() -> None:

@@ -11,13 +11,13 @@ import true_size
 def test_each_feedback_has_a_gradient_in_every_subject_layer(tmp_path: Path) -> None:
     true_size.write(tmp_path, true_size.SMALL)
     true_size.sample(tmp_path / "sample.tar", 128)
-    told = true_size.gradients(tmp_path, 128)
+    gradients = true_size.gradients(tmp_path, 128)
     for name in true_size.FEEDBACKS:
-        value, reached, layers, largest = told[name]
+        value, reached, layers, largest = gradients[name]
         assert math.isfinite(value) and value > 0, name
         assert reached == layers == 20, name
         assert 0 < largest < 10, name
-    assert told["regularisation"][1] == 0  # of the aligner alone
+    assert gradients["regularisation"][1] == 0  # of the aligner alone
 
 
 def test_sizes_are_those_that_are_published() -> None:

@@ -27,9 +27,9 @@ def names_in(file: str) -> set[str]:
 
 
 def test_every_cell_names_tests_that_there_are() -> None:
-    found = rows()
-    assert len(found) >= 25
-    for model, home, *cells in found:
+    table = rows()
+    assert len(table) >= 25
+    for model, home, *cells in table:
         place = home.strip("`")
         for column, cell in zip(COLUMNS, cells, strict=True):
             named = re.findall(r"`(?:([\w/]+\.py)::)?(test_\w+)`", cell)
@@ -53,8 +53,8 @@ def test_every_kind_of_model_with_a_checkpoint_is_in_the_table() -> None:
              "stable-diffusion": "stable diffusion", "sam2": "sam 2", "blip2": "blip-2",
              "florence2": "florence-2", "qwen2-vl": "qwen2-vl", "gazelle": "gaze-lle",
              "instruct-pix2pix": "instructpix2pix", "ssr-encoder": "ssr-encoder"}  # fmt: skip
-    for role, found in backends.available().items():
-        for name, info in found.items():
+    for role, by_name in backends.available().items():
+        for name, info in by_name.items():
             weighs = info.get and role != "entities" and "in the package" not in info.model
             if weighs:
                 assert known.get(name, name) in text, f"{role}/{name}"

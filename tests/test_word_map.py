@@ -21,11 +21,11 @@ def test_affinities_have_the_perplexity_that_was_asked_for():
     joint = _tsne.affinities(points, 8.0)
     assert joint.sum() == pytest.approx(1) and numpy.allclose(joint, joint.T)
     assert (numpy.diag(joint) == 0).all()
-    theirs = pytest.importorskip("sklearn.manifold._t_sne")
+    peer = pytest.importorskip("sklearn.manifold._t_sne")
     squares = ((points[:, None] - points[None]) ** 2).sum(-1).astype(numpy.float32)
     from scipy.spatial.distance import squareform
 
-    wanted = squareform(theirs._joint_probabilities(squares, 8.0, 0))
+    wanted = squareform(peer._joint_probabilities(squares, 8.0, 0))
     assert numpy.abs(joint - wanted).max() < 1e-5
 
 
@@ -43,9 +43,9 @@ def test_the_slope_agrees_with_finite_differences():
 
 def test_clouds_stay_apart_and_the_map_is_the_same_every_time():
     points, labels = clouds()
-    found = _tsne.embed(points, perplexity=8, steps=200, rate=20)
-    assert numpy.array_equal(found, _tsne.embed(points, perplexity=8, steps=200, rate=20))
-    distance = ((found[:, None] - found[None]) ** 2).sum(-1) + numpy.eye(36) * 1e9
+    placed = _tsne.embed(points, perplexity=8, steps=200, rate=20)
+    assert numpy.array_equal(placed, _tsne.embed(points, perplexity=8, steps=200, rate=20))
+    distance = ((placed[:, None] - placed[None]) ** 2).sum(-1) + numpy.eye(36) * 1e9
     assert (labels[distance.argmin(1)] == labels).all()
 
 
@@ -54,8 +54,8 @@ def test_neighbours_say_which_part_of_speech_a_learned_word_is_near():
     names = [("verbs", "prepositions", "nouns")[n] for n in labels]
     learned = numpy.stack([points[0] + 0.1, points[13] + 0.1, points[1] - 0.1])
     words = ["with pose", "with relation", "without relation"]
-    found = table001.neighbours(numpy.concatenate([points, learned]), names + words)
-    assert found == {"with pose": 1.0, "with relation": 1.0, "without relation": 0.0}
+    shares = table001.neighbours(numpy.concatenate([points, learned]), names + words)
+    assert shares == {"with pose": 1.0, "with relation": 1.0, "without relation": 0.0}
 
 
 def test_a_table_says_what_was_found_beside_the_papers(tmp_path):
@@ -83,8 +83,8 @@ def test_a_table_says_what_was_found_beside_the_papers(tmp_path):
                  {"key": "push/a", "pose_s": 0.0, "pose_kp": 0.0},
                  {"key": "push/b", "pose_s": 100.0, "pose_kp": None}]  # fmt: skip
         (folder / "samples.jsonl").write_text("\n".join(map(json.dumps, lines)))
-    made = "\n".join(table001.table(compared, tmp_path / "scores"))
-    assert "| Inverted Interaction | **30** [29, 31] |" in made
-    assert "| ordinary words | -3 [-5, -1], p = 0.01 |" in made
-    assert "| Inverted Interaction | 100.0 | 50.0 | 0.0 | 0.0 |" in made
-    assert "The judges get 96 % (Pose-S)" in made and "| ReVersion | 24.68 | 22.81 |" in made
+    page = "\n".join(table001.table(compared, tmp_path / "scores"))
+    assert "| Inverted Interaction | **30** [29, 31] |" in page
+    assert "| ordinary words | -3 [-5, -1], p = 0.01 |" in page
+    assert "| Inverted Interaction | 100.0 | 50.0 | 0.0 | 0.0 |" in page
+    assert "The judges get 96 % (Pose-S)" in page and "| ReVersion | 24.68 | 22.81 |" in page

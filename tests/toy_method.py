@@ -138,10 +138,10 @@ def values(**changed):
     """The Config's values as the command line gives them."""
     import dataclasses
 
-    found = {f.name: f.default for f in dataclasses.fields(Config)}
+    defaults = {f.name: f.default for f in dataclasses.fields(Config)}
     small = {"device": "cpu", "dtype": "float32", "steps": 12, "batch_size": 4, "micro_batch": 2}
     return {
-        **found,
+        **defaults,
         **small,
         "checkpoint_every": 3,
         "learning_rate": 1e-2,

@@ -193,13 +193,13 @@ def sample(file: Path, side: int) -> None:
 
     from socialcli import records, shards
 
-    found = {name: records.dump(one) for name, one in scenes.all_records((side, side)).items()}
+    members = {name: records.dump(one) for name, one in scenes.all_records((side, side)).items()}
     people = scenes.all_records((side, side))["people.json"]
     people.models = {}
     for person in people.people:
         person.gaze = records.Gaze((0.5, 0.6), (0.8, 0.6), True, source="annotation")
-    found["people.json"] = records.dump(people)
-    shards.write(file, [("one", {"jpg": scenes.picture(1, size=(side, side)), **found})])
+    members["people.json"] = records.dump(people)
+    shards.write(file, [("one", {"jpg": scenes.picture(1, size=(side, side)), **members})])
 
 
 def options(folder: Path, pixels: int) -> dict[str, Any]:
@@ -262,13 +262,13 @@ def gradients(folder: Path, pixels: int) -> dict[str, tuple[float, int, int, flo
     values = method.losses(state, batch, At(0, 0, [0], [one.key]))
     named = method.trainable(state).named_parameters()
     layers = [parameter for name, parameter in named if "layers." in name]
-    found = {}
+    facts = {}
     for name, value in values.items():
         slopes = torch.autograd.grad(value.sum(), layers, retain_graph=True, allow_unused=True)
         sizes = [float(slope.abs().max()) for slope in slopes if slope is not None]
         largest = max(sizes, default=0.0)
-        found[name] = (float(value.detach().sum()), sum(s > 0 for s in sizes), len(layers), largest)
-    return found
+        facts[name] = (float(value.detach().sum()), sum(s > 0 for s in sizes), len(layers), largest)
+    return facts
 
 
 def moved(folder: Path) -> tuple[int, int]:
@@ -293,13 +293,13 @@ def main() -> int:
     write(given.folder, SMALL if given.small else PUBLISHED)
     sample(given.folder / "sample.tar", given.pixels)
     if given.gradients:
-        told = gradients(given.folder, given.pixels)
-        for name, (value, count, there, largest) in told.items():
+        facts = gradients(given.folder, given.pixels)
+        for name, (value, count, there, largest) in facts.items():
             line = f"a gradient in {count} of {there} tensors, {largest:.2g} at most"
             print(f"{name}: {value:.4g}, {line}")
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
         print(f"{memory:.1f} GB of memory at most")
-        asked = [told[name] for name in FEEDBACKS]
+        asked = [facts[name] for name in FEEDBACKS]
         return 0 if all(one[1] == one[2] and 0 < one[3] < float("inf") for one in asked) else 1
     log, memory, seconds = train(given.folder, given.pixels, given.steps, given.more)
     names = [f"loss/{name}" for name in ("denoise", "regularisation", *FEEDBACKS)]

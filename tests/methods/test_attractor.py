@@ -61,8 +61,8 @@ def sample(key: str, number: int, subject: str, word: str, mask: bool = True):
 @pytest.fixture(scope="module")
 def subjects(tmp_path_factory) -> str:
     place = tmp_path_factory.mktemp("data") / "a.tar"
-    made = [sample(f"spot/{n}", n, "spot", "dog") for n in range(3)]
-    shards.write(place, [*made, *(sample(f"cup/{n}", n, "cup", "cup") for n in range(2))])
+    samples = [sample(f"spot/{n}", n, "spot", "dog") for n in range(3)]
+    shards.write(place, [*samples, *(sample(f"cup/{n}", n, "cup", "cup") for n in range(2))])
     return str(place)
 
 
@@ -88,8 +88,10 @@ def state(model: str, inputs: str, tmp_path: Path, **changed):
 def batch_of(loaded, numbers: list[int], variant: int = 0):
     """A batch of these samples of the index, as the loop makes it."""
     index = loaded.place.index
-    made = [method.prepare(loaded, index.read(n), Variant(0, str(n), variant, 2)) for n in numbers]
-    return examples.collate(method.features(loaded, made), "cpu")
+    prepared = [
+        method.prepare(loaded, index.read(n), Variant(0, str(n), variant, 2)) for n in numbers
+    ]
+    return examples.collate(method.features(loaded, prepared), "cpu")
 
 
 @pytest.fixture(scope="module")

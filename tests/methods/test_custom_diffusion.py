@@ -52,12 +52,12 @@ def train(output: Path, pictures: str, model: str, **changed) -> Path:
 def trained(tmp_path_factory, pictures, model) -> dict[str, Path]:
     """Keys and values of each subject alone, and all projections of both."""
     root = tmp_path_factory.mktemp("runs")
-    made = {
+    by_parts = {
         name: train(root / name, pictures, model, subject=[f"{name}={name}/*"])
         for name in ("rex", "tom")
     }
-    made["all"] = train(root / "all", pictures, model, parts="all", prior_weight=0.0)
-    return made
+    by_parts["all"] = train(root / "all", pictures, model, parts="all", prior_weight=0.0)
+    return by_parts
 
 
 def pipeline(model: str):
@@ -84,16 +84,16 @@ def test_diffusers_loads_what_is_written(trained, model, name):
     )
     pipe.load_textual_inversion(folder, weight_name="<new1>.safetensors")
     text = pipe.encode_prompt("a photo of a <new1> dog", "cpu", 1, False)[0]
-    theirs = predicted(pipe.unet, text)
+    expected = predicted(pipe.unet, text)
 
-    ours = pipeline(model)
+    diffusion = pipeline(model)
     config = type("Config", (), {"custom_diffusion": [str(folder)], "merge_captions": ""})
-    ours.prompts = lambda texts: None
-    assert "<new1>" in concepts.attach(config, ours)
-    states = ours.encode_prompt("a photo of a <new1> dog", "cpu", 1, False)[0]
+    diffusion.prompts = lambda texts: None
+    assert "<new1>" in concepts.attach(config, diffusion)
+    states = diffusion.encode_prompt("a photo of a <new1> dog", "cpu", 1, False)[0]
     assert torch.allclose(states, text, atol=1e-6)
-    assert torch.allclose(predicted(ours.unet, states), theirs, atol=1e-5)
-    changed = predicted(ours.unet, torch.ones(1, tiny.TOKENS, tiny.WIDTH))
+    assert torch.allclose(predicted(diffusion.unet, states), expected, atol=1e-5)
+    changed = predicted(diffusion.unet, torch.ones(1, tiny.TOKENS, tiny.WIDTH))
     assert (changed - plain).abs().max() > 1e-3
 
 
@@ -161,8 +161,8 @@ def test_generate_draws_with_merged_concepts(tmp_path, trained, model):
     config = part("methods.generate", "text").Config
     values = profiles.values(None, "generate", config, given, "text")
     generate.run("text", values, [], str(tmp_path / "out"), RunOptions(quiet=True))
-    (found,) = conftest.members(tmp_path / "out").values()
-    record = json.loads(found["generated.json"])
+    (sample,) = conftest.members(tmp_path / "out").values()
+    record = json.loads(sample["generated.json"])
     assert record["plain_prompt"] == "a photo of a dog and a cat"
     assert record["models"]["concepts"]["backend"] == "custom-diffusion"
 

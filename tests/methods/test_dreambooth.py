@@ -87,9 +87,9 @@ def drawn(out: Path, model: str, **more) -> tuple[numpy.ndarray, dict]:
     config = part("methods.generate", "text").Config
     values = profiles.values(None, "generate", config, {**given, **more}, "text")
     generate.run("text", values, [], str(out), RunOptions(quiet=True))
-    (found,) = members(out).values()
-    picture = numpy.asarray(Image.open(io.BytesIO(found["png"]))).astype(int)
-    return picture, json.loads(found["generated.json"])
+    (sample,) = members(out).values()
+    picture = numpy.asarray(Image.open(io.BytesIO(sample["png"]))).astype(int)
+    return picture, json.loads(sample["generated.json"])
 
 
 def theirs(model: str, seed: int, load) -> numpy.ndarray:
@@ -170,8 +170,8 @@ def test_what_diffusers_saves_is_read(tmp_path, adapters, model):
     networks = {"unet": pipe.unet, "text_encoder": pipe.text_encoder}
     _, encoder, bare, _ = tiny.networks()
     networks = {"unet": bare, "text_encoder": encoder}
-    ours, _ = lora_files.read(str(adapters), networks)
-    layers = {place: layer for place, layer in ours.items() if place[0] == "unet"}
+    read, _ = lora_files.read(str(adapters), networks)
+    layers = {place: layer for place, layer in read.items() if place[0] == "unet"}
     metadata = _collate_lora_metadata({"unet": pipe.unet})
     for name, more, alpha in (("with", metadata, 7.5), ("without", {}, 3.0)):
         pipe.save_lora_weights(tmp_path / name, unet_lora_layers=unet, **more)
@@ -238,18 +238,18 @@ def test_a_step_is_that_of_the_formulas(tmp_path, pictures, model):
     import torch.nn.functional as F
     from diffusers import DDPMScheduler
 
-    ours = state(model, pictures, tmp_path, adapter="lora", alpha=6.0, prior_weight=0.5)
+    loaded = state(model, pictures, tmp_path, adapter="lora", alpha=6.0, prior_weight=0.5)
     with torch.no_grad():
-        for name, parameter in ours.lora.named_parameters():
+        for name, parameter in loaded.lora.named_parameters():
             parameter.copy_(torch.randn_like(parameter) * (0.3 if "up" in name else 0.5))
-    index = ours.place.index
+    index = loaded.place.index
     from socialcli.randomness import Variant
 
-    examples = [method.prepare(ours, index.read(n), Variant(0, str(n), 0)) for n in (0, 4)]
-    made = method.features(ours, examples)
-    batch = method.collate(ours, made)
+    examples = [method.prepare(loaded, index.read(n), Variant(0, str(n), 0)) for n in (0, 4)]
+    prepared = method.features(loaded, examples)
+    batch = method.collate(loaded, prepared)
     draw = Draw(0, 0, [0, 1], ["a", "b"])
-    values = method.losses(ours, batch, draw)
+    values = method.losses(loaded, batch, draw)
     total = values["denoise"].mean() + 0.5 * values["prior"].mean()
     total.backward()
 
@@ -257,8 +257,8 @@ def test_a_step_is_that_of_the_formulas(tmp_path, pictures, model):
     words = tiny.tokenizer()
     path = "down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k"
     place = ("unet", path)
-    down = ours.lora.layers()[place].down.requires_grad_()
-    for (_, where), layer in ours.lora.layers().items():
+    down = loaded.lora.layers()[place].down.requires_grad_()
+    for (_, where), layer in loaded.lora.layers().items():
         linear = unet.get_submodule(where)
         change = (layer.up @ (down if where == path else layer.down)) * (6.0 / 2)
         weight = linear.weight.detach() + change
@@ -267,9 +267,9 @@ def test_a_step_is_that_of_the_formulas(tmp_path, pictures, model):
     texts = ["a photo of a sks dog", "a photo of a ktn cat", "a photo of a dog", "a photo of a cat"]
     ids = words(texts, padding="max_length", max_length=tiny.TOKENS, return_tensors="pt").input_ids
     rows = {name: [] for name in ("mean", "std")}
-    for at, (word, features) in enumerate(zip(("dog", "cat"), made, strict=True)):
+    for at, (word, features) in enumerate(zip(("dog", "cat"), prepared, strict=True)):
         number = draw.random(at, "class picture").randrange(2)
-        mean, std = ours.prior.moments(word, number)
+        mean, std = loaded.prior.moments(word, number)
         rows["mean"] += [features["mean"], mean]
         rows["std"] += [features["deviation"], std]
     order = [0, 2, 1, 3]
@@ -284,10 +284,10 @@ def test_a_step_is_that_of_the_formulas(tmp_path, pictures, model):
     wanted = F.mse_loss(model_pred[:2], noise[:2]) + 0.5 * F.mse_loss(model_pred[2:], noise[2:])
     wanted.backward()
     assert float(total) == pytest.approx(float(wanted), rel=1e-5)
-    residual = ours.lora.residuals[f"unet_{path}".replace(".", "_")]
+    residual = loaded.lora.residuals[f"unet_{path}".replace(".", "_")]
     assert torch.allclose(residual.down.grad, down.grad, atol=1e-6)
     assert down.grad.abs().max() > 1e-5
-    trained = [n for n, p in ours.diffusion.unet.named_parameters() if p.requires_grad]
+    trained = [n for n, p in loaded.diffusion.unet.named_parameters() if p.requires_grad]
     assert not trained
 
 

@@ -86,10 +86,10 @@ def load(models, dtype=torch.float32, **options) -> feedback.State:
 
 
 def sample(number: int = 0, without: tuple[str, ...] = (), **changed) -> Sample:
-    made = {**scenes.all_records((SIZE, SIZE)), **changed}
+    by_suffix = {**scenes.all_records((SIZE, SIZE)), **changed}
     members = {
         s: r if isinstance(r, bytes) else records.dump(r)
-        for s, r in made.items()
+        for s, r in by_suffix.items()
         if s not in without
     }
     return Sample(f"s{number}", {"jpg": scenes.picture(number, size=(SIZE, SIZE)), **members})
@@ -122,8 +122,8 @@ def draw(keys, steps=None, first: int = 0) -> At:
 
 
 def run(state, steps=None, count=4, first=0, given=None):
-    made, keys = batch(state, count, first, given)
-    return feedback.losses(state, made, draw(keys, steps, first))
+    collated, keys = batch(state, count, first, given)
+    return feedback.losses(state, collated, draw(keys, steps, first))
 
 
 # --- gates and cost -------------------------------------------------------------------------------
@@ -168,11 +168,11 @@ def watched(state, monkeypatch):
 
 def test_only_what_an_open_gate_asks_for_is_decoded_and_shown(models, monkeypatch):
     state = load(models, feedback="identity,gaze,pose,interaction")
-    made, keys = batch(state, 5)
+    collated, keys = batch(state, 5)
     seen = watched(state, monkeypatch)
-    feedback.losses(state, made, draw(keys, [100, 300, 450, 600, 900]))
+    feedback.losses(state, collated, draw(keys, [100, 300, 450, 600, 900]))
     assert seen == {"decode": [4], "identity": [2], "gaze": [1], "pose": [4], "interaction": [3]}
-    feedback.losses(state, made, draw(keys, [800, 900, 950, 999, 701]))
+    feedback.losses(state, collated, draw(keys, [800, 900, 950, 999, 701]))
     assert seen["decode"] == [4] and seen["pose"] == [4]
 
 
@@ -180,9 +180,9 @@ def test_samples_with_nothing_to_watch_are_neither_decoded_nor_shown(models, mon
     state = load(models, feedback="identity,interaction")
     nobody = records.People(SIZE, SIZE, [])
     given = [sample(0), sample(1, without=("interactions.json",), **{"people.json": nobody})]
-    made, keys = batch(state, given=given)
+    collated, keys = batch(state, given=given)
     seen = watched(state, monkeypatch)
-    values = feedback.losses(state, made, draw(keys, [10, 10]))
+    values = feedback.losses(state, collated, draw(keys, [10, 10]))
     assert seen == {"decode": [1], "identity": [1], "interaction": [1]}
     assert values["identity"][1] == 0 and values["interaction"][1] == 0
     assert (values["denoise"] > 0).all()
@@ -190,9 +190,9 @@ def test_samples_with_nothing_to_watch_are_neither_decoded_nor_shown(models, mon
 
 def test_without_feedback_nothing_is_decoded(models, monkeypatch):
     state = load(models, feedback="none")
-    made, keys = batch(state)
+    collated, keys = batch(state)
     seen = watched(state, monkeypatch)
-    assert set(feedback.losses(state, made, draw(keys))) == {"denoise", "regularisation"}
+    assert set(feedback.losses(state, collated, draw(keys))) == {"denoise", "regularisation"}
     assert seen == {"decode": []}
 
 
@@ -221,8 +221,8 @@ def test_a_small_decoder_decodes_what_detectors_see_and_nothing_else(models, tmp
         return real(self, latents)
 
     monkeypatch.setattr(type(state.base), "decode", decode)
-    made, keys = batch(state, 2)
-    values = feedback.losses(state, made, draw(keys, [10, 20]))
+    collated, keys = batch(state, 2)
+    values = feedback.losses(state, collated, draw(keys, [10, 20]))
     assert not used and (values["boundary"] > 0).all() and (values["identity"] > 0).all()
     values["identity"].sum().backward()
     assert max(p.grad.abs().max() for p in state.encoder.parameters()) > 0
@@ -251,8 +251,8 @@ def test_a_share_of_the_feedback_costs_less_and_says_the_same_on_average(models,
     """All eight offsets of the random numbers: each sample is asked about in half of them."""
     state = load(models)
     steps = [10, 150, 350, 650]
-    made, keys = batch(state, 4)
-    whole = feedback.losses(state, made, draw(keys, steps))
+    collated, keys = batch(state, 4)
+    whole = feedback.losses(state, collated, draw(keys, steps))
     seen = watched(state, monkeypatch)
     state.config = dataclasses.replace(state.config, feedback_share=0.5)
     total = {name: torch.zeros(4, dtype=torch.float64) for name in whole}
@@ -260,7 +260,7 @@ def test_a_share_of_the_feedback_costs_less_and_says_the_same_on_average(models,
         drawn = Offset(0, 3, [0, 1, 2, 3], keys)
         object.__setattr__(drawn, "steps_given", steps)
         object.__setattr__(drawn, "offset", number / 8)
-        values = feedback.losses(state, made, drawn)
+        values = feedback.losses(state, collated, drawn)
         asked = drawn.spread("") < 0.5
         for name, value in values.items():
             total[name] += value.detach().double() / 8
@@ -282,18 +282,18 @@ def test_feedback_is_nothing_for_a_perfect_prediction(models, monkeypatch):
     """A UNet that says the true noise: the estimate is the reconstruction of the original."""
     options = {"originals": "reconstruction", "gaze_targets": "detector"}
     state = load(models, feedback="boundary,identity,gaze,pose", **options)
-    made, keys = batch(state)
-    made["latents"][:, 1] = 0  # no sampling from the posterior
+    collated, keys = batch(state)
+    collated["latents"][:, 1] = 0  # no sampling from the posterior
     drawn = draw(keys, [10, 100, 200, 50])
-    noise = drawn.normal("noise", *made["latents"].shape[2:])
+    noise = drawn.normal("noise", *collated["latents"].shape[2:])
     real = state.base.unet
 
     def perfect(noisy, *rest, **more):
         return SimpleNamespace(sample=noise + 0 * real(noisy, *rest, **more).sample)
 
-    wrong = feedback.losses(state, made, drawn)
+    wrong = feedback.losses(state, collated, drawn)
     monkeypatch.setattr(state.base, "unet", perfect)
-    right = feedback.losses(state, made, drawn)
+    right = feedback.losses(state, collated, drawn)
     assert right["denoise"].max() < 1e-10
     for name in state.names:
         assert right[name].max() < min(1e-6, wrong[name].min() / 20), name
@@ -316,13 +316,13 @@ def test_gradients_reach_the_encoder_and_nothing_else(models):
 
 
 def test_checkpointed_activations_give_the_same_gradients(models):
-    found = []
+    gradients = []
     for saving in (False, True):
         state = load(models, gradient_checkpointing=saving, feedback="boundary,identity")
         values = run(state, [10, 20], 2)
         sum(v.sum() for v in values.values()).backward()
-        found.append(torch.cat([p.grad.flatten() for p in state.encoder.parameters()]))
-    assert torch.allclose(*found, rtol=1e-4, atol=1e-6) and found[0].abs().max() > 0
+        gradients.append(torch.cat([p.grad.flatten() for p in state.encoder.parameters()]))
+    assert torch.allclose(*gradients, rtol=1e-4, atol=1e-6) and gradients[0].abs().max() > 0
 
 
 def test_half_precision_of_the_frozen_is_near(models):
@@ -343,14 +343,14 @@ def test_half_precision_of_the_frozen_is_near(models):
 def test_a_few_steps_bring_every_term_down(models):
     """The same samples, noise and timesteps again and again: descent must descend."""
     state = load(models, caption_drop=1.0, feedback="boundary,identity,pose")
-    made, keys = batch(state, 2)
+    collated, keys = batch(state, 2)
     drawn = draw(keys, [20, 180])
     optimiser = torch.optim.Adam(state.encoder.parameters(), 2e-3)
     factors = dict.fromkeys(feedback.weights(state.config), 1.0)
     first = last = None
     for _ in range(6):
         optimiser.zero_grad()
-        values = feedback.losses(state, made, drawn)
+        values = feedback.losses(state, collated, drawn)
         total = sum(factors[name] * value.mean() for name, value in values.items())
         total.backward()
         optimiser.step()
@@ -361,37 +361,37 @@ def test_a_few_steps_bring_every_term_down(models):
 def test_the_caption_is_dropped_as_often_as_asked(models, monkeypatch):
     for chance, expected in ((1.0, 0), (0.0, 8), (0.5, 4)):
         state = load(models, feedback="none", caption_drop=chance)
-        made, keys = batch(state, 8)
-        told = []
+        collated, keys = batch(state, 8)
+        captioned = []
         real = state.encoder.condition
 
-        def condition(text, *rest, real=real, told=told, nothing=state.nothing):
-            told.extend((row - nothing).abs().max().item() > 1e-6 for row in text)
+        def condition(text, *rest, real=real, captioned=captioned, nothing=state.nothing):
+            captioned.extend((row - nothing).abs().max().item() > 1e-6 for row in text)
             return real(text, *rest)
 
         monkeypatch.setattr(state.encoder, "condition", condition)
-        feedback.losses(state, made, draw(keys))
-        assert abs(sum(told) - expected) <= (3 if chance == 0.5 else 0)
+        feedback.losses(state, collated, draw(keys))
+        assert abs(sum(captioned) - expected) <= (3 if chance == 0.5 else 0)
 
 
 def test_features_come_back_from_the_cache_as_they_were(models, tmp_path):
     from socialcli.training.features import Features
 
     state = load(models)
-    made, keys = batch(state, 2)
+    collated, keys = batch(state, 2)
     kept = Features(tmp_path, 0.0, 1.0)
-    for number, example in enumerate(made["examples"]):
+    for number, example in enumerate(collated["examples"]):
         kept.put(keys[number], 0, example)
     again = feedback.collate(state, [Features(tmp_path, 0.0, 1.0).get(k, 0) for k in keys])
     drawn = draw(keys, [10, 20])
-    one, other = feedback.losses(state, made, drawn), feedback.losses(state, again, drawn)
+    one, other = feedback.losses(state, collated, drawn), feedback.losses(state, again, drawn)
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
 def test_annotated_targets_where_they_are_asked_for(models):
     state = load(models, feedback="gaze,pose", pose_targets="shards", gaze_term="heatmap")
-    made, _ = batch(state, 1)
-    example = made["examples"][0]
+    collated, _ = batch(state, 1)
+    example = collated["examples"][0]
     assert "gaze_maps" not in example
     heads, points = example["gaze_heads"], example["gaze_points"]
     assert len(heads) == len(points) and torch.isfinite(points).any()
@@ -543,8 +543,8 @@ def test_what_is_saved_is_loaded_again(models, tmp_path):
             parameter.add_(torch.randn_like(parameter))
     feedback.save(state, tmp_path / "out", {"step": "3"})
     again = load(models, feedback="none", ssr_model=str(tmp_path / "out"))
-    mine, theirs = state.encoder.state_dict(), again.encoder.state_dict()
-    assert all(torch.equal(mine[name], theirs[name]) for name in mine)
+    saved, loaded = state.encoder.state_dict(), again.encoder.state_dict()
+    assert all(torch.equal(saved[name], loaded[name]) for name in saved)
 
 
 def test_the_tower_beside_the_encoder_is_the_default_and_goes_along(models, tmp_path):
@@ -741,7 +741,7 @@ def test_options_that_make_no_sense(models, options, message):
 def test_a_weight_of_zero_asks_nobody(models, monkeypatch):
     """So that runs with single losses can share one cache of features."""
     state = load(models, weight_gaze=0.0, feedback="gaze,pose")
-    made, keys = batch(state, 2)
+    collated, keys = batch(state, 2)
     seen = watched(state, monkeypatch)
-    values = feedback.losses(state, made, draw(keys, [10, 500]))
+    values = feedback.losses(state, collated, draw(keys, [10, 500]))
     assert seen == {"decode": [2], "gaze": [], "pose": [2]} and values["gaze"].tolist() == [0, 0]

@@ -55,8 +55,8 @@ def sample(key: str, *people: Person, boxes: tuple[str, ...] = ()) -> tuple[str,
     if people:
         members["people.json"] = records.dump(People(40, 32, list(people)))
     if boxes:
-        found = [Box(n + 1, (0.3 * n, 0, 0.3 * n + 0.3, 1), b) for n, b in enumerate(boxes)]
-        members["boxes.json"] = records.dump(Boxes(40, 32, found))
+        listed = [Box(n + 1, (0.3 * n, 0, 0.3 * n + 0.3, 1), b) for n, b in enumerate(boxes)]
+        members["boxes.json"] = records.dump(Boxes(40, 32, listed))
     return key, members
 
 
@@ -216,14 +216,14 @@ def by_hand(state, values_at: str):
     noisy = schedule.noisy(latents, noise, t, state.alphas_cumprod)
     arguments = state.lexicon.conditioning(texts).at(t)
     ordinary = state.diffusion.prompts([text.replace("{}", "person")] * 2)
-    ours, theirs = {}, {}
+    with_keys, with_others = {}, {}
     original = Attention.get_attention_scores
 
     def spy(self, query, key, mask=None):
         if self.is_cross_attention:
-            ours[self] = original(self, query, key, mask)
+            with_keys[self] = original(self, query, key, mask)
             other = self.head_to_batch_dim(self.to_k(ordinary))
-            theirs[self] = original(self, query, other, mask)
+            with_others[self] = original(self, query, other, mask)
         return original(self, query, key, mask)
 
     state.more["maps"].close()
@@ -256,8 +256,8 @@ def by_hand(state, values_at: str):
     def config_mean(maps):
         return len({module.heads for module in maps}) > 1
 
-    difference = (together(ours) - together(theirs)).square().flatten(2).sum(2)
-    heads = 1 if config_mean(ours) else next(iter(ours)).heads
+    difference = (together(with_keys) - together(with_others)).square().flatten(2).sum(2)
+    heads = 1 if config_mean(with_keys) else next(iter(with_keys)).heads
     difference = difference.unflatten(1, (heads, -1)).sum(1)
     places = [
         state.lexicon.places(x)[w][0] for x, w in zip(texts, ("<anna>", "<berta>"), strict=True)

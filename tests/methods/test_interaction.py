@@ -37,8 +37,8 @@ def exemplars(tmp_path_factory) -> str:
     """Two exemplars of each of two interactions."""
     place = tmp_path_factory.mktemp("data") / "a.tar"
     numbers = [number + 15 * turn for turn in (0, 1) for number in TWO]
-    made = [(world.key("interactions", n), world.exemplar(0, n, 64)) for n in numbers]
-    shards.write(place, made)
+    samples = [(world.key("interactions", n), world.exemplar(0, n, 64)) for n in numbers]
+    shards.write(place, samples)
     return str(place)
 
 
@@ -341,13 +341,13 @@ def relation(tmp_path, models, exemplars, learned, **changed):
         method, models, exemplars, tmp_path, stages="relation", pose_words=str(learned / "poses"),
         **changed,
     )  # fmt: skip
-    made = []
+    prepared = []
     for number in (0, 1):
         sample = loaded.place.index.read(number)
-        made.append(method.prepare(loaded, sample, Variant(0, sample.key, 0, 2)))
-    made = method.features(loaded, made)
-    batch = {name: [one[name] for one in made] for name in ("nouns", "concepts")}
-    batch |= {n: torch.stack([one[n] for one in made]) for n in ("mean", "deviation", "mask")}
+        prepared.append(method.prepare(loaded, sample, Variant(0, sample.key, 0, 2)))
+    prepared = method.features(loaded, prepared)
+    batch = {name: [one[name] for one in prepared] for name in ("nouns", "concepts")}
+    batch |= {n: torch.stack([one[n] for one in prepared]) for n in ("mean", "deviation", "mask")}
     return loaded, batch
 
 

@@ -43,15 +43,15 @@ def pictures(tmp_path_factory) -> str:
     from PIL import Image
 
     place = tmp_path_factory.mktemp("data") / "a.tar"
-    made = []
+    samples = []
     for number in range(4):
         out = io.BytesIO()
         Image.new("RGB", (32, 32), (220, 40 + 30 * number, 30)).save(out, "PNG")
         meta = {"schema": 1, "width": 32, "height": 32, "extra": {"class": "dog"}}
-        made.append(
+        samples.append(
             (f"rex/{number}", {"png": out.getvalue(), "meta.json": json.dumps(meta).encode()})
         )
-    shards.write(place, made)
+    shards.write(place, samples)
     return str(place)
 
 
@@ -187,9 +187,9 @@ def test_a_super_category_of_several_tokens_is_refused_before_a_model_is_loaded(
     tmp_path, pictures, model, word, monkeypatch
 ):
     monkeypatch.setattr(backends, "load", lambda spec: pytest.fail("a model was loaded"))
-    with pytest.raises(UsageError, match="a super-category of one token") as told:
+    with pytest.raises(UsageError, match="a super-category of one token") as error:
         invert("neti", tmp_path, pictures, model, initial_word=[word])
-    assert "<rex>" in str(told.value) and "\n" not in str(told.value)
+    assert "<rex>" in str(error.value) and "\n" not in str(error.value)
 
 
 def test_words_of_several_methods_stand_in_one_prompt(tmp_path, pictures, model, run_cli):
@@ -262,7 +262,7 @@ def test_diffusers_draws_with_the_layers_of_p_plus(tmp_path, pictures, model):
     """A word of two vectors a layer: the files that it loads say all that ours says."""
     invert("p-plus", tmp_path, pictures, model, vectors=2, learning_rate=0.05, steps=1)
     noisy, t = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0)), 437
-    theirs, turned = in_diffusers(model, tmp_path / "tokens", "a photo of a {}", noisy, t)
+    expected, turned = in_diffusers(model, tmp_path / "tokens", "a photo of a {}", noisy, t)
     learned = word_files.read(str(tmp_path))
     with torch.no_grad():
         diffusion = backends.load(ModelSpec("diffusion", "stable-diffusion", model))
@@ -270,7 +270,7 @@ def test_diffusers_draws_with_the_layers_of_p_plus(tmp_path, pictures, model):
         arguments = lexicon.conditioning(["a photo of a <rex>"]).at(torch.tensor([t]))
         model_pred = diffusion.unet(noisy, t, **arguments).sample
         plain = diffusion.unet(noisy, t, diffusion.prompts(["a photo of a dog dog"])).sample
-    assert (model_pred - theirs).abs().max() < 1e-5
+    assert (model_pred - expected).abs().max() < 1e-5
     assert (model_pred - turned).abs().max() > 1e-4 < (model_pred - plain).abs().max()
 
 

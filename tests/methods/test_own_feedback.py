@@ -19,12 +19,12 @@ TEMPLATE = Path(__file__).parents[2] / "docs" / "template"
 def tone(monkeypatch):
     """The template's feedback as an installed package's entry point, and the Config with it."""
     point = ("tone", "socialcli_template.tone")
-    found = registry._entry_points
+    entry_points = registry._entry_points
     monkeypatch.syspath_prepend(str(TEMPLATE))
     monkeypatch.setattr(
         registry,
         "_entry_points",
-        lambda group: [point] if group == "socialcli.feedbacks" else found(group),
+        lambda group: [point] if group == "socialcli.feedbacks" else entry_points(group),
     )
     caches = (registry.available, registry.outside, _options.config_type)
     for cache in caches:

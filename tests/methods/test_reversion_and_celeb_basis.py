@@ -150,15 +150,15 @@ def test_reversion_learns_what_stands_between_its_captions_words(tmp_path, pictu
 
 def test_the_basis_is_the_covariances_eigenvectors():
     names = torch.randn(40, 2, 6, generator=torch.Generator().manual_seed(1))
-    found = basis(names, 3)
-    assert found.shape == (2, 4, 6)
+    parts = basis(names, 3)
+    assert parts.shape == (2, 4, 6)
     for place in range(2):
         rows = names[:, place].double().numpy()
         values, vectors = numpy.linalg.eigh(numpy.cov(rows.T))
         strongest = vectors[:, numpy.argsort(values)[::-1][:3]].T
-        agree = numpy.abs((strongest * found[place, 1:].numpy()).sum(1))
+        agree = numpy.abs((strongest * parts[place, 1:].numpy()).sum(1))
         assert numpy.allclose(agree, 1, atol=1e-4)
-        assert numpy.allclose(found[place, 0], rows.mean(0), atol=1e-5)
+        assert numpy.allclose(parts[place, 0], rows.mean(0), atol=1e-5)
 
 
 def test_a_person_is_a_point_at_length_one_from_the_mean():
@@ -228,10 +228,10 @@ def block(initial: torch.Tensor, stages: int, state: dict[str, torch.Tensor]) ->
 
     x = initial + attention(norm(initial, "norm1"), "attn1")
     x = x + attention(initial, "attn2")
-    made = state["ff.net.0.proj.weight"] @ norm(x, "norm3") + state["ff.net.0.proj.bias"]
-    value, gate = made.chunk(2)
-    made = value * torch.nn.functional.gelu(gate)
-    return (state["ff.net.2.weight"] @ made + state["ff.net.2.bias"]).reshape(stages, -1)
+    hidden = state["ff.net.0.proj.weight"] @ norm(x, "norm3") + state["ff.net.0.proj.bias"]
+    value, gate = hidden.chunk(2)
+    hidden = value * torch.nn.functional.gelu(gate)
+    return (state["ff.net.2.weight"] @ hidden + state["ff.net.2.bias"]).reshape(stages, -1)
 
 
 def random_block(width: int, stages: int) -> StageTokens:

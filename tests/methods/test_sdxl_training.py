@@ -69,9 +69,9 @@ def drawn(out: Path, model: str, prompt: str = PROMPT, **more) -> tuple[numpy.nd
              "prompt": [prompt], **more}  # fmt: skip
     values = profiles.values(None, "generate", config, given, "text")
     generate.run("text", values, [], str(out), RunOptions(quiet=True))
-    (found,) = conftest.members(out).values()
-    picture = numpy.asarray(Image.open(io.BytesIO(found["png"]))).astype(int)
-    return picture, int(json.loads(found["generated.json"])["seed"])
+    (sample,) = conftest.members(out).values()
+    picture = numpy.asarray(Image.open(io.BytesIO(sample["png"]))).astype(int)
+    return picture, int(json.loads(sample["generated.json"])["seed"])
 
 
 def pipeline(model: str):
@@ -209,19 +209,19 @@ def test_a_word_has_vectors_for_both_encoders_and_diffusers_draws_it(tmp_path, w
     pipe.load_textual_inversion(parts["clip_g"], token="<rex>", text_encoder=pipe.text_encoder_2,
                                 tokenizer=pipe.tokenizer_2)  # fmt: skip
     for number, given in enumerate((words, words / "tokens" / "rex.safetensors")):
-        found, seed = drawn(tmp_path / str(number), model, prompt, words=[str(given)])
-        assert abs(found - theirs(pipe, seed, prompt)).max() <= 1
-    _pair_of_files(tmp_path, parts, found, model, prompt)
+        picture, seed = drawn(tmp_path / str(number), model, prompt, words=[str(given)])
+        assert abs(picture - theirs(pipe, seed, prompt)).max() <= 1
+    _pair_of_files(tmp_path, parts, picture, model, prompt)
 
 
-def _pair_of_files(tmp_path, parts, found, model, prompt):
+def _pair_of_files(tmp_path, parts, picture, model, prompt):
     """The two files of diffusers' own example are the same word; half of it is refused."""
     pair = tmp_path / "pair"
     pair.mkdir()
     save_file({"<rex>": parts["clip_l"]}, pair / "learned_embeds.safetensors")
     save_file({"<rex>": parts["clip_g"]}, pair / "learned_embeds_2.safetensors")
     again, _ = drawn(tmp_path / "again", model, prompt, words=[str(pair)])
-    assert (again == found).all()
+    assert (again == picture).all()
     half = tmp_path / "half.safetensors"
     save_file({"clip_l": parts["clip_l"]}, half)
     with pytest.raises(UsageError, match="has clip_l and clip_g, this one clip_l"):

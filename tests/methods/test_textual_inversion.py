@@ -48,12 +48,12 @@ def sample(key: str, number: int, caption: str = "", **extra: str) -> tuple[str,
 def subjects(tmp_path_factory) -> str:
     """Two subjects as `import dreambooth` gives them, with captions."""
     place = tmp_path_factory.mktemp("data") / "a.tar"
-    made = [
+    samples = [
         sample(f"{name}/{n}", n, f"a {word} on the beach", subject=name, **{"class": word})
         for name, word in (("red_ball", "ball"), ("spot", "dog"))
         for n in range(4)
     ]
-    shards.write(place, made)
+    shards.write(place, samples)
     return str(place)
 
 
@@ -113,13 +113,13 @@ def test_diffusers_loads_and_uses_what_was_learnt(tmp_path, subjects, model):
     assert torch.equal(after[: len(before)], before)
     ids = pipe.tokenizer.convert_tokens_to_ids(["<ball>", "<ball>_1", "<ball>_2"])
     assert torch.equal(after[ids], learnt["<ball>"])
-    theirs = pipe.encode_prompt("a photo of a <ball>", "cpu", 1, False)[0]
+    expected = pipe.encode_prompt("a photo of a <ball>", "cpu", 1, False)[0]
 
     loaded = state(model, subjects, tmp_path, concept=["<ball>=red_ball/*"], vectors=3)
     with torch.no_grad():
         loaded.words[0].new.copy_(learnt["<ball>"])
         states = loaded.lexicon.encode(["a photo of a <ball>"], torch.tensor([7])).keys(0)
-    assert (states - theirs).abs().max() < 1e-5
+    assert (states - expected).abs().max() < 1e-5
     initial = loaded.diffusion.prompts(["a photo of a ball ball ball"])
     assert (states - initial).abs().max() > 1e-3  # it did learn something
 
@@ -165,9 +165,9 @@ def test_only_the_new_words_train(tmp_path, subjects, model):
     assert not [p for part in parts for p in part.parameters() if p.requires_grad]
     assert [name for name, _ in method.trainable(loaded).named_parameters()] == ["0.new", "1.new"]
     example = {"pixels": torch.rand(3, 32, 32), "concepts": [1], "texts": [""]}
-    (made,) = method.features(loaded, [example])
-    batch = {name: [value] for name, value in made.items()}
-    batch |= {name: made[name].detach()[None] for name in ("mean", "deviation")}
+    (features,) = method.features(loaded, [example])
+    batch = {name: [value] for name, value in features.items()}
+    batch |= {name: features[name].detach()[None] for name in ("mean", "deviation")}
     method.losses(loaded, batch, Draw(0, 0, [0], ["k"]))["denoise"].sum().backward()
     first, second = (word.new.grad for word in loaded.words)
     assert first is None and second.abs().sum() > 0  # only the word used
@@ -186,10 +186,10 @@ def test_what_is_learnt_lowers_the_loss(tmp_path, subjects, model):
     )  # fmt: skip
     loaded = state(model, subjects, tmp_path, concept=["<ball>=red_ball/*"])
     index = loaded.place.index
-    made = [
+    prepared = [
         method.prepare(loaded, index.read(n % 4), Variant(0, str(n), n % 2, 2)) for n in range(16)
     ]
-    batch = examples.collate(method.features(loaded, made), "cpu")
+    batch = examples.collate(method.features(loaded, prepared), "cpu")
     batch |= {name: batch[name].detach() for name in ("mean", "deviation")}
 
     def loss() -> float:
@@ -217,7 +217,7 @@ def test_the_loss_is_diffusers_own(tmp_path, subjects, model):
     with torch.no_grad():
         mean, deviation = common.moments(loaded.diffusion, pictures)
         states = loaded.diffusion.prompts(["a dog", "a ball", "a cat"])
-        found = common.denoising(
+        loss = common.denoising(
             loaded.diffusion,
             loaded.alphas_cumprod,
             loaded.prediction_type,
@@ -235,7 +235,7 @@ def test_the_loss_is_diffusers_own(tmp_path, subjects, model):
             scheduler.add_noise(latents, noise, steps), steps, states
         ).sample
     wanted = (model_pred - noise).square().mean((1, 2, 3))
-    assert torch.allclose(found, wanted, rtol=1e-4)
+    assert torch.allclose(loss, wanted, rtol=1e-4)
 
 
 def test_gone_on_with_it_ends_with_the_same_bits(tmp_path, subjects, model):
@@ -292,13 +292,13 @@ def test_pictures_of_each_concept_are_drawn(tmp_path, subjects, model):
 # --- concepts, templates --------------------------------------------------------------------------
 
 
-def index(tmp_path: Path, made: list) -> indexing.Index:
-    shards.write(tmp_path / "x.tar", made)
+def index(tmp_path: Path, samples: list) -> indexing.Index:
+    shards.write(tmp_path / "x.tar", samples)
     return indexing.build([str(tmp_path / "x.tar")], tmp_path / "cache")
 
 
-def named(found: list) -> list[tuple[str, str, int]]:
-    return [(c.token, c.initial, len(c.samples)) for c in found]
+def named(concepts: list) -> list[tuple[str, str, int]]:
+    return [(c.token, c.initial, len(c.samples)) for c in concepts]
 
 
 def test_concepts_are_found_by_field_folder_or_glob(tmp_path, subjects):

@@ -78,13 +78,13 @@ def test_diffusers_reads_the_decoder(trained, capfd):
     decoder = tiny_decoder.load(trained)
     assert capfd.readouterr().err == ""
     config = json.loads((trained / tiny_decoder.CONFIG).read_text())
-    theirs = diffusers.AutoencoderTiny.from_config(config)
-    missing = theirs.load_state_dict(decoder.state_dict(), strict=False)
+    in_diffusers = diffusers.AutoencoderTiny.from_config(config)
+    missing = in_diffusers.load_state_dict(decoder.state_dict(), strict=False)
     assert not missing.unexpected_keys
     assert all(name.startswith("encoder.") for name in missing.missing_keys)
     latents = torch.randn(2, 4, 5, 6)
     with torch.no_grad():
-        assert torch.equal(decoder(latents), theirs.decode(latents).sample)
+        assert torch.equal(decoder(latents), in_diffusers.decode(latents).sample)
     assert decoder(latents).shape == (2, 3, 20, 24) and decoder.factor == 4
 
 

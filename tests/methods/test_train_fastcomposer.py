@@ -106,10 +106,10 @@ def test_a_subject_is_its_mask_with_noise_around_it(place, tmp_path):
     assert example["ends"].tolist() == [woman, dog, -1, -1]
     columns = registry.module_of(method.part)._columns
     tokenizer = state.diffusion.tokenizer
-    ids, found = tokenizer(scenes.TEXT).input_ids, columns(state.diffusion, scenes.TEXT,
+    ids, numbers = tokenizer(scenes.TEXT).input_ids, columns(state.diffusion, scenes.TEXT,
                                                            [woman, dog, -1])  # fmt: skip
-    assert [tokenizer.decode(ids[at]).strip() for at in found[:2]] == ["red", "dog"]
-    assert found[2] == -1
+    assert [tokenizer.decode(ids[at]).strip() for at in numbers[:2]] == ["red", "dog"]
+    assert numbers[2] == -1
     assert columns(state.diffusion, "a dog " * 9, [5, 50]).tolist() == [2, -1]
     assert example["pictures"].shape == (4, 3, 32, 32) and example["masks"].shape == (4, 32, 32)
     for number in range(2):
@@ -159,8 +159,8 @@ def test_localisation_is_attention_on_the_background_less_that_on_the_subject():
                     off = (values * (1 - inside)).sum() / (1 - inside).sum()
                     each.append(1 + off - on)
         expected.append(sum(each) / len(each))
-    found = localisation.loss(maps, masks, shown)
-    assert torch.allclose(found, torch.tensor(expected, dtype=torch.float64), atol=1e-5)
+    loss = localisation.loss(maps, masks, shown)
+    assert torch.allclose(loss, torch.tensor(expected, dtype=torch.float64), atol=1e-5)
     assert localisation.loss(maps, masks, torch.zeros_like(shown)).tolist() == [0.0, 0.0]
     on_it = [masks[:, None].double()]
     assert localisation.loss(on_it, masks, shown).abs().max() < 1e-4

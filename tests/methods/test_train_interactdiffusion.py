@@ -49,20 +49,20 @@ def train(output: Path, place: Path, **changed) -> dict[str, torch.Tensor]:
 
 
 def test_gates_open_and_what_they_read_is_learnt(place, tmp_path):
-    found = train(tmp_path / "run", place)
+    trained = train(tmp_path / "run", place)
     layout = set(load_file(tiny_interactions.folder(tmp_path / "gated")
                            / "unet/diffusion_pytorch_model.safetensors"))  # fmt: skip
-    assert set(found) == {n for n in layout if ".fuser." in n or n.startswith("position_net.")}
-    alphas = [tensor for name, tensor in found.items() if ".alpha_" in name]
+    assert set(trained) == {n for n in layout if ".fuser." in n or n.startswith("position_net.")}
+    alphas = [tensor for name, tensor in trained.items() if ".alpha_" in name]
     assert len(alphas) == 10 and all(alpha != 0 for alpha in alphas)
-    assert found["position_net.null_position_feature"].any()  # 29 of 30 are nothing
+    assert trained["position_net.null_position_feature"].any()  # 29 of 30 are nothing
     again = train(tmp_path / "again", place)
-    assert all(torch.equal(again[name], tensor) for name, tensor in found.items())
+    assert all(torch.equal(again[name], tensor) for name, tensor in trained.items())
     # Told no interactions, it learns nothing of what an interaction is.
     without = train(tmp_path / "without", place, interaction_drop=1.0)
     for name in ("linears.0.weight", "linear_action.0.weight"):
         text = slice(0, tiny.WIDTH)
-        moved = [t[f"position_net.{name}"][:, text] for t in (found, without)]
+        moved = [t[f"position_net.{name}"][:, text] for t in (trained, without)]
         assert not torch.equal(*moved)
     given = {"model": str(place / "sd"), "steps": 1, "device": "cpu",
              "adapter_model": str(tmp_path / "run" / FILE)}  # fmt: skip

@@ -60,8 +60,8 @@ def test_gone_on_with_it_ends_with_the_same_bytes(tmp_path, judge, exemplars):
     names = [folder / pose_judge.FILE for folder in (tmp_path, judge)]
     from safetensors.torch import load_file
 
-    mine, theirs = map(load_file, names)
-    assert all((mine[name] == theirs[name]).all() for name in theirs)
+    resumed, whole = map(load_file, names)
+    assert all((resumed[name] == whole[name]).all() for name in whole)
 
 
 def test_what_is_held_out_teaches_nothing(tmp_path, exemplars, judge):
@@ -78,8 +78,8 @@ def test_what_is_held_out_teaches_nothing(tmp_path, exemplars, judge):
     train(tmp_path / "out", str(tmp_path / "b.tar"))
     from safetensors.torch import load_file
 
-    mine, theirs = (load_file(f / pose_judge.FILE) for f in (tmp_path / "out", judge))
-    assert all((mine[name] == theirs[name]).all() for name in theirs)
+    without, expected = (load_file(f / pose_judge.FILE) for f in (tmp_path / "out", judge))
+    assert all((without[name] == expected[name]).all() for name in expected)
     assert pose_judge.read(str(tmp_path / "out")).held_out["pose_s"] == 0.75
 
 
@@ -127,8 +127,8 @@ def test_the_two_subjects_of_a_picture():
     left, right = [0.1, 0.1, 0.4, 0.9], [0.5, 0.1, 0.9, 0.9]
 
     def two(names, *boxes):
-        found = {"boxes": [[n, b] for n, b, _ in boxes], "scores": [s for *_, s in boxes]}
-        return pose_judged._two(Look(extra=names, before={"subject-objects": found}))
+        detected = {"boxes": [[n, b] for n, b, _ in boxes], "scores": [s for *_, s in boxes]}
+        return pose_judged._two(Look(extra=names, before={"subject-objects": detected}))
 
     assert two(["dog", "cat"], ("dog", right, 0.9), ("cat", left, 0.8)) == [
         tuple(left), tuple(right),

@@ -76,12 +76,12 @@ def test_the_window_around_a_pair_is_cut_out_with_both_places():
         x, y = (low[0] + high[0]) / 2, (low[1] + high[1]) / 2
         box = (x - side / 2, y - side / 2, x + side / 2, y + side / 2)
         assert numpy.allclose(parts[number, :3].numpy(), by_hand(maps[owner].numpy(), box, 6))
-        for channel, mine in ((3, pair[:4]), (4, pair[4:])):
+        for channel, own in ((3, pair[:4]), (4, pair[4:])):
             for row in range(6):
                 for column in range(6):
                     px = box[0] + (column + 0.5) / 6 * side
                     py = box[1] + (row + 0.5) / 6 * side
-                    inside = mine[0] <= px <= mine[2] and mine[1] <= py <= mine[3]
+                    inside = own[0] <= px <= own[2] and own[1] <= py <= own[3]
                     assert parts[number, channel, row, column] == inside
 
 
@@ -165,15 +165,15 @@ def test_interactions_are_found_between_people_and_everything_else(finder, folde
         ModelSpec("interaction", "pairwise", str(folder), options={"threshold": 0})
     )
     asked = ([drawn.image.resize((150, 90))], [people], [boxes], [None])
-    [found] = sure.interact(*asked)
-    scores = [i.score for i in found.interactions]
+    [record] = sure.interact(*asked)
+    scores = [i.score for i in record.interactions]
     assert scores == sorted(scores, reverse=True) and scores[0] <= 1
-    assert [i.id for i in found.interactions] == list(range(1, len(scores) + 1))
+    assert [i.id for i in record.interactions] == list(range(1, len(scores) + 1))
     persons = {p.id for p in people.people}
     label = {b.id: b.label for b in boxes.boxes}
-    pairs = {(i.subject, i.object) for i in found.interactions}
+    pairs = {(i.subject, i.object) for i in record.interactions}
     assert pairs == {(p, b) for p in persons for b in label if p != b}
-    for one in found.interactions:
+    for one in record.interactions:
         assert one.subject_box == one.subject and (one.object_person == one.object) == (
             one.object in persons
         )
@@ -182,7 +182,7 @@ def test_interactions_are_found_between_people_and_everything_else(finder, folde
         assert (one.verb, one.object_label) == (possible[0].verb, possible[0].object)
         if one.score > 1e-6:
             assert one.object_label == real
-    records.load(records.Interactions, records.dump(found))
+    records.load(records.Interactions, records.dump(record))
     limit = scores[2]
     some = backends.load(
         ModelSpec("interaction", "pairwise", str(folder), options={"threshold": limit})

@@ -185,13 +185,13 @@ def test_crop_is_insightfaces_and_torch_agrees(recwarn):
     picture = numpy.kron(coarse, numpy.ones((8, 8, 1))).astype(numpy.uint8)
     size = numpy.array([320, 240])
     for points in landmark_sets():
-        ours = faces.crop(picture, points / size)
-        theirs = align.norm_crop(picture, points.astype(numpy.float32))
-        assert ours.shape == theirs.shape == (112, 112, 3) and ours.dtype == numpy.float32
-        assert numpy.abs(ours - theirs).mean() < 1.0 and numpy.abs(ours - theirs).max() < 12
+        crop = faces.crop(picture, points / size)
+        expected = align.norm_crop(picture, points.astype(numpy.float32))
+        assert crop.shape == expected.shape == (112, 112, 3) and crop.dtype == numpy.float32
+        assert numpy.abs(crop - expected).mean() < 1.0 and numpy.abs(crop - expected).max() < 12
         pixels = torch.tensor(picture).permute(2, 0, 1)[None].double()
         again = faces.crop_torch(pixels, torch.tensor(points / size)[None])[0].permute(1, 2, 0)
-        assert numpy.abs(again.numpy() - ours).max() < 1e-3
+        assert numpy.abs(again.numpy() - crop).max() < 1e-3
 
 
 def test_box_crop_is_the_picture_where_cells_are_pixels():
@@ -224,13 +224,13 @@ def test_backend_embeds_aligned_faces(backbone):
     image = Image.fromarray(pixels)
     size = numpy.array([320, 240])
     marks = [(p / size).tolist() for p in landmark_sets()]
-    found = [
+    detected = [
         [Face((0, 0, 1, 1), 1.0, m) for m in marks[:3]],
         [],
         [Face((0, 0, 1, 1), 1.0, marks[3])],
     ]
     embedder = backends.load(ModelSpec("face", "iresnet", str(backbone)))
-    rows = embedder.embed([image] * 3, found)
+    rows = embedder.embed([image] * 3, detected)
     assert [r.shape for r in rows] == [(3, 512), (0, 512), (1, 512)]
     crop = torch.tensor(faces.crop(pixels, numpy.array(marks[3]))).permute(2, 0, 1)[None]
     want = recomputed(torch.load(backbone, weights_only=True), (crop / 255 - 0.5) / 0.5)

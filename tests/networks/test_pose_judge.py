@@ -13,12 +13,12 @@ from socialcli.networks import pose_judge
 def skeletons(seed: int = 0) -> list[list[list[float]]]:
     """Two bodies, the first on the right; one joint of the second is not visible."""
     rng = numpy.random.default_rng(seed)
-    found = []
+    people = []
     for left in (0.6, 0.1):
         points = rng.uniform(0, 0.3, (17, 2)) + numpy.array([left, 0.3])
-        found.append([[float(x), float(y), 2.0] for x, y in points])
-    found[1][4][2] = 0.0
-    return found
+        people.append([[float(x), float(y), 2.0] for x, y in points])
+    people[1][4][2] = 0.0
+    return people
 
 
 def test_bodies_are_ordered_from_left_to_right_and_free_of_place_and_size():
@@ -74,10 +74,10 @@ def test_the_machine_is_scikit_learns():
     labels = rng.integers(0, 3, 60)
     features = rng.normal(size=(60, 5)) + numpy.eye(3)[labels] @ rng.normal(size=(3, 5))
     weight, bias = pose_judge.fit_svm(features, labels, 3, 0.5)
-    theirs = svm.LinearSVC(C=0.5, loss="squared_hinge", dual=False, tol=1e-10, max_iter=100000)
-    theirs.fit(features, labels)
-    assert numpy.abs(weight - theirs.coef_).max() < 1e-4
-    assert numpy.abs(bias - theirs.intercept_).max() < 1e-4
+    peer = svm.LinearSVC(C=0.5, loss="squared_hinge", dual=False, tol=1e-10, max_iter=100000)
+    peer.fit(features, labels)
+    assert numpy.abs(weight - peer.coef_).max() < 1e-4
+    assert numpy.abs(bias - peer.intercept_).max() < 1e-4
 
 
 def judge() -> pose_judge.PoseJudge:

@@ -98,8 +98,8 @@ def test_the_whole_network_gives_the_authors_numbers():
 
 def test_transformer_block_is_torchs():
     torch.manual_seed(0)
-    ours = sharingan.TransformerBlock(64, 4).double()
-    theirs = torch.nn.TransformerEncoderLayer(
+    block = sharingan.TransformerBlock(64, 4).double()
+    peer = torch.nn.TransformerEncoderLayer(
         64, 4, 256, 0.0, "gelu", 1e-6, batch_first=True, norm_first=True, dtype=torch.float64
     )
     names = {
@@ -107,29 +107,29 @@ def test_transformer_block_is_torchs():
         "mlp.fc1": "linear1", "mlp.fc2": "linear2",
     }  # fmt: skip
     state = {}
-    for key, value in ours.state_dict().items():
+    for key, value in block.state_dict().items():
         if key.startswith("attn.qkv"):
             state[f"self_attn.in_proj_{key.split('.')[-1]}"] = value
         else:
             stem, _, leaf = key.rpartition(".")
             state[f"{names[stem]}.{leaf}"] = value
-    theirs.load_state_dict(state)
+    peer.load_state_dict(state)
     x = torch.randn(2, 9, 64, dtype=torch.float64)
-    assert torch.allclose(ours(x), theirs(x), atol=1e-12)
+    assert torch.allclose(block(x), peer(x), atol=1e-12)
 
 
 def test_head_backbone_is_transformers_resnet18():
     from transformers import ResNetConfig, ResNetModel
 
     torch.manual_seed(0)
-    ours = sharingan.resnet18(8).eval()
-    tiny._shake(ours)
+    backbone = sharingan.resnet18(8).eval()
+    tiny._shake(backbone)
     config = ResNetConfig(
         embedding_size=8, hidden_sizes=[8, 16, 32, 64], depths=[2, 2, 2, 2], layer_type="basic"
     )
-    theirs = ResNetModel(config).eval()
+    peer = ResNetModel(config).eval()
     state = {}
-    for key, value in ours.state_dict().items():
+    for key, value in backbone.state_dict().items():
         part = key.split(".")
         if part[0] in "01":
             kind = "convolution" if part[0] == "0" else "normalization"
@@ -142,12 +142,12 @@ def test_head_backbone_is_transformers_resnet18():
         else:
             kind = "convolution" if part[2].startswith("conv") else "normalization"
             state[f"{stage}.layer.{int(part[2][-1]) - 1}.{kind}.{part[3]}"] = value
-    theirs.load_state_dict(state)
+    peer.load_state_dict(state)
     x = torch.randn(2, 3, 64, 64)
     with torch.inference_mode():
-        want = theirs(x).pooler_output
+        want = peer(x).pooler_output
         assert want.std() > 0.01
-        assert torch.allclose(ours(x), want, atol=1e-5)
+        assert torch.allclose(backbone(x), want, atol=1e-5)
 
 
 def test_fusion_is_transformers_dpt():
@@ -155,28 +155,28 @@ def test_fusion_is_transformers_dpt():
     from transformers.models.dpt.modeling_dpt import DPTFeatureFusionLayer
 
     torch.manual_seed(0)
-    ours = sharingan.Fusion(8).eval()
-    tiny._shake(ours)
+    fusion = sharingan.Fusion(8).eval()
+    tiny._shake(fusion)
     config = DPTConfig(
         fusion_hidden_size=8,
         use_batch_norm_in_fusion_residual=True,
         use_bias_in_fusion_residual=False,
     )
-    theirs = DPTFeatureFusionLayer(config, align_corners=True).eval()
+    peer = DPTFeatureFusionLayer(config, align_corners=True).eval()
     names = {
         "1": "convolution1", "2": "batch_norm1", "4": "convolution2", "5": "batch_norm2"
     }  # fmt: skip
     state = {}
-    for key, value in ours.state_dict().items():
+    for key, value in fusion.state_dict().items():
         part = key.split(".")
         if part[0] == "proj":
             state[f"projection.{part[1]}"] = value
         else:
             state[f"residual_layer{part[0][-1]}.{names[part[2]]}.{part[3]}"] = value
-    theirs.load_state_dict(state)
+    peer.load_state_dict(state)
     here, coarser = torch.randn(2, 8, 6, 6), torch.randn(2, 8, 6, 6)
     with torch.inference_mode():
-        assert torch.allclose(ours(here, coarser), theirs(coarser, here), atol=1e-5)
+        assert torch.allclose(fusion(here, coarser), peer(coarser, here), atol=1e-5)
 
 
 def test_people_are_told_apart_and_see_each_other(tmp_path):
@@ -323,9 +323,9 @@ def test_backend_does_not_depend_on_its_batch(tmp_path, monkeypatch, maps):
         [(0.5, 0.5, 0.9, 0.9), (0.0, 0.0, 0.2, 0.2)],
     ]
     together = gaze.gaze(images, heads)
-    assert [len(found) for found in together] == [2, 1, 0, 2]
-    for image, mine, found in zip(images, heads, together, strict=True):
-        for one, other in zip(found, gaze.gaze([image], [mine])[0], strict=True):
+    assert [len(gazes) for gazes in together] == [2, 1, 0, 2]
+    for image, own, gazes in zip(images, heads, together, strict=True):
+        for one, other in zip(gazes, gaze.gaze([image], [own])[0], strict=True):
             assert one.point == other.point
             assert one.vector == pytest.approx(other.vector, abs=1e-5)
             assert math.hypot(*one.vector) == pytest.approx(1, abs=1e-5)

@@ -52,7 +52,7 @@ def test_the_encoder_is_resnet_34(network):
         layer_type="basic", depths=[3, 4, 6, 3], hidden_sizes=[64, 128, 256, 512],
         embedding_size=64,
     )  # fmt: skip
-    theirs = ResNetModel(config).eval()
+    peer = ResNetModel(config).eval()
     renamed = {}
     for name, value in network.encoder.state_dict().items():
         name = name.replace("downsample.0", "shortcut.convolution")
@@ -67,10 +67,10 @@ def test_the_encoder_is_resnet_34(network):
             group, block, rest = name.split(".", 2)
             name = f"encoder.stages.{int(group[5:]) - 1}.layers.{block}.{rest}"
         renamed[name] = value
-    theirs.load_state_dict(renamed)
+    peer.load_state_dict(renamed)
     pictures = torch.rand(2, 3, 64, 96)
     with torch.no_grad():
-        wanted = theirs((pictures - torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1))
+        wanted = peer((pictures - torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1))
                         / torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1))  # fmt: skip
         pooled = network.pooled(pictures)
         other = network.pooled(1 - pictures)

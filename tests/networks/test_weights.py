@@ -17,8 +17,8 @@ NOTES = {f"socialcli.note-{n}": f'value "{n}"\n\u00e4\u6f22\U0001f415\x01\x7f' f
 
 
 def same(file, tensors=TENSORS):
-    found = load_file(file)
-    return set(found) == set(tensors) and all(torch.equal(found[n], tensors[n]) for n in found)
+    loaded = load_file(file)
+    return set(loaded) == set(tensors) and all(torch.equal(loaded[n], tensors[n]) for n in loaded)
 
 
 def notes(file):

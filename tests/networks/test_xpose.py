@@ -210,23 +210,23 @@ def test_annotation_and_feedback_find_the_same_keypoints(estimator, small):
     import numpy
 
     image, box = picture(SMALL, SMALL), (0.1, 0.1, 0.9, 0.9)
-    [[found]] = estimator.estimate([image], [[box]])
+    [[keypoints]] = estimator.estimate([image], [[box]])
     light = torch.from_numpy(numpy.array(image)).permute(2, 0, 1)[None] / 255
     with torch.no_grad():
         points, scores = estimator.look(light, torch.tensor([box]), ["person"], "coco17")
-    assert torch.allclose(torch.tensor(found.points)[:, :2], points[0], atol=1e-5)
-    assert found.scores == pytest.approx(scores[0].tolist(), abs=1e-5)
+    assert torch.allclose(torch.tensor(keypoints.points)[:, :2], points[0], atol=1e-5)
+    assert keypoints.scores == pytest.approx(scores[0].tolist(), abs=1e-5)
 
 
 def test_people_animals_and_things(estimator, small):
     image, box = picture(), (0.1, 0.1, 0.9, 0.95)
     asked = [(box, "dog", "animal"), (box, "person", "coco17"), (box, "car", "car"),
              (box, "cat", "animal"), ((0.0, 0.0, 0.001, 0.001), "car", "car")]  # fmt: skip
-    [found, nothing] = estimator.things([image, image], [asked, []])
-    assert nothing == [] and found[-1] is None
-    assert [one.layout for one in found[:4]] == ["animal", "coco17", "car", "animal"]
-    assert [len(one.points) for one in found[:4]] == [17, 17, 14, 17]
-    car = found[2]
+    [keypoints, nothing] = estimator.things([image, image], [asked, []])
+    assert nothing == [] and keypoints[-1] is None
+    assert [one.layout for one in keypoints[:4]] == ["animal", "coco17", "car", "animal"]
+    assert [len(one.points) for one in keypoints[:4]] == [17, 17, 14, 17]
+    car = keypoints[2]
     assert [n for n, score in enumerate(car.scores) if score == 0] == [8, 13]  # named "none"
     assert car.points[8][2] == 0
     for box, score in estimator.people([image])[0]:

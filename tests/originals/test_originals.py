@@ -15,12 +15,12 @@ pytestmark = pytest.mark.originals
 def pictures():
     from PIL import Image
 
-    made = []
+    resized = []
     for seed, (width, height) in enumerate([(150, 100), (64, 64), (70, 300)]):
         noise = numpy.random.default_rng(seed).integers(0, 255, (height // 8, width // 8, 3))
         small = Image.fromarray(noise.astype(numpy.uint8))
-        made.append(small.resize((width, height), Image.Resampling.BICUBIC))
-    return made
+        resized.append(small.resize((width, height), Image.Resampling.BICUBIC))
+    return resized
 
 
 BOXES = [
@@ -112,12 +112,12 @@ def test_both_sam_backends_write_the_same_masks(sam_file):
     from socialcli import backends
     from socialcli.backends import ModelSpec
 
-    ours, theirs = (
+    by_sam, by_package = (
         backends.load(ModelSpec("segment", name, str(sam_file))).segment(pictures(), BOXES)
         for name in ("sam", "segment-anything")
     )
-    for mine, original in zip(ours, theirs, strict=True):
-        for a, b in zip(mine, original, strict=True):
+    for own, original in zip(by_sam, by_package, strict=True):
+        for a, b in zip(own, original, strict=True):
             assert a.mask.shape == b.mask.shape
             assert (a.mask != b.mask).mean() < 1e-4
             assert a.iou == pytest.approx(b.iou, abs=1e-5)
@@ -145,12 +145,12 @@ def test_the_predictor_of_the_package_gives_the_same_masks(sam_file):
 
     loaded = backends.load(ModelSpec("segment", "segment-anything", str(sam_file)))
     predictor = SamPredictor(loaded.network)
-    for image, wanted, found in zip(
+    for image, wanted, segments in zip(
         pictures(), BOXES, loaded.segment(pictures(), BOXES), strict=True
     ):
         predictor.set_image(numpy.asarray(image))
         scale = numpy.array([image.width, image.height] * 2)
-        for box, segment in zip(wanted, found, strict=True):
+        for box, segment in zip(wanted, segments, strict=True):
             masks, scores, _ = predictor.predict(box=numpy.array(box) * scale)
             best = int(scores.argmax())
             assert segment.iou == pytest.approx(float(scores[best]), abs=1e-4)
@@ -187,13 +187,13 @@ def grounders(dino):
     original = ModelSpec(
         "ground", "grounding-dino-original", str(dino / "tiny.pth"), options=options
     )
-    made = [
+    loaded = [
         backends.load(original),
         backends.load(ModelSpec("ground", "grounding-dino", str(dino / "hf"))),
     ]
-    for grounder in made:  # pictures of 800 pixels a side would take a minute
+    for grounder in loaded:  # pictures of 800 pixels a side would take a minute
         grounder.processor.size = type(grounder.processor.size)(shortest_edge=128, longest_edge=192)
-    return made
+    return loaded
 
 
 PHRASES = [["a man in red", "dog", "a man"], ["two people"], ["the sportsman", "a ball"]]
@@ -201,12 +201,12 @@ PHRASES = [["a man in red", "dog", "a man"], ["two people"], ["the sportsman", "
 
 def test_groundingdino_equals_transformers(grounders):
     """Every detection of the original package, box and score, of pictures of three sizes."""
-    theirs, ours = (g.ground(pictures(), PHRASES, 0.3, 0.2) for g in grounders)
-    assert sum(len(found) for found in theirs) > 30
-    assert len({round(d.score, 3) for found in theirs for d in found}) > 15
-    for original, mine in zip(theirs, ours, strict=True):
-        assert [d.phrase for d in original] == [d.phrase for d in mine]
-        for a, b in zip(original, mine, strict=True):
+    by_package, by_transformers = (g.ground(pictures(), PHRASES, 0.3, 0.2) for g in grounders)
+    assert sum(len(detections) for detections in by_package) > 30
+    assert len({round(d.score, 3) for detections in by_package for d in detections}) > 15
+    for original, own in zip(by_package, by_transformers, strict=True):
+        assert [d.phrase for d in original] == [d.phrase for d in own]
+        for a, b in zip(original, own, strict=True):
             assert a.score == pytest.approx(b.score, abs=1e-5)
             assert a.xyxy == pytest.approx(b.xyxy, abs=1e-5)
 
@@ -216,7 +216,7 @@ def test_the_packages_own_predict_finds_the_same_boxes(grounders):
     from groundingdino.util.inference import predict
 
     original, asked, image = grounders[0], ["dog", "horse", "ball"], pictures()[0]
-    [found] = original.ground([image], [asked], 0.3, 0.25)
+    [detections] = original.ground([image], [asked], 0.3, 0.25)
     pixels = original.processor(images=image, return_tensors="pt")["pixel_values"][0]
     from tiny import ground as tiny
     from transformers import BertTokenizer
@@ -231,10 +231,10 @@ def test_the_packages_own_predict_finds_the_same_boxes(grounders):
         corners = numpy.clip([x - w / 2, y - h / 2, x + w / 2, y + h / 2], 0, 1)
         words = [word for word in label.replace(".", " ").split() if word in asked]
         expected |= {(tuple(corners.round(3)), asked.index(word)) for word in words}
-    mine = {(tuple(numpy.round(d.xyxy, 3)), d.phrase) for d in found}
-    assert mine
-    assert mine <= expected  # the official rule also keeps boxes for a full stop's sake
-    assert max(scores.tolist()) >= max(d.score for d in found) - 1e-4
+    rounded = {(tuple(numpy.round(d.xyxy, 3)), d.phrase) for d in detections}
+    assert rounded
+    assert rounded <= expected  # the official rule also keeps boxes for a full stop's sake
+    assert max(scores.tolist()) >= max(d.score for d in detections) - 1e-4
 
 
 def test_original_is_alone_what_it_is_in_a_batch(grounders):

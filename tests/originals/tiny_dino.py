@@ -184,7 +184,7 @@ def to_transformers(official, seed: int = 0):
         decoder_ffn_dim=CONFIG["dim_feedforward"],
         decoder_attention_heads=CONFIG["nheads"],
     )
-    made = GroundingDinoForObjectDetection(config)
+    network = GroundingDinoForObjectDetection(config)
     state = {}
     for name, value in official.state_dict().items():
         if name.startswith(_UNUSED) or name.endswith("relative_position_index"):
@@ -200,8 +200,8 @@ def to_transformers(official, seed: int = 0):
                 state[new.replace(".qkv.", f".{part}.")] = third
         else:
             state[name] = value
-    missing, unexpected = made.load_state_dict(state, strict=False)
+    missing, unexpected = network.load_state_dict(state, strict=False)
     assert not unexpected, unexpected
     # Swin's last normalisation is a part of the class that neither network runs.
     assert all(".swin.layernorm." in name for name in missing), missing
-    return made.eval()
+    return network.eval()

@@ -32,28 +32,28 @@ def shape(body: dict, defs: dict) -> dict:
     if "anyOf" in body:
         (rest,) = [part for part in body["anyOf"] if part.get("type") != "null"]
         return {**shape(rest, defs), "null": True}
-    found = {k: v for k, v in body.items() if k not in _NOTES}
-    if isinstance(found.get("type"), list):
-        found["type"], null = found["type"]
+    reduced = {k: v for k, v in body.items() if k not in _NOTES}
+    if isinstance(reduced.get("type"), list):
+        reduced["type"], null = reduced["type"]
         assert null == "null"
-        found["null"] = True
-    if "pattern" in found:
-        found["enum"] = found.pop("pattern").removeprefix("^(").removesuffix(")$").split("|")
-    if "properties" in found:
-        named = found["properties"]
-        found["properties"] = {k: shape(v, defs) for k, v in named.items() if k != "schema"}
-        found["required"] = sorted(set(found.get("required", [])) - {"schema"})
-    if isinstance(found.get("additionalProperties"), dict):
-        found["additionalProperties"] = shape(found["additionalProperties"], defs)
-    if "prefixItems" in found:
-        found["prefixItems"] = [shape(part, defs) for part in found["prefixItems"]]
-        found["items"] = False
-    elif isinstance(found.get("items"), dict):
-        found["items"] = shape(found["items"], defs)
-        if found.get("minItems") == found.get("maxItems") and "maxItems" in found:
-            found["prefixItems"] = [found["items"]] * found["maxItems"]
-            found["items"] = False
-    return found
+        reduced["null"] = True
+    if "pattern" in reduced:
+        reduced["enum"] = reduced.pop("pattern").removeprefix("^(").removesuffix(")$").split("|")
+    if "properties" in reduced:
+        named = reduced["properties"]
+        reduced["properties"] = {k: shape(v, defs) for k, v in named.items() if k != "schema"}
+        reduced["required"] = sorted(set(reduced.get("required", [])) - {"schema"})
+    if isinstance(reduced.get("additionalProperties"), dict):
+        reduced["additionalProperties"] = shape(reduced["additionalProperties"], defs)
+    if "prefixItems" in reduced:
+        reduced["prefixItems"] = [shape(part, defs) for part in reduced["prefixItems"]]
+        reduced["items"] = False
+    elif isinstance(reduced.get("items"), dict):
+        reduced["items"] = shape(reduced["items"], defs)
+        if reduced.get("minItems") == reduced.get("maxItems") and "maxItems" in reduced:
+            reduced["prefixItems"] = [reduced["items"]] * reduced["maxItems"]
+            reduced["items"] = False
+    return reduced
 
 
 @pytest.mark.parametrize("suffix", records.MEMBERS)
@@ -102,8 +102,8 @@ def test_the_door_judges_as_the_schemas_do():
                 records.load(records.MEMBERS[suffix], json.dumps(body).encode(), suffix)
             except records.Refused as reason:
                 if not paths:  # what no schema can say
-                    found = members._decoder(type(record)).decode(json.dumps(body))
-                    assert list(inconsistencies(found)), f"{reason} of {body}"
+                    decoded = members._decoder(type(record)).decode(json.dumps(body))
+                    assert list(inconsistencies(decoded)), f"{reason} of {body}"
                 assert reason.member == suffix
                 refused += 1
             else:
@@ -145,16 +145,16 @@ REFUSED = [
 
 @pytest.mark.parametrize(("suffix", "old", "new", "words"), REFUSED)
 def test_reasons_name_member_place_and_limit(suffix, old, new, words):
-    with pytest.raises(records.Refused) as told:
+    with pytest.raises(records.Refused) as error:
         records.load(records.MEMBERS[suffix], edited(suffix, old, new), suffix)
-    assert str(told.value).startswith(f"{suffix}: ")
-    assert words in str(told.value)
+    assert str(error.value).startswith(f"{suffix}: ")
+    assert words in str(error.value)
 
 
 def test_ids_counts_and_sizes_agree_within_a_record():
-    found = scenes.all_records()
-    found["entities.json"].triples = []
-    found["people.json"].people[1].keypoints = scenes.keypoints(scenes.MAN)
+    by_suffix = scenes.all_records()
+    by_suffix["entities.json"].triples = []
+    by_suffix["people.json"].people[1].keypoints = scenes.keypoints(scenes.MAN)
     for suffix, edit, words in (
         ("boxes.json", lambda r: setattr(r.boxes[1], "id", 1), "id 1 is there twice"),
         ("people.json", lambda r: setattr(r.people[1], "id", 1), "id 1 is there twice"),
@@ -167,7 +167,7 @@ def test_ids_counts_and_sizes_agree_within_a_record():
             "16 keypoints, coco17 has",
         ),
     ):
-        record = copy.deepcopy(found[suffix])
+        record = copy.deepcopy(by_suffix[suffix])
         edit(record)
         with pytest.raises(records.Refused, match=words):
             records.load(type(record), scenes.raw(record), suffix)
@@ -273,16 +273,16 @@ ARRAYS = [
 
 @pytest.mark.parametrize(("data", "words"), ARRAYS)
 def test_arrays_are_held_against_their_bytes(data, words):
-    with pytest.raises(records.Refused, match=words) as told:
+    with pytest.raises(records.Refused, match=words) as error:
         records.load_identity(data)
-    assert str(told.value).startswith("identity.npy: ")
+    assert str(error.value).startswith("identity.npy: ")
 
 
 def test_arrays_that_are_right():
     rows = scenes.identity()
-    found = records.load_identity(records.dump_npy(rows))
-    assert found.dtype == rows.dtype and (found == rows).all()
-    found["person"][0] = 2  # not a view of the bytes
+    loaded = records.load_identity(records.dump_npy(rows))
+    assert loaded.dtype == rows.dtype and (loaded == rows).all()
+    loaded["person"][0] = 2  # not a view of the bytes
     for array in (
         numpy.arange(6.0).reshape(2, 3),
         numpy.asfortranarray(numpy.eye(3)),

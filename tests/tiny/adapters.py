@@ -35,7 +35,7 @@ def attention(unet, rank: int = 0) -> dict:
     part beside all attentions where ``rank`` is not 0."""
     import torch
 
-    width, found = unet.config.cross_attention_dim, {}
+    width, weights = unet.config.cross_attention_dim, {}
     for number, name in enumerate(unet.attn_processors):
         layer = unet.get_submodule(name.removesuffix(".processor"))
         if rank:
@@ -43,13 +43,13 @@ def attention(unet, rank: int = 0) -> dict:
                 module = layer.to_out[0] if side == "out" else getattr(layer, f"to_{side}")
                 out, given = module.weight.shape
                 down, up = torch.randn(rank, given) * 0.3, torch.randn(out, rank) * 0.3
-                found[f"{number}.to_{side}_lora.down.weight"] = down
-                found[f"{number}.to_{side}_lora.up.weight"] = up
+                weights[f"{number}.to_{side}_lora.down.weight"] = down
+                weights[f"{number}.to_{side}_lora.up.weight"] = up
         if name.endswith("attn2.processor"):
             for side in ("k", "v"):
                 weight = torch.randn(layer.to_k.out_features, width) * 0.3
-                found[f"{number}.to_{side}_ip.weight"] = weight
-    return found
+                weights[f"{number}.to_{side}_ip.weight"] = weight
+    return weights
 
 
 def _norm(width: int, name: str) -> dict:
@@ -61,16 +61,16 @@ def _norm(width: int, name: str) -> dict:
 def _linear(out: int, given: int, name: str, bias: bool = True) -> dict:
     import torch
 
-    found = {f"{name}.weight": torch.randn(out, given) / given**0.5}
-    return {**found, f"{name}.bias": torch.randn(out) * 0.1} if bias else found
+    weights = {f"{name}.weight": torch.randn(out, given) / given**0.5}
+    return {**weights, f"{name}.bias": torch.randn(out) * 0.1} if bias else weights
 
 
 def resampler(dim: int, given: int, out: int, head: int = 64) -> dict:
     """Layers that read a sequence of ``given`` channels with queries of ``dim``."""
-    found = {**_linear(dim, given, "proj_in"), **_linear(out, dim, "proj_out"),
+    weights = {**_linear(dim, given, "proj_in"), **_linear(out, dim, "proj_out"),
              **_norm(out, "norm_out")}  # fmt: skip
     for n in range(DEPTH):
-        found |= {
+        weights |= {
             **_norm(dim, f"layers.{n}.0.norm1"), **_norm(dim, f"layers.{n}.0.norm2"),
             **_linear(head, dim, f"layers.{n}.0.to_q", False),
             **_linear(2 * head, dim, f"layers.{n}.0.to_kv", False),
@@ -79,7 +79,7 @@ def resampler(dim: int, given: int, out: int, head: int = 64) -> dict:
             **_linear(4 * dim, dim, f"layers.{n}.1.1", False),
             **_linear(dim, 4 * dim, f"layers.{n}.1.3", False),
         }  # fmt: skip
-    return found
+    return weights
 
 
 def projection(kind: str, width: int) -> dict:
@@ -158,9 +158,9 @@ def mip(unet, kind: str = "plain") -> dict:
     """Both parts of a MIP-Adapter: those of an IP-Adapter, and a gate in each cross-attention."""
     import torch
 
-    found = parts(kind, unet)
+    state = parts(kind, unet)
     for number, name in enumerate(unet.attn_processors):
         if name.endswith("attn2.processor"):
             channels = unet.get_submodule(name.removesuffix(".processor")).to_k.out_features
-            found["ip_adapter"][f"{number}.text_to_weight.weight"] = torch.randn(1, channels)
-    return found
+            state["ip_adapter"][f"{number}.text_to_weight.weight"] = torch.randn(1, channels)
+    return state

@@ -42,8 +42,8 @@ def checkpoint(file: Path) -> Path:
     state = {f"unet.{name}": t for name, t in unet.state_dict().items()}
     for name, tensor in vae.state_dict().items():
         if ".attentions." in name:
-            for ours, theirs in _OLD.items():
-                name = name.replace(f".{ours}.", f".{theirs}.")
+            for new, old in _OLD.items():
+                name = name.replace(f".{new}.", f".{old}.")
         state[f"vae.{name}"] = tensor
     for name, tensor in text_encoder.state_dict().items():
         state[f"text_encoder.{name.removeprefix('text_model.')}"] = tensor

@@ -68,12 +68,12 @@ def network(seed: int = 0, longest: int = 256):
         max_text_len=longest,
     )
     torch.manual_seed(seed)
-    made = GroundingDinoForObjectDetection(config).eval()
+    model = GroundingDinoForObjectDetection(config).eval()
     with torch.no_grad():
-        for name, weight in made.named_parameters():
+        for name, weight in model.named_parameters():
             if weight.dim() > 1 and "norm" not in name:
                 weight.copy_(torch.randn_like(weight) * 0.4 / weight.shape[-1] ** 0.25)
-    return made
+    return model
 
 
 def checkpoint(folder: Path, seed: int = 0, longest: int = 256) -> Path:

@@ -101,9 +101,9 @@ def _unet_name(name: str) -> str:
     """A tensor of the UNet as CompVis calls it."""
     if name.startswith("position_net."):
         return name
-    for ours, theirs in _OUTER.items():
-        if name.startswith(f"{ours}."):
-            return theirs + name[len(ours) :]
+    for new, old in _OUTER.items():
+        if name.startswith(f"{new}."):
+            return old + name[len(new) :]
     if match := re.fullmatch(r"mid_block\.(resnets|attentions)\.(\d)\.(.+)", name):
         kind, at, rest = match.groups()
         return f"middle_block.{1 if kind == 'attentions' else 2 * int(at)}.{_inner(kind, rest)}"
@@ -135,6 +135,6 @@ def _vae(name: str, tensor):
     name = re.sub(r"up_blocks\.(\d)\.upsamplers\.0", lambda m: f"up.{2 - int(m[1])}.upsample", name)
     name = re.sub(r"mid_block\.resnets\.(\d)", lambda m: f"mid.block_{int(m[1]) + 1}", name)
     name = name.replace("mid_block.attentions.0", "mid.attn_1")
-    for ours, theirs in _VAE.items():
-        name = name.replace(f".{ours}.", f".{theirs}.")
+    for new, old in _VAE.items():
+        name = name.replace(f".{new}.", f".{old}.")
     return name, tensor

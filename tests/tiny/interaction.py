@@ -21,26 +21,26 @@ SHAPES = cmmp.Shapes(
 def network(seed: int = 0) -> cmmp.CMMP:
     """Weights that spread: its detector sees several people and things in a noisy picture."""
     torch.manual_seed(seed)
-    made = cmmp.CMMP(SHAPES)
+    model = cmmp.CMMP(SHAPES)
     with torch.no_grad():
-        for name, value in made.named_parameters():
+        for name, value in model.named_parameters():
             if value.ndim > 1:
                 value.normal_(0, (2 / value[0].numel()) ** 0.5)
             elif name.endswith(("scale", "logit_scale_H", "logit_scale_O", "logit_scale_text")):
                 value.normal_(1, 0.2)
-        learner, text = made.clip_head.prompt_learner, made.clip_head.text_encoder
+        learner, text = model.clip_head.prompt_learner, model.clip_head.text_encoder
         text.token_embedding.weight.copy_(text.token_embedding.weight.half())  # as it is kept
         learner.token_suffix.normal_(0, 0.2)
         learner.token_suffix[:, 12] = text.token_embedding.weight[cmmp_clip.END]
-        found = made.detector
-        found.query_embed.weight.mul_(6)
-        found.bbox_embed.layers[-1].weight.mul_(2)
-        found.bbox_embed.layers[-1].bias[2:] -= 1
-        for layer in found.transformer["decoder"].layers:
+        detector = model.detector
+        detector.query_embed.weight.mul_(6)
+        detector.bbox_embed.layers[-1].weight.mul_(2)
+        detector.bbox_embed.layers[-1].bias[2:] -= 1
+        for layer in detector.transformer["decoder"].layers:
             layer.multihead_attn.in_proj_weight.mul_(3)
-        found.class_embed.weight.mul_(12)
-        found.class_embed.bias[-1] -= 4
-    return made.eval()
+        detector.class_embed.weight.mul_(12)
+        detector.class_embed.bias[-1] -= 4
+    return model.eval()
 
 
 def checkpoint(folder: Path, seed: int = 0, seen: torch.Tensor | None = None, **changed) -> Path:
@@ -51,16 +51,16 @@ def checkpoint(folder: Path, seed: int = 0, seen: torch.Tensor | None = None, **
             become person and dog.
         changed: weights to be put in place of others; None leaves one out.
     """
-    made = network(seed)
+    model = network(seed)
     if seen is not None:
         with torch.no_grad():
-            classes = made.detector(seen)[0][0, :, :-1].argmax(-1).tolist()
+            classes = model.detector(seen)[0][0, :, :-1].argmax(-1).tolist()
             common = sorted(set(classes), key=lambda one: -classes.count(one))
             for place, one in zip((0, 16), common, strict=False):
-                for rows in (made.detector.class_embed.weight, made.detector.class_embed.bias):
+                for rows in (model.detector.class_embed.weight, model.detector.class_embed.bias):
                     rows[[place, one]] = rows[[one, place]].clone()
                 common = [one if c == place else c for c in common]
-    state = {**made.state_dict(), **changed}
+    state = {**model.state_dict(), **changed}
     state = {name: value for name, value in state.items() if value is not None}
     table = "clip_head.text_encoder.token_embedding.weight"
     state[table] = state[table].half()

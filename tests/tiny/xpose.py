@@ -26,13 +26,13 @@ def network():
     from socialcli.networks.xpose.network import XPose
 
     torch.manual_seed(0)
-    made = XPose(sizes())
+    model = XPose(sizes())
     with torch.no_grad():
-        for parameter in made.parameters():
+        for parameter in model.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.05)
-        for head in made.bbox_embed:
+        for head in model.bbox_embed:
             head.layers[-1].bias[2:] += 0.7
-    return made.eval()
+    return model.eval()
 
 
 def checkpoint(file: Path, prefix: str = "", text: bool = False) -> Path:
@@ -73,17 +73,17 @@ def tower(seed: int = 4):
         bos_token_id=words.bos_token_id, eos_token_id=words.eos_token_id,
         pad_token_id=words.pad_token_id,
     )  # fmt: skip
-    made = CLIPTextModelWithProjection(config)
+    model = CLIPTextModelWithProjection(config)
     with torch.no_grad():
-        made.get_input_embeddings().weight.normal_()
-    return made.eval()
+        model.get_input_embeddings().weight.normal_()
+    return model.eval()
 
 
-def openai(made) -> dict:
+def openai(model) -> dict:
     """A text tower's weights under OpenAI's names."""
     import torch
 
-    old = made.state_dict()
+    old = model.state_dict()
     new = {
         "token_embedding.weight": old["text_model.embeddings.token_embedding.weight"],
         "positional_embedding": old["text_model.embeddings.position_embedding.weight"],
