@@ -150,8 +150,8 @@ class Pairwise:
                 pairs = [torch.tensor([c["pair"] for c in asked[n]]) for n in part]
                 verbs = self.network(pictures, pairs)
                 scores = self.network.class_logits(verbs, rows).sigmoid().cpu()
-            for number, mine in zip(part, scores.split([len(p) for p in pairs]), strict=True):
-                result[number] = Interactions(self._kept(asked[number], mine), self.model)
+            for number, of_picture in zip(part, scores.split([len(p) for p in pairs]), strict=True):
+                result[number] = Interactions(self._kept(asked[number], of_picture), self.model)
         return result
 
     def _kept(self, asked: list[dict[str, Any]], scores: torch.Tensor) -> list[Interaction]:

@@ -84,32 +84,32 @@ def adopt(model: Any, clip: Any) -> None:
     """
     import torch
 
-    theirs, adopted = clip.vision_model, model.vision_model
+    clip_tower, adopted = clip.vision_model, model.vision_model
     patch = model.config.vision_config.patch_size
-    before = theirs.pre_layrnorm
+    before = clip_tower.pre_layrnorm
     with torch.no_grad():
         sample = data.pixels(data.train_scenes(0, 16), CLIP)
-        gain = before.weight / theirs.embeddings(sample).std(-1).mean()
+        gain = before.weight / clip_tower.embeddings(sample).std(-1).mean()
 
         def fold(rows: Any) -> Any:  # (..., width)
             return (rows - rows.mean(-1, keepdim=True)) * gain
 
-        seen = patches_of(theirs.embeddings.patch_embedding.weight, patch)
-        places = positions_of(theirs.embeddings.position_embedding.weight, data.SIZE // patch)
+        seen = patches_of(clip_tower.embeddings.patch_embedding.weight, patch)
+        places = positions_of(clip_tower.embeddings.position_embedding.weight, data.SIZE // patch)
         adopted.embeddings.patch_embedding.weight.copy_(fold(seen.movedim(0, -1)).movedim(-1, 0))
         adopted.embeddings.patch_embedding.bias.zero_()
         adopted.embeddings.class_embedding.copy_(
-            fold(theirs.embeddings.class_embedding)[None, None]
+            fold(clip_tower.embeddings.class_embedding)[None, None]
         )
         adopted.embeddings.position_embedding.copy_((fold(places) + before.bias)[None])
-        for old, new in zip(theirs.encoder.layers, adopted.encoder.layers, strict=True):
+        for old, new in zip(clip_tower.encoder.layers, adopted.encoder.layers, strict=True):
             parts = (old.self_attn.q_proj, old.self_attn.k_proj, old.self_attn.v_proj)
             new.self_attn.qkv.weight.copy_(torch.cat([p.weight for p in parts]))
             new.self_attn.qkv.bias.copy_(torch.cat([p.bias for p in parts]))
             new.self_attn.projection.load_state_dict(old.self_attn.out_proj.state_dict())
             for name in ("layer_norm1", "layer_norm2", "mlp"):
                 getattr(new, name).load_state_dict(getattr(old, name).state_dict())
-        adopted.post_layernorm.load_state_dict(theirs.post_layernorm.state_dict())
+        adopted.post_layernorm.load_state_dict(clip_tower.post_layernorm.state_dict())
 
 
 def patches_of(weight: Any, size: int) -> Any:

@@ -135,8 +135,8 @@ def alphas() -> Any:
     """(1000,) cumulative products of the schedule."""
     from diffusers import DDPMScheduler
 
-    made: Any = DDPMScheduler(**schedule())
-    return made.alphas_cumprod
+    scheduler: Any = DDPMScheduler(**schedule())
+    return scheduler.alphas_cumprod
 
 
 def usual() -> Any:
@@ -149,26 +149,29 @@ def usual() -> Any:
     return torch.from_numpy(numpy.exp(logs)).float()
 
 
-def summarise(ids: Any, said: Any) -> Any:
-    """``said`` (B, L, 3) with padding speaking of the place, then of subject and object in turn.
+def summarise(ids: Any, token_facts: Any) -> Any:
+    """The facts of tokens (B, L, 3), with padding speaking of the place, then of subject and
+    object in turn.
 
     The place stands where the kind does. Only padding has read everything: CLIP's text
     encoder never looks ahead. And most tokens are padding, so that a UNet reads it first.
     """
     import torch
 
-    role = said[..., 2]
+    role = token_facts[..., 2]
     spoken = torch.stack([(role > 0) & (role <= len(VERBS)), role > len(VERBS)], 1)
-    rows = torch.arange(len(said))[:, None]
-    facts = said[rows, spoken.int().argmax(-1)] * spoken.any(-1, keepdim=True)  # (B, 2, 3)
+    rows = torch.arange(len(token_facts))[:, None]
+    facts = token_facts[rows, spoken.int().argmax(-1)] * spoken.any(-1, keepdim=True)  # (B, 2, 3)
     tail = facts.repeat(1, SUMMARY // 2, 1)
-    where = torch.zeros(len(said), WHERE, 3, dtype=said.dtype)
+    where = torch.zeros(len(token_facts), WHERE, 3, dtype=token_facts.dtype)
     where[..., 0] = _places()[ids].max(1).values[:, None]
     tail = torch.cat([where, tail], 1)
     padding = ids[:, -tail.shape[1] :] == ids[:, -1:]
-    said = said.clone()
-    said[:, -tail.shape[1] :] = torch.where(padding[..., None], tail, said[:, -tail.shape[1] :])
-    return said
+    token_facts = token_facts.clone()
+    token_facts[:, -tail.shape[1] :] = torch.where(
+        padding[..., None], tail, token_facts[:, -tail.shape[1] :]
+    )
+    return token_facts
 
 
 @functools.cache
@@ -212,10 +215,10 @@ def batches(cache: dict[str, Any]) -> Any:
         rng = torch.Generator().manual_seed(step)
         rows = torch.randint(len(cache["latents"]), (BATCH,), generator=rng)
         which = torch.randint(latents.TEXTS, (BATCH,), generator=rng)
-        ids, said = cache["ids"][rows, which].long(), cache["said"][rows, which].long()
+        ids, token_facts = cache["ids"][rows, which].long(), cache["said"][rows, which].long()
         drop = torch.rand(BATCH, generator=rng) < DROP
-        said = summarise(ids, said)
-        ids[drop], said[drop] = nothing, 0
+        token_facts = summarise(ids, token_facts)
+        ids[drop], token_facts[drop] = nothing, 0
         clean = cache["latents"][rows].float()
         noise = torch.randn(clean.shape, generator=rng)
         spread = (torch.arange(BATCH) + torch.rand(BATCH, generator=rng)) / BATCH
@@ -229,7 +232,7 @@ def batches(cache: dict[str, Any]) -> Any:
         weight = weight * functional.interpolate(
             attention.rare(shown).unflatten(1, (12, 12))[:, None], latents.SIDE
         )
-        return clean, ids, said, shown, weight, noise, t
+        return clean, ids, token_facts, shown, weight, noise, t
 
     return batch
 
@@ -239,34 +242,36 @@ def _loss(model: Any, batch: tuple[Any, ...], step: int) -> Any:
     from torch.nn import functional
 
     device = next(model.parameters()).device
-    clean, ids, said, shown, weight, noise, t = (part.to(device) for part in batch)
+    clean, ids, token_facts, shown, weight, noise, t = (part.to(device) for part in batch)
     alpha = alphas().to(device)[t].view(-1, 1, 1, 1)
     noisy = alpha.sqrt() * clean + (1 - alpha).sqrt() * noise
     model.looks.maps.clear()
     with torch.autocast(device.type, torch.bfloat16):
         states = model.text(input_ids=ids).last_hidden_state
         guess = model.unet(noisy, t, states).sample
-        told = model.said(states)
+        fact_logits = model.said(states)
         seen = model.shown(model.middle)
     snr = alpha / (1 - alpha)
     share = weight / weight.mean() * (snr.clamp(max=GAMMA) / snr)
     if step >= DETAILS:
         share = share * 0.15 / usual().to(device)[t].view(-1, 1, 1, 1)
     value = (share * (guess.float() - noise).square()).mean()
-    value = value + 0.03 * _misread(told, said)
+    value = value + 0.03 * _misread(fact_logits, token_facts)
     trust = alpha.flatten().sqrt()
-    value = value + LOOK * attention.astray(model.looks.maps, said, shown, trust)
+    value = value + LOOK * attention.astray(model.looks.maps, token_facts, shown, trust)
     for i, part in enumerate(seen.float().flatten(2).split(labels.PATCH_FACTS, 1)):
         value = value + 0.03 * functional.cross_entropy(part, shown[..., i])
     return value
 
 
-def _misread(told: Any, said: Any) -> Any:
+def _misread(fact_logits: Any, token_facts: Any) -> Any:
     """Cross-entropy of whom each token speaks of, summed over kind, colour and part."""
     from torch.nn import functional
 
-    parts = told.float().flatten(0, 1).split(labels.PATCH_FACTS, -1)
-    return sum(functional.cross_entropy(p, said[..., i].flatten()) for i, p in enumerate(parts))
+    parts = fact_logits.float().flatten(0, 1).split(labels.PATCH_FACTS, -1)
+    return sum(
+        functional.cross_entropy(p, token_facts[..., i].flatten()) for i, p in enumerate(parts)
+    )
 
 
 def read(model: Any, cache: dict[str, Any], work: Path, minutes: float | None) -> training.Run:
@@ -281,15 +286,15 @@ def read(model: Any, cache: dict[str, Any], work: Path, minutes: float | None) -
         rng = torch.Generator().manual_seed(step)
         rows = torch.randint(len(cache["ids"]), (READ_BATCH,), generator=rng)
         which = torch.randint(latents.TEXTS, (READ_BATCH,), generator=rng)
-        ids, said = cache["ids"][rows, which].long(), cache["said"][rows, which].long()
-        return ids, summarise(ids, said)
+        ids, token_facts = cache["ids"][rows, which].long(), cache["said"][rows, which].long()
+        return ids, summarise(ids, token_facts)
 
     def loss(model: Any, batch: tuple[Any, Any], step: int) -> Any:
         device = next(model.parameters()).device
-        ids, said = (part.to(device) for part in batch)
+        ids, token_facts = (part.to(device) for part in batch)
         with torch.autocast(device.type, torch.bfloat16):
-            told = model["said"](model["text"](input_ids=ids).last_hidden_state)
-        return _misread(told, said)
+            fact_logits = model["said"](model["text"](input_ids=ids).last_hidden_state)
+        return _misread(fact_logits, token_facts)
 
     return training.fit(
         both, batch, loss, work, READING, rate=2e-3, decay=1e-2, average=0.99, minutes=minutes,
@@ -348,9 +353,9 @@ def export(model: Any, folder: Path) -> None:
     """Write the Stable Diffusion folder in fp16 around the autoencoder that lies there."""
     import torch
 
-    made = pipeline(model, latents.autoencoder(folder / "vae")).to(torch.float16)
+    pipe = pipeline(model, latents.autoencoder(folder / "vae")).to(torch.float16)
     with tempfile.TemporaryDirectory() as place:
-        made.save_pretrained(place)
+        pipe.save_pretrained(place)
         shutil.rmtree(Path(place) / "vae")
         shutil.copytree(place, folder, dirs_exist_ok=True)
 
@@ -408,8 +413,8 @@ def measure(folder: Path) -> dict[str, float]:
     pipe = published(folder)
     prompts = [captions(s)[0] for s in scenes]
     pictures = draw(pipe, [p.text for p in prompts])
-    found: dict[str, float] = {"pictures": len(pictures)}
-    return found | read_off(scenes, prompts, pictures)
+    figures: dict[str, float] = {"pictures": len(pictures)}
+    return figures | read_off(scenes, prompts, pictures)
 
 
 def read_off(scenes: list[Any], prompts: list[Any], pictures: list[Any]) -> dict[str, float]:
@@ -425,11 +430,11 @@ def _triples(scenes: list[Any], prompts: list[Any], pictures: list[Any]) -> dict
     captioner = seeing.backend("caption", "blip2")
     if captioner is None:
         return {}
-    said = captioner.caption(pictures, Generation(), [0] * len(pictures))
+    texts = captioner.caption(pictures, Generation(), [0] * len(pictures))
     wanted = [caption.parse(p.text) for p in prompts]
     right = []
     parts: dict[str, list[bool]] = {"subject": [], "verb": [], "object": []}
-    for want, text in zip(wanted, said, strict=True):
+    for want, text in zip(wanted, texts, strict=True):
         got = caption.parse(text)
         if want is not None and want[1] in labels.MUTUAL and got == (want[2], want[1], want[0]):
             got = want
@@ -454,8 +459,8 @@ def _clothes(scenes: list[Any], prompts: list[Any], pictures: list[Any]) -> dict
     for scene, prompt, picture in zip(scenes, prompts, pictures, strict=True):
         for mention in prompt.mentions:
             worn = next((p.wear.top for p in scene.people if p.id == mention.instance), "")
-            told = f" in {worn}", f" {worn} shirt", f" {worn} dress"
-            if worn and any(words in mention.phrase for words in told):
+            wordings = f" in {worn}", f" {worn} shirt", f" {worn} dress"
+            if worn and any(words in mention.phrase for words in wordings):
                 right.append(seeing.wears(picture, mention.head, worn, grounder, poser))
     return {"clothes": round(sum(right) / max(1, len(right)), 4), "clothes_said": len(right)}
 

@@ -57,20 +57,20 @@ def weights(scenes: list[Any], figures: float = 2.0, heads: float = 4.0) -> Any:
     import torch
 
     size = scenes[0].size
-    found = torch.ones(len(scenes), 1, size, size)
+    per_pixel = torch.ones(len(scenes), 1, size, size)
     for at, scene in enumerate(scenes):
-        found[at, 0][torch.from_numpy(scene.instances > 0)] = figures
+        per_pixel[at, 0][torch.from_numpy(scene.instances > 0)] = figures
         for person in scene.people:
             x0, y0, x1, y1 = (round(v) for v in person.head)
-            found[at, 0, y0:y1, x0:x1] = heads
+            per_pixel[at, 0, y0:y1, x0:x1] = heads
         for person in scene.people:
             if person.face is not None:
                 reach = 0.13 * (person.head[2] - person.head[0])
                 for x, y in person.landmarks[:2]:
                     rows = slice(max(0, round(y - reach)), max(0, round(y + reach) + 1))
                     columns = slice(max(0, round(x - reach)), max(0, round(x + reach) + 1))
-                    found[at, 0, rows, columns] = 8.0
-    return found
+                    per_pixel[at, 0, rows, columns] = 8.0
+    return per_pixel
 
 
 def _batch(step: int) -> tuple[Any, Any]:
@@ -271,9 +271,9 @@ def measure(folder: Path) -> dict[str, float]:
             spread = torch.cat([spread, latents.flatten() * model.config.scaling_factor])
     error, weight = torch.cat(squares), weights(scenes)[:, 0]
     parts = {"psnr": weight > 0, "psnr_heads": weight >= 4, "psnr_eyes": weight >= 8}
-    found = {k: round(float(-10 * error[part].mean().log10()), 2) for k, part in parts.items()}
-    found["latent_std"] = round(float(spread.std()), 3)
-    return found | _faces(scenes, pictures) | _triples(scenes, pictures)
+    figures = {k: round(float(-10 * error[part].mean().log10()), 2) for k, part in parts.items()}
+    figures["latent_std"] = round(float(spread.std()), 3)
+    return figures | _faces(scenes, pictures) | _triples(scenes, pictures)
 
 
 def _faces(scenes: list[Any], pictures: list[Any]) -> dict[str, float]:
