@@ -168,6 +168,10 @@ def test_a_subject_is_the_mean_of_its_pictures_cut_to_the_largest_thing():
     assert found.dino.sizes == [(20, 20), (4, 8)]
     assert found.subject("man", pictures) == pytest.approx(mean)
     assert len(found.dino.sizes) == 2  # each is seen once
+    assert numpy.linalg.norm(found.embed([image_of.image for image_of in pictures]), axis=1) == (
+        pytest.approx([1, 1])
+    )
+    found.dino.sizes = found.dino.sizes[:2]
     assert found.subject("dog", pictures[1:]) == pytest.approx([0, 1, 0])
     assert found.dino.sizes[2:] == [(8, 8)]  # no dog found: the whole picture
     many = [shown(f"{n}", RED) for n in range(attempts.MOST_PICTURES)] + [shown("last", BLUE)]
@@ -181,6 +185,7 @@ def test_a_crop_is_at_least_a_pixel_of_the_picture():
     assert attempts.crop(image, (0.39, 0.0, 0.56, 0.5)).getpixel((0, 0)) == RED
     assert attempts.crop(image, (0.35, 0.01, 0.35, 0.01)).size == (1, 1)
     assert attempts.crop(image, (0.35, 0.01, 0.35, 0.01)).getpixel((0, 0)) == RED
+    assert attempts.crop(image, (0.32, 0.0, 0.32, 0.53)).size == (1, 11)
     assert attempts.crop(image, (-0.5, 0.5, 1.5, 1.5)).size == (10, 10)
 
 
