@@ -168,7 +168,7 @@ def test_names_near_a_wrong_one_are_told():
     near = sampling._near("EulerScheduler", NAMES)
     assert near[0] == "EulerDiscreteScheduler" and set(near) < NAMES and len(near) <= 6
     assert sampling._near("multistep", NAMES)[0] == "UniPCMultistepScheduler"
-    assert sampling._near("ste", NAMES) == ["UniPCMultistepScheduler"]  # a part of one only
+    assert "UniPCMultistepScheduler" in sampling._near("ste", NAMES)
     assert sampling._near("zzzz", NAMES) == sorted(NAMES)
     assert sampling._near("scheduler", NAMES)  # of which nothing is left to compare
 
