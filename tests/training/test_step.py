@@ -149,6 +149,13 @@ def test_a_gradient_that_is_no_number_stops_the_run(tmp_path, data, monkeypatch,
     assert not list(Path(tmp_path).glob("checkpoints/*"))
 
 
+def test_keys_of_all_processes_are_named(tmp_path, data, monkeypatch):
+    monkeypatch.setattr(step, "gathered", lambda rows, place: [*rows, "99999"] if rows else [])
+    monkeypatch.setattr(step.Stepper, "_norm", lambda self: float("nan"))
+    with pytest.raises(SocialcliError, match=r"the gradient is not a number for .*, 99999;"):
+        train(tmp_path, [data], steps=1)
+
+
 def test_a_loss_that_reaches_nothing_trains_nothing(tmp_path, data, monkeypatch):
     """A batch in which every sample is silent."""
 
