@@ -112,6 +112,18 @@ def test_only_sources_that_all_have_count_wherever_they_stand(tmp_path):
     assert result["cells"]["c"]["up"]["difference_high"] == pytest.approx(0.1)
 
 
+def test_sources_change_sides_with_their_own_pair(tmp_path):
+    """Sources differ a hundred times as much as the methods: of wrong pairs nothing is told."""
+    x = 10 * BASE
+    turned = x[::-1] + 0.1
+    two = [
+        folder(tmp_path, "a", x, x),
+        folder(tmp_path, "b", numpy.append(turned, 0.9), numpy.zeros(25), [*UNITS[::-1], "nobody"]),
+    ]  # fmt: skip
+    cell = compare.compare(two, resamples=100)["cells"]["b"]["up"]
+    assert cell["p"] == pytest.approx(1 / 101) and cell["verdict"] == "better"
+
+
 def test_one_common_source_says_nothing_about_others(tmp_path):
     one = [folder(tmp_path, n, numpy.array([d]), numpy.array([d]), ["u"])
            for n, d in (("a", 0.1), ("b", 0.9))]  # fmt: skip

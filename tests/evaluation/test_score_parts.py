@@ -10,6 +10,7 @@ import pytest
 from socialcli.errors import SocialcliError
 from socialcli.evaluation import run
 from socialcli.evaluation.joining import Joined
+from socialcli.evaluation.metrics import Column, _means
 from socialcli.evaluation.samples import Known, Lost
 from socialcli.records import Meta
 
@@ -109,3 +110,21 @@ def test_the_text_that_is_seen_is_the_prompt_byte_for_byte():
     assert len(set(digests)) == 3
     plain = {"prompt": "a <rex>", "plain_prompt": "a dog"}
     assert run._text_digest(Known("x", "b", "", plain)) == digests[0]
+
+
+def test_a_score_is_as_sure_as_its_sources_not_its_pictures():
+    """Eight pictures of each of two sources: a resample has one source twice, or both."""
+    column = Column("x", "X", "higher", 0, 0.9, "share", "the mean of x")
+    metric = SimpleNamespace(
+        COLUMNS=(column,), RESAMPLES=None, INTERVAL="percentile", pictures=lambda rows: {},
+        notes=lambda rows: [], count=lambda rows: 16,
+        estimate=lambda rows, counts: {"x": _means.mean(rows["x"], counts)},
+    )  # fmt: skip
+    result = SimpleNamespace(
+        cases=[SimpleNamespace(unit=unit) for unit in "ab" * 8], metrics={"toy": metric},
+        rows={"toy": {"x": numpy.array([0.0, 1.0] * 8)}}, columns={}, pictures={}, notes=[],
+        options=SimpleNamespace(resamples=400, seed=0),
+    )  # fmt: skip
+    run._measure(result, SimpleNamespace(info=lambda line: None))
+    figure = result.columns["x"]
+    assert (figure["value"], figure["low"], figure["high"]) == (0.5, 0.0, 0.9), "within its range"
