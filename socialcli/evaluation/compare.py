@@ -66,17 +66,18 @@ def compare(
             )
         shared = len(units)
         count = run.at_most(resamples, metric) if shared > 1 else 0
-        values, drawn, by_chance = [], [], []
+        values, drawn = [], []
         members = [numpy.array([units.get(str(u), -1) for u in rows["unit"]]) for rows in all_rows]
         for rows, own in zip(all_rows, members, strict=True):
             estimate = functools.partial(metric.estimate, rows)
             ones = numpy.where(own >= 0, 1.0, 0.0)[None]
             values.append({k: float(v[0]) for k, v in estimate(ones).items()})
             drawn.append(bootstrap.resampled(estimate, own, len(units), count, seed))
+        by_chance: list[dict[str, numpy.ndarray]] = [{}]  # the first is not held against itself
+        for rows, own in zip(all_rows[1:], members[1:], strict=True):
             estimate = functools.partial(metric.estimate, metric.joined(all_rows[0], rows))
-            times = count if rows is not all_rows[0] else 0
             pair = (members[0], own)
-            by_chance.append(bootstrap.exchanged(estimate, pair, len(units), times, seed))
+            by_chance.append(bootstrap.exchanged(estimate, pair, len(units), count, seed))
         for column in metric.COLUMNS:
             columns[column.name] = {"metric": name, **run._plain(column)}
             for number, method in enumerate(methods):
