@@ -23,6 +23,7 @@ import dataclasses
 import io
 import re
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -127,7 +128,8 @@ def samples(
         UsageError: an interaction without exemplars, or none of them with two people.
     """
     usable: dict[str, list[tuple[shards.Sample, tuple[records.Person, records.Person]]]] = {}
-    for number, sentence in enumerate(sentences):
+    turns: Counter[str] = Counter()  # how many sentences of an interaction came before
+    for sentence in sentences:
         name = sentence.interaction
         if name not in known:
             some = ", ".join(sorted(known))
@@ -136,7 +138,8 @@ def samples(
             usable[name] = _with_two(known[name])
             if not usable[name]:
                 raise UsageError(f"{sentence.where}: no exemplar of '{name}' shows two people")
-        turn = sum(one.interaction == name for one in sentences[:number])
+        turn = turns[name]
+        turns[name] += 1
         exemplar, pair = usable[name][turn % len(usable[name])]
         yield shards.safe_key(f"{name}/{turn:03d}."), _members(sentence, exemplar, pair)
 
