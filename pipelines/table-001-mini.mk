@@ -62,15 +62,7 @@ $(OUT)/judge/pose_judge.safetensors: $(OUT)/judging/.done
 FIT = $(SOCIALCLI) invert $(OUT)/exemplars --profile $(PROFILE) --batch-size $(BATCH) \
     --micro-batch $(BATCH) --learning-rate $(RATE) $(INVERT)
 OURS = --method interaction --variants $(VARIANTS)
-TEXTS = --templates $(OUT)/templates.txt
-# Textual inversion on the same descriptions: one word, no prior, no pose words.
-learn_textual-inversion = --method interaction --stages relation-only --vectors 1 --prior none
-learn_p-plus = --method p-plus --initial-word with $(TEXTS)
-learn_reversion = --method reversion --initial-word and $(TEXTS)
-learn_interaction = $(OURS)
-learn_no-prior = $(OURS) --prior none
-learn_no-poses = $(OURS) --stages relation-only
-learn_no-attention = $(OURS) --weight-attention 0
+include $(dir $(lastword $(MAKEFILE_LIST)))interaction-words.mk
 caption_interaction := 1
 caption_no-prior := 1
 caption_no-attention := 1

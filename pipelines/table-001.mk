@@ -41,14 +41,7 @@ READY := $(if $(SHARDS),,$(OUT)/exemplars/annotated/.done)
 # Rows that learn words, and which caption of a sentence has them (1: three words, 2: one).
 FIT = $(SOCIALCLI) invert $(ANNOTATED) --by $(FIELD) --profile $(PROFILE) --steps $(STEPS) $(INVERT)
 OURS = --method interaction
-TEXTS = --templates $(OUT)/templates.txt
-learn_textual-inversion = --method interaction --stages relation-only --vectors 1 --prior none
-learn_p-plus = --method p-plus --initial-word with $(TEXTS)
-learn_reversion = --method reversion --initial-word and $(TEXTS)
-learn_interaction = $(OURS)
-learn_no-prior = $(OURS) --prior none
-learn_no-poses = $(OURS) --stages relation-only
-learn_no-attention = $(OURS) --weight-attention 0
+include $(dir $(lastword $(MAKEFILE_LIST)))interaction-words.mk
 LEARNING := textual-inversion p-plus reversion interaction no-prior no-poses no-attention
 one_word := textual-inversion p-plus reversion no-poses
 LEARNED := $(filter $(LEARNING),$(ROWS))

@@ -22,6 +22,7 @@ from PIL import Image, ImageDraw
 from tiny import whole
 
 from socialcli import records
+from socialcli.cli.commands.pipelines import available
 from socialcli.miniature.zoo import cards
 from socialcli.shards import Sample
 
@@ -387,7 +388,8 @@ def test_the_miniatures_from_nothing(tmp_path: Path) -> None:
 
 
 def test_no_makefile_is_forgotten() -> None:
-    included = {"chain.mk", "needs.mk"}
+    included = {"chain.mk", "interaction-words.mk", "needs.mk"}
+    assert included.isdisjoint(file.name for file in available().values())
     names = {file.name for file in (ROOT / "pipelines").glob("*.mk")} - included
     source = Path(__file__).read_text()
     demo = (ROOT / "pipelines" / "demo.mk").read_text()

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+INCLUDED = ("chain", "interaction-words", "needs")  # parts of others, no pipelines themselves
+
 
 def folder() -> Path:
     """Where the Makefiles are: in the package, or in the checkout it is used from."""
@@ -18,7 +20,7 @@ def folder() -> Path:
 def available() -> dict[str, Path]:
     """Name -> Makefile, without the parts that others include."""
     files = sorted(folder().glob("*.mk"))
-    return {file.stem: file for file in files if file.stem not in ("chain", "zoo")}
+    return {file.stem: file for file in files if file.stem not in (*INCLUDED, "zoo")}
 
 
 def command(
