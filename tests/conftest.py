@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -177,3 +178,27 @@ def members(location: Any) -> dict[str, dict[str, bytes]]:
 def leftovers(folder: Path) -> list[str]:
     """Hidden files, which is what unfinished ones are."""
     return [p.name for p in folder.rglob(".*")]
+
+
+@pytest.fixture
+def disk_events(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
+    """("on disk" or "named", name without what is hidden about it), as it happens."""
+    if not Path("/proc/self/fd").exists():
+        pytest.skip("needs /proc")
+    seen: list[tuple[str, str]] = []
+    fsync, replace = os.fsync, Path.replace
+
+    def name(path: str) -> str:
+        return re.sub(r"^\.(.+)\.tmp-.*", r"\1", Path(path).name)
+
+    def synced(handle: int) -> None:
+        seen.append(("on disk", name(os.readlink(f"/proc/self/fd/{handle}"))))
+        fsync(handle)
+
+    def renamed(path: Path, target: Any) -> Path:
+        seen.append(("named", name(str(target))))
+        return replace(path, target)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(Path, "replace", renamed)
+    return seen

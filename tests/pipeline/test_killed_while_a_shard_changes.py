@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -99,28 +98,11 @@ def test_killed_at_every_change(tmp_path, inputs, before, monkeypatch):
     assert count > 4 + before
 
 
-@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs /proc")
-def test_what_is_on_the_disk_when_a_name_appears(tmp_path, inputs, monkeypatch):
+def test_what_is_on_the_disk_when_a_name_appears(tmp_path, inputs, disk_events):
     """A power cut: the shard's and the errors' bytes are there before their names, and both names
     before the stats that vouch for them."""
-    events = []
-    fsync, replace = os.fsync, Path.replace
-
-    def name(path: str) -> str:
-        return re.sub(r"^\.(.+)\.tmp-.*", r"\1", Path(path).name)
-
-    def synced(handle: int) -> None:
-        events.append(("on disk", name(os.readlink(f"/proc/self/fd/{handle}"))))
-        fsync(handle)
-
-    def renamed(path: Path, target: Any) -> Path:
-        events.append(("named", name(str(target))))
-        return replace(path, target)
-
-    monkeypatch.setattr(os, "fsync", synced)
-    monkeypatch.setattr(Path, "replace", renamed)
     caption(inputs[0], tmp_path / "out")
-    assert events == [
+    assert disk_events == [
         ("on disk", "000.errors.jsonl"), ("named", "000.errors.jsonl"),
         ("on disk", "000.tar"), ("named", "000.tar"),
         ("on disk", "out"), ("named", "000.stats.json"),

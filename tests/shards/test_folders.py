@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -17,30 +16,6 @@ from socialcli.shards import folders, locations
 
 def names(folder: Path) -> list[str]:
     return sorted(p.name for p in folder.iterdir())
-
-
-@pytest.fixture
-def events(monkeypatch) -> list[tuple[str, str]]:
-    """("on disk" or "named", name without what is hidden about it), as it happens."""
-    if not Path("/proc/self/fd").exists():
-        pytest.skip("needs /proc")
-    seen: list[tuple[str, str]] = []
-    fsync, replace = os.fsync, Path.replace
-
-    def name(path: str) -> str:
-        return re.sub(r"^\.(.+)\.tmp-.*", r"\1", Path(path).name)
-
-    def synced(handle: int) -> None:
-        seen.append(("on disk", name(os.readlink(f"/proc/self/fd/{handle}"))))
-        fsync(handle)
-
-    def renamed(path: Path, target: Any) -> Path:
-        seen.append(("named", name(str(target))))
-        return replace(path, target)
-
-    monkeypatch.setattr(os, "fsync", synced)
-    monkeypatch.setattr(Path, "replace", renamed)
-    return seen
 
 
 def left_behind(folder: Path, what: str = "old") -> Path:
@@ -64,20 +39,20 @@ def test_names_of_files_are_refused_in_any_case(tmp_path):
         folders.refuse_file_name(str(tmp_path / "run.v2"), "pictures")
 
 
-def test_a_folder_is_on_the_disk_before_its_name(tmp_path, events):
+def test_a_folder_is_on_the_disk_before_its_name(tmp_path, disk_events):
     with shards.publish_folder(tmp_path / "a") as folder:
         (folder / "in").mkdir()
         (folder / "in" / "deep.txt").write_text("1")
         (folder / "flat.txt").write_text("2")
-    assert set(events[:4]) == {("on disk", n) for n in ("in", "deep.txt", "flat.txt", "a")}
-    assert events[3:] == [("on disk", "a"), ("named", "a"), ("on disk", tmp_path.name)]
+    assert set(disk_events[:4]) == {("on disk", n) for n in ("in", "deep.txt", "flat.txt", "a")}
+    assert disk_events[3:] == [("on disk", "a"), ("named", "a"), ("on disk", tmp_path.name)]
 
 
-def test_what_is_settled_is_on_the_disk_before_its_name(tmp_path, events):
+def test_what_is_settled_is_on_the_disk_before_its_name(tmp_path, disk_events):
     (tmp_path / "part").mkdir()
     (tmp_path / "part" / "a.bin").write_text("1")
     folders.settle(tmp_path / "part" / "a.bin", tmp_path / "a.bin")
-    assert events == [("on disk", "a.bin"), ("named", "a.bin"), ("on disk", tmp_path.name)]
+    assert disk_events == [("on disk", "a.bin"), ("named", "a.bin"), ("on disk", tmp_path.name)]
 
 
 def test_nothing_of_the_folder_before_is_left(tmp_path):
