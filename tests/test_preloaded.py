@@ -13,6 +13,7 @@ import pytest
 from conftest import COMMAND, ENVIRONMENT
 
 LIKE = {**os.environ, **ENVIRONMENT}
+LIKE.pop("PYTHONUNBUFFERED", None)  # what is printed is then written when the command ends
 
 
 @pytest.fixture
@@ -52,6 +53,51 @@ def test_what_one_command_imported_the_next_one_has(server, tmp_path: Path) -> N
     assert second[0] == third[0] == first[0].replace("False", "True")
     assert second[1] == first[1] == "__main__ socialcli.__main__"
     assert second[2] != third[2]  # random numbers that nobody seeded are not the same
+
+
+@pytest.mark.parametrize(
+    "ending",
+    ["", "sys.exit(3)", "sys.exit(-1)", "sys.exit('no')", "1 / 0", "sys.stdout.close()"],
+)
+def test_a_command_ends_as_the_interpreter_does(server, tmp_path: Path, ending: str) -> None:
+    package = tmp_path / "socialcli"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "__main__.py").write_text(
+        "import atexit, os, sys, threading, time\n"
+        "print('not flushed', end='')\n"
+        "atexit.register(lambda: open('ended', 'a').write('at exit'))\n"
+        "def write():\n"
+        "    time.sleep(0.05)\n"
+        "    open('ended', 'a').write('thread ')\n"
+        "threading.Thread(target=write).start()\n" + ending
+    )
+    env = {**LIKE, "PYTHONPATH": str(tmp_path)}
+    for words in (server, COMMAND):
+        done = ask(words, env=env, cwd=tmp_path)
+        error = done.stderr.decode().splitlines()[-1:]
+        seen = done.returncode, done.stdout, error, (tmp_path / "ended").read_text()
+        (tmp_path / "ended").unlink()
+        if words is server:
+            forked = seen
+    assert forked == seen
+
+
+def test_output_that_cannot_be_written_is_reported(server, tmp_path: Path) -> None:
+    package = tmp_path / "socialcli"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "__main__.py").write_text("print('words')")
+    for words in (server, COMMAND):
+        with open("/dev/full", "w") as full:
+            done = subprocess.run(
+                words,
+                stdout=full,
+                stderr=subprocess.PIPE,
+                env={**LIKE, "PYTHONPATH": str(tmp_path)},
+                cwd=tmp_path,
+            )
+        assert done.returncode == 120 and b"No space left" in done.stderr
 
 
 def test_another_environment_gets_an_ordinary_process(server, tmp_path: Path) -> None:
