@@ -16,6 +16,7 @@ from socialcli.shards import Sample
 
 SUFFIXES = (".txt", ".csv", ".tsv", ".jsonl", ".ndjson")
 PROMPT_COLUMNS = ("prompt", "caption", "text")
+MOST = 100  # references of flags that a row's numbered columns speak of
 _REFERENCE = re.compile(r"(reference|query|scale|mask)[ _-]?(\d*)")
 
 
@@ -24,7 +25,8 @@ class Wanted:
     """A reference picture that is asked for.
 
     Attributes:
-        name: a file, a key or a subject; what it is is found out when it is looked for.
+        name: a file, a key or a subject; what it is is found out when it is looked for. Of a row's
+            that names none: "", until `asked` puts the flags' in its place.
         query: the words that say what in it is meant, or one of `options.QUERIES`; None: not said.
         scale: None: the method's own.
         beside: folder that a relative file name is looked for in first.
@@ -97,10 +99,12 @@ def _all(config: Any, masks: list[str] | None) -> list[tuple[str, Request]]:
         if key in seen:
             raise UsageError(f"{where}: the key '{key}' is there twice (also {seen[key]})")
         seen[key] = where
+        try:
+            wanted = asked(config, request.references, masks)
+        except UsageError as error:
+            raise UsageError(f"{where}: {error}") from None
         request = replace(
-            request,
-            negative=request.negative or config.negative,
-            references=asked(config, request.references, masks),
+            request, negative=request.negative or config.negative, references=wanted
         )
         numbered += copies(key, request, config.per_prompt)
     return numbered
@@ -121,15 +125,20 @@ def asked(
     config: Any, own: tuple[Wanted, ...], masks: list[str] | None = None
 ) -> tuple[Wanted, ...]:
     """References with the flags' queries, scales and masks where they have none; those of the
-    flags where there are no others."""
+    flags where there are no others.
+
+    Raises:
+        UsageError: more is said of the flags' references than there are.
+    """
     if isinstance(config, SourceOptions):
-        sources = own or tuple(Wanted(name) for name in config.reference)
+        sources = _named(config, own)
         guidance = config.image_guidance
         return tuple(replace(s, scale=guidance if s.scale is None else s.scale) for s in sources)
     if not isinstance(config, ReferenceOptions):
         return ()
-    wanted = own or tuple(Wanted(name) for name in config.reference)
-    by_mask, files = masks is not None, [] if own else masks or []
+    wanted = _named(config, own)
+    by_row = any(one.name for one in own)
+    by_mask, files = masks is not None, [] if by_row else masks or []
     filled = []
     for number, one in enumerate(wanted):
         query = config.query[min(number, len(config.query) - 1)] if config.query else None
@@ -140,10 +149,34 @@ def asked(
                 query=query if one.query is None else one.query,
                 scale=scale if one.scale is None else one.scale,
                 by_mask=by_mask,
-                mask=files[number] if files else one.mask,
+                mask=files[number] if files and one.mask is None else one.mask,
             )
         )
     return tuple(filled)
+
+
+def _named(config: Any, own: tuple[Wanted, ...]) -> tuple[Wanted, ...]:
+    """A row's references; where it names none those of the flags, with what the row says of the
+    first, the second, and so on."""
+    if any(one.name for one in own):
+        return own
+    names = config.reference
+    if len(own) > max(1, len(names)):
+        raise UsageError(_without(len(own), own[-1]))
+    rows = [*own, *(Wanted("") for _ in names)]
+    return tuple(
+        # A flag's file is not beside the prompt file, but the row's mask may be.
+        replace(one, name=name, beside="", mask=_beside(one.beside, one.mask))
+        for name, one in zip(names, rows, strict=False)
+    )
+
+
+def _beside(folder: str, name: str | None) -> str | None:
+    """A file by a name that stands wherever it is looked for from: in ``folder`` if it is there."""
+    if name is None:
+        return None
+    file = Path(folder, name).expanduser()
+    return str(file) if file.is_file() else name
 
 
 # ---------------------------------------------------------------- files
@@ -249,11 +282,49 @@ def _number(row: dict[str, Any], name: str, where: str, kind: type) -> Any:
     return number
 
 
-def _references(row: dict[str, Any], where: str, beside: str) -> Iterator[Wanted]:
-    """``reference``, ``query``, ``scale`` (and ``reference_2``...) or a list ``references``."""
+def _references(row: dict[str, Any], where: str, beside: str) -> list[Wanted]:
+    """``reference``, ``query``, ``scale`` (and ``reference_2``...) or a list ``references``.
+
+    What a row that names no reference says of one is of the flags': without a name, at the place
+    of the flag.
+    """
+    wanted = _listed(row, where, beside)
+    numbers: dict[str, dict[str, str]] = {}
+    for column in row:
+        match = _REFERENCE.fullmatch(column)
+        if match:
+            numbers.setdefault(match[2], {})[match[1]] = column
+    of_flags: dict[int, Wanted] = {}
+    for number, columns in sorted(numbers.items(), key=lambda item: int(item[0] or 0)):
+        name = _text(row, columns.get("reference", ""), where)
+        query = _text(row, columns.get("query", ""), where)
+        scale = _number(row, columns.get("scale", ""), where, float)
+        mask = _text(row, columns.get("mask", ""), where)
+        if name:
+            wanted.append(Wanted(name, query, scale, beside, mask=mask))
+        elif query or mask or scale is not None:
+            place = max(1, int(number or 1))
+            one = Wanted("", query or None, scale, beside, mask=mask or None)
+            if place in of_flags or place > MOST:
+                raise UsageError(f"{where}: {_without(place, one)}")
+            of_flags[place] = one
+    if wanted and of_flags:
+        raise UsageError(f"{where}: {_without(*min(of_flags.items(), key=lambda item: item[0]))}")
+    last = max(of_flags, default=0)
+    return wanted or [of_flags.get(place, Wanted("")) for place in range(1, last + 1)]
+
+
+def _without(place: int, one: Wanted) -> str:
+    columns = (name for name in ("query", "scale", "mask") if getattr(one, name) is not None)
+    return f"there is a {'/'.join(columns)} {place} but no reference {place}"
+
+
+def _listed(row: dict[str, Any], where: str, beside: str) -> list[Wanted]:
+    """The list ``references`` of a row."""
     listed = row.get("references")
     if listed is not None and not isinstance(listed, list):
         raise UsageError(f"{where}: 'references' is a list; one reference is called 'reference'")
+    wanted = []
     for one in listed or []:
         one = {"reference": one} if isinstance(one, str) else one
         if not isinstance(one, dict):
@@ -262,18 +333,5 @@ def _references(row: dict[str, Any], where: str, beside: str) -> Iterator[Wanted
         if not isinstance(name, str):
             raise UsageError(f"{where}: a reference has no 'reference' (a file, key or subject)")
         query, scale = _text(one, "query", where), _number(one, "scale", where, float)
-        yield Wanted(name, query, scale, beside, mask=_text(one, "mask", where))
-    numbers: dict[str, dict[str, str]] = {}
-    for column in row:
-        match = _REFERENCE.fullmatch(column)
-        if match:
-            numbers.setdefault(match[2], {})[match[1]] = column
-    for number, columns in sorted(numbers.items(), key=lambda item: int(item[0] or 0)):
-        name = _text(row, columns["reference"], where) if "reference" in columns else None
-        if name:
-            query = _text(row, columns.get("query", ""), where)
-            scale = _number(row, columns.get("scale", ""), where, float)
-            mask = _text(row, columns.get("mask", ""), where)
-            yield Wanted(name, query, scale, beside, mask=mask)
-        elif "reference" not in columns and number:
-            raise UsageError(f"{where}: there is a {'/'.join(columns)} {number} but no reference")
+        wanted.append(Wanted(name, query, scale, beside, mask=_text(one, "mask", where)))
+    return wanted
