@@ -126,6 +126,9 @@ class GenerateStage(Stage, base=True):
         """How many pictures flags and prompt files ask for."""
         return len(self.entries(config))
 
+    def each(self, config: Any) -> int | None:
+        return config.per_prompt if config.captions == 1 else None
+
     def entries(self, config: Any) -> list[tuple[str, Request]]:
         """(key, request) of every picture that flags and prompt files ask for."""
         return requests.entries(config, self.method.masks(config))

@@ -13,7 +13,7 @@ import hashlib
 import json
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path, PurePosixPath
@@ -284,9 +284,11 @@ def input_name(source: str) -> str:
     return shards.without_suffix(name)
 
 
-def limited(tasks: list[Task], limit: int | None, each: int = 1) -> list[Task]:
+def limited(
+    tasks: list[Task], limit: int | None, made: Callable[[str], Iterable[Any]] = shards.scan
+) -> list[Task]:
     """The tasks cut to the first ``limit`` samples of the run, whatever the engine or order;
-    ``each`` is how many are made of one that is read."""
+    ``made`` gives one item for each sample that comes of an input shard."""
     if limit is None:
         return tasks
     kept = []
@@ -298,8 +300,8 @@ def limited(tasks: list[Task], limit: int | None, each: int = 1) -> list[Task]:
             kept.append(dataclasses.replace(task, limit=left))
             break
         count = 0
-        for _ in shards.scan(task.source):
-            count += each
+        for _ in made(task.source):
+            count += 1
             if count > left:
                 break
         cut = left if count > left else None
@@ -389,54 +391,57 @@ def collected(plan: Plan) -> Stats:
     return total
 
 
-def samples(locations: list[str], limit: int | None = None) -> int | None:
-    """How many samples shards have, for a progress bar; None where it costs too much to know."""
-    total, allowed = 0, SCANNED
-    for location in locations:
-        source = shards.parts(location)[0]
-        stats = load_stats(source) if source != "-" else None
-        if stats is not None:
-            total += stats["counts"]["ok"]
-            continue
-        allowed -= (shards.size(source) or SCANNED) if source != "-" else SCANNED + 1
-        if allowed < 0:
-            return None
-        total += sum(1 for _ in shards.scan(source))
-    return total if limit is None else min(total, limit)
-
-
 SCANNED = 2**31  # bytes of input that are read just to know how many samples will come
 
 
-def expected(plan: Plan, tasks: list[Task]) -> int | None:
-    """How many samples the tasks will see, for the progress bar; None where it costs too much.
+def samples(locations: list[str], limit: int | None = None) -> int | None:
+    """How many samples shards have, for a progress bar; None where it costs too much to know.
 
-    Known from the entry numbers of an import, from the stats file beside an input that this
-    program wrote, or by reading the shards' headers while they are small.
+    Known from the stats file beside a shard that this program wrote, or by reading the shards'
+    headers while they are small.
     """
-    total = 0
-    each = plan.config.get("per_prompt", 1)
-    allowed = SCANNED
-    for task in tasks:
-        if plan.numbered:
-            first, last = task.source.split(":")
-            total += int(last) - int(first)
-            continue
-        source = shards.parts(task.source)[0]
-        stats = None
-        if source != "-":
-            with contextlib.suppress(SocialcliError):  # only the shard itself may be ours to read
-                stats = load_stats(source)
-        if task.limit is not None:
-            total += task.limit
-        elif stats is not None:
-            total += each * (stats["counts"]["total"] - stats["counts"]["filtered"])
-        else:
-            allowed -= shards.size(source) or SCANNED
-            if allowed < 0:
+    total, allowed = 0, SCANNED
+    for location in locations:
+        source, known = shards.parts(location)[0], None
+        if source == "-":  # what is read of it is gone
+            return None
+        with contextlib.suppress(SocialcliError):  # only the shard itself may be ours to read
+            known = _written(load_stats(source))
+        if known is None:
+            size = shards.size(source)
+            if size is None or size > allowed:
                 return None
-            total += each * sum(1 for _ in shards.scan(source))
-    return total
+            allowed -= size
+            known = sum(1 for _ in shards.scan(source))
+        total += known
+    return total if limit is None else min(total, limit)
+
+
+def _written(stats: dict[str, Any] | None) -> int | None:
+    """How many samples a finished shard holds; None where its stats do not say. Failed samples are
+    passed through only as far as their stage had something to pass."""
+    if stats is None:
+        return None
+    counts, run = stats["counts"], stats.get("identity", {})
+    if run.get("sidecar"):
+        return int(counts["total"])
+    if counts["failed"] and run.get("on_error") != "drop":
+        return None
+    return int(counts["ok"])
+
+
+def expected(plan: Plan, tasks: list[Task]) -> int | None:
+    """How many samples the tasks will make, for the progress bar; None where it costs too much."""
+    if plan.numbered:
+        ranges = [task.source.split(":") for task in tasks]
+        return sum(int(last) - int(first) for first, last in ranges)
+    limited = sum(task.limit for task in tasks if task.limit is not None)
+    whole = [task.source for task in tasks if task.limit is None]
+    each = stage(plan).each(config(plan))
+    if each is None and whole:
+        return None
+    known = samples(whole)
+    return None if known is None else limited + (each or 1) * known
 
 
 def entry_tasks(count: int, shard_size: int, output: str) -> Iterator[Task]:

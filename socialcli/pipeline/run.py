@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -172,10 +173,18 @@ def _tasks(
     expanded = shards.expand(sources, check=False)
     targets = planning.targets(expanded, output)
     whole = [Task(i, s, t) for i, (s, t) in enumerate(zip(expanded, targets, strict=True))]
-    kept = planning.limited(whole, options.limit, plan.config.get("per_prompt", 1))
+    kept = planning.limited(whole, options.limit, lambda source: _made_of(plan, source))
     tasks = planning.sliced(tuple(kept), options.slice)
     shards.check_there(task.source for task in tasks)
     return tasks
+
+
+def _made_of(plan: Plan, source: str) -> Iterator[Any]:
+    """One item for each sample that an input shard makes."""
+    part, config = planning.stage(plan), planning.config(plan)
+    if part.each(config) == 1:
+        return iter(shards.scan(source))  # without reading what samples hold
+    return (one for one in part.samples(config, source, []) if getattr(one, "key", ""))
 
 
 def _entry_tasks(plan: Plan, output: str, options: RunOptions, shard_size: int) -> tuple[Task, ...]:

@@ -100,6 +100,10 @@ class Stage(Part, base=True):
         """How many numbered entries there are."""
         raise NotImplementedError(f"{self.name} has no numbered entries")
 
+    def each(self, config: Any) -> int | None:
+        """How many samples come of one that is read; None where that depends on the sample."""
+        return 1
+
     def facts(self, config: Any) -> dict[str, Any]:
         """What results depend on besides the options and the input."""
         return {}

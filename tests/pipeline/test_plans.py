@@ -162,12 +162,15 @@ def test_entries_that_fill_one_shard_keep_its_name():
     assert made(3, 2, "x-%03d.tar") == [("0:2", "x-000.tar"), ("2:3", "x-001.tar")]
 
 
-def test_a_limit_counts_what_is_made_and_not_what_is_read(make_shards):
+def test_a_limit_counts_what_is_made_and_not_what_is_read(make_shards, tmp_path):
     folder = make_shards(3, 5)
     tasks = [Task(n, str(folder / f"{n:03d}.tar"), f"{n}.tar") for n in range(3)]
 
     def limits(limit: int | None, each: int) -> list[int | None]:
-        return [task.limit for task in planning.limited(tasks, limit, each)]
+        def made(source: str) -> list[str]:
+            return [key for key in shards.scan(source) for _ in range(each)]
+
+        return [task.limit for task in planning.limited(tasks, limit, made)]
 
     assert limits(None, 2) == [None, None, None]
     assert limits(7, 2) == [7]
@@ -175,9 +178,13 @@ def test_a_limit_counts_what_is_made_and_not_what_is_read(make_shards):
     assert limits(24, 2) == [None, None, 4]
     assert limits(99, 2) == [None, None, None]
     assert limits(7, 1) == [None, 2]
-    of = RunOptions(quiet=True, limit=24)
-    run = planned("stages", "caption", {**GIVEN, "per_prompt": 2}, [str(folder)], "out", of)
+    of, out = RunOptions(quiet=True, limit=24), tmp_path / "captions"
+    caption(folder, out)
+    two = vars(part("methods.generate", "text").config_type(per_prompt=2))
+    run = planned("methods.generate", "text", two, [str(out)], "out", of)
     assert [task.limit for task in run.tasks] == [None, None, 4]
+    run = planned("methods.generate", "text", two, [str(folder)], "out", of)
+    assert [task.limit for task in run.tasks] == [None, None, None]  # no captions: one failure each
 
 
 # -- how many samples will come -------------------------------------------------------------------
@@ -208,8 +215,9 @@ def test_as_many_samples_are_expected_as_come(make_shards, picture_folder, tmp_p
 
     assert expected(folder) == 10 and expected(out) == 9
     assert expected(folder, limit=7) == 7 and expected(out, limit=3) == 3
-    assert expected(folder, {**GIVEN, "per_prompt": 3}) == 30
-    assert expected(out, {**GIVEN, "per_prompt": 3}) == 27
+    with monkeypatch.context() as here:
+        here.setattr(stage, "each", lambda config: 3)
+        assert expected(folder) == 30 and expected(out) == 27
     entries = planned("importers", "folder", {"source": str(picture_folder(5))}, [],
                       str(tmp_path / "in"), RunOptions(quiet=True), 2)  # fmt: skip
     assert planning.expected(entries, list(entries.tasks)) == 5
