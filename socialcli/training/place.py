@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from socialcli.backends import devices
 from socialcli.errors import UsageError
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     import torch
 
     from socialcli.training.options import TrainingOptions
+
+LOCK = ".lock"  # the file in an output folder that a run holds
 
 
 class Clock:
@@ -131,7 +133,7 @@ def gathered(values: list[Any], place: Place) -> list[Any]:
 
 @contextlib.contextmanager
 def sole_owner(folder: Path, place: Place) -> Iterator[None]:
-    """Hold an output folder for this run.
+    """Hold an output folder for this run. If nothing is written in it, no trace of that is left.
 
     Raises:
         UsageError: another run that is still going on holds it.
@@ -139,14 +141,35 @@ def sole_owner(folder: Path, place: Place) -> Iterator[None]:
     if not place.first:
         yield
         return
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / ".lock", "w") as file:
+    new_folders = [path for path in (folder, *folder.parents) if not path.exists()]
+    before = set() if new_folders else {path.name for path in folder.iterdir()}
+    lock = _held(folder)
+    try:
+        yield
+    finally:
+        if {path.name for path in folder.iterdir()} - before == {LOCK}:
+            (folder / LOCK).unlink()
+            for path in new_folders:
+                with contextlib.suppress(OSError):  # somebody has put something there
+                    path.rmdir()
+        lock.close()
+
+
+def _held(folder: Path) -> TextIO:
+    """The lock file of a folder, open and locked."""
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = open(folder / LOCK, "w")  # noqa: SIM115
         try:
             import fcntl
 
             fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
+            file.close()
             raise UsageError(f"{folder}: another run is writing there now") from None
         except (ImportError, OSError):  # not every system and file system has these locks
-            pass
-        yield
+            return file
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(file.fileno()), os.stat(folder / LOCK)):
+                return file
+        file.close()  # whoever held it has removed it meanwhile

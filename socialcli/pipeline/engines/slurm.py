@@ -189,20 +189,42 @@ def name(plan: Plan) -> str:
 def _submit(
     plan: Plan, tasks: list[Task], folder: Path, run_name: str, request: Request
 ) -> Submission:
+    new_folders = [p for p in (folder / "logs", folder, *folder.parents) if not p.exists()]
     (folder / "logs").mkdir(parents=True, exist_ok=True)
+    removed: dict[str, bytes] = {}
     if plan.overwrite:
         # What is to be replaced counts as unfinished from here on, so that a requeued task can
         # tell the shards it has made already from the old ones.
-        for task in tasks:
-            shards.remove(planning.stats_location(task.target))
+        for place in (planning.stats_location(task.target) for task in tasks):
+            if (body := shards.read_bytes(place)) is not None:
+                removed[place] = body
+                shards.remove(place)
     file = folder / f"{run_name}.plan.json"
     saved = dataclasses.replace(plan, tasks=tuple(tasks), overwrite=False)
     shards.write_bytes(str(file), saved.to_json().encode())
+    try:
+        return _both_jobs(file, run_name, request)
+    except SocialcliError:  # refused: all is as it was
+        for place, body in removed.items():
+            shards.write_bytes(place, body)
+        file.unlink()
+        for path in new_folders:
+            with contextlib.suppress(OSError):  # it has been filled meanwhile
+                path.rmdir()
+        raise
+
+
+def _both_jobs(file: Path, run_name: str, request: Request) -> Submission:
+    """Submit the jobs of a plan's file.
+
+    Raises:
+        SocialcliError: one is refused; there is none then.
+    """
     job = f"{run_name}-{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{os.getpid()}"
     work = f"{shlex.quote(sys.executable)} -m socialcli work {shlex.quote(str(file))}"
     part = f'--slice "$SLURM_ARRAY_TASK_ID/{request.number}" --submission {shlex.quote(job)}'
     throttle = f"%{request.limit}" if request.limit else ""
-    logs = str(folder / "logs" / job).replace("%", "%%")
+    logs = str(file.parent / "logs" / job).replace("%", "%%")
     array = _sbatch(
         f"{work} {part}",
         f"--job-name={job}",
