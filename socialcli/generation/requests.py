@@ -103,9 +103,7 @@ def _all(config: Any, masks: list[str] | None) -> list[tuple[str, Request]]:
             wanted = asked(config, request.references, masks)
         except UsageError as error:
             raise UsageError(f"{where}: {error}") from None
-        request = replace(
-            request, negative=request.negative or config.negative, references=wanted
-        )
+        request = replace(request, negative=request.negative or config.negative, references=wanted)
         numbered += copies(key, request, config.per_prompt)
     return numbered
 

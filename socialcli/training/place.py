@@ -159,7 +159,7 @@ def _held(folder: Path) -> TextIO:
     """The lock file of a folder, open and locked."""
     while True:
         folder.mkdir(parents=True, exist_ok=True)
-        file = open(folder / LOCK, "w")  # noqa: SIM115
+        file = open(folder / LOCK, "w")
         try:
             import fcntl
 
@@ -170,6 +170,6 @@ def _held(folder: Path) -> TextIO:
         except (ImportError, OSError):  # not every system and file system has these locks
             return file
         with contextlib.suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(file.fileno()), os.stat(folder / LOCK)):
+            if os.path.samestat(os.fstat(file.fileno()), (folder / LOCK).stat()):
                 return file
         file.close()  # whoever held it has removed it meanwhile

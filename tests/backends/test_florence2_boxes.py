@@ -58,8 +58,8 @@ def test_the_stage_asks_for_each_phrase_by_itself(run_cli, tmp_path: Path, monke
     grounder = backends.load(ModelSpec("ground", "florence2", str(folder)))
     asked = []
     write = grounder.writer.write
-    monkeypatch.setattr(grounder.writer, "write", lambda images, text, how, seeds: (
-        asked.append((text, how.beams)), write(images, text, how, seeds))[1])  # fmt: skip
+    monkeypatch.setattr(grounder.writer, "write", lambda seen, text, how, seeds: (
+        asked.append((text, how.beams)), write(seen, text, how, seeds))[1])  # fmt: skip
     picture = Image.new("RGB", (64, 48), "red")
     together = grounder.ground([picture], [["a dog", "the man"]], 0.9, 0.9)[0]
     alone = grounder.ground([picture], [["the man"]], 0.1, 0.1)[0]

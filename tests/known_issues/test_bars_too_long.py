@@ -25,7 +25,9 @@ def test_what_an_earlier_stage_left(make_shards, tmp_path, monkeypatch, on_error
     how = RunOptions(quiet=True, max_error_rate=1.0, on_error=on_error, sidecar=sidecar)
     with monkeypatch.context() as here:
         here.setattr(stage, "prepare", some)
-        run_stage("stages", "caption", {"backend": "given"}, [str(make_shards(1, 5))], str(out), how)
+        run_stage(
+            "stages", "caption", {"backend": "given"}, [str(make_shards(1, 5))], str(out), how
+        )
     source = str(out / "000.tar")
     keys = {sample.key for sample in shards.read(source)} if not sidecar else range(5)
     run = planned("stages", "caption", {"backend": "given"}, [source], str(tmp_path / "b"), how)

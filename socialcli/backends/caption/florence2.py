@@ -56,16 +56,40 @@ class Florence2:
             )
         self.image_tokens = int(length)
 
-    def write(
-        self, images: list[Image], instruction: str, how: Generation, seeds: list[int]
-    ) -> torch.Tensor:
-        """(B, T) ids of what it writes of each picture under an instruction."""
+    def see(self, images: list[Image]) -> torch.Tensor:
+        """(B, N, D) tokens of pictures; they do not depend on what is asked of them."""
+        import torch
+
         from socialcli.backends.caption import _writing
 
+        with torch.inference_mode():
+            values = _writing.pixels(self.images, images, self.network)
+            tokens: torch.Tensor = self.network.get_image_features(values).pooler_output
+        return tokens
+
+    def write(
+        self, seen: torch.Tensor, instruction: str, how: Generation, seeds: list[int]
+    ) -> torch.Tensor:
+        """(B, T) ids of what it writes of each of the pictures `see` saw, under an instruction."""
+        import torch
+
+        from socialcli.backends.caption import _writing
+
+        network, image = self.network, self.network.config.image_token_id
         words = self.tokenizer(instruction, add_special_tokens=False)["input_ids"]
-        row = [self.network.config.image_token_id] * self.image_tokens
+        row = [image] * self.image_tokens
         row += [self.tokenizer.bos_token_id, *words, self.tokenizer.eos_token_id]
-        output, _ = _writing.written(self.network, self.images, images, row, how, seeds)
+        ids = torch.tensor([row] * len(seen), device=network.device)
+        mask = torch.ones_like(ids)
+        with torch.inference_mode():
+            # What `generate` itself does first where it is given pixels.
+            embeds = network.get_input_embeddings()(ids)
+            embeds = embeds.masked_scatter((ids == image)[..., None], seen.to(embeds.dtype))
+            states = network.model.language_model.encoder(inputs_embeds=embeds, attention_mask=mask)
+            more = _writing.arguments(how, seeds)
+            output: torch.Tensor = network.generate(
+                encoder_outputs=states, attention_mask=mask, **more
+            )
         return output
 
     def caption(self, images: list[Image], how: Generation, seeds: list[int]) -> list[str]:
@@ -74,5 +98,5 @@ class Florence2:
             raise UsageError(
                 f"--prompt '{prompt}' writes no caption. There are: {', '.join(TASKS)}"
             )
-        output = self.write(images, TASKS.get(prompt, prompt), how, seeds)
+        output = self.write(self.see(images), TASKS.get(prompt, prompt), how, seeds)
         return self.tokenizer.batch_decode(output, skip_special_tokens=True)

@@ -16,6 +16,7 @@ from socialcli.backends.roles import Detection, Generation
 from socialcli.errors import UsageError
 
 if TYPE_CHECKING:
+    import torch
     from PIL.Image import Image
 
     from socialcli.backends import ModelSpec
@@ -70,16 +71,20 @@ class Florence2Grounder:
     ) -> list[list[Detection]]:
         """Boxes of each phrase, in the order in which they are written, each with a score of 1."""
         return [
-            [
-                Detection(number, box, 1.0)
-                for number, phrase in enumerate(asked)
-                for box in self._boxes(image, phrase)
-            ]
+            self._of_picture(image, asked) if asked else []
             for image, asked in zip(images, phrases, strict=True)
         ]
 
-    def _boxes(self, image: Image, phrase: str) -> list[XYXY]:
-        written = self.writer.write([image.convert("RGB")], INSTRUCTION.format(phrase), HOW, [0])
+    def _of_picture(self, image: Image, phrases: list[str]) -> list[Detection]:
+        seen = self.writer.see([image.convert("RGB")])
+        return [
+            Detection(number, box, 1.0)
+            for number, phrase in enumerate(phrases)
+            for box in self._boxes(seen, phrase)
+        ]
+
+    def _boxes(self, seen: torch.Tensor, phrase: str) -> list[XYXY]:
+        written = self.writer.write(seen, INSTRUCTION.format(phrase), HOW, [0])
         return boxes([self.positions.get(word) for word in written[0].tolist()])
 
 

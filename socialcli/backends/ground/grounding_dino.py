@@ -15,10 +15,8 @@ from socialcli.backends.ground import phrases as phrases_
 
 if TYPE_CHECKING:
     import numpy
-    from PIL.Image import Image
 
     from socialcli.backends import ModelSpec
-    from socialcli.backends.roles import Detection
 
 INFO = BackendInfo(
     summary="GroundingDINO (Swin-B): open-vocabulary boxes for every phrase",
@@ -46,21 +44,9 @@ class GroundingDino:
         self.device = spec.device
         self.model = checkpoints.describe(spec, INFO.model, {"phrase_score": self.pooling})
 
-    def ground(
-        self,
-        images: list[Image],
-        phrases: list[list[str]],
-        box_threshold: float,
-        text_threshold: float,
-    ) -> list[list[Detection]]:
-        pixels = [
-            self.processor(images=image, return_tensors="pt")["pixel_values"][0] for image in images
-        ]
-        return phrases_.run(
-            pixels, phrases, self.words, self._forward, box_threshold, text_threshold, self.pooling
-        )
+    ground = phrases_.ground
 
-    def _forward(
+    def forward(
         self, pixels: Any, texts: list[phrases_.Text]
     ) -> tuple[numpy.ndarray, numpy.ndarray]:
         import torch

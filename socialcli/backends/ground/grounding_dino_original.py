@@ -21,10 +21,8 @@ from socialcli.errors import UsageError
 
 if TYPE_CHECKING:
     import numpy
-    from PIL.Image import Image
 
     from socialcli.backends import ModelSpec
-    from socialcli.backends.roles import Detection
 
 INFO = BackendInfo(
     summary="GroundingDINO's original .pth checkpoints through the original package",
@@ -80,21 +78,9 @@ class OriginalGroundingDino:
             },
         )
 
-    def ground(
-        self,
-        images: list[Image],
-        phrases: list[list[str]],
-        box_threshold: float,
-        text_threshold: float,
-    ) -> list[list[Detection]]:
-        pixels = [
-            self.processor(images=image, return_tensors="pt")["pixel_values"][0] for image in images
-        ]
-        return phrases_.run(
-            pixels, phrases, self.words, self._forward, box_threshold, text_threshold, self.pooling
-        )
+    ground = phrases_.ground
 
-    def _forward(
+    def forward(
         self, pixels: Any, texts: list[phrases_.Text]
     ) -> tuple[numpy.ndarray, numpy.ndarray]:
         import torch

@@ -17,13 +17,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from socialcli.backends.roles import Detection
 from socialcli.vision.boxes import area, clip, from_cxcywh
 
 if TYPE_CHECKING:
     import numpy
+    import torch
+    from PIL.Image import Image
 
 Span = tuple[int, int]  # first token position and the one after the last
 
@@ -164,36 +166,41 @@ def by_shape(arrays: list[Any]) -> list[list[int]]:
     return list(groups.values())
 
 
-def run(
-    pixels: list[Any],
+class GroundingDino(Protocol):
+    """What `ground` needs of a backend."""
+
+    words: Vocabulary  # how to tokenise
+    pooling: str  # see `phrase_scores`
+    processor: Any  # pictures -> pixels, as transformers' own processors do
+
+    def forward(
+        self, pixels: torch.Tensor, texts: list[Text]
+    ) -> tuple[numpy.ndarray, numpy.ndarray]:
+        """(N, 3, height, width) pixels, resized and normalised, and N texts -> (N, queries,
+        positions) logits and (N, queries, 4) boxes as normalised centre x, centre y, width,
+        height."""
+
+
+def ground(
+    self: GroundingDino,
+    images: list[Image],
     phrases: list[list[str]],
-    words: Vocabulary,
-    forward: Callable[[Any, list[Text]], tuple[numpy.ndarray, numpy.ndarray]],
     box_threshold: float,
     text_threshold: float,
-    pooling: str,
 ) -> list[list[Detection]]:
-    """Ground the phrases of several pictures with any GroundingDINO.
-
-    Args:
-        pixels: one (3, height, width) float tensor per picture, resized and normalised.
-        phrases: the phrases of each picture.
-        words: how to tokenise them.
-        forward: (N, 3, height, width) pixels and N texts -> (N, queries, positions) logits and
-            (N, queries, 4) boxes as normalised centre x, centre y, width, height.
-
-    Returns:
-        Per picture its detections, as `detections` orders them.
-    """
+    """`roles.Grounder.ground` of any GroundingDINO; detections in the order of `detections`."""
     import torch
 
+    pixels = [
+        self.processor(images=image, return_tensors="pt")["pixel_values"][0] for image in images
+    ]
     detected: list[list[Detection]] = [[] for _ in pixels]
     for group in by_shape(pixels):
-        jobs = [(index, text) for index in group for text in texts(phrases[index], words)]
+        jobs = [(index, text) for index in group for text in texts(phrases[index], self.words)]
         for start in range(0, len(jobs), len(pixels)):  # never more at once than were given
             part = jobs[start : start + len(pixels)]
             stacked = torch.stack([pixels[index] for index, _ in part])
-            logits, boxes = forward(stacked, [text for _, text in part])
+            logits, boxes = self.forward(stacked, [text for _, text in part])
             for (index, text), own_logits, own_boxes in zip(part, logits, boxes, strict=True):
                 detected[index] += detections(
                     own_logits,
@@ -201,6 +208,6 @@ def run(
                     text,
                     box_threshold,
                     text_threshold,
-                    pooling,
+                    self.pooling,
                 )
     return detected
