@@ -1,5 +1,5 @@
-"""A training that was refused (samples that lack a member, options of another run) left a `.lock` in
-the folder it was to write to, even in a folder of photographs, or new folders with nothing else.
+"""A training that was refused (samples that lack a member, options of another run) left a `.lock`
+in the folder it was to write to, even in a folder of photographs, or new folders with nothing else.
 Jobs that Slurm refused left a plan, folders, and with `--overwrite` finished shards without their
 stats, which then counted as unfinished."""
 
@@ -13,7 +13,6 @@ from socialcli import shards
 from socialcli.errors import SocialcliError, UsageError
 from socialcli.pipeline.engines import slurm
 from socialcli.pipeline.plan import Plan, Task
-from socialcli.training import place
 from socialcli.training.place import LOCK, sole_owner
 
 FIRST = type("Place", (), {"first": True})
