@@ -148,14 +148,18 @@ def _cell(
     span = bootstrap.interval(own, value, kind).within(column.low, column.high)
     chance = by_chance.get(name, nothing)
     apart = bootstrap.difference(first, own, value - values[0][name], chance, kind)
+    # A centred interval may reach beyond what two figures can differ by.
+    gap = bootstrap.Interval(apart.low, apart.high, apart.resamples).within(
+        column.low - column.high, column.high - column.low
+    )
     there = number > 0 and apart.p is not None
     return {
         "value": value if numpy.isfinite(value) else None,
         "low": span.low,
         "high": span.high,
         "difference": apart.value if there else None,
-        "difference_low": apart.low if there else None,
-        "difference_high": apart.high if there else None,
+        "difference_low": gap.low if there else None,
+        "difference_high": gap.high if there else None,
         "p": apart.p if there else None,
         "p_corrected": None,
         "verdict": "",

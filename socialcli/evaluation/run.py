@@ -169,8 +169,9 @@ def show(inputs: list[str], output: str, config: Any, options: Options) -> None:
     generated = samples.locations(inputs)
     others = [*options.reference, *options.test_set, *options.train_set]
     reference = samples.locations(others) if others else []
-    tars = [place for place in [*generated, *reference] if not Path(place).is_dir()]
-    folders = [place for place in generated if Path(place).is_dir()]
+    places = [*generated, *reference]
+    tars = [place for place in places if not Path(place).is_dir()]
+    folders = [place for place in places if Path(place).is_dir()]
     files = [f"{output}/{name}" for name in ("score.json", "table.md", "table.tex", "index.html")]
     distinct = list({repr(spec): spec for spec in specs}.values())
     dry_run.show("score", tars, files, distinct, vars(config))

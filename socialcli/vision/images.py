@@ -27,7 +27,7 @@ MAX_SIDE = 20_000
 MAX_ASPECT = 50  # a picture longer than this many times its width leaves nothing to look at
 LEAST_SIDE = 4
 MAX_BYTES = 512 * 2**20  # of one picture file
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "HEIF")
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "HEIF")
 # Decoders that Pillow runs in Python, a step per byte or row: bounded harder, or they take minutes.
 _MAX_SLOW_PIXELS = 16_000_000
 _SLOW_DECODERS = ("bmp_rle", "ppm_plain", "ppm")
@@ -145,7 +145,7 @@ def _check_tiff(picture: Image) -> None:
 
 def _check_scans(picture: Image, data: bytes) -> None:
     scans = data.count(b"\xff\xda")  # within the pixel data a 0xFF is always followed by 0
-    if scans > 20 and scans * picture.size[0] * picture.size[1] > _MAX_SCANNED_PIXELS:
+    if scans * picture.size[0] * picture.size[1] > _MAX_SCANNED_PIXELS:
         raise SampleFailed(f"picture refused: a JPEG of {scans} scans takes minutes to decode")
 
 
@@ -240,7 +240,7 @@ def decode(data: bytes) -> Image:
         SampleFailed: not a picture, truncated, or refused for its size.
     """
     picture = _open(data)
-    if picture.format in ("JPEG", "MPO"):
+    if picture.format in ("JPEG", "MPO"):  # MPO: JPEGs one behind the other
         _check_scans(picture, data)
     # Before loading: Pillow turns a TIFF upright while it loads, and drops the tag.
     orientation = 1 if picture.format == "TIFF" else _orientation(picture, data)

@@ -83,6 +83,19 @@ def test_better_is_higher_or_lower_as_the_figure_says(tmp_path):
     assert [own[k] for k in ("difference", "difference_low", "difference_high", "p")] == [None] * 4
 
 
+def test_what_chance_may_well_have_done_is_no_difference(tmp_path):
+    """All n sources are better by as much: two of 2**n exchanges say so, and two figures are
+    tested."""
+    for count, verdict in ((6, ""), (7, "better")):
+        up, same = BASE[:count], numpy.zeros(count)
+        two = [folder(tmp_path, f"{n}{count}", up + d, same, UNITS[:count])
+               for n, d in (("a", 0), ("b", 0.1))]  # fmt: skip
+        cell = compare.compare(two, resamples=2000)["cells"][f"b{count}"]["up"]
+        assert cell["p_corrected"] == pytest.approx(2 * 2 / 2**count, rel=0.25)
+        assert (cell["verdict"], cell["bold"]) == (verdict, bool(verdict))
+    assert compare.ALPHA == 0.05
+
+
 def test_the_first_is_bold_where_all_others_are_worse(tmp_path):
     three = [
         folder(tmp_path, n, BASE + d, BASE - d)
@@ -147,6 +160,21 @@ def test_intervals_stay_in_the_range_of_the_figure(tmp_path, toy):
     two = [folder(tmp_path, n, x, x) for n in "ab"]
     cell = compare.compare(two, resamples=200)["cells"]["b"]["up"]
     assert cell["low"] == 0.0 < cell["high"]
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_two_shares_differ_by_one_at_most(sign):
+    """Also where a centred interval, moved to the figure's own value, would reach beyond."""
+    column, spread = Toy.COLUMNS[0], numpy.linspace(0.4, 1.0, 50)
+    drawn = [{"up": spread * (sign < 0)}, {"up": spread * (sign > 0)}]
+    values = [{"up": 0.95 * (sign < 0)}, {"up": 0.95 * (sign > 0)}]
+    cell = compare._cell(column, 1, values, drawn, {"up": numpy.zeros(50)}, "centred")
+    ends = sorted(abs(cell[f"difference_{end}"]) for end in ("low", "high"))
+    assert cell["difference"] == 0.95 * sign and ends == [pytest.approx(0.665), 1.0]
+    open_end = Toy.COLUMNS[1]  # a distance has no end
+    distances = [{"down": one["up"]} for one in drawn], [{"down": one["up"]} for one in values]
+    cell = compare._cell(open_end, 1, distances[1], distances[0], {"down": spread}, "centred")
+    assert max(abs(cell["difference_low"]), abs(cell["difference_high"])) > 1.2
 
 
 def test_scores_of_other_models_or_options_do_not_compare(tmp_path):

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy
 import pytest
 
+from socialcli.backends import ModelSpec
 from socialcli.errors import SocialcliError
 from socialcli.evaluation import run
 from socialcli.evaluation.joining import Joined
-from socialcli.evaluation.metrics import Column, _means
+from socialcli.evaluation.metrics import Column, Needs, _means
 from socialcli.evaluation.samples import Known, Lost
+from socialcli.pipeline import dry_run
 from socialcli.records import Meta
 
 
@@ -128,3 +131,75 @@ def test_a_score_is_as_sure_as_its_sources_not_its_pictures():
     run._measure(result, SimpleNamespace(info=lambda line: None))
     figure = result.columns["x"]
     assert (figure["value"], figure["low"], figure["high"]) == (0.5, 0.0, 0.9), "within its range"
+
+
+def test_a_dry_run_lists_every_place_and_each_model_once(tmp_path, monkeypatch, capsys):
+    for name in ("drawn", "real"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.png").touch()
+    for name in ("drawn.tar", "source.tar", "test.tar", "train.tar"):
+        (tmp_path / name).touch()
+    models = {"one": [ModelSpec("clip", "hf", "a")], "two": [ModelSpec("clip", "hf", "a"), "other"]}
+    features = {
+        name: SimpleNamespace(models=lambda config, name=name: models[name]) for name in models
+    }
+    monkeypatch.setattr(run, "_seen", lambda *_, check: SimpleNamespace(features=features))
+    monkeypatch.setattr(run.settings, "chosen", lambda config: {})
+    shown = []
+    monkeypatch.setattr(dry_run, "show", lambda *given: shown.append(given))
+    places = {n: str(tmp_path / n) for n in ("drawn", "real", "drawn.tar", "source.tar")}
+    options = run.Options(
+        reference=[places["source.tar"], places["real"]], test_set=[str(tmp_path / "test.tar")],
+        train_set=[str(tmp_path / "train.tar")],
+    )  # fmt: skip
+    inputs = [places["drawn"], places["drawn.tar"]]
+    run.show(inputs, "out", SimpleNamespace(metrics=[]), options)
+    [(what, tars, files, specs, _)] = shown
+    assert (what, [Path(tar).name for tar in tars]) == (
+        "score", ["drawn.tar", "source.tar", "test.tar", "train.tar"],
+    )  # fmt: skip
+    assert files == ["out/score.json", "out/table.md", "out/table.tex", "out/index.html"]
+    assert specs == models["two"]
+    assert capsys.readouterr().out.splitlines() == [
+        f"pictures in {tmp_path}/drawn", f"pictures in {tmp_path}/real",
+    ]  # fmt: skip
+
+
+class AsNamed:
+    """Targets that say what they are of."""
+
+    def generated(self, name, one):
+        return f"{name} in {one.generated.key}"
+
+    def reference(self, name, boxes):
+        return f"{name} at {boxes}"
+
+
+def test_each_picture_is_asked_for_what_some_metric_asks_of_such_pictures():
+    needs = {
+        "a": Needs(generated=("g2", "g1"), references=("r1",), text=("t",)),
+        "b": Needs(generated=("g1",), references=("r2", "r1"), everything=("e",), training=("o",)),
+    }
+    drawn = Known("k", "a.tar", "0", {"prompt": "a dog"})
+    silent = Known("s", "a.tar", "5")
+    known = {n: Known(n, "r.tar", n) for n in ("source", "one", "two", "trained")}
+    boxes = [[0.0, 0.0, 1.0, 1.0]]
+    joined = [
+        Joined(drawn, known["source"], [[(known["one"], boxes)], [(known["two"], [])]],
+               training=[(known["trained"], boxes)]),
+        Joined(silent),
+    ]  # fmt: skip
+    wants = run._wants(joined, {"one": known["one"]}, needs, AsNamed())
+    assert [(w.key, w.jobs) for w in wants] == [
+        ("k", [("g1", "g1 in k"), ("g2", "g2 in k")]),
+        ("k", [("t", None)]),
+        ("one", [("r1", f"r1 at {boxes}"), ("r2", f"r2 at {boxes}")]),
+        ("two", [("r1", "r1 at []"), ("r2", "r2 at []")]),
+        ("source", [("r1", "r1 at []"), ("r2", "r2 at []")]),
+        ("trained", [("o", f"o at {boxes}")]),
+        ("s", [("g1", "g1 in s"), ("g2", "g2 in s")]),
+        ("one", [("e", None)]),
+    ]
+    assert [w.text for w in wants if w.text] == ["a dog"]
+    assert run._wants(joined, known, {"a": Needs(text=("t",))}, AsNamed())[0].jobs == [("t", None)]
+    assert run._wants(joined, known, {}, AsNamed()) == []

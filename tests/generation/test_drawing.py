@@ -101,6 +101,43 @@ def test_an_unknown_learned_word_is_refused_in_either_text(monkeypatch):
             one.texts(*given)
 
 
+class Reader:
+    """A text encoder of two words; learned words are written in capitals."""
+
+    def encoded(self, texts):
+        return torch.stack([torch.full((LONG, 1), float(len(t))) for t in texts]), None
+
+    def encoded_whole(self, text):
+        return torch.full((3 * LONG, 1), float(len(text))), None
+
+    def unread(self, text):
+        return " ".join(text.split()[2:])
+
+
+class Capitals:
+    """Learned words, each of two tokens."""
+
+    def used(self, text):
+        return text.isupper()
+
+    def expand(self, text):
+        return " ".join(f"{word} {word}_1" for word in text.split())
+
+    def state(self, text, timesteps, whole):
+        return text, timesteps, whole
+
+
+@pytest.mark.parametrize("lexicon", [None, Capitals()])
+def test_a_text_that_is_read_whole_leaves_nothing_unread(lexicon):
+    one = Studio(Reader(), lexicon=lexicon, timesteps=[9, 1])
+    assert one.text("a dog runs").shape == (LONG, 1) and one.unread == ["runs"]
+    assert one.text("a dog runs", whole=True).shape == (3 * LONG, 1) and one.unread == ["runs"]
+    if lexicon is not None:
+        assert one.text("A DOG") == ("A DOG", [9, 1], False) and one.unread[1:] == ["DOG DOG_1"]
+        assert one.text("A DOG", whole=True) == ("A DOG", [9, 1], True)
+        assert len(one.unread) == 2
+
+
 class Diffusion:
     """Latents of a quarter of a picture's side; it decodes to the latent's value."""
 

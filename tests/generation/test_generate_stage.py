@@ -140,9 +140,9 @@ class Prices:
     def verdict(self, image, layout, pictures):
         text, seed = image
         assert layout == text and pictures == ()
-        attempt = next(n for n in range(9) if attempts.seed(ord(text), n) == seed)
+        attempt = next(n for n in range(9) if attempts.seed(ord(text[-1]), n) == seed)
         self.seen.append((text, attempt))
-        price = self.prices[text][attempt]
+        price = self.prices[text[-1]][attempt]
         return attempts.assignment.Verdict(missing=[0] * (price > 0), price=price)
 
 
@@ -161,6 +161,15 @@ def test_what_has_a_fault_is_drawn_again_and_the_cheapest_is_kept(drawn):
         *(("e", n) for n in range(3)),
     ]  # fmt: skip
     assert {len(batch) for batch in drawn} == {2}  # as many at once as ever
+
+
+def test_each_picture_of_a_batch_is_kept_with_its_own_seed(drawn):
+    judge = Prices(a=[0.0], b=[0.0], c=[1.0, 0.0], d=[1.0, 0.0])
+    texts = ["xa", "xb", "xc", "xd"]
+    results = process(Method(), [item(text, ord(text[-1])) for text in texts], judge)
+    seeds = [attempts.seed(ord(text[-1]), int(text > "xb")) for text in texts]
+    assert [r["png"] for r in results] == list(zip(texts, seeds, strict=True))
+    assert [r["seed"] for r in results] == seeds
 
 
 # ------------------------------------------------------------- from inputs to requests

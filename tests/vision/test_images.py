@@ -353,7 +353,7 @@ def test_scans_of_a_stereo_camera_are_counted_too(monkeypatch):
     pair = encoded(gradient(), "MPO", save_all=True, append_images=[gradient()])
     monkeypatch.setattr(images, "_MAX_SCANNED_PIXELS", 24 * 16 * 20)
     assert "scans" in reason(many)
-    assert images.decode(pair).size == (24, 16)  # two scans, however low the limit
+    assert images.decode(pair).size == (24, 16)  # two scans are below the limit
     # As a camera writes them: the first picture's own scans, then the second picture.
     with Image.open(io.BytesIO(pair)) as opened:
         assert opened.format == "MPO"
