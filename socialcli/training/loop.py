@@ -199,6 +199,12 @@ class Run:
         module = self.method.trainable(state)
         if not any(p.requires_grad for p in module.parameters()):
             raise UsageError(f"{self.command} --method {self.name}: nothing to train")
+        if self.place.processes > 1 and _normalises_batches(module):
+            raise UsageError(
+                f"{self.command} --method {self.name} trains in one process: its batch "
+                "normalisation would see the part of a batch that each process has; start it "
+                "without torchrun"
+            )
         cache = None
         if self.method.has("features"):
             # Without end, no variant comes twice: there is nothing to keep.
@@ -428,3 +434,10 @@ class Run:
         if self.place.first:
             print(clock.table(count))
             print(f"{self.config.batch_size * count / seconds:.2f} samples/s")
+
+
+def _normalises_batches(module: Any) -> bool:
+    """Whether what a network makes of a sample depends on the samples beside it."""
+    from torch.nn.modules.batchnorm import _BatchNorm
+
+    return any(isinstance(part, _BatchNorm) for part in module.modules())
