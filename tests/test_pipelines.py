@@ -204,7 +204,15 @@ def test_both_papers_trainings_in_miniature(tmp_path: Path) -> None:
 def test_the_table_in_miniature(tmp_path: Path) -> None:
     """Rows that need a training of their own, and one that needs the curves of another."""
     printed = make("table1-mini.mk", "-n", "SEEDS=0 1", "STEPS=1")
-    assert printed.count("train --method feedback") == 17 and printed.count(" score ") == 10
+    assert printed.count("train --method feedback") == 19 and printed.count(" score ") == 12
+    weights = {
+        line.split("/models/")[1].split("-0 ")[0]: re.findall(r"--weight-(\w+) (\S+)", line)
+        for line in printed.splitlines()
+        if "/models/" in line and "train" in line and "--seed 0" in line
+    }
+    assert {name for name, weight in weights["gaze"] if weight != "0"} == {"gaze"}
+    assert set(dict(weights["equal"]).values()) == {"0.1"}
+    assert len(set(dict(weights["all"]).values())) == 5 and weights["all"] == weights["inverse"]
     make(
         "table1-mini.mk", f"OUT={tmp_path}", "ROWS=plain inverse", "SEEDS=0", "STEPS=1",
         "CURVE_STEPS=2", "BATCH=2", "TRAIN=4", "TEST=2", "DRAW=--steps 1", "METRICS=clip-t",
@@ -218,7 +226,7 @@ def test_the_table_in_miniature(tmp_path: Path) -> None:
     ]  # fmt: skip
     values = [rows[name].split()[0] for name in list(rows)[2:]]
     assert all(0 < float(value.strip("*")) < 1 for value in values), rows
-    assert "0.2971" in paper
+    assert "0.2971" in paper and "| CLIP-T: ssr above plain | paper | " in paper
 
 
 def test_people_from_one_picture_in_miniature(tmp_path: Path) -> None:

@@ -1,17 +1,20 @@
 """Tables 1 and 2 of the feedback paper from comparisons of scores, beside the paper's numbers.
 
 ``python -m socialcli.benchmarks.table1 COMPARED`` prints Markdown from the ``compare.json`` that
-``socialcli score --compare ... -o COMPARED`` wrote (`pipelines/table1-mini.mk`: one table of both);
+``socialcli score --compare ... -o COMPARED`` wrote (`pipelines/table1-mini.mk`: one table of both,
+then the effects that it names; ``--against`` is a comparison with another first row);
 ``... hico-det=COMPARED gazefollow=COMPARED`` prints each table by itself
 (`pipelines/table-000-1.mk`).
 """
 
 from __future__ import annotations
 
-import json
+import argparse
 import sys
-from pathlib import Path
 from typing import Any
+
+from socialcli.benchmarks import effects
+from socialcli.benchmarks.effects import Effect
 
 # Social Context Feedback, Table 1 (HICO-DET) and, for gaze, Table 2 (GazeFollow).
 COLUMNS = ("Full", "Rare", "Non-rare", "Face", "CLIP-T", "CLIP-I", "DINO", "Gaze %")
@@ -40,28 +43,48 @@ GAZEFOLLOW: Numbers = {
 }
 NAMES = {
     "ssr": "SSR-Encoder", "plain": "fine-tuned, no feedback", "all": "all feedback",
-    "inverse": "inverse weighting", "ip-adapter": "IP-Adapter", "mip-adapter": "MIP-Adapter (SDXL)",
+    "equal": "all feedback, one weight", "inverse": "inverse weighting",
+    "ip-adapter": "IP-Adapter", "mip-adapter": "MIP-Adapter (SDXL)",
 }  # fmt: skip
 # The paper's columns -> the figures of `socialcli score` that stand for them.
 FIGURES = ("hoi", "hoi_rare", "hoi_nonrare", "face", "clip_t", "clip_i", "dino", "gaze")
+# What Tables 1 and 2 say, and what we expect; `table1-mini.mk` names them before the run.
+EXPECTED = [
+    *(Effect("plain", "ssr", name, 1) for name in ("face", "dino", "clip_t")),
+    *(Effect("plain", "all", name, 1) for name in ("face", "gaze", "hoi")),
+    Effect("plain", "identity", "face", 1),
+    Effect("plain", "gaze", "gaze", 1),
+    Effect("plain", "interaction", "hoi", 1),
+    *(Effect("all", "inverse", name, -1) for name in ("face", "hoi")),
+    Effect("all", "equal", "face", -1, "us"),
+]
 
 
-def main(given: list[str]) -> int:
-    """Print the table of one comparison, or one of each data set."""
-    for one in given:
+def main(arguments: list[str]) -> int:
+    """Print the table of one comparison with its effects, or one table of each data set."""
+    parser = argparse.ArgumentParser(prog="table1")
+    parser.add_argument("compared", nargs="+")
+    parser.add_argument("--against", nargs="*", default=[])
+    given = parser.parse_args(arguments)
+    for one in given.compared:
         name, equals, folder = one.partition("=")
-        place = Path(folder if equals else one)
-        result = json.loads((place / "compare.json").read_text(encoding="utf-8"))
-        print("\n".join(of_data(name, result) if equals else lines(result)))
         if equals:
-            print()
+            print("\n".join([*of_data(name, effects.load(folder)), ""]))
+        else:
+            others = [effects.load(place) for place in given.against]
+            print("\n".join(lines(effects.load(one), others)))
     return 0
 
 
-def lines(result: dict[str, Any]) -> list[str]:
-    """Markdown lines: what was reached with 95 % intervals, then the paper's table."""
+def lines(result: dict[str, Any], others: list[dict[str, Any]]) -> list[str]:
+    """Markdown lines: what was reached with 95 % intervals, the paper's table, named effects.
+
+    Args:
+        others: comparisons of the same scores with another first row, of which effects speak too.
+    """
     title = "The paper, SD 1.5 on HICO-DET (gaze: on GazeFollow):"
-    return _table(result, COLUMNS, FIGURES, PAPER, title)
+    page = _table(result, COLUMNS, FIGURES, PAPER, title)
+    return [*page, "", *effects.table(EXPECTED, [result, *others])]
 
 
 def of_data(name: str, result: dict[str, Any]) -> list[str]:
@@ -83,7 +106,8 @@ def _table(
     rule = "|---" * (len(columns) + 1) + "|"
     page = [f"{result['units']} sources; intervals by bootstrap over sources, "
             f"{result['resamples']} resamples.", "", head, rule]  # fmt: skip
-    for row in (r for r in paper if r in result["cells"]):
+    known = [*paper, *(name for name in NAMES if name not in paper)]
+    for row in (r for r in known if r in result["cells"]):
         cells = [_cell(result["cells"][row].get(figure)) for figure in figures]
         page.append(f"| {NAMES.get(row, row)} | " + " | ".join(cells) + " |")
     page += ["", title, "", head, rule]
