@@ -3,7 +3,8 @@
 # looking at them (--gate-identity and its like).
 #   make -f pipelines/figures-mini.mk        ten minutes on two cores; goes on where it was
 #   make -f pipelines/figures-mini.mk TRAIN=100 STEPS=5 MEASURED=8      a first look
-# Ends with OUT/estimates.png, OUT/estimates.md and OUT/curves.svg.
+# Ends with OUT/estimates.png, OUT/estimates.md, OUT/curves.svg, and OUT/signals.md: how long the
+# gradients are, from which the table's weights are chosen.
 SOCIALCLI ?= socialcli
 PYTHON ?= python
 PROFILE ?= mini
@@ -12,10 +13,11 @@ TRAIN ?= 600
 STEPS ?= 60
 BATCH ?= 16
 MEASURED ?= 64
+SIGNALS ?= 32
 FIT = --method feedback --profile $(PROFILE) --batch-size $(BATCH) --micro-batch $(BATCH) --variants 1
 
 .PHONY: figures-mini
-figures-mini: $(OUT)/estimates.md $(OUT)/curves.svg
+figures-mini: $(OUT)/estimates.md $(OUT)/curves.svg $(OUT)/signals.md
 	@echo "figures: $(abspath $(OUT)/estimates.png) $(abspath $(OUT)/curves.svg)"
 
 $(OUT)/train/.done:
@@ -34,4 +36,7 @@ $(OUT)/curves.svg: $(OUT)/curves.json $(OUT)/blurred.json
 $(OUT)/estimates.md: $(OUT)/train/.done
 	$(PYTHON) -m socialcli.benchmarks.curves estimates $(OUT)/train --measured $(MEASURED) \
 	    -o $(OUT)/estimates.png > $@.tmp
+	mv $@.tmp $@
+$(OUT)/signals.md: $(OUT)/train/.done
+	$(PYTHON) -m socialcli.benchmarks.signals $(OUT)/train --measured $(SIGNALS) > $@.tmp
 	mv $@.tmp $@

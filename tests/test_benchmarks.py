@@ -8,11 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy
 import pytest
 import torch
 from conftest import ENVIRONMENT
 
-from socialcli.benchmarks import Figure, Section, gpu, growth, operations, publishing
+from socialcli.benchmarks import Figure, Section, gpu, growth, operations, publishing, signals
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -92,3 +93,20 @@ def test_every_line_for_a_card_runs_on_the_processor(tmp_path):
     text = json.loads(record.read_text())["gpu"]["text"]
     for wanted in ("the same bits", "| plain step |", "half of the samples", "times diffusers"):
         assert wanted in text
+
+
+def test_what_pictures_agree_on() -> None:
+    """Gradients that are one vector and noise: the length and the number of pictures after which
+    the vector is as long as a mean's noise follow from how they were made."""
+    rng = numpy.random.default_rng(3)
+    agreed = numpy.zeros(50)
+    agreed[0] = 2.0
+    gradients = signals.Gradients()
+    for _ in range(4000):
+        gradients.add(torch.from_numpy(agreed + rng.normal(0, 0.8, 50)))
+    assert gradients.length == pytest.approx((4 + 50 * 0.64) ** 0.5, rel=0.01)
+    assert gradients.pictures == pytest.approx(50 * 0.64 / 4, rel=0.05)
+    opposed = signals.Gradients()
+    for sign in (1, -1):
+        opposed.add(torch.from_numpy(sign * agreed))
+    assert opposed.length == 2 and opposed.pictures == numpy.inf

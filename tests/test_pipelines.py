@@ -295,7 +295,8 @@ def test_figures_that_gates_are_chosen_by_in_miniature(tmp_path: Path) -> None:
 
     from PIL import Image
 
-    make("figures-mini.mk", f"OUT={tmp_path}", "TRAIN=24", "STEPS=1", "BATCH=4", "MEASURED=2")
+    make("figures-mini.mk", f"OUT={tmp_path}", "TRAIN=24", "STEPS=1", "BATCH=4", "MEASURED=2",
+         "SIGNALS=2")  # fmt: skip
     text = (tmp_path / "estimates.md").read_text()
     rows = [[c.strip() for c in line.split("|")[1:-1]] for line in text.splitlines() if "|" in line]
     figures = {int(row[0]): [float(cell) for cell in row[1:]] for row in rows[2:]}
@@ -315,6 +316,11 @@ def test_figures_that_gates_are_chosen_by_in_miniature(tmp_path: Path) -> None:
         assert len(heights) == 20 and heights[highest] == min(heights), name
     labels = [text.text for text in drawn.iter("{http://www.w3.org/2000/svg}text")]
     assert {"identity", "gaze", "pose", "interaction", "boundary, blurred"} <= {*labels}
+    lengths, _ = (tmp_path / "signals.md").read_text().strip().split("\n\n")
+    cells = [[c.strip() for c in line.split("|")[1:-1]] for line in lengths.splitlines()]
+    assert {row[0] for row in cells} >= {"denoise", "boundary", "identity", "pose"}
+    denoise = next([float(cell) for cell in row[1:]] for row in cells if row[0] == "denoise")
+    assert denoise[0] > denoise[-1] > 0, "noise hides what is wrong"
 
 
 def test_attractors_in_miniature(tmp_path: Path) -> None:

@@ -51,8 +51,10 @@ def run(turns: int) -> Section:
     return Section(text)
 
 
-def loaded(data: str) -> tuple[Any, list[dict[str, Any]]]:
-    """The method's state with both decoders, and the features of all samples."""
+def loaded(data: str, limit: int | None = None) -> tuple[Any, list[dict[str, Any]]]:
+    """The method's state with both decoders, and the features of the first samples, or of all."""
+    import itertools
+
     import torch
 
     from socialcli import shards
@@ -66,7 +68,9 @@ def loaded(data: str) -> tuple[Any, list[dict[str, Any]]]:
     )  # fmt: skip
     device = torch.device("cpu")
     state = method.load(config, Place(device, torch.float32, Clock(device)))
-    prepared = [method.prepare(state, s, Variant(0, s.key, 0)) for s in shards.read(data)]
+    samples = (sample for place in shards.expand([data]) for sample in shards.read(place))
+    first = itertools.islice(samples, limit)
+    prepared = [method.prepare(state, s, Variant(0, s.key, 0)) for s in first]
     return state, [method.features(state, [one])[0] for one in prepared]
 
 
