@@ -6,8 +6,8 @@
 #   make -f pipelines/table1-mini.mk ROWS='plain gaze'             these rows and SSR-Encoder's own
 # At rates of 2e-4 and 2e-6 so few small steps do next to nothing, whatever the weight: hence RATES,
 # which are not the paper's. Weights make the gradient of each loss, as it is for one picture under its
-# gate, about as long as that of denoising (docs/results/feedback.md): with one weight for all
-# the noise of gaze's gradient is five times what denoising says. Row `equal` has that one weight.
+# gate, about as long as that of denoising (docs/results/feedback.md): with one weight of 0.1 for all
+# gaze is louder than all others together. Row `equal` has that one weight.
 # Named before the run:
 #   effects    paper  1. plain is below ssr in face similarity, DINO and CLIP-T.
 #                     2. all is above plain in face similarity, gaze and HOI.
@@ -32,10 +32,10 @@ BATCH ?= 16
 TRAIN ?= 1000
 TEST ?= 288
 RATES ?= --learning-rate 1e-3 --aligner-learning-rate 1e-5
-WEIGHT_boundary ?= 0.5
+WEIGHT_boundary ?= 0.6
 WEIGHT_identity ?= 0.1
-WEIGHT_gaze ?= 0.02
-WEIGHT_pose ?= 4
+WEIGHT_gaze ?= 0.07
+WEIGHT_pose ?= 1
 WEIGHT_interaction ?= 0.15
 # Of every loss in row `equal`.
 WEIGHT ?= 0.1
