@@ -162,21 +162,6 @@ def test_intervals_stay_in_the_range_of_the_figure(tmp_path, toy):
     assert cell["low"] == 0.0 < cell["high"]
 
 
-@pytest.mark.parametrize("sign", [1, -1])
-def test_two_shares_differ_by_one_at_most(sign):
-    """Also where a centred interval, moved to the figure's own value, would reach beyond."""
-    column, spread = Toy.COLUMNS[0], numpy.linspace(0.4, 1.0, 50)
-    drawn = [{"up": spread * (sign < 0)}, {"up": spread * (sign > 0)}]
-    values = [{"up": 0.95 * (sign < 0)}, {"up": 0.95 * (sign > 0)}]
-    cell = compare._cell(column, 1, values, drawn, {"up": numpy.zeros(50)}, "centred")
-    ends = sorted(abs(cell[f"difference_{end}"]) for end in ("low", "high"))
-    assert cell["difference"] == 0.95 * sign and ends == [pytest.approx(0.665), 1.0]
-    open_end = Toy.COLUMNS[1]  # a distance has no end
-    distances = [{"down": one["up"]} for one in drawn], [{"down": one["up"]} for one in values]
-    cell = compare._cell(open_end, 1, distances[1], distances[0], {"down": spread}, "centred")
-    assert max(abs(cell["difference_low"]), abs(cell["difference_high"])) > 1.2
-
-
 def test_scores_of_other_models_or_options_do_not_compare(tmp_path):
     """Any of several, not the second alone; a feature that one of them did not use is no other."""
     given = {"models": {"clip": ["A"]}, "config": {"how_much": 1, "free": 1}}
