@@ -285,10 +285,10 @@ def input_name(source: str) -> str:
 
 
 def limited(
-    tasks: list[Task], limit: int | None, made: Callable[[str], Iterable[Any]] = shards.scan
+    tasks: list[Task], limit: int | None, results: Callable[[str], Iterable[Any]] = shards.scan
 ) -> list[Task]:
     """The tasks cut to the first ``limit`` samples of the run, whatever the engine or order;
-    ``made`` gives one item for each sample that comes of an input shard."""
+    ``results`` gives one item for each sample that comes of an input shard."""
     if limit is None:
         return tasks
     kept = []
@@ -300,7 +300,7 @@ def limited(
             kept.append(dataclasses.replace(task, limit=left))
             break
         count = 0
-        for _ in made(task.source):
+        for _ in results(task.source):
             count += 1
             if count > left:
                 break

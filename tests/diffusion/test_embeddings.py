@@ -18,9 +18,9 @@ def read(given) -> dict[str, torch.Tensor]:
     return {word.token: word.vectors for word in embeddings.read(str(given))}
 
 
-def same(found: dict[str, torch.Tensor], **expected: torch.Tensor) -> bool:
-    return list(found) == list(expected) and all(
-        torch.equal(found[name], expected[name]) for name in found
+def same(vectors: dict[str, torch.Tensor], **expected: torch.Tensor) -> bool:
+    return list(vectors) == list(expected) and all(
+        torch.equal(vectors[name], expected[name]) for name in vectors
     )
 
 

@@ -299,9 +299,9 @@ def test_long_texts_are_read_window_by_window(model):
     ],
 )
 def test_a_word_of_another_model_is_refused_in_one_line(model, word, line):
-    with pytest.raises(UsageError, match=line) as told:
+    with pytest.raises(UsageError, match=line) as refusal:
         Lexicon(model, [word], {word.token: "some.safetensors"})
-    assert str(told.value).startswith("some.safetensors: ") and "\n" not in str(told.value)
+    assert str(refusal.value).startswith("some.safetensors: ") and "\n" not in str(refusal.value)
 
 
 # --- files ---
@@ -347,6 +347,6 @@ def test_a_file_that_lies_is_refused_in_one_line(tmp_path, kinds, line):
 
     file = tmp_path / "words.safetensors"
     weights.write(file, {"<a>/layers": torch.zeros(3, 4)}, {"socialcli.words": kinds})
-    with pytest.raises(UsageError, match=line) as told:
+    with pytest.raises(UsageError, match=line) as refusal:
         word_files.read(str(file))
-    assert str(file) in str(told.value) and "\n" not in str(told.value)
+    assert str(file) in str(refusal.value) and "\n" not in str(refusal.value)

@@ -27,8 +27,11 @@ def test_old_ids_give_the_old_rows_whatever_lies_behind_the_table():
     """A table of 9 rows of which the tokenizer uses 6: new words stand from 6 on."""
     old = torch.nn.Embedding(9, 3)
     words = Words(old, torch.arange(6.0).reshape(2, 3), 6)
-    found = words(torch.tensor([5, 6, 7]))
-    assert torch.equal(found[0], old.weight[5]) and found[1:].tolist() == [[0, 1, 2], [3, 4, 5]]
+    embedded = words(torch.tensor([5, 6, 7]))
+    assert torch.equal(embedded[0], old.weight[5]) and embedded[1:].tolist() == [
+        [0, 1, 2],
+        [3, 4, 5],
+    ]
     # A table that is smaller than the tokenizer: every id below the first is as it was.
     words = Words(torch.nn.Embedding(4, 3), torch.ones(1, 3), 6)
     assert torch.equal(words(torch.tensor([3])), words.weight[3:4])
@@ -39,9 +42,9 @@ def test_only_new_rows_train_in_float32_and_are_nobodys_copy():
     given = torch.ones(1, 3, dtype=torch.float16)
     old = torch.nn.Embedding(5, 3).to(torch.bfloat16)
     words = Words(old, given, 5)
-    found = words(torch.tensor([[1, 5, 5]]))
-    assert found.dtype == torch.bfloat16 and words.weight is old.weight
-    found.float().sum().backward()
+    embedded = words(torch.tensor([[1, 5, 5]]))
+    assert embedded.dtype == torch.bfloat16 and words.weight is old.weight
+    embedded.float().sum().backward()
     assert words.new.dtype == torch.float32 and words.new.grad.tolist() == [[2, 2, 2]]
     assert [name for name, _ in words.named_parameters()] == ["new"]
     same = torch.ones(1, 3)
@@ -58,9 +61,9 @@ def test_each_vector_has_a_word_and_all_stand_in_a_row(model):
     assert inserted.names == {"<a>": ["<a>", "<a>_1", "<a>_2"], "<b>": ["<b>"]}
     assert encoder.get_input_embeddings() is inserted.words and inserted.words.first == size
     ids = tokenizer("a <b> <a>_2 <a>", add_special_tokens=False)["input_ids"]
-    found = inserted.words(torch.tensor(ids))
-    assert torch.equal(found[0], old.weight[ids[0]])
-    assert found[1:, 0].tolist() == [4, 3, 1]
+    embedded = inserted.words(torch.tensor(ids))
+    assert torch.equal(embedded[0], old.weight[ids[0]])
+    assert embedded[1:, 0].tolist() == [4, 3, 1]
 
 
 @pytest.mark.parametrize("width", [tiny.WIDTH - 1, tiny.WIDTH + 1])
@@ -116,9 +119,9 @@ def test_an_ordinary_word_is_the_rows_of_its_tokens(model):
     second = tiny.networks(seed=1)[1]
     ids = tokenizer("dog man", add_special_tokens=False)["input_ids"]
     encoders = [SimpleNamespace(network=one, tokenizer=tokenizer) for one in (first, second)]
-    found = pseudo_words.ordinary(SimpleNamespace(encoders=encoders), "dog man")
+    word_rows = pseudo_words.ordinary(SimpleNamespace(encoders=encoders), "dog man")
     tables = [one.get_input_embeddings().weight for one in (first, second)]
-    assert len(ids) == 2 and found.shape == (2, 2 * tiny.WIDTH) and not found.requires_grad
-    assert torch.equal(found, torch.cat([table[ids] for table in tables], dim=1))
+    assert len(ids) == 2 and word_rows.shape == (2, 2 * tiny.WIDTH) and not word_rows.requires_grad
+    assert torch.equal(word_rows, torch.cat([table[ids] for table in tables], dim=1))
     alone = pseudo_words.ordinary(SimpleNamespace(encoders=encoders[:1]), "dog")
     assert torch.equal(alone, tables[0][ids[:1]])

@@ -177,10 +177,10 @@ def test_another_scheduler_has_the_models_noise_schedule():
     import diffusers
 
     like = diffusers.DDPMScheduler(beta_start=0.002, beta_end=0.03, prediction_type="v_prediction")
-    found = sampling.scheduler("euler", like)
-    assert type(found) is diffusers.EulerDiscreteScheduler
-    assert (found.config.beta_start, found.config.beta_end) == (0.002, 0.03)
-    assert found.config.prediction_type == "v_prediction"
+    euler = sampling.scheduler("euler", like)
+    assert type(euler) is diffusers.EulerDiscreteScheduler
+    assert (euler.config.beta_start, euler.config.beta_end) == (0.002, 0.03)
+    assert euler.config.prediction_type == "v_prediction"
     own = sampling.scheduler("DDPMScheduler", like)
     assert type(own) is type(like) and own is not like
     for name, line in (

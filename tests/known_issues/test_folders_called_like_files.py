@@ -12,7 +12,7 @@ from socialcli import shards
 from socialcli.cli import app
 
 
-def told(*arguments: object) -> str:
+def error_line(*arguments: object) -> str:
     done = CliRunner().invoke(app.app, [str(a) for a in arguments])
     assert isinstance(done.exception, SystemExit) and done.exit_code == 2, done.output
     return done.output
@@ -38,14 +38,14 @@ def source(tmp_path: Path) -> Path:
 )
 def test_it_is_refused_and_nothing_is_made(tmp_path, source, words, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    output = told(words[0], source, *words[1:])
+    output = error_line(words[0], source, *words[1:])
     assert f"{words[-1]}: " in output and "this is the name of a file" in output
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.tar"]
 
 
 def test_a_file_in_its_place_is_named(tmp_path, source):
     (tmp_path / "there").write_text("mine")
-    assert "there is a file" in told("export", source, "-o", tmp_path / "there")
+    assert "there is a file" in error_line("export", source, "-o", tmp_path / "there")
     assert (tmp_path / "there").read_text() == "mine"
 
 

@@ -107,7 +107,7 @@ def test_masks_are_resized_as_asked():
     picture = (noise(1, 24, 16, seed=3) > 0.2)[0].numpy()
     picture[:8, :8] = True
     picture[16:, 8:] = False
-    found = {
+    resized = {
         how: [m[0].numpy() for m in masked.to_latents(torch.from_numpy(picture)[None], (3, 2), how)]
         for how in masked.RESIZES
     }
@@ -121,9 +121,9 @@ def test_masks_are_resized_as_asked():
                 "whole": (block.all(), (~block).all()),
             }
             for how, (inside, outside) in expected.items():
-                assert found[how][0][y, x] == pytest.approx(float(inside), abs=1e-6)
-                assert found[how][1][y, x] == pytest.approx(float(outside), abs=1e-6)
-    assert found["any"][0].sum() > found["area"][0].sum() > found["whole"][0].sum() == 1
+                assert resized[how][0][y, x] == pytest.approx(float(inside), abs=1e-6)
+                assert resized[how][1][y, x] == pytest.approx(float(outside), abs=1e-6)
+    assert resized["any"][0].sum() > resized["area"][0].sum() > resized["whole"][0].sum() == 1
 
 
 # --- InfoNCE --------------------------------------------------------------------------------------

@@ -136,8 +136,8 @@ def test_reconstruction_sees_edges_down_and_signs_of_averages():
     rows[0, 0, 2:] = -1.0
     pixels, edges = 0.5 + 0.5, 0.25 * (4 / 12)
     coarse = 0.5 + 0.5  # squares of 2 are half of them wrong, that of 4 is wrong by a half
-    found = reconstruction.loss(rows, 0 * rows)
-    assert found.item() == pytest.approx(pixels + edges + coarse)
+    loss = reconstruction.loss(rows, 0 * rows)
+    assert loss.item() == pytest.approx(pixels + edges + coarse)
     board = torch.tensor([[1.0, -1.0], [-1.0, 1.0]]).repeat(2, 2)[None, None]
     assert reconstruction.loss(board, 0 * board).item() == pytest.approx(1 + 1 + 0.25 * (2 + 2))
 
@@ -218,11 +218,11 @@ def test_the_pose_loss_of_subjects_of_several_kinds():
 def test_windows_keep_proportions_and_boxes_without_area_have_one_pixel():
     """Windows are (height, width) = (20, 10), pictures 100 x 50 pixels."""
     boxes = torch.tensor([[0.2, 0.2, 0.6, 0.4], [0.5, 0.0, 0.55, 1.0], [0.5, 0.5, 0.5, 0.5]])
-    found = pose.windows(boxes, 100, 50, (20, 10))
+    windows = pose.windows(boxes, 100, 50, (20, 10))
     wide, tall, dot = [40, 15, 40, 80], [52.5, 25, 25, 50], [50, 25, 1, 2]
     expected = torch.tensor([wide, tall, dot], dtype=torch.float32)
     expected[:, 2:] *= 1.25
-    assert torch.allclose(found, expected)
+    assert torch.allclose(windows, expected)
 
 
 def test_peaks_are_as_sure_as_they_are_high():

@@ -101,11 +101,11 @@ class Recogniser:
     def logits(self, pixels, pairs, objects):
         self.asked.append(len(pixels))
         named = []
-        for picture, mine, names in zip(pixels, pairs, objects, strict=True):
-            assert len(names) == len(mine)
-            repeated = picture[None].expand(len(mine), -1, -1, -1)
-            human = faces.crop_boxes_torch(repeated, mine[:, 0], (4, 4)).mean((-1, -2))
-            thing = faces.crop_boxes_torch(repeated, mine[:, 1], (4, 4)).mean((-1, -2))
+        for picture, boxes, names in zip(pixels, pairs, objects, strict=True):
+            assert len(names) == len(boxes)
+            repeated = picture[None].expand(len(boxes), -1, -1, -1)
+            human = faces.crop_boxes_torch(repeated, boxes[:, 0], (4, 4)).mean((-1, -2))
+            thing = faces.crop_boxes_torch(repeated, boxes[:, 1], (4, 4)).mean((-1, -2))
             named.append(torch.stack([human[:, 0] * 8 - 4, thing[:, 2] * 8 - 4], -1))
         return named
 
@@ -545,9 +545,9 @@ def test_gaze_inputs_are_what_annotation_uses():
     expected = prepare(image, heads)
     pixels = torch.from_numpy(numpy.asarray(image).astype(numpy.float32)).permute(2, 0, 1)
     feed = inputs(pixels[None] / 127.5 - 1, torch.tensor([heads]))
-    for mine, theirs, off in zip(feed, expected, (0.02, 0.1, 1e-6), strict=True):
-        assert mine.shape == (1, *theirs.shape)
-        assert (mine[0] - theirs).abs().mean() < off
+    for value, theirs, off in zip(feed, expected, (0.02, 0.1, 1e-6), strict=True):
+        assert value.shape == (1, *theirs.shape)
+        assert (value[0] - theirs).abs().mean() < off
 
 
 def test_people_of_one_picture_are_seen_together_and_in_order():
@@ -813,12 +813,12 @@ def drawn(function):
 
 
 def test_reconstruction_by_hand():
-    made, truth = torch.zeros(1, 1, 4, 4), torch.zeros(1, 1, 4, 4)
-    made[0, 0, 0, 0] = 1.0
+    decoded, truth = torch.zeros(1, 1, 4, 4), torch.zeros(1, 1, 4, 4)
+    decoded[0, 0, 0, 0] = 1.0
     pixels = 1 / 16 + 1 / 16
     edges = 0.25 * (1 / 12 + 1 / 12)  # one difference across, one down, of twelve each
     coarse = 0.25 / 4 + 1 / 16
-    assert reconstruction.loss(made, truth).item() == pytest.approx(pixels + edges + coarse)
+    assert reconstruction.loss(decoded, truth).item() == pytest.approx(pixels + edges + coarse)
     assert reconstruction.loss(truth, truth).item() == 0
 
 

@@ -174,12 +174,12 @@ def test_its_loss_is_that_of_the_printed_formula(tmp_path, pictures, model):
         a = state.alphas_cumprod[t].float()[:, None, None, None]
         noisy = a.sqrt() * latents + (1 - a).sqrt() * noise
 
-        def said(time_ids):
+        def model_pred(time_ids):
             added = {"text_embeds": pooled, "time_ids": torch.tensor([time_ids])}
             return state.diffusion.unet(noisy, t, states, added_cond_kwargs=added).sample
 
-        loss = (said([40.0, 48, 0, 3, 32, 32]) - noise).square().mean()
-        other = (said([32.0, 32, 0, 0, 32, 32]) - noise).square().mean()
+        loss = (model_pred([40.0, 48, 0, 3, 32, 32]) - noise).square().mean()
+        other = (model_pred([32.0, 32, 0, 0, 32, 32]) - noise).square().mean()
     assert torch.allclose(value, loss, rtol=1e-5) and abs(loss - other) > 1e-5
 
 

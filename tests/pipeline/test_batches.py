@@ -36,8 +36,8 @@ def named(count: int) -> Iterator[shards.Sample]:
     return (shards.Sample(f"{number:03d}") for number in range(count))
 
 
-def results(found: Iterator[Outcome | shards.Damage]) -> dict[str, Any]:
-    return {one.sample.key: one.result for one in found if isinstance(one, Outcome)}
+def results(stream: Iterator[Outcome | shards.Damage]) -> dict[str, Any]:
+    return {one.sample.key: one.result for one in stream if isinstance(one, Outcome)}
 
 
 def test_seeds_are_the_first_63_bits_of_a_digest():
@@ -60,10 +60,10 @@ def test_each_sample_is_prepared_once(batch_size):
     def known(sample: shards.Sample) -> Any:
         return None if sample.key in new else {"old": b""}
 
-    found = results(begun(named(200), prepare=prepare, known=known, batch_size=batch_size))
-    assert list(found) == [f"{number:03d}" for number in range(200)]
+    by_key = results(begun(named(200), prepare=prepare, known=known, batch_size=batch_size))
+    assert list(by_key) == [f"{number:03d}" for number in range(200)]
     assert prepared == Counter(new)
-    assert {key for key, result in found.items() if "x" in result} == new
+    assert {key for key, result in by_key.items() if "x" in result} == new
 
 
 @pytest.mark.parametrize("known", [None, lambda sample: {"old": b""}])
@@ -117,10 +117,10 @@ def test_a_batch_may_fail_or_filter_as_a_whole():
             raise SampleFailed("nobody in it")
         return answers(config, loaded, items)
 
-    found = results(begun(named(8), process=process, batch_size=8))
-    assert isinstance(found["002"], SampleFiltered) and str(found["002"]) == "too small"
-    assert isinstance(found["005"], SampleFailed) and str(found["005"]) == "nobody in it"
-    assert all(found[f"{n:03d}"] == {"x": f"{n:03d}".encode()} for n in (0, 1, 3, 4, 6, 7))
+    by_key = results(begun(named(8), process=process, batch_size=8))
+    assert isinstance(by_key["002"], SampleFiltered) and str(by_key["002"]) == "too small"
+    assert isinstance(by_key["005"], SampleFailed) and str(by_key["005"]) == "nobody in it"
+    assert all(by_key[f"{n:03d}"] == {"x": f"{n:03d}".encode()} for n in (0, 1, 3, 4, 6, 7))
 
 
 def test_memory_that_runs_out_for_one_item_of_a_batch_that_fails():
@@ -134,17 +134,17 @@ def test_memory_that_runs_out_for_one_item_of_a_batch_that_fails():
         return answers(config, loaded, items)
 
     messages: list[str] = []
-    found = results(begun(named(4), process=process, batch_size=4, say=messages.append))
+    by_key = results(begun(named(4), process=process, batch_size=4, say=messages.append))
     assert messages == []  # no smaller batch would have helped
-    assert str(found.pop("001")) == "out of memory even alone in its batch"
-    assert all(result == {"x": key.encode()} for key, result in found.items())
+    assert str(by_key.pop("001")) == "out of memory even alone in its batch"
+    assert all(result == {"x": key.encode()} for key, result in by_key.items())
 
 
 def test_what_sidecars_filtered_is_not_computed():
     sample = shards.Sample("a", filtered="a drawing")
     prepared: list[str] = []
-    found = results(begun(iter([sample]), prepare=lambda c, s: prepared.append(s.key)))
-    assert isinstance(found["a"], SampleFiltered) and str(found["a"]) == "a drawing"
+    by_key = results(begun(iter([sample]), prepare=lambda c, s: prepared.append(s.key)))
+    assert isinstance(by_key["a"], SampleFiltered) and str(by_key["a"]) == "a drawing"
     assert prepared == []
 
 
@@ -165,8 +165,8 @@ def test_a_sample_that_cannot_be_mended_fails(monkeypatch):
         raise SampleFailed("box 3 is no box")
 
     monkeypatch.setattr(batches.mending, "settled", refuse)
-    found = results(begun(named(3)))
-    assert [str(result) for result in found.values()] == ["box 3 is no box"] * 3
+    by_key = results(begun(named(3)))
+    assert [str(result) for result in by_key.values()] == ["box 3 is no box"] * 3
 
 
 def test_too_many_results_are_a_bug_of_the_stage():

@@ -44,14 +44,14 @@ def start(arguments: list) -> subprocess.Popen:
 
 def group_of(leader: int) -> list[int]:
     """Processes of the run, zombies left out."""
-    found = []
+    members = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             with contextlib.suppress(OSError, IndexError):
                 fields = (entry / "stat").read_text().rpartition(")")[2].split()
                 if int(fields[2]) == leader and fields[0] != "Z":
-                    found.append(int(entry.name))
-    return found
+                    members.append(int(entry.name))
+    return members
 
 
 def kill(process: subprocess.Popen, victim: str, choice: random.Random) -> None:

@@ -102,10 +102,10 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def expected(work: Path) -> dict[str, bytes]:
     """What one process makes of the pictures."""
-    made = chain(work / "local1")
-    assert len(made) == (24 if HAVE_ENTITIES else 16)
-    assert b"no given caption" in made["b/000002.errors.jsonl"]
-    return made
+    files = chain(work / "local1")
+    assert len(files) == (24 if HAVE_ENTITIES else 16)
+    assert b"no given caption" in files["b/000002.errors.jsonl"]
+    return files
 
 
 def two_shards(folder: Path) -> Plan:
@@ -478,7 +478,7 @@ def test_slurm_kills_requeues_and_goes_on(
     kill_reader(tmp_path)
     with pytest.raises(SocialcliError, match=r"array task 0 .* it was killed .* 1 of 2 shards"):
         running.result(60)
-    made = (tmp_path / "out/0.tar").stat().st_mtime_ns
+    written_at = (tmp_path / "out/0.tar").stat().st_mtime_ns
     plan = Plan.from_json(plan.to_json())
     running = began("slurm", plan, {"tasks": "1"}, report)
     ours, pid = reader(tmp_path / "pipe.tar")
@@ -489,7 +489,7 @@ def test_slurm_kills_requeues_and_goes_on(
     feed(tmp_path)
     stats = running.result(60)
     assert stats.counts["ok"] == 10 and stats.tasks == 2
-    assert (tmp_path / "out/0.tar").stat().st_mtime_ns == made
+    assert (tmp_path / "out/0.tar").stat().st_mtime_ns == written_at
     logs = [p.read_text() for p in (tmp_path / "out/.socialcli/logs").glob("*_0.log")]
     assert any("1 of 2 shards are finished already" in text for text in logs) or plan.quiet
     assert [s.key for s in shards.read(plan.tasks[1].target)] == [f"two{i}" for i in range(5)]

@@ -25,22 +25,22 @@ CAPTION = ("caption", "--backend", "given", "--max-error-rate", "1")
 
 def read(data: bytes) -> tuple[dict[str, shards.Sample], list[str]]:
     """Key -> sample, and the reasons of damage that belongs to no sample."""
-    found = list(_group(io.BytesIO(data), shards.Checksum()))
-    whole = [f for f in found if isinstance(f, shards.Sample)]
-    return {s.key: s for s in whole}, [f.reason for f in found if isinstance(f, shards.Damage)]
+    items = list(_group(io.BytesIO(data), shards.Checksum()))
+    whole = [f for f in items if isinstance(f, shards.Sample)]
+    return {s.key: s for s in whole}, [f.reason for f in items if isinstance(f, shards.Damage)]
 
 
 def archive(rows) -> bytes:
     out = io.BytesIO()
     writer = shards.Writer(out)
-    for key, found in rows:
-        writer.added(key, found)
+    for key, body in rows:
+        writer.added(key, body)
     writer.close()
     return out.getvalue()
 
 
-def good(found: dict[str, shards.Sample]) -> set[str]:
-    return {key for key, sample in found.items() if not sample.problem}
+def good(by_key: dict[str, shards.Sample]) -> set[str]:
+    return {key for key, sample in by_key.items() if not sample.problem}
 
 
 ROWS = samples(0, 4)
@@ -55,15 +55,15 @@ def test_truncated_anywhere(step):
     """What is whole arrives, what is cut has a reason, and nothing is passed off as whole that
     lacks bytes, wherever the cut is."""
     for cut in range(0, len(DATA), step):
-        found, damage = read(DATA[:cut])
-        for key in good(found):
+        by_key, damage = read(DATA[:cut])
+        for key in good(by_key):
             expected = dict(ROWS)[key]
-            got = found[key].members
+            got = by_key[key].members
             if got != expected:  # cut exactly between two members: only the missing end tells
                 assert cut % 512 == 0 and damage and got.items() <= expected.items()
         if 0 < cut < len(DATA) - 1024:
-            assert damage or any(s.problem for s in found.values()), cut
-        assert len(good(found)) >= sum(
+            assert damage or any(s.problem for s in by_key.values()), cut
+        assert len(good(by_key)) >= sum(
             (DATA.find(f"{n + 1:05d}.jpg".encode()) + 1 or len(DATA)) <= cut - 512 for n in range(4)
         )
 
@@ -75,30 +75,30 @@ def test_any_bytes_may_be_wrong(changes, cut):
     data = bytearray(DATA)
     for where, value in changes:
         data[where] = value
-    found, _ = read(bytes(data[:cut]))
-    for sample in found.values():
+    by_key, _ = read(bytes(data[:cut]))
+    for sample in by_key.values():
         assert sample.problem or sample.members or not sample.key
 
 
 @settings(max_examples=200, deadline=None)
 @given(st.binary(max_size=4000))
 def test_noise_is_not_an_archive(data):
-    found, damage = read(data)
-    assert not good(found) and (damage or not data.strip(b"\0"))
+    by_key, damage = read(data)
+    assert not good(by_key) and (damage or not data.strip(b"\0"))
 
 
 def test_a_broken_header_loses_one_member_not_the_rest():
     where = DATA.find(b"00002.jpg")
     data = DATA[:where] + b"XXXXX.jpg" + DATA[where + 9 :]
-    found, damage = read(data)
-    assert good(found) >= {"00000", "00001", "00003"}
+    by_key, damage = read(data)
+    assert good(by_key) >= {"00000", "00001", "00003"}
     assert len(damage) == 1 and "not a tar header" in damage[0]
     # a broken header in the middle of a sample is that sample's own matter
     where = DATA.find(b"00001.txt") + 150
     data = DATA[:where] + b"9" + DATA[where + 1 :]
-    found, damage = read(data)
-    assert good(found) == {"00000", "00002", "00003"} and damage == []
-    assert "may lack members" in found["00001"].problem
+    by_key, damage = read(data)
+    assert good(by_key) == {"00000", "00002", "00003"} and damage == []
+    assert "may lack members" in by_key["00001"].problem
 
 
 def with_size(name: str, field: bytes, data: bytes = b"x" * 100, kind: bytes = b"0") -> bytes:
@@ -115,10 +115,10 @@ def with_size(name: str, field: bytes, data: bytes = b"x" * 100, kind: bytes = b
 )
 def test_sizes_that_lie(field):
     data = DATA[:-1024] + with_size("liar.jpg", field) + archive([("last", {"jpg": b"1"})])
-    found, damage = read(data)
-    assert good(found) >= {f"{n:05d}" for n in range(4)}
-    assert damage or ("liar" in found and found["liar"].problem)
-    assert "liar" not in good(found)
+    by_key, damage = read(data)
+    assert good(by_key) >= {f"{n:05d}" for n in range(4)}
+    assert damage or ("liar" in by_key and by_key["liar"].problem)
+    assert "liar" not in good(by_key)
 
 
 @pytest.mark.parametrize("size", ["²", "9" * 5000, "-1", "1e3", "", "99999999999999999999"])
@@ -130,25 +130,25 @@ def test_pax_sizes_that_lie(size):
     text = str(length).encode() + record
     pax = with_size("pax", b"%011o" % len(text), text, b"x")
     data = DATA[:-1024] + pax + with_size("next.jpg", b"%011o" % 100) + archive(ROWS[:0])
-    found, _ = read(data)
-    assert good(found) >= {f"{n:05d}" for n in range(4)}
+    by_key, _ = read(data)
+    assert good(by_key) >= {f"{n:05d}" for n in range(4)}
 
 
 def test_extension_headers_that_lie():
     more = archive([("junk", {"jpg": b"1"}), ("last", {"jpg": b"1"})])
     for kind in (b"x", b"g", b"L", b"K", b"X"):
         for field in (b"77777777777", b"-1", b"junk", b"0"):
-            found, _ = read(DATA[:-1024] + with_size("long", field, b"", kind) + more)
-            assert good(found) >= {f"{n:05d}" for n in range(4)} and "last" in found
+            by_key, _ = read(DATA[:-1024] + with_size("long", field, b"", kind) + more)
+            assert good(by_key) >= {f"{n:05d}" for n in range(4)} and "last" in by_key
 
 
 def test_sparse_and_odd_members(tmp_path):
     odd = with_size("dev.jpg", b"0", b"", b"3") + with_size("odd.jpg", b"%o" % 100, kind=b"Q")
     sparse = with_size("holes.jpg", b"%o" % 100, kind=b"S")
-    found, _ = read(DATA[:-1024] + odd + sparse + archive([("last", {"jpg": b"1"})]))
-    assert good(found) == {*(f"{n:05d}" for n in range(4)), "last"}
+    by_key, _ = read(DATA[:-1024] + odd + sparse + archive([("last", {"jpg": b"1"})]))
+    assert good(by_key) == {*(f"{n:05d}" for n in range(4)), "last"}
     assert (
-        "--sparse" in found["holes"].problem and "unknown tar member type" in found["odd"].problem
+        "--sparse" in by_key["holes"].problem and "unknown tar member type" in by_key["odd"].problem
     )
 
 
@@ -179,9 +179,9 @@ def test_a_gzip_bomb_is_refused_a_member_at_a_time(tmp_path):
         out.write(head)
         for _ in range(40):
             out.write(bytes(2**20))
-    found = list(shards.read_all(str(path)))
-    assert sum(1 for s in found if isinstance(s, shards.Sample) and not s.problem) == 4
-    assert "over the limit" in next(s.problem for s in found if getattr(s, "problem", None))
+    items = list(shards.read_all(str(path)))
+    assert sum(1 for s in items if isinstance(s, shards.Sample) and not s.problem) == 4
+    assert "over the limit" in next(s.problem for s in items if getattr(s, "problem", None))
 
 
 # -- names ----------------------------------------------------------------------------------------
@@ -240,13 +240,13 @@ def test_pickles_pass_through_and_are_never_loaded(run_cli, tmp_path):
     evil = pickle.dumps(Evil(mark))
     boxed = io.BytesIO()
     numpy.save(boxed, numpy.array([Evil(mark)], dtype=object), allow_pickle=True)
-    found = dict.fromkeys(("pkl", "pyd", "pickle", "pth", "caption.json", "meta.json"), evil)
-    found |= {"identity.npy": boxed.getvalue(), "jpg": evil}
-    shards.write(tmp_path / "a.tar", [("0", {**found, "txt": b"a man"}), ("1", found)])
+    body = dict.fromkeys(("pkl", "pyd", "pickle", "pth", "caption.json", "meta.json"), evil)
+    body |= {"identity.npy": boxed.getvalue(), "jpg": evil}
+    shards.write(tmp_path / "a.tar", [("0", {**body, "txt": b"a man"}), ("1", body)])
     run_cli(*CAPTION, tmp_path / "a.tar", "-o", tmp_path / "out")
     run_cli("merge", tmp_path / "out" / "a.tar", "-o", tmp_path / "merged")
     assert not mark.exists()
-    assert members(tmp_path / "merged")["1"] == found
+    assert members(tmp_path / "merged")["1"] == body
     pickle.loads(evil)
     assert mark.exists()  # the test itself can tell
 
@@ -325,15 +325,15 @@ def test_bad_pictures_are_named_and_good_ones_arrive(run_cli, tmp_path):
         (folder / name).write_bytes(data)
     options = ("--max-error-rate", "1")
     run_cli("import", "folder", folder, "-o", tmp_path / "in", "--check-pixels", *options)
-    found = members(tmp_path / "in")
-    assert set(found) == {name.partition(".")[0] for name in fine}
+    arrived = members(tmp_path / "in")
+    assert set(arrived) == {name.partition(".")[0] for name in fine}
     for name, data in fine.items():
-        assert data in found[name.partition(".")[0]].values()
+        assert data in arrived[name.partition(".")[0]].values()
     lines = (tmp_path / "in" / "000000.errors.jsonl").read_text().splitlines()
     reasons = {e["key"]: e["reason"] for e in map(json.loads, lines)}
     assert set(reasons) == {name.partition(".")[0] for name in broken}
     assert all(reasons.values()) and "megapixels" in reasons["huge"]
-    meta = json.loads(found["rotated"]["meta.json"])
+    meta = json.loads(arrived["rotated"]["meta.json"])
     assert (meta["width"], meta["height"], meta["orientation"]) == (30, 40, 6)
 
     # the same pictures put into a shard by someone else, past the importer

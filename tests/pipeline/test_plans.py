@@ -111,8 +111,8 @@ def test_failures_of_finished_shards_count_again(tmp_path):
     for _ in range(2):
         with pytest.raises(SocialcliError, match=r"25\.0% of the samples failed"):
             caption(tmp_path / "000.tar", tmp_path / "out", max_error_rate=0.2)
-    found = caption(tmp_path / "000.tar", tmp_path / "out", max_error_rate=0.25)  # not more
-    assert found.skipped == 1 and found.counts["failed"] == 1
+    totals = caption(tmp_path / "000.tar", tmp_path / "out", max_error_rate=0.25)  # not more
+    assert totals.skipped == 1 and totals.counts["failed"] == 1
 
 
 def test_damage_counts_as_an_error(tmp_path):
@@ -153,13 +153,13 @@ def test_a_remote_input_is_not_written_over():
 
 
 def test_entries_that_fill_one_shard_keep_its_name():
-    def made(count: int, size: int, output: str) -> list[tuple[str, str]]:
+    def tasks(count: int, size: int, output: str) -> list[tuple[str, str]]:
         return [(t.source, t.target) for t in planning.entry_tasks(count, size, output)]
 
-    assert made(10, 10, "x.tar") == [("0:10", "x.tar")]
-    assert made(11, 10, "x.tar") == [("0:10", "x-000000.tar"), ("10:11", "x-000001.tar")]
-    assert made(3, 2, "out/") == [("0:2", "out/000000.tar"), ("2:3", "out/000001.tar")]
-    assert made(3, 2, "x-%03d.tar") == [("0:2", "x-000.tar"), ("2:3", "x-001.tar")]
+    assert tasks(10, 10, "x.tar") == [("0:10", "x.tar")]
+    assert tasks(11, 10, "x.tar") == [("0:10", "x-000000.tar"), ("10:11", "x-000001.tar")]
+    assert tasks(3, 2, "out/") == [("0:2", "out/000000.tar"), ("2:3", "out/000001.tar")]
+    assert tasks(3, 2, "x-%03d.tar") == [("0:2", "x-000.tar"), ("2:3", "x-001.tar")]
 
 
 def test_a_limit_counts_what_is_made_and_not_what_is_read(make_shards, tmp_path):
@@ -167,10 +167,10 @@ def test_a_limit_counts_what_is_made_and_not_what_is_read(make_shards, tmp_path)
     tasks = [Task(n, str(folder / f"{n:03d}.tar"), f"{n}.tar") for n in range(3)]
 
     def limits(limit: int | None, each: int) -> list[int | None]:
-        def made(source: str) -> list[str]:
+        def results(source: str) -> list[str]:
             return [key for key in shards.scan(source) for _ in range(each)]
 
-        return [task.limit for task in planning.limited(tasks, limit, made)]
+        return [task.limit for task in planning.limited(tasks, limit, results)]
 
     assert limits(None, 2) == [None, None, None]
     assert limits(7, 2) == [7]
@@ -234,14 +234,14 @@ def test_a_device_is_looked_for_where_the_run_is(make_shards, tmp_path):
     """A plan for other machines may name a device that this one lacks."""
     folder = make_shards(1, 1)
 
-    def made(engine: str) -> Plan:
+    def plan(engine: str) -> Plan:
         options = RunOptions(quiet=True, engine=engine)
         config = {**GIVEN, "device": "cuda:99"}
         return planned("stages", "caption", config, [str(folder)], str(tmp_path / "o"), options)
 
     with pytest.raises(UsageError, match="cuda"):
-        made("local")
-    assert made("slurm").config["device"] == "cuda:99"
+        plan("local")
+    assert plan("slurm").config["device"] == "cuda:99"
 
 
 @pytest.mark.parametrize("pair", ["partition", "=gpu", ""])
@@ -266,23 +266,23 @@ def test_no_archive_is_written_to_a_terminal(make_shards, monkeypatch):
 def test_imports_of_nothing_and_of_a_few(picture_folder, tmp_path, monkeypatch):
     (tmp_path / "empty").mkdir()
 
-    def made(source: Path, size: int = 2, **options: Any) -> list[str]:
+    def sources(source: Path, size: int = 2, **options: Any) -> list[str]:
         of = RunOptions(quiet=True, **options)
         plan = planned("importers", "folder", {"source": str(source)}, [], str(tmp_path / "o"), of,
                        size)  # fmt: skip
         return [task.source for task in plan.tasks]
 
     folder = picture_folder(5)
-    assert made(folder) == ["0:2", "2:4", "4:5"]
-    assert made(folder, limit=3) == ["0:2", "2:3"]
-    assert made(folder, limit=99) == ["0:2", "2:4", "4:5"]
+    assert sources(folder) == ["0:2", "2:4", "4:5"]
+    assert sources(folder, limit=3) == ["0:2", "2:3"]
+    assert sources(folder, limit=99) == ["0:2", "2:4", "4:5"]
     with pytest.raises(UsageError, match="--shard-size 0: at least 1"):
-        made(folder, 0)
+        sources(folder, 0)
     with pytest.raises(UsageError, match="no pictures"):
-        made(tmp_path / "empty")
+        sources(tmp_path / "empty")
     monkeypatch.setattr(part("importers", "folder"), "entries", lambda config: [])
     with pytest.raises(UsageError, match="pictures: nothing to import there"):
-        made(folder)
+        sources(folder)
 
 
 # -- what is said ---------------------------------------------------------------------------------

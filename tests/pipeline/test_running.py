@@ -46,11 +46,11 @@ def test_members_pass_byte_identical_and_in_order(run_cli, make_shards, tmp_path
     folder = make_shards(2, 5)
     run_cli(*CAPTION, folder, "-o", tmp_path / "out")
     before = b"".join(p.read_bytes().rstrip(b"\0") for p in sorted(folder.glob("*.tar")))
-    found = members(tmp_path / "out")
-    assert list(found) == [f"{n:05d}" for n in range(10)]
+    written = members(tmp_path / "out")
+    assert list(written) == [f"{n:05d}" for n in range(10)]
     for key, expected in samples(0, 10):
-        caption = json.loads(found[key].pop("caption.json"))
-        assert found[key] == expected
+        caption = json.loads(written[key].pop("caption.json"))
+        assert written[key] == expected
         assert caption["text"] == expected["txt"].decode()
     # without the new members the shards are, header by header, what they were
     for name, data in tars(tmp_path / "out").items():
@@ -473,12 +473,12 @@ def run_batches(process, count=10, batch_size=4, prepare=lambda config, sample: 
     messages = []
     stage = SimpleNamespace(name="fake", WRITES=(), prepare=prepare, process=process)
     source = iter([shards.Sample(f"{n:02d}") for n in range(count)])
-    found = list(
+    results = list(
         outcomes(source, stage, None, None, name="fake", seed=0, batch_size=batch_size,
                  say=messages.append, **more)
     )  # fmt: skip
-    assert [o.sample.key for o in found] == [f"{n:02d}" for n in range(count)]
-    return {o.sample.key: o.result for o in found}, messages
+    assert [o.sample.key for o in results] == [f"{n:02d}" for n in range(count)]
+    return {o.sample.key: o.result for o in results}, messages
 
 
 def good(items):

@@ -37,8 +37,8 @@ def files_of(path: Path) -> list[str]:
 def loose(tmp_path: Path) -> Path:
     """Three samples with a file that belongs to none before each, and one at the end."""
     rows: list[tuple[str, dict[str, bytes]]] = []
-    for key, found in samples(0, 3):
-        rows += [(f"notes/{key}/", {"hidden": key.encode()}), (key, found)]
+    for key, body in samples(0, 3):
+        rows += [(f"notes/{key}/", {"hidden": key.encode()}), (key, body)]
     rows.append(("notes/", {"hidden": b"the end"}))
     shards.write(tmp_path / "in" / "000.tar", rows)
     return tmp_path / "in"
@@ -81,7 +81,7 @@ def test_a_sidecar_has_every_key_even_where_nothing_is_added(tmp_path, monkeypat
     assert counts["ok"] == 4
     assert members(tmp_path / "side")["00001"] == {"status.json": b'{"status":"ok"}'}
     joined = members(f"{tmp_path}/000.tar+{tmp_path}/side/000.tar")
-    assert [set(found) - {"jpg", "txt", "bin"} for found in joined.values()] == [
+    assert [set(body) - {"jpg", "txt", "bin"} for body in joined.values()] == [
         {"caption.json"}, set(), {"caption.json"}, {"caption.json"},
     ]  # fmt: skip
 

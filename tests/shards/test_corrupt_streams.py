@@ -18,11 +18,11 @@ def test_no_sample_of_a_corrupt_stream_is_used_or_passed_on(run_cli, tmp_path):
     packed = tmp_path / "000.tar.gz"
     packed.write_bytes(data)
     items = list(shards.read_all(str(packed)))
-    found = [one for one in items if isinstance(one, shards.Sample)]
-    assert [one.key for one in found] == ["00000", "00001", "00002"]
-    for one in found:
+    read = [one for one in items if isinstance(one, shards.Sample)]
+    assert [one.key for one in read] == ["00000", "00001", "00002"]
+    for one in read:
         assert one.problem and not one.whole
-    assert "compressed stream is corrupt" in found[0].problem
+    assert "compressed stream is corrupt" in read[0].problem
     line = ["caption", "--backend", "given", packed, "-o", tmp_path / "out"]
     assert b"100.0% of the samples failed" in run_cli(*line, code=1).stderr
     assert tars(tmp_path / "out")["000.tar"] == bytes(1024)

@@ -23,15 +23,15 @@ def joined(tmp_path: Path, *archives: Rows | bytes) -> dict[str, shards.Sample]:
             Path(path).write_bytes(rows)
         else:
             shards.write(path, rows)
-    found = [one for one in shards.read_all("+".join(paths)) if isinstance(one, shards.Sample)]
-    return {one.key: one for one in found}
+    read = [one for one in shards.read_all("+".join(paths)) if isinstance(one, shards.Sample)]
+    return {one.key: one for one in read}
 
 
 def archive(*rows: tuple[str, dict[str, bytes]], end: bool = True) -> bytes:
     out = io.BytesIO()
     writer = shards.Writer(out)
-    for key, found in rows:
-        writer.added(key, found)
+    for key, body in rows:
+        writer.added(key, body)
     if end:
         writer.close()
     return out.getvalue()
@@ -55,26 +55,26 @@ BASE: Rows = [("a", {"jpg": b"1", "txt": b"old"})]
 
 
 def test_a_sidecars_problem_is_the_samples(tmp_path):
-    found = joined(tmp_path, BASE, twice("a", "x"))["a"]
-    assert found.problem.endswith("1.tar: two members are called x") and "in " in found.problem
-    assert found.whole
+    sample = joined(tmp_path, BASE, twice("a", "x"))["a"]
+    assert sample.problem.endswith("1.tar: two members are called x") and "in " in sample.problem
+    assert sample.whole
 
 
 def test_a_sample_that_its_sidecar_has_cut_is_not_written_again(tmp_path):
     side = archive(("a", {"one": b"1"}), ("a", {"two": bytes(1024)}))
-    found = joined(tmp_path, BASE, cut(side))["a"]
-    assert found.problem and "1.tar" in found.problem and not found.whole
+    sample = joined(tmp_path, BASE, cut(side))["a"]
+    assert sample.problem and "1.tar" in sample.problem and not sample.whole
 
 
 def test_the_first_reason_is_kept(tmp_path):
-    found = joined(tmp_path, twice("a", "jpg"), twice("a", "x"))["a"]
-    assert found.problem == "two members are called jpg"
-    found = joined(tmp_path, BASE, twice("a", "x"), twice("a", "y"))["a"]
-    assert found.problem.endswith("1.tar: two members are called x")
+    sample = joined(tmp_path, twice("a", "jpg"), twice("a", "x"))["a"]
+    assert sample.problem == "two members are called jpg"
+    sample = joined(tmp_path, BASE, twice("a", "x"), twice("a", "y"))["a"]
+    assert sample.problem.endswith("1.tar: two members are called x")
     sides = [[("a", status(status="filtered", reason=why))] for why in ("a drawing", "too small")]
-    found = joined(tmp_path, BASE, *sides)["a"]
-    assert found.filtered == "a drawing"
-    assert [note["reason"] for note in found.notes] == ["a drawing", "too small"]
+    sample = joined(tmp_path, BASE, *sides)["a"]
+    assert sample.filtered == "a drawing"
+    assert [note["reason"] for note in sample.notes] == ["a drawing", "too small"]
 
 
 def test_a_status_is_read_and_is_no_member(tmp_path):
@@ -87,31 +87,31 @@ def test_a_status_is_read_and_is_no_member(tmp_path):
         ("e", {"status.json": b"{half"}),
         ("f", status(status="filtered")),
     ]
-    found = joined(tmp_path, rows, side)
-    assert [s.filtered for s in found.values()] == [None, None, "a drawing", None, None, ""]
-    assert [[note["reason"] for note in s.notes] for s in found.values()] == [
+    by_key = joined(tmp_path, rows, side)
+    assert [s.filtered for s in by_key.values()] == [None, None, "a drawing", None, None, ""]
+    assert [[note["reason"] for note in s.notes] for s in by_key.values()] == [
         [], ["no face"], ["a drawing"], [], [], [],
     ]  # fmt: skip
-    assert all(s.members == BASE[0][1] for s in found.values())
-    assert all([b[0] for b in s.blocks] == ["jpg", "txt"] for s in found.values())
+    assert all(s.members == BASE[0][1] for s in by_key.values())
+    assert all([b[0] for b in s.blocks] == ["jpg", "txt"] for s in by_key.values())
     join = f"{tmp_path}/0.tar+{tmp_path}/1.tar"
     assert [s.key for s in shards.read(join)] == ["a", "b", "d", "e"]  # as if c, f were not there
 
 
 def test_the_sidecars_member_takes_the_place_of_the_older_one(tmp_path):
-    found = joined(tmp_path, BASE, [("a", {"txt": b"new", "y": b"3"})], [("a", {"y": b"4"})])["a"]
-    assert found.members == {"jpg": b"1", "txt": b"new", "y": b"4"}
+    sample = joined(tmp_path, BASE, [("a", {"txt": b"new", "y": b"3"})], [("a", {"y": b"4"})])["a"]
+    assert sample.members == {"jpg": b"1", "txt": b"new", "y": b"4"}
     out = io.BytesIO()
     writer = shards.Writer(out)
-    writer.passed(found, {})
+    writer.passed(sample, {})
     writer.close()
     assert out.getvalue() == archive(("a", {"jpg": b"1", "txt": b"new", "y": b"4"}))
 
 
 def test_files_of_no_sample_in_a_sidecar_travel_and_are_no_members(tmp_path):
-    found = joined(tmp_path, BASE, [("notes/", {"hidden": b"x"}), ("a", {"y": b"3"})])["a"]
-    assert set(found.members) == {"jpg", "txt", "y"}
-    assert [suffix for suffix, _, _ in found.blocks] == ["jpg", "txt", "", "y"]
+    sample = joined(tmp_path, BASE, [("notes/", {"hidden": b"x"}), ("a", {"y": b"3"})])["a"]
+    assert set(sample.members) == {"jpg", "txt", "y"}
+    assert [suffix for suffix, _, _ in sample.blocks] == ["jpg", "txt", "", "y"]
 
 
 @pytest.mark.parametrize("gap", [1, 3, 4])
@@ -122,12 +122,12 @@ def test_a_key_that_comes_back_is_noticed_wherever_it_is(monkeypatch, gap):
         keys = [f"{n:02d}" for n in range(20)]
         keys[first + gap] = keys[first]
         stream = io.BytesIO(archive(*[(key, {"jpg": b"1"}) for key in keys]))
-        found = list(reading._group(stream, shards.Checksum()))
+        read = list(reading._group(stream, shards.Checksum()))
         if gap == 1:  # one after the other they are one sample with two files of one name
-            assert [s.key for s in found if s.problem] == [keys[first]]
+            assert [s.key for s in read if s.problem] == [keys[first]]
         else:
-            assert [bool(s.problem) for s in found].index(True) == first + gap
-            assert sum(bool(s.problem) for s in found) == 1
+            assert [bool(s.problem) for s in read].index(True) == first + gap
+            assert sum(bool(s.problem) for s in read) == 1
 
 
 def test_keys_are_scanned_as_samples_are_read(tmp_path):

@@ -61,11 +61,11 @@ def test_reads_and_passes_what_tarfile_writes(format):
                 info.mtime = 1_500_000_000
             archive.addfile(info, io.BytesIO(content(name)))
     data = out.getvalue()
-    found = reading(data)
+    read = reading(data)
     assert [
-        f"{s.key}." + name.partition(".")[2] for s, name in zip(found, names, strict=True)
+        f"{s.key}." + name.partition(".")[2] for s, name in zip(read, names, strict=True)
     ] == names
-    for name, sample in zip(names, found, strict=True):
+    for name, sample in zip(names, read, strict=True):
         assert list(sample.members.values()) == [content(name)]
     through = passed_through(data)
     assert data.startswith(through.rstrip(b"\0"))  # all but how much zero padding ends it
@@ -89,14 +89,14 @@ def test_reads_what_gnu_tar_writes(tmp_path, format):
     subprocess.run(
         ["tar", f"--format={format}", "--sort=name", "-cf", archive, "-C", folder, "."], check=True
     )
-    found = {}
+    contents = {}
     for sample in shards.read(str(archive)):
         assert (sample.problem is None) == (sample.key != "./link")  # a symbolic link has no bytes
         for suffix, data in sample.members.items():
-            found[f"{sample.key}.{suffix}"] = data
+            contents[f"{sample.key}.{suffix}"] = data
     # tarfile as the judge, which follows hard links as well
-    assert found == names_of(archive.read_bytes()) | {"./hard.jpg": content("a.jpg")}
-    assert {"./" + n for n in names} <= set(found)
+    assert contents == names_of(archive.read_bytes()) | {"./hard.jpg": content("a.jpg")}
+    assert {"./" + n for n in names} <= set(contents)
 
 
 @pytest.mark.parametrize("mode", ["gz", "bz2", "xz"])
@@ -110,10 +110,10 @@ def test_compressed_shards_are_recognised_by_their_bytes(tmp_path, mode):
     assert members(packed) == members(plain)
     # cut short: what was still whole arrives, what was not is named, nothing raises
     packed.write_bytes(packed.read_bytes()[:-40])
-    found = list(shards.read_all(str(packed)))
-    whole = {s.key: s.members for s in found if isinstance(s, shards.Sample) and not s.problem}
-    assert all(members(plain)[key] == found for key, found in whole.items())
-    assert any(isinstance(s, shards.Damage) or s.problem for s in found)
+    read = list(shards.read_all(str(packed)))
+    whole = {s.key: s.members for s in read if isinstance(s, shards.Sample) and not s.problem}
+    assert all(members(plain)[key] == body for key, body in whole.items())
+    assert any(isinstance(s, shards.Damage) or s.problem for s in read)
 
 
 def test_reads_what_webdataset_writes(tmp_path):
@@ -124,15 +124,15 @@ def test_reads_what_webdataset_writes(tmp_path):
     with wds.TarWriter(str(tmp_path / "one.tar"), encoder=True) as sink:
         for row in rows:
             sink.write(row)
-    found = members(tmp_path / "one.tar")
-    assert list(found) == [row["__key__"] for row in rows]
-    assert found["000003"] == {"jpg": rows[3]["jpg"], "json": b'{"n": 3}', "cls": b"3"}
+    read = members(tmp_path / "one.tar")
+    assert list(read) == [row["__key__"] for row in rows]
+    assert read["000003"] == {"jpg": rows[3]["jpg"], "json": b'{"n": 3}', "cls": b"3"}
     pattern = str(tmp_path / "many-%04d.tar")
     with wds.ShardWriter(pattern, maxcount=4, verbose=0) as sink:
         for row in rows:
             sink.write(row)
     (tmp_path / "one.tar").unlink()
-    assert members(tmp_path) == found
+    assert members(tmp_path) == read
     with wds.TarWriter(str(tmp_path / "packed.tar.gz")) as sink:
         sink.write(rows[0])
     assert members(tmp_path / "packed.tar.gz")["000000"]["jpg"] == rows[0]["jpg"]
@@ -190,8 +190,8 @@ SUFFIX = st.from_regex(r"[a-z]{1,8}(\.[a-z]{1,8})?", fullmatch=True)
 def test_any_names_and_sizes_come_back(rows):
     out = io.BytesIO()
     writer = shards.Writer(out)
-    for key, found in rows.items():
-        writer.added(key, found)
+    for key, body in rows.items():
+        writer.added(key, body)
     writer.close()
     data = out.getvalue()
     assert writer.bytes == len(data)
@@ -227,8 +227,8 @@ def test_concatenated_archives_are_one_stream():
     def archive(first, last):
         out = io.BytesIO()
         writer = shards.Writer(out)
-        for key, found in samples(first, last):
-            writer.added(key, found)
+        for key, body in samples(first, last):
+            writer.added(key, body)
         writer.close()
         return out.getvalue()
 
@@ -246,8 +246,8 @@ def test_large_numbers_in_headers():
     info = tarfile.TarInfo("a.jpg")
     info.size = 2**40
     for format in (tarfile.GNU_FORMAT, tarfile.PAX_FORMAT):
-        found = [f for f in reading(info.tobuf(format)) if isinstance(f, shards.Sample)]
-        assert found[0].key == "a" and "over the limit" in found[0].problem
+        read = [f for f in reading(info.tobuf(format)) if isinstance(f, shards.Sample)]
+        assert read[0].key == "a" and "over the limit" in read[0].problem
 
 
 # -- where shards are -----------------------------------------------------------------------------

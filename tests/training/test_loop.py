@@ -88,8 +88,8 @@ def test_validation_sees_the_network_at_rest_and_changes_nothing(tmp_path, data,
 def test_what_other_processes_left_out_is_told_too(tmp_path, data, monkeypatch):
     monkeypatch.setattr(loop, "gathered", lambda rows, place: [*rows, ("afar", "a reason")])
     train(tmp_path, [data], steps=1)
-    found = [(n["key"], n["reason"]) for n in log(tmp_path) if n.get("event") == "skipped"]
-    assert found == [("afar", "a reason")]
+    skipped = [(n["key"], n["reason"]) for n in log(tmp_path) if n.get("event") == "skipped"]
+    assert skipped == [("afar", "a reason")]
 
 
 # --- before it begins -----------------------------------------------------------------------------

@@ -63,18 +63,18 @@ def test_gradients_do_not_add_up_over_steps(tmp_path, data, monkeypatch):
     """The second step's own gradient, and nothing of the first one's."""
     import torch
 
-    found = []
+    gradientless = []
 
     def see(state, values, draw):
-        found.append([p.grad is None for p in state.network.parameters()])
+        gradientless.append([p.grad is None for p in state.network.parameters()])
 
     watch(monkeypatch, see)
     after = []
     monkeypatch.setattr(
-        toy_method.ToyMethod, "after_step", lambda self, state: after.append(len(found))
+        toy_method.ToyMethod, "after_step", lambda self, state: after.append(len(gradientless))
     )
     train(tmp_path, [data], steps=3, batch_size=2, micro_batch=1)
-    assert found == [[True] * 4, [False] * 4] * 3
+    assert gradientless == [[True] * 4, [False] * 4] * 3
     assert after == [2, 4, 6]
     assert torch.is_grad_enabled()
 
@@ -93,31 +93,31 @@ def test_on_the_cpu_features_are_made_of_one_sample_at_a_time(tmp_path, data, mo
     """Their bits would depend on the samples beside it, which after a restart are others."""
     import torch
 
-    made = []
+    computed = []
     original = toy_method.features
 
     def watched(state, examples):
-        made.append((len(examples), torch.is_grad_enabled()))
+        computed.append((len(examples), torch.is_grad_enabled()))
         return original(state, examples)
 
     monkeypatch.setattr(toy_method, "features", watched)
     train(tmp_path, [data], steps=2, batch_size=4, micro_batch=4)
-    assert made == [(1, False)] * 8
+    assert computed == [(1, False)] * 8
 
 
 @pytest.mark.parametrize("precision", ["no", "bf16"])
 def test_mixed_precision_is_of_what_trains(tmp_path, data, monkeypatch, precision):
     import torch
 
-    found = []
+    autocast = []
 
     def see(state, values, draw):
         kind = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else None
-        found.append(kind)
+        autocast.append(kind)
 
     watch(monkeypatch, see)
     train(tmp_path, [data], steps=1, mixed_precision=precision)
-    assert found == [torch.bfloat16 if precision == "bf16" else None] * 2
+    assert autocast == [torch.bfloat16 if precision == "bf16" else None] * 2
 
 
 def test_too_little_memory_names_the_option(tmp_path, data, monkeypatch):
@@ -195,5 +195,5 @@ def test_gradients_are_summed_over_processes_in_buckets(monkeypatch, bucket, sen
     monkeypatch.setattr(step, "BUCKET", bucket)
     step._share(here, place)
     assert sent == sends
-    found = [None if p.grad is None else p.grad.tolist() for p in here]
-    assert found == [[2, 4, 6], [10, 20], [200, 400, 600, 800], None]
+    gradients = [None if p.grad is None else p.grad.tolist() for p in here]
+    assert gradients == [[2, 4, 6], [10, 20], [200, 400, 600, 800], None]

@@ -146,17 +146,17 @@ def test_a_step_is_diffusers_own(tmp_path, captioned, model):
     order = [int(n) for n in examples.shuffled(5, 0, 0)[:3]]
     one_encoder = type("D", (), {"encoders": (None,)})
     state = type("S", (), {"config": config, "side": 32, "diffusion": one_encoder})()
-    made = []
+    prepared = []
     for number in order:
         key = index.entries[number].key
-        made.append(method.prepare(state, index.read(number), Variant(0, f"{number}:{key}", 0)))
+        prepared.append(method.prepare(state, index.read(number), Variant(0, f"{number}:{key}", 0)))
     draw = Draw(0, 0, [0, 1, 2], [])
     ids = words(
-        [m["caption"] for m in made], padding="max_length", max_length=tiny.TOKENS,
+        [m["caption"] for m in prepared], padding="max_length", max_length=tiny.TOKENS,
         return_tensors="pt",
     ).input_ids  # fmt: skip
     with torch.no_grad():
-        posterior = vae.encode(torch.stack([m["pixels"] for m in made])).latent_dist
+        posterior = vae.encode(torch.stack([m["pixels"] for m in prepared])).latent_dist
         latents = posterior.mean + posterior.std * draw.normal("posterior", 4, 8, 8)
         latents = latents * vae.config.scaling_factor
         states = encoder(ids).last_hidden_state

@@ -361,11 +361,11 @@ def test_features_are_made_once_for_each_variant(tmp_path, data, monkeypatch):
 
 
 def test_features_are_made_again_when_a_model_lies_in_anothers_place(tmp_path, data, monkeypatch):
-    made = []
+    computed = []
     original = toy_method.features
 
     def watched(state, some):
-        made.extend(some)
+        computed.extend(some)
         return original(state, some)
 
     monkeypatch.setattr(toy_method, "features", watched)
@@ -374,11 +374,11 @@ def test_features_are_made_again_when_a_model_lies_in_anothers_place(tmp_path, d
     (model / "weights").write_bytes(b"first")
     same = {"batch_size": 11, "variants": 2, "cache": str(tmp_path / "c"), "model": str(model)}
     for name, wanted in (("a", True), ("b", False), ("c2", True)):
-        made.clear()
+        computed.clear()
         if name == "c2":
             (model / "weights").write_bytes(b"other")
         train(tmp_path / name, [data], steps=12, **same)
-        assert bool(made) is wanted, name
+        assert bool(computed) is wanted, name
     assert stamp("a photo of " * 99) == stamp("nul\0") == stamp("") == []
 
 
@@ -580,10 +580,10 @@ def test_a_checkpoint_of_another_shape_is_named(tmp_path):
 
 def same_as_reading(index: indexing.Index, places: list[str]) -> bool:
     read = [s for place in places for s in shards.read(place) if s.problem is None]
-    found = [index.read(n) for n in range(len(index))]
+    indexed = [index.read(n) for n in range(len(index))]
     order = list(range(len(index)))[::-1]
     assert [index.read(n).key for n in order] == [index.entries[n].key for n in order]
-    return [(s.key, s.members) for s in read] == [(s.key, s.members) for s in found]
+    return [(s.key, s.members) for s in read] == [(s.key, s.members) for s in indexed]
 
 
 def test_an_index_gives_what_reading_gives(tmp_path):

@@ -126,28 +126,28 @@ def errors(members: dict[str, bytes]) -> list[Problem]:
 
 
 def _stage(stage: Any, config: Any, loaded: Any, sample: Sample) -> None:
-    (made,) = outcomes(iter([sample]), stage, config, loaded, name="x", seed=0, batch_size=1)
-    assert isinstance(made, Outcome)
-    if isinstance(made.result, Exception):
-        raise made.result
-    assert isinstance(made.result, dict)
+    (outcome,) = outcomes(iter([sample]), stage, config, loaded, name="x", seed=0, batch_size=1)
+    assert isinstance(outcome, Outcome)
+    if isinstance(outcome.result, Exception):
+        raise outcome.result
+    assert isinstance(outcome.result, dict)
     # What a stage writes is what the next command takes.
-    assert errors({**sample.members, **made.result}) == []
+    assert errors({**sample.members, **outcome.result}) == []
 
 
 def _inspect(sample: Sample) -> None:
     parsed, problems = read_members(sample)
-    found = Looked()
-    found.statistics = counted = Statistics()
+    looked = Looked()
+    looked.statistics = counted = Statistics()
     counted.add(sample, parsed, len(problems))
     shown = view(sample, "a.tar", parsed, problems)
     for pieces in page.page(page.Report("x", counted)):
         pieces.encode("utf-8", "replace")
     overlay.card(shown, decode(shown, 300))
-    for made in sheet.pages([shown], 1, 1, "x"):
-        made.tobytes()
-    json.dumps(table.as_json(found))
-    table.text(found, False)
+    for drawn in sheet.pages([shown], 1, 1, "x"):
+        drawn.tobytes()
+    json.dumps(table.as_json(looked))
+    table.text(looked, False)
     for problem in shown.problems:
         assert not BARE.search(problem), problem
     if problems:
@@ -175,9 +175,9 @@ def _compare(sample: Sample) -> None:
         return lambda kind: one.record(kind) if one.has(suffixes[kind]) else None
 
     for first, second in ((sample, good), (good, sample)):
-        found = agreement.Agreement()
-        found.add(reader(first), reader(second))
-        agreement.markdown(found)
+        agreed = agreement.Agreement()
+        agreed.add(reader(first), reader(second))
+        agreement.markdown(agreed)
 
 
 def _generate(sample: Sample) -> None:
@@ -189,11 +189,11 @@ def _generate(sample: Sample) -> None:
     refused = []
     for way in ways:
         config = stage.config_type(**way)
-        for made in stage._requests(config, sample):
+        for request in stage._requests(config, sample):
             try:
-                if made.problem:
-                    raise SampleFailed(made.problem)
-                stage.prepare(config, made)
+                if request.problem:
+                    raise SampleFailed(request.problem)
+                stage.prepare(config, request)
             except SampleFailed as error:
                 refused.append(error)
     for error in refused:
@@ -214,8 +214,8 @@ def _train(sample: Sample) -> None:
         frame = geometry.Frame(96, 64, 16, 0, 64, flip)
         names = all_feedbacks()
         config = FeedbackConfig(query="phrases", least_face=0)
-        found = scenes_of_training.read(sample, frame, config, names)
-        scenes_of_training.tensors(found, names)
+        scene = scenes_of_training.read(sample, frame, config, names)
+        scenes_of_training.tensors(scene, names)
 
 
 def _invert(sample: Sample) -> None:
@@ -468,10 +468,10 @@ SPOILS = [_no_area, _outside, _dangling_box, _dangling_entity, _dangling_person,
 ALONE = {_no_area: "ground", _outside: "annotate-pose", _long_gaze: "annotate-pose"}
 
 
-def written(found: dict[str, Any]) -> dict[str, bytes]:
+def written(changed: dict[str, Any]) -> dict[str, bytes]:
     """A sample of records that `records.dump` may refuse to write."""
     whole = hostile.valid()
-    for suffix, record in found.items():
+    for suffix, record in changed.items():
         if record is None:
             del whole[suffix]
         elif suffix == records.IDENTITY:
@@ -487,8 +487,8 @@ once = settings(max_examples=8, deadline=None, phases=[Phase.explicit, Phase.gen
 
 @once
 @given(odd_samples())
-def test_what_validate_accepts_every_command_survives(found):
-    members = written(found)
+def test_what_validate_accepts_every_command_survives(odd):
+    members = written(odd)
     assert errors(members) == []
     judge("an odd sample", members, list(COMMANDS))
 
@@ -497,9 +497,9 @@ def test_what_validate_accepts_every_command_survives(found):
 def test_what_validate_refuses_every_command_refuses(spoil):
     @settings(once, max_examples=2)
     @given(odd_samples())
-    def refused(found):
-        member = spoil(found)
-        members = written(found)
+    def refused(odd):
+        member = spoil(odd)
+        members = written(odd)
         problems = errors(members)
         assert problems and {problem.member for problem in problems} == {member}, problems
         judge(spoil.__name__, members, list(COMMANDS))

@@ -82,9 +82,9 @@ def test_every_row_of_identities_is_somebodys():
 
 def test_a_missing_member_is_a_warning_where_there_is_a_picture_and_no_command_minds():
     lacking = {"boxes.json": None}
-    found = problems(lacking)
-    assert found and all(problem.warning for problem in found)
-    assert all(": warning: " in str(problem) for problem in found)
+    warnings = problems(lacking)
+    assert warnings and all(problem.warning for problem in warnings)
+    assert all(": warning: " in str(problem) for problem in warnings)
     sample = Sample("k", scenes.members(0, lacking))
     refuse_malformed(sample)
     assert read_members(sample)[1] == []
@@ -108,9 +108,9 @@ def test_all_that_a_member_is_refused_for_is_told_with_its_mend():
         record.boxes[0].xyxy = (0.4, 0.2, 0.1, 0.9)
         record.boxes[1].xyxy = (0.4, 0.2, 1.5, 0.9)
 
-    found = [str(problem) for problem in problems(changed("boxes.json", edit))]
-    assert len(found) == 2 and "box 1" in found[0] and "box 2" in found[1]
-    assert "left, top, right, bottom" in found[0] and links.again("boxes.json") not in found[0]
+    lines = [str(problem) for problem in problems(changed("boxes.json", edit))]
+    assert len(lines) == 2 and "box 1" in lines[0] and "box 2" in lines[1]
+    assert "left, top, right, bottom" in lines[0] and links.again("boxes.json") not in lines[0]
 
 
 def test_what_the_archive_says_comes_first():

@@ -29,10 +29,10 @@ def problems(changed=None, **kwargs) -> list[str]:
 
 def only(changed, *words: str) -> None:
     """Exactly one problem, and it holds all the words."""
-    found = problems(changed)
-    assert len(found) == 1, found
+    lines = problems(changed)
+    assert len(lines) == 1, lines
     for word in words:
-        assert word in found[0]
+        assert word in lines[0]
 
 
 def run(*arguments) -> subprocess.CompletedProcess:
@@ -187,13 +187,13 @@ DAMAGE = [
 @pytest.mark.parametrize(("suffix", "edit", "words"), DAMAGE)
 def test_damage_is_told_once(suffix, edit, words):
     changed = edited(suffix, edit)
-    found = problems(changed)
-    matching = [p for p in found if all(w in p for w in words)]
+    lines = problems(changed)
+    matching = [p for p in lines if all(w in p for w in words)]
     # Sixteen keypoints have seventeen scores, and the other way round: two problems for one edit.
-    assert matching and len(found) <= 2, found
+    assert matching and len(lines) <= 2, lines
     if "keypoints" not in " ".join(words) and "scores" not in " ".join(words):
-        assert len(found) == 1, found
-    assert found[0].startswith(f"{suffix}: ")
+        assert len(lines) == 1, lines
+    assert lines[0].startswith(f"{suffix}: ")
 
 
 def test_a_box_has_one_mask():
@@ -224,9 +224,9 @@ def test_ids_may_not_repeat():
     ],
 )
 def test_bytes_that_are_no_record(data, words):
-    found = problems({"caption.json": data})
-    assert len(found) == 1, found
-    assert all(word in found[0] for word in words)
+    lines = problems({"caption.json": data})
+    assert len(lines) == 1, lines
+    assert all(word in lines[0] for word in words)
 
 
 def test_infinite_numbers_are_refused():
@@ -239,9 +239,9 @@ def test_links_into_a_broken_member_are_not_told_twice():
 
 
 def test_members_that_links_need():
-    found = problems({"boxes.json": None})
-    assert found and all("the sample has no boxes.json" in p for p in found)
-    assert all("a.tar+b.tar" in p for p in found)
+    lines = problems({"boxes.json": None})
+    assert lines and all("the sample has no boxes.json" in p for p in lines)
+    assert all("a.tar+b.tar" in p for p in lines)
     # A sidecar has no picture; what it links to lies elsewhere.
     sidecar = {"masks.json": records.dump(scenes.all_records()["masks.json"])}
     assert check(Sample("k", sidecar)) == []
@@ -281,8 +281,8 @@ def test_pictures():
     only({"jpg": b"<html>not found</html>"}, "picture", "HTML")
     truncated = scenes.picture()[:-200]
     assert problems({"jpg": truncated}) == []  # its header is good
-    found = problems({"jpg": truncated}, pixels=True)
-    assert len(found) == 1 and "cannot be decoded" in found[0]
+    lines = problems({"jpg": truncated}, pixels=True)
+    assert len(lines) == 1 and "cannot be decoded" in lines[0]
 
 
 # ------------------------------------------------------------- shards
@@ -305,26 +305,26 @@ def test_command(tmp_path):
 
 def found_in(location) -> tuple[list[tuple[str, str]], validate.Totals]:
     totals = validate.Totals()
-    found = [(key, str(problem)) for key, problem in validate.check_shard(str(location), totals)]
-    return found, totals
+    lines = [(key, str(problem)) for key, problem in validate.check_shard(str(location), totals)]
+    return lines, totals
 
 
 def test_a_damaged_shard(tmp_path):
     path = tmp_path / "a.tar"
     same = [("k0", scenes.members()), ("k1", scenes.members(1)), ("k0", scenes.members(2))]
     shards.write(path, same)
-    found, _ = found_in(path)
-    assert [key for key, _ in found] == ["k0"]
-    assert "duplicate key" in found[0][1]
+    lines, _ = found_in(path)
+    assert [key for key, _ in lines] == ["k0"]
+    assert "duplicate key" in lines[0][1]
     path.write_bytes(path.read_bytes()[:-5000])
-    found, totals = found_in(path)
-    assert any("truncated" in text for _, text in found)
+    lines, totals = found_in(path)
+    assert any("truncated" in text for _, text in lines)
     assert totals.samples == 3
     path.write_bytes(b"this is no archive" * 100)
-    found, totals = found_in(path)
-    assert found and totals.samples == 0
-    found, _ = found_in(tmp_path / "none.tar")
-    assert "No such file" in found[0][1]
+    lines, totals = found_in(path)
+    assert lines and totals.samples == 0
+    lines, _ = found_in(tmp_path / "none.tar")
+    assert "No such file" in lines[0][1]
 
 
 def test_sidecars_and_missing_pictures(tmp_path):
@@ -336,8 +336,8 @@ def test_sidecars_and_missing_pictures(tmp_path):
     assert found_in(tmp_path / "side.tar")[0] == []
     assert found_in(f"{tmp_path}/images.tar+{tmp_path}/side.tar")[0] == []
     shards.write(tmp_path / "mixed.tar", [("a", others), ("b", whole)])
-    found, totals = found_in(tmp_path / "mixed.tar")
-    assert [(key, text.split(":")[0]) for key, text in found] == [("a", "picture")]
+    lines, totals = found_in(tmp_path / "mixed.tar")
+    assert [(key, text.split(":")[0]) for key, text in lines] == [("a", "picture")]
     assert totals.bad_samples == 1
 
 

@@ -17,17 +17,17 @@ def test_faces_of_a_batch_are_cut_out_in_order_and_dealt_out_again():
     pixels = [rng.integers(0, 255, (40, 60, 3), dtype=numpy.uint8) for _ in range(3)]
     images = [Image.fromarray(p) for p in pixels]
     moved = [(x + 0.1, y) for x, y in MARKS]
-    found = [
+    faces_of = [
         [Face((0, 0, 1, 1), 1.0, MARKS), Face((0, 0, 1, 1), 1.0, moved)],
         [],
         [Face((0, 0, 1, 1), 1.0, MARKS)],
     ]
-    crops = faces.crop_all(images, found, 24)
+    crops = faces.crop_all(images, faces_of, 24)
     assert crops.shape == (3, 24, 24, 3)
     for crop, (number, marks) in zip(crops, [(0, MARKS), (0, moved), (2, MARKS)], strict=True):
         assert numpy.array_equal(crop, faces.crop(pixels[number], numpy.array(marks), 24))
     rows = numpy.arange(6.0).reshape(3, 2)
-    dealt = faces.deal_out(rows, found)
+    dealt = faces.deal_out(rows, faces_of)
     assert [part.tolist() for part in dealt] == [[[0, 1], [2, 3]], [], [[4, 5]]]
     assert all(part.dtype == numpy.float32 for part in dealt)
     assert faces.crop_all(images, [[], [], []], 24).shape == (0, 24, 24, 3)

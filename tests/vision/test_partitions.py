@@ -104,8 +104,8 @@ def test_half_of_the_known_joints_must_be_in_the_box_or_beside_it():
 
 def test_the_box_of_a_mask_and_the_word_of_a_segment():
     code = masks.encode(mask("........", "..###...", "..#.....", "........"))
-    found = layouts.box(masks.check(code))
-    assert found == (2 / 8, 1 / 4, 5 / 8, 3 / 4)
+    box = layouts.box(masks.check(code))
+    assert box == (2 / 8, 1 / 4, 5 / 8, 3 / 4)
     segment = layout(mask("#")).segments[0]
     segment.prompt = " A Red Hat\n"
     assert layouts.word(segment) == "a red hat"
@@ -124,8 +124,8 @@ def test_a_drawing_is_read_as_it_is_written():
     assert picture.getpixel((0, 0)) == (1, 2, 3) and picture.getpixel((3, 1)) == (240, 11, 165)
     few = picture.convert("P", palette=Image.Palette.ADAPTIVE, colors=2)
     for drawing in (picture, few, picture.convert("RGBA")):
-        found = layouts.of_picture(drawing, ["#010203", "#f00ba5"])
-        assert all((a == b).all() for a, b in zip(found, parts, strict=True))
+        cut = layouts.of_picture(drawing, ["#010203", "#f00ba5"])
+        assert all((a == b).all() for a, b in zip(cut, parts, strict=True))
 
 
 def test_a_soft_edge_is_a_thousandth_of_a_drawing_and_goes_to_the_nearest():
@@ -159,8 +159,8 @@ def test_a_cell_that_two_cover_alike_is_the_smaller_ones():
     small = ~big
     for order in ([0, 1], [1, 0]):
         parts = [(big, small)[n] for n in order]
-        found = layouts.shrunk(parts, 2, 2)
-        assert found[order.index(1)].tolist() == [[False, True], [False, False]]
+        shrunk = layouts.shrunk(parts, 2, 2)
+        assert shrunk[order.index(1)].tolist() == [[False, True], [False, False]]
     # Of equally large ones the cell is that of the one whose first pixel comes first.
     left, right = mask("#.#.", "#.#."), mask(".#.#", ".#.#")
     with pytest.raises(SampleFailed, match=r"segment number 2 of the layout \(4 pixels\)"):
@@ -177,8 +177,8 @@ def test_what_differs_by_rounding_alone_is_a_tie():
     parts = [mask(*(row.replace(name, "#") for row in rows)) for name in names]
     assert [part.sum() for part in parts] == [12, 9, 7]
     for order in itertools.permutations(range(3)):
-        found = layouts.shrunk([parts[n] for n in order], 1, 3)
-        assert drawn(list(found), "".join(names[n] for n in order)) == ["x.o"]
+        shrunk = layouts.shrunk([parts[n] for n in order], 1, 3)
+        assert drawn(list(shrunk), "".join(names[n] for n in order)) == ["x.o"]
 
 
 def test_another_size_takes_the_pixel_at_each_middle():
