@@ -27,6 +27,7 @@ HEAVY = {
     "PIL", "accelerate", "cv2", "diffusers", "en_core_web_sm", "huggingface_hub", "numpy",
     "safetensors", "scipy", "skimage", "sklearn", "spacy", "thinc", "tokenizers", "torch",
     "torchmetrics", "transformers",
+    "aiobotocore", "aiohttp", "botocore", "fsspec", "s3fs",
 }  # fmt: skip
 # They start threads, which a forked process lacks; diffusers imports onnxruntime in one module.
 THREADED = ("insightface", "onnxruntime", "pyarrow")

@@ -90,7 +90,7 @@ def test_constraints_pin_every_dependency() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
     wanted = [*project["dependencies"]]
-    for name in ("mediapipe", "samples", "dev", "ray"):
+    for name in ("mediapipe", "samples", "dev", "ray", "remote"):
         wanted += extras[name]
     pinned = (ROOT / "constraints.txt").read_text().lower().replace("_", "-")
     for requirement in wanted:

@@ -13,8 +13,8 @@ from pathlib import Path
 from socialcli.benchmarks import Section, publishing
 
 NAMES = (
-    "startup", "io", "growth", "model-bound", "generate", "layouts", "score", "train", "dreambooth",
-    "operations", "decoders",
+    "startup", "io", "growth", "remote", "model-bound", "generate", "layouts", "score", "train",
+    "dreambooth", "operations", "decoders",
 )  # fmt: skip
 
 

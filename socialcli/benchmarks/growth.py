@@ -155,7 +155,12 @@ def make(root: Path, number: int, name: str) -> None:
         stem = f"{at:06d}"
         os.link(first, root / "in" / f"{stem}.tar")
         os.link(out / f"{0:06d}.tar", out / f"{stem}.tar")
-        body = json.loads(text.replace(f"{0:06d}.tar", f"{stem}.tar"))
-        body["fingerprint"] = planning.fingerprint(body["identity"])
-        (out / f"{stem}.stats.json").write_text(json.dumps(body), encoding="utf-8")
+        (out / f"{stem}.stats.json").write_text(renamed(text, stem), encoding="utf-8")
         (out / f"{stem}.errors.jsonl").touch()
+
+
+def renamed(stats: str, stem: str) -> str:
+    """The stats file of shard 000000 as that of a shard of another name."""
+    body = json.loads(stats.replace(f"{0:06d}.tar", f"{stem}.tar"))
+    body["fingerprint"] = planning.fingerprint(body["identity"])
+    return json.dumps(body)

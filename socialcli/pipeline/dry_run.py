@@ -18,8 +18,11 @@ def show_plan(plan: Plan) -> None:
     """The dry run of a stage, an importer or a method of generate."""
     lines = [f"{plan.command}: {len(plan.tasks)} shards"]
     samples = 0
-    for task in plan.tasks[:MOST]:
-        state = "finished" if shard.finished(plan, task, read=False) else "to do"
+    shown = plan.tasks[:MOST]
+    with shards.listed(planning.places(plan)):
+        done = [shard.finished(plan, task, read=False) is not None for task in shown]
+    for task, is_done in zip(shown, done, strict=True):
+        state = "finished" if is_done else "to do"
         known = ""
         if not plan.numbered and "-" not in shards.parts(task.source):
             count = sum(1 for _ in shards.scan(task.source))

@@ -377,17 +377,23 @@ def load_stats(target: str) -> dict[str, Any] | None:
     return body
 
 
+def places(plan: Plan) -> Iterator[str]:
+    """Every archive that the plan reads, and every shard that it writes."""
+    for task in plan.tasks:
+        yield task.target
+        if not plan.numbered:
+            yield from shards.parts(task.source)
+
+
 def collected(plan: Plan) -> Stats:
     """The totals of a run, recomputed from the stats files on disk."""
     total = Stats()
-    for task in plan.tasks:
-        body = load_stats(task.target)
-        if body is not None:
-            total.add(
-                Stats(
-                    dict(body["counts"]), body["timing"]["seconds"], body["output"]["bytes"], 0, 1
-                )
-            )
+    with shards.listed(places(plan)):
+        for task in plan.tasks:
+            body = load_stats(task.target)
+            if body is not None:
+                seconds, size = body["timing"]["seconds"], body["output"]["bytes"]
+                total.add(Stats(dict(body["counts"]), seconds, size, 0, 1))
     return total
 
 

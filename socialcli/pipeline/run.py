@@ -122,18 +122,19 @@ def planned(
 def execute(plan: Plan, engine: str, engine_options: dict[str, str], report: Report) -> Stats:
     """Run a plan's unfinished tasks, say how it went, and raise if too much failed."""
     todo, total = [], Stats()
-    for task in plan.tasks:
-        done = shard.finished(plan, task)
-        if done is None:
-            todo.append(task)
-        else:
-            shard.adopt(plan, task)
-            total.add(done)
+    with shards.listed(planning.places(plan)):
+        for task, done in zip(plan.tasks, _finished(plan), strict=True):
+            if done is None:
+                todo.append(task)
+            else:
+                shard.adopt(plan, task)
+                total.add(done)
+        expected = planning.expected(plan, todo) if report.has_bar else None
     if not plan.tasks:
         report.info(f"{plan.command}: this slice has no shards; there are fewer than slices")
     if total.skipped:
         report.info(f"{total.skipped} of {len(plan.tasks)} shards are finished already")
-    report.start(plan.command, planning.expected(plan, todo) if report.has_bar else None)
+    report.start(plan.command, expected)
     try:
         if todo:
             total.add(registry.load("engines", engine).run(plan, todo, engine_options, report))
@@ -163,6 +164,20 @@ def execute(plan: Plan, engine: str, engine_options: dict[str, str], report: Rep
             ".errors.jsonl, then --retry-failed"
         )
     return total
+
+
+AT_ONCE = 16  # stats files that are fetched from a store at a time
+
+
+def _finished(plan: Plan) -> Iterator[Stats | None]:
+    """`shard.finished` of each task in order; several at once where each waits for a store."""
+    if not any(shards.is_url(task.target) for task in plan.tasks):
+        yield from (shard.finished(plan, task) for task in plan.tasks)
+        return
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        yield from pool.map(lambda task: shard.finished(plan, task), plan.tasks)
 
 
 def _tasks(

@@ -15,6 +15,7 @@ from socialcli.shards.folders import (
     sweep,
 )
 from socialcli.shards.keys import distinct_keys, is_safe, safe_key, split_name
+from socialcli.shards.listing import listed
 from socialcli.shards.locations import (
     TAR_SUFFIXES,
     check_there,
@@ -49,8 +50,8 @@ from socialcli.shards.urls import is_url, public, public_text
 __all__ = [
     "STATUS", "TAR_SUFFIXES", "Behind", "Checksum", "Damage", "FolderPublication", "ManyFiles",
     "Sample", "Writer", "check_there", "discard_unfinished", "distinct_keys", "expand",
-    "explain_full_disk", "is_safe", "is_tar", "is_url", "list_files", "modified", "open_read",
-    "parts", "public", "public_text", "publish", "publish_folder", "read", "read_all",
-    "read_bytes", "refuse_file_name", "remove", "remove_folder", "safe_key", "scan", "settle",
-    "size", "split_name", "sweep", "without_suffix", "write", "write_bytes",
+    "explain_full_disk", "is_safe", "is_tar", "is_url", "list_files", "listed", "modified",
+    "open_read", "parts", "public", "public_text", "publish", "publish_folder", "read",
+    "read_all", "read_bytes", "refuse_file_name", "remove", "remove_folder", "safe_key", "scan",
+    "settle", "size", "split_name", "sweep", "without_suffix", "write", "write_bytes",
 ]  # fmt: skip

@@ -16,12 +16,14 @@ import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from io import FileIO
 from itertools import chain, islice
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, cast
 
 from socialcli import records
 from socialcli.errors import SocialcliError, UsageError
+from socialcli.shards import listing
 from socialcli.shards.behind import WriteBehind
 from socialcli.shards.urls import filesystem, is_url, public, reaching
 
@@ -214,6 +216,7 @@ def _has_magic(url: str) -> bool:
 def _glob_url(url: str) -> list[str]:
     fs, path = filesystem(url)
     scheme = url.partition("://")[0]
+    fs.invalidate_cache()  # what another process wrote since is seen
     with reaching(url):
         return [m if is_url(m) else f"{scheme}://{m}" for m in fs.glob(path)]
 
@@ -256,6 +259,9 @@ def size(location: str) -> int | None:
         return None
     try:
         if is_url(location):
+            there, info = listing.known(location)
+            if there:
+                return None if info is None else info.get("size")
             fs, path = filesystem(location)
             with reaching(location):
                 return fs.info(path).get("size")
@@ -280,7 +286,7 @@ def modified(location: str) -> int | str | None:
     if is_url(location):
         fs, path = filesystem(location)
         with contextlib.suppress(OSError, SocialcliError), reaching(location):
-            info = fs.info(path)
+            info = listing.known(location)[1] or fs.info(path)
             return next((str(info[name]) for name in _VERSIONS if info.get(name)), None)
         return None
     path_ = Path(location)
@@ -305,19 +311,19 @@ class Publication:
 
     def __init__(self, location: str, swept: bool = False) -> None:
         self.location = location
+        self._lock: int | None = None
         if is_url(location):
-            handle, name = tempfile.mkstemp(prefix="socialcli-", suffix=".tmp")
-            os.close(handle)
-            self.temporary = Path(name)
+            self.temporary, file = _to_upload()
+            self._lock = os.dup(file.fileno())  # held until it is uploaded, after it is closed
         else:
             target = Path(location)
             target.parent.mkdir(parents=True, exist_ok=True)
             if not swept:
                 _sweep(target)
             self.temporary = target.parent / f".{target.name}.tmp-{mark()}"
-        unfinished.add(self.temporary)
-        file = open(self.temporary, "wb", buffering=0)
-        lock(file.fileno())
+            unfinished.add(self.temporary)
+            file = open(self.temporary, "wb", buffering=0)
+            lock(file.fileno())
         self.file = WriteBehind(cast(BinaryIO, file))
 
     def commit(self, synced: bool = True, after_others: bool = False) -> None:
@@ -335,24 +341,22 @@ class Publication:
             self.temporary.replace(self.location)
             unfinished.discard(self.temporary)
             return
-        fs, path = filesystem(self.location)
-        length = self.temporary.stat().st_size
-        parent = path.rpartition("/")[0]
-        if parent:
-            fs.makedirs(parent, exist_ok=True)
-        fs.put_file(str(self.temporary), path)
-        fs.invalidate_cache()
-        arrived = fs.info(path).get("size")
-        if arrived != length:
-            raise SocialcliError(f"{self.location}: uploaded {length} bytes but {arrived} arrived")
-        self.temporary.unlink()
-        unfinished.discard(self.temporary)
+        with reaching(self.location, "written"):
+            _upload(self.temporary, self.location)
+        self._forget()
 
     def discard(self) -> None:
         with contextlib.suppress(OSError):
             self.file.close()
+        self._forget()
+
+    def _forget(self) -> None:
+        """Remove the temporary file, if it is there, and let go of it."""
         self.temporary.unlink(missing_ok=True)
         unfinished.discard(self.temporary)
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
 
 _counter = itertools.count()
@@ -424,6 +428,47 @@ def _look_through(folder: Path) -> _Unfinished:
                 names.setdefault(match[1], []).append(entry.name)
     ended = time.monotonic()
     return _Unfinished(names, ended + _LOOKS * (ended - begun))
+
+
+def _to_upload() -> tuple[Path, FileIO]:
+    """A file of this process on the local disk, open and locked, to be uploaded when it is whole.
+
+    What killed runs left there is removed first: a shard may take gigabytes.
+    """
+    folder = Path(tempfile.gettempdir())
+    _sweep(folder / "socialcli-upload")
+    while True:
+        handle, name = tempfile.mkstemp(prefix=f".socialcli-upload.tmp-{mark()}-")
+        file, path = FileIO(handle, "wb"), Path(name)
+        lock(handle)
+        if path.exists():  # else another process swept it away before it was locked
+            unfinished.add(path)
+            return path, file
+        file.close()
+
+
+PART = 8 << 20  # bytes of an upload's parts
+_made: set[str] = set()  # remote folders that are there
+
+
+def _upload(file: Path, location: str) -> None:
+    """Upload a file under its final name: it has that only once all of it has arrived.
+
+    Raises:
+        SocialcliError: another number of bytes arrived.
+    """
+    fs, path = filesystem(location)
+    parent = path.rpartition("/")[0]
+    if parent and location.rpartition("/")[0] not in _made:
+        fs.makedirs(parent, exist_ok=True)
+        _made.add(location.rpartition("/")[0])
+    # S3 takes parts at the same time, which its client would make of 50 MB each.
+    parts = {"chunksize": PART} if "s3" in fs.protocol else {}
+    fs.put_file(str(file), path, **parts)
+    fs.invalidate_cache(path)
+    length, arrived = file.stat().st_size, fs.info(path).get("size")
+    if arrived != length:
+        raise SocialcliError(f"{public(location)}: uploaded {length} bytes but {arrived} arrived")
 
 
 def sync_folder(folder: Path) -> None:
@@ -500,10 +545,15 @@ def read_bytes(location: str) -> bytes | None:
     """
     try:
         if is_url(location):
+            there, info = listing.known(location)
+            if there and info is None:
+                return None
             fs, path = filesystem(location)
+            # Clients ask for the size first unless a range is asked for.
+            part = {"start": 0, "end": info["size"]} if info and info.get("size") else {}
             with reaching(location):
                 try:
-                    return cast(bytes, fs.cat_file(path))
+                    return cast(bytes, fs.cat_file(path, **part))
                 except FileNotFoundError:
                     return None
         mode = Path(location).stat().st_mode
@@ -519,7 +569,12 @@ def remove(location: str) -> None:
     with contextlib.suppress(FileNotFoundError):
         if is_url(location):
             fs, path = filesystem(location)
-            fs.rm(path)
+            with reaching(location, "removed"):
+                try:
+                    fs.rm_file(path)
+                except FileNotFoundError:
+                    return
+            fs.invalidate_cache(path)
         else:
             Path(location).unlink()
 

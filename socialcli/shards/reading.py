@@ -31,6 +31,10 @@ def open_read(location: str) -> Iterator[BinaryIO]:
             fs, path = filesystem(location)
             with reaching(location):
                 raw = stack.enter_context(fs.open(path, "rb", block_size=8 * _BUFFER))
+            if hasattr(raw, "_fetch_range") and getattr(raw, "size", None):
+                from socialcli.shards.ranges import Ranges
+
+                raw = cast(IO[bytes], stack.enter_context(Ranges(raw)))
             raw = cast(IO[bytes], _Remote(raw, location))
         else:
             try:

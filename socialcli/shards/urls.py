@@ -80,8 +80,11 @@ def filesystem(url: str) -> tuple[Any, str]:
 
 
 @contextlib.contextmanager
-def reaching(url: str) -> Iterator[None]:
+def reaching(url: str, done: str = "read") -> Iterator[None]:
     """Whatever a store's client raises becomes one line with the status the store gave.
+
+    Args:
+        done: what was being done to what the URL names, as a participle.
 
     Raises:
         SocialcliError: instead of any other exception.
@@ -91,10 +94,10 @@ def reaching(url: str) -> Iterator[None]:
     except (SocialcliError, MemoryError):
         raise
     except Exception as error:
-        raise SocialcliError(f"{public(url)}: {_why(error)}") from None
+        raise SocialcliError(f"{public(url)}: {_why(error, done)}") from None
 
 
-def _why(error: BaseException) -> str:
+def _why(error: BaseException, done: str) -> str:
     """The reason in words, with an HTTP status where one of the chained exceptions has it."""
     chain: list[BaseException] = []
     step: BaseException | None = error
@@ -115,4 +118,4 @@ def _why(error: BaseException) -> str:
     if any(isinstance(one, FileNotFoundError) for one in chain):
         return "not found there (status 404, or no such bucket)"
     reason = getattr(error, "strerror", None) or str(error).strip() or type(error).__name__
-    return f"cannot be read ({public_text(reason)})"
+    return f"cannot be {done} ({public_text(reason)})"
