@@ -104,9 +104,9 @@ def test_drawing_once_asks_no_judge():
 
 
 def test_a_picture_with_all_its_subjects_has_no_fault():
-    found = judge({"man": [(LEFT, 0.9)], "dog": [(RIGHT, 0.8)]})
+    both = judge({"man": [(LEFT, 0.9)], "dog": [(RIGHT, 0.8)]})
     pictures = [(), [shown("a", RED)], [shown("b", GREEN)]]
-    verdict = found.verdict(halves(RED, GREEN), layout("man", "dog"), pictures)
+    verdict = both.verdict(halves(RED, GREEN), layout("man", "dog"), pictures)
     assert verdict.faultless and sorted(verdict.pairs) == [(0, 0), (1, 1)]
     assert verdict.price == pytest.approx(0, abs=1e-9)
     # The thing that is found best comes first, whatever was asked for first.
@@ -114,7 +114,7 @@ def test_a_picture_with_all_its_subjects_has_no_fault():
     verdict = turned.verdict(halves(RED, GREEN), layout("man", "dog"), pictures)
     assert sorted(verdict.pairs) == [(0, 1), (1, 0)]
     assert verdict.price == pytest.approx(0, abs=1e-9)
-    asked = found.grounder.calls[0]
+    asked = both.grounder.calls[0]
     assert asked == (["man", "dog"], 0.35, 0.25)  # the background is not looked for
 
 
@@ -144,36 +144,36 @@ def test_what_is_missing_and_what_is_too_much():
 
 def test_each_word_is_asked_once_and_a_thing_is_found_once():
     nearly = (0.01, 0.0, 0.5, 1.0)
-    found = judge({"man": [(nearly, 0.6), (LEFT, 0.9), (RIGHT, 0.5)]}, box_threshold=0.1)
-    boxes = found.detect(halves(RED, GREEN), ["man", "dog", "man"])
+    doubled = judge({"man": [(nearly, 0.6), (LEFT, 0.9), (RIGHT, 0.5)]}, box_threshold=0.1)
+    boxes = doubled.detect(halves(RED, GREEN), ["man", "dog", "man"])
     assert boxes == [("man", LEFT, 0.9), ("man", RIGHT, 0.5)]
-    assert found.grounder.calls == [(["man", "dog"], 0.1, 0.1)]
+    assert doubled.grounder.calls == [(["man", "dog"], 0.1, 0.1)]
 
 
 def test_a_grounder_of_kinds_finds_each_word_of_a_kind():
-    found = judge({"person": [(LEFT, 0.9)], "object": [(RIGHT, 0.7)]}, ("person", "object"))
-    boxes = found.detect(halves(RED, GREEN), ["woman", "cup", "man"])
+    of_kinds = judge({"person": [(LEFT, 0.9)], "object": [(RIGHT, 0.7)]}, ("person", "object"))
+    boxes = of_kinds.detect(halves(RED, GREEN), ["woman", "cup", "man"])
     assert boxes == [("cup", RIGHT, 0.7), ("woman", LEFT, 0.9), ("man", LEFT, 0.9)]
-    assert found.grounder.calls[0][0] == ["object", "person"]
+    assert of_kinds.grounder.calls[0][0] == ["object", "person"]
     people = judge({"person": [(LEFT, 0.9)]}, ("person",))
     assert people.detect(halves(RED, GREEN), ["cup"]) == [] and not people.grounder.calls
 
 
 def test_a_subject_is_the_mean_of_its_pictures_cut_to_the_largest_thing():
     small = (0.0, 0.0, 0.25, 0.5)
-    found = judge({"man": [(small, 0.9), (RIGHT, 0.4)]})
+    of_man = judge({"man": [(small, 0.9), (RIGHT, 0.4)]})
     pictures = [Reference("a", halves(GREY, RED), "", None), shown("b", GREEN)]
-    mean = found.subject("man", pictures)
+    mean = of_man.subject("man", pictures)
     assert mean == pytest.approx([0.5**0.5, 0.5**0.5, 0])
-    assert found.dino.sizes == [(20, 20), (4, 8)]
-    assert found.subject("man", pictures) == pytest.approx(mean)
-    assert len(found.dino.sizes) == 2  # each is seen once
-    assert numpy.linalg.norm(found.embed([image_of.image for image_of in pictures]), axis=1) == (
+    assert of_man.dino.sizes == [(20, 20), (4, 8)]
+    assert of_man.subject("man", pictures) == pytest.approx(mean)
+    assert len(of_man.dino.sizes) == 2  # each is seen once
+    assert numpy.linalg.norm(of_man.embed([image_of.image for image_of in pictures]), axis=1) == (
         pytest.approx([1, 1])
     )
-    found.dino.sizes = found.dino.sizes[:2]
-    assert found.subject("dog", pictures[1:]) == pytest.approx([0, 1, 0])
-    assert found.dino.sizes[2:] == [(8, 8)]  # no dog found: the whole picture
+    of_man.dino.sizes = of_man.dino.sizes[:2]
+    assert of_man.subject("dog", pictures[1:]) == pytest.approx([0, 1, 0])
+    assert of_man.dino.sizes[2:] == [(8, 8)]  # no dog found: the whole picture
     many = [shown(f"{n}", RED) for n in range(attempts.MOST_PICTURES)] + [shown("last", BLUE)]
     assert judge({}).subject("man", many) == pytest.approx([1, 0, 0])
 

@@ -113,10 +113,10 @@ def test_means_are_those_of_the_softmax(diffusion, monkeypatch, guidance):
             square = one.transpose(1, 2).unflatten(-1, (side, side))
             maps.append(torch.nn.functional.interpolate(square, (8, 8), mode="bilinear"))
         by_step.append(torch.stack(maps).mean(0))
-    for number, mine in enumerate(words):
+    for number, of_picture in enumerate(words):
         means = watch.means(number)
-        assert means.shape == (6, len(mine), 8, 8)
-        for column, word in enumerate(mine):
+        assert means.shape == (6, len(of_picture), 8, 8)
+        for column, word in enumerate(of_picture):
             steps = [step[number, list(word.tokens)].sum(0) for step in by_step]
             assert torch.allclose(means[0, column], torch.stack(steps).mean(0), atol=1e-6)
             for row, step in ((2, 0), (4, 1), (5, 2)):  # 667, 334 and 1 of five stages

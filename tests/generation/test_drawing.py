@@ -189,10 +189,10 @@ def test_a_batch_is_denoised_with_its_seeds_and_decoded(monkeypatch, device, row
     lexicon = SimpleNamespace(attach=lambda: attached.append(True))
     model = Diffusion(device)
     config = options(size="40x24")
-    found = drawing.draw(config, Studio(model, lexicon=lexicon), "given", [7, 8])
+    images = drawing.draw(config, Studio(model, lexicon=lexicon), "given", [7, 8])
     assert asked == [(("x", "own"), [7, 8], (3, 6, 10), "given", 5, 2.0, True)]
-    assert [image.size for image in found] == [(40, 24)] * 2 and model.decoded == rows
-    assert [image.getpixel((39, 23)) for image in found] == [(0, 0, 0), (255, 255, 255)]
+    assert [image.size for image in images] == [(40, 24)] * 2 and model.decoded == rows
+    assert [image.getpixel((39, 23)) for image in images] == [(0, 0, 0), (255, 255, 255)]
     assert attached == [True]
 
 

@@ -92,10 +92,10 @@ def looked_at(models: Path, *names: str):
     rows, crops = [], []
     for name in names:
         image = Image.open(models / name)
-        found = finder.detect([image])[0][:1]
-        (row,) = finder.embed([image], [found])[0]
+        largest = finder.detect([image])[0][:1]
+        (row,) = finder.embed([image], [largest])[0]
         rows.append(torch.from_numpy(row / numpy.linalg.norm(row)))
-        crops.append(faces.aligned(image, found[0]))
+        crops.append(faces.aligned(image, largest[0]))
     return torch.stack(rows), crops
 
 
@@ -109,15 +109,15 @@ def clip(models: Path, images, states: bool):
         if states:
             both = [torch.zeros_like(shown.pixel_values), shown.pixel_values]
             return [tower(p, output_hidden_states=True).hidden_states[-2] for p in both]
-        found = tower(shown.pixel_values).image_embeds
-        return [torch.zeros_like(found), found]
+        embeds = tower(shown.pixel_values).image_embeds
+        return [torch.zeros_like(embeds), embeds]
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_draws_what_diffusers_draws_with_it(models, tmp_path, kind):
-    found = run(models, tmp_path / "out", kind, adapter_version="plusv2")
+    members = run(models, tmp_path / "out", kind, adapter_version="plusv2")
     name = f"ip-adapter-{kind}" if kind.startswith("faceid") else "ip-adapter"
-    record = json.loads(found["generated.json"])["models"]["adapter"]
+    record = json.loads(members["generated.json"])["models"]["adapter"]
     assert record["backend"] == name and record["revision"].startswith("sha256:")
     pipe = theirs(models, kind)
     pipe.set_ip_adapter_scale(0.7)
@@ -131,13 +131,13 @@ def test_every_kind_draws_what_diffusers_draws_with_it(models, tmp_path, kind):
             layer.shortcut = True
     else:
         pair = torch.stack(clip(models, [whole], kind != "plain"))
-    expected = drawn(pipe, found, pair)
-    assert abs(pixels(found) - expected).max() <= 1
-    assert abs(drawn(pipe, found, pair.flip(0)) - expected).max() > 4
+    expected = drawn(pipe, members, pair)
+    assert abs(pixels(members) - expected).max() <= 1
+    assert abs(drawn(pipe, members, pair.flip(0)) - expected).max() > 4
     if kind == "faceid-plus":
         older = pixels(run(models, tmp_path / "older", kind, adapter_version="plus"))
         layer.shortcut = False
-        assert abs(older - drawn(pipe, found, pair)).max() <= 1 < abs(older - expected).max()
+        assert abs(older - drawn(pipe, members, pair)).max() <= 1 < abs(older - expected).max()
 
 
 def test_two_people_each_in_a_region_with_a_scale_each(models, tmp_path):
@@ -151,7 +151,7 @@ def test_two_people_each_in_a_region_with_a_scale_each(models, tmp_path):
         masks.append(mask)
     both = [str(models / "anna.png"), str(models / "berta.png")]
     regions = [str(tmp_path / f"{n}.png") for n in range(2)]
-    found = run(
+    members = run(
         models, tmp_path / "out", "faceid", reference=both, region=regions, scale=[0.9, 0.4]
     )
     pipe = theirs(models, "faceid")
@@ -161,9 +161,9 @@ def test_two_people_each_in_a_region_with_a_scale_each(models, tmp_path):
     read = IPAdapterMaskProcessor().preprocess(masks, height=32, width=32)
     read = [read.reshape(1, 2, 32, 32)]
     more = {"cross_attention_kwargs": {"ip_adapter_masks": read}}
-    expected = drawn(pipe, found, pair, **more)
-    assert abs(pixels(found) - expected).max() <= 1
-    swapped = drawn(pipe, found, pair.flip(1), **more)
+    expected = drawn(pipe, members, pair, **more)
+    assert abs(pixels(members) - expected).max() <= 1
+    swapped = drawn(pipe, members, pair.flip(1), **more)
     assert abs(swapped - expected).max() > 4
     with pytest.raises(UsageError, match="2 times and --reference 1 times"):
         run(models, tmp_path / "no", "faceid", region=regions)
@@ -181,13 +181,13 @@ def test_it_draws_on_sdxl_too(models, tmp_path):
     base = tiny_xl.stable_diffusion_xl(models / "xl")
     for kind in ("plus", "faceid"):
         torch.save(tiny.parts(kind, tiny_xl.unet()), models / f"xl-{kind}.bin")
-    found = run(models, tmp_path / "a", "xl-plus", model=str(base), backend="sdxl")
+    members = run(models, tmp_path / "a", "xl-plus", model=str(base), backend="sdxl")
     pipe = theirs(models, "xl-plus", "xl", "StableDiffusionXLPipeline")
     pipe.set_ip_adapter_scale(0.7)
     pair = torch.stack(clip(models, [Image.open(models / "anna.png")], True))
-    assert abs(pixels(found) - drawn(pipe, found, pair)).max() <= 1
+    assert abs(pixels(members) - drawn(pipe, members, pair)).max() <= 1
     face_too = run(models, tmp_path / "b", "xl-faceid", model=str(base), backend="sdxl")
-    assert abs(pixels(face_too) - pixels(found)).max() > 4
+    assert abs(pixels(face_too) - pixels(members)).max() > 4
 
 
 def test_what_clip_is_shown_of_a_face(models, tmp_path):

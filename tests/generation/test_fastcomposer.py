@@ -110,13 +110,13 @@ def expected(models, seed, delay_steps, guidance=5.0):
 
 def test_subjects_are_fused_into_their_words_after_some_steps(models, tmp_path):
     asked = {"reference": [str(models / "0.png"), str(models / "1.png")]}
-    found = run(models / "fast.bin", tmp_path / "a", prompt=[MARKED], **asked)["00000"]
-    made = record(found)
+    members = run(models / "fast.bin", tmp_path / "a", prompt=[MARKED], **asked)["00000"]
+    generated = record(members)
     # 0.3 of 4 steps: those numbered 0 and 1 read the words alone.
-    drawn = expected(models, made.seed, 2)
-    assert numpy.abs(pixels(found["png"]) - drawn).max() <= 1
-    assert (made.prompt, made.plain_prompt) == (MARKED, PROMPT)
-    assert [one.key for one in made.references] == ["0.png", "1.png"]
+    drawn = expected(models, generated.seed, 2)
+    assert numpy.abs(pixels(members["png"]) - drawn).max() <= 1
+    assert (generated.prompt, generated.plain_prompt) == (MARKED, PROMPT)
+    assert [one.key for one in generated.references] == ["0.png", "1.png"]
     at_once = run(models / "fast.bin", tmp_path / "b", prompt=[PROMPT], query=["man", "dog"],
                   delay=0.0, **asked)["00000"]  # fmt: skip
     whole = expected(models, record(at_once).seed, 1)  # as the authors', the first one always
@@ -144,8 +144,8 @@ def test_subjects_of_shards_are_cut_out_by_their_masks(models, tmp_path):
     changed = {"caption.json": caption, "entities.json": entities}
     shards.write(tmp_path / "him.tar", [("a", scenes.members(changed=changed))])
     both = {"per_subject": True, "query": ["nouns"]}
-    found = run(models / "fast.bin", tmp_path / "a", tmp_path / "him.tar", **both)
-    assert found == {}
+    by_key = run(models / "fast.bin", tmp_path / "a", tmp_path / "him.tar", **both)
+    assert by_key == {}
     [failed] = (tmp_path / "a").glob("*.errors.jsonl")
     assert "'man' is not in the prompt: a reference belongs to a word of it" in failed.read_text()
     one = {"per_subject": False, "query": ["woman"], "delay": 0.0}

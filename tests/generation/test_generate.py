@@ -182,26 +182,26 @@ def test_other_weights_in_the_same_folder_are_another_run(models, tmp_path):
 def pipeline(models, **more):
     from diffusers import StableDiffusionPipeline, UniPCMultistepScheduler
 
-    made = StableDiffusionPipeline.from_pretrained(models / "sd", safety_checker=None, **more)
-    made.scheduler = UniPCMultistepScheduler.from_config(made.scheduler.config)
-    made.set_progress_bar_config(disable=True)
-    return made
+    pipe = StableDiffusionPipeline.from_pretrained(models / "sd", safety_checker=None, **more)
+    pipe.scheduler = UniPCMultistepScheduler.from_config(pipe.scheduler.config)
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
 
 
-def drawn(made, seed: int, prompt: str, **more) -> numpy.ndarray:
+def drawn(pipe, seed: int, prompt: str, **more) -> numpy.ndarray:
     latents = torch.randn((4, 8, 8), generator=torch.Generator().manual_seed(seed))[None]
-    result = made(
+    result = pipe(
         prompt, num_inference_steps=STEPS, guidance_scale=5.0, latents=latents, **more
     ).images[0]
     return numpy.asarray(result).astype(int)
 
 
 def test_text_draws_what_a_diffusers_pipeline_draws(models, tmp_path):
-    found = run(models, tmp_path, prompt=["a woman holds a dog"], negative="a cat")["00000"]
+    members = run(models, tmp_path, prompt=["a woman holds a dog"], negative="a cat")["00000"]
     expected = drawn(
-        pipeline(models), record(found).seed, "a woman holds a dog", negative_prompt="a cat"
+        pipeline(models), record(members).seed, "a woman holds a dog", negative_prompt="a cat"
     )
-    assert numpy.abs(pixels(found["png"]) - expected).max() <= 1
+    assert numpy.abs(pixels(members["png"]) - expected).max() <= 1
     without = run(models, tmp_path / "n", prompt=["a woman holds a dog"])["00000"]
     assert numpy.abs(pixels(without["png"]) - expected).max() > 5
 
@@ -212,24 +212,24 @@ def test_ip_adapter_draws_what_a_diffusers_pipeline_draws(models, tmp_path, suff
 
     picture = tmp_path / "dog.png"
     Image.effect_mandelbrot((50, 40), (-2, -1, 1, 1), 20).convert("RGB").save(picture)
-    found = run(
+    members = run(
         models, tmp_path / "out", method="ip-adapter", prompt=["a dog"], scale=[0.8],
         reference=[str(picture)], adapter_model=str(models / f"adapter.{suffix}"),
     )["00000"]  # fmt: skip
-    made = pipeline(
+    pipe = pipeline(
         models,
         image_encoder=CLIPVisionModelWithProjection.from_pretrained(models / "encoder"),
         feature_extractor=CLIPImageProcessorPil.from_pretrained(models / "encoder"),
     )
     name = f"adapter.{suffix}"
-    made.load_ip_adapter(str(models), subfolder="", weight_name=name, image_encoder_folder=None)
-    made.set_ip_adapter_scale(0.8)
+    pipe.load_ip_adapter(str(models), subfolder="", weight_name=name, image_encoder_folder=None)
+    pipe.set_ip_adapter_scale(0.8)
     image = Image.open(picture)
-    expected = drawn(made, record(found).seed, "a dog", ip_adapter_image=image)
-    assert numpy.abs(pixels(found["png"]) - expected).max() <= 1
-    assert record(found).references == [records.Shown("dog.png", "", 0.8)]
-    made.set_ip_adapter_scale(0.0)
-    other = drawn(made, record(found).seed, "a dog", ip_adapter_image=image)
+    expected = drawn(pipe, record(members).seed, "a dog", ip_adapter_image=image)
+    assert numpy.abs(pixels(members["png"]) - expected).max() <= 1
+    assert record(members).references == [records.Shown("dog.png", "", 0.8)]
+    pipe.set_ip_adapter_scale(0.0)
+    other = drawn(pipe, record(members).seed, "a dog", ip_adapter_image=image)
     assert numpy.abs(other - expected).max() > 5
 
 
@@ -256,7 +256,7 @@ def test_a_lora_acts_beside_references(models, tmp_path):
     picture = tmp_path / "dog.png"
     Image.effect_mandelbrot((50, 40), (-2, -1, 1, 1), 20).convert("RGB").save(picture)
     shown = {"prompt": ["a dog"], "reference": [str(picture)], "scale": [0.8]}
-    found = {
+    by_method = {
         (method, bool(given)): run(
             models, tmp_path / f"{method}{len(given)}", method=method, lora=given, **shown,
             **({"query": ["dog"]} if method == "ssr" else {}),
@@ -264,20 +264,20 @@ def test_a_lora_acts_beside_references(models, tmp_path):
         for method in ("ip-adapter", "ssr") for given in ([], [str(file)])
     }  # fmt: skip
     for method in ("ip-adapter", "ssr"):
-        without, beside = (pixels(found[method, given]["png"]) for given in (False, True))
+        without, beside = (pixels(by_method[method, given]["png"]) for given in (False, True))
         assert numpy.abs(without - beside).max() > 8
-    made = pipeline(
+    pipe = pipeline(
         models,
         image_encoder=CLIPVisionModelWithProjection.from_pretrained(models / "encoder"),
         feature_extractor=CLIPImageProcessorPil.from_pretrained(models / "encoder"),
     )
     name = "adapter.safetensors"
-    made.load_ip_adapter(str(models), subfolder="", weight_name=name, image_encoder_folder=None)
-    made.set_ip_adapter_scale(0.8)
-    made.load_lora_weights(tmp_path)
-    mine = found["ip-adapter", True]
-    expected = drawn(made, record(mine).seed, "a dog", ip_adapter_image=Image.open(picture))
-    assert numpy.abs(pixels(mine["png"]) - expected).max() <= 1
+    pipe.load_ip_adapter(str(models), subfolder="", weight_name=name, image_encoder_folder=None)
+    pipe.set_ip_adapter_scale(0.8)
+    pipe.load_lora_weights(tmp_path)
+    beside_lora = by_method["ip-adapter", True]
+    expected = drawn(pipe, record(beside_lora).seed, "a dog", ip_adapter_image=Image.open(picture))
+    assert numpy.abs(pixels(beside_lora["png"]) - expected).max() <= 1
 
 
 def test_textual_inversion_draws_what_a_diffusers_pipeline_draws(models, tmp_path):
@@ -288,19 +288,19 @@ def test_textual_inversion_draws_what_a_diffusers_pipeline_draws(models, tmp_pat
     notes = {"initial_words": json.dumps({"<gnome>": "toy"})}  # as socialcli invert says it
     save_file({"<gnome>": vectors}, tmp_path / "learned_embeds.safetensors", notes)
     save_file({"emb_params": vectors[:1]}, tmp_path / "hat.safetensors")
-    found = run(
+    members = run(
         models, tmp_path / "out", method="textual-inversion",
         prompt=["a <gnome> holds a <hat>"], plain_word=["<hat>=hat"],
         embedding=[f"{tmp_path}/learned_embeds.safetensors", f"{tmp_path}/hat.safetensors:<hat>"],
     )["00000"]  # fmt: skip
-    made = pipeline(models)
-    made.load_textual_inversion(str(tmp_path / "learned_embeds.safetensors"))
-    made.load_textual_inversion(str(tmp_path / "hat.safetensors"), token="<hat>")
-    expected = drawn(made, record(found).seed, "a <gnome> holds a <hat>")
-    assert numpy.abs(pixels(found["png"]) - expected).max() <= 1
-    assert record(found).plain_prompt == "a toy holds a hat"
-    assert json.loads(found["caption.json"])["text"] == "a toy holds a hat"
-    assert record(found).models["embedding"].options == {"tokens": {"<gnome>": 3, "<hat>": 1}}
+    pipe = pipeline(models)
+    pipe.load_textual_inversion(str(tmp_path / "learned_embeds.safetensors"))
+    pipe.load_textual_inversion(str(tmp_path / "hat.safetensors"), token="<hat>")
+    expected = drawn(pipe, record(members).seed, "a <gnome> holds a <hat>")
+    assert numpy.abs(pixels(members["png"]) - expected).max() <= 1
+    assert record(members).plain_prompt == "a toy holds a hat"
+    assert json.loads(members["caption.json"])["text"] == "a toy holds a hat"
+    assert record(members).models["embedding"].options == {"tokens": {"<gnome>": 3, "<hat>": 1}}
 
 
 def test_ssr_draws_what_its_parts_draw_one_by_one(models, tmp_path):
@@ -315,19 +315,19 @@ def test_ssr_draws_what_its_parts_draw_one_by_one(models, tmp_path):
     images = [Image.new("RGB", (40, 30), c) for c in ("red", "green")]
     for name, image in zip(names, images, strict=True):
         image.save(tmp_path / f"{name}.png")
-    found = run(
+    members = run(
         models, tmp_path / "out", method="ssr", prompt=["a man walks"], query=names, scale=scales,
         reference=[f"{tmp_path}/{n}.png" for n in names],
     )["00000"]  # fmt: skip
-    made = pipeline(models)
+    pipe = pipeline(models)
     encoder = ssr_layouts.load(models / "ssr")
-    encoder.attach(made.unet)
+    encoder.attach(pipe.unet)
     vision = CLIPVisionModel.from_pretrained(models / "vision").eval()
     processor = CLIPImageProcessorPil.from_pretrained(models / "vision")
 
     def text(words):
-        ids = made.tokenizer(words, padding="max_length", max_length=16, return_tensors="pt")
-        return made.text_encoder(ids.input_ids)[0]
+        ids = pipe.tokenizer(words, padding="max_length", max_length=16, return_tensors="pt")
+        return pipe.text_encoder(ids.input_ids)[0]
 
     def tokens(words, image):
         shown = processor(images=[image], return_tensors="pt").pixel_values
@@ -341,20 +341,20 @@ def test_ssr_draws_what_its_parts_draw_one_by_one(models, tmp_path):
                 text("a man walks"), [tokens(*p) for p in zip(names, images, strict=True)], scales
             ),
         ]
-        generator = torch.Generator().manual_seed(record(found).seed)
+        generator = torch.Generator().manual_seed(record(members).seed)
         latents = torch.randn((4, 8, 8), generator=generator)[None]
-        scheduler = UniPCMultistepScheduler.from_config(made.scheduler.config)
+        scheduler = UniPCMultistepScheduler.from_config(pipe.scheduler.config)
         scheduler.set_timesteps(STEPS)
         for t in scheduler.timesteps:
-            without, of = (made.unet(latents, t, **half).sample for half in halves)
+            without, of = (pipe.unet(latents, t, **half).sample for half in halves)
             latents = scheduler.step(without + 5 * (of - without), t, latents).prev_sample
-        expected = made.vae.decode(latents / made.vae.config.scaling_factor).sample[0]
+        expected = pipe.vae.decode(latents / pipe.vae.config.scaling_factor).sample[0]
     expected = ((expected.clamp(-1, 1) + 1) * 127.5).round().permute(1, 2, 0).numpy()
-    assert numpy.abs(pixels(found["png"]) - expected).max() <= 1
-    assert record(found).references == [
+    assert numpy.abs(pixels(members["png"]) - expected).max() <= 1
+    assert record(members).references == [
         records.Shown("woman.png", "woman", 0.9), records.Shown("dog.png", "dog", 0.3),
     ]  # fmt: skip
-    assert record(found).models["ssr"].backend == "ssr-encoder"
+    assert record(members).models["ssr"].backend == "ssr-encoder"
 
 
 def test_a_mask_finds_the_subject(models, tmp_path, people):
@@ -365,14 +365,14 @@ def test_a_mask_finds_the_subject(models, tmp_path, people):
     from socialcli.networks.ssr_encoder import image_features
 
     def ready(name, **values):
-        made = config(
+        options = config(
             ssr_model=str(models / "ssr"), clip_model=str(models / "vision"),
             model=str(models / "sd"), device="cpu", dtype="float32", **values,
         )  # fmt: skip
         stage = registry.load("methods.generate", "ssr").as_stage()
-        stage.check(made)
-        given = stage.entries(made) if name is None else [(name, request(people, made, name))]
-        return made, [stage.prepare(made, shards.Sample(k, work=r)) for k, r in given]
+        stage.check(options)
+        given = stage.entries(options) if name is None else [(name, request(people, options, name))]
+        return options, [stage.prepare(options, shards.Sample(k, work=r)) for k, r in given]
 
     method = part("methods.generate", "ssr")
     state = method.load(ready("a")[0])
@@ -392,39 +392,39 @@ def test_a_mask_finds_the_subject(models, tmp_path, people):
             features = image_features(vision, pixels)
             return encoder.subject_tokens(features, query, seen, weight)[0]
 
-    def tokens(made, one):
-        return [of for _, of in method.embed(made, state, one)[2]]
+    def tokens(options, one):
+        return [of for _, of in method.embed(options, state, one)[2]]
 
     both = scenes.mask(scenes.WOMAN) | scenes.mask(scenes.DOG)
-    made, [one] = ready("a", query_by="mask")
+    options, [one] = ready("a", query_by="mask")
     assert one.references[0].query == scenes.TEXT
     truth = expected(scenes.TEXT, one.references[0].image, both)
-    assert torch.allclose(tokens(made, one)[0], truth, atol=1e-5)
+    assert torch.allclose(tokens(options, one)[0], truth, atol=1e-5)
     # The official code masks the unconditional branch too: no picture and no words, masked.
-    pairs = method.embed(made, state, one)[2]
+    pairs = method.embed(options, state, one)[2]
     black = expected("", None, both)
     assert torch.allclose(pairs[0][0], black, atol=1e-5)
     assert not torch.allclose(state.nothing, black, atol=1e-3)
-    drawn = method.condition(made, state, [method.embed(made, state, one)])
+    drawn = method.condition(options, state, [method.embed(options, state, one)])
     rows = drawn.arguments["encoder_hidden_states"][:, -len(black) :]
     assert torch.allclose(rows, torch.stack([black, truth]), atol=1e-4)
     _, [other] = ready("a", query=["caption"])
-    assert method.embed(made, state, other)[2][0][0] is state.nothing
-    assert not torch.allclose(tokens(made, other)[0], truth, atol=1e-3)
+    assert method.embed(options, state, other)[2][0][0] is state.nothing
+    assert not torch.allclose(tokens(options, other)[0], truth, atol=1e-3)
 
     with pytest.raises(SampleFailed, match=r"masks.json: no mask of the subject"):
         ready("a", query_by="mask", per_subject=True)  # the man has none
     body = scenes.all_records()["entities.json"]
     two = {"entities.json": records.Entities(body.entities[:2], [])}
     shards.write(people, [("a", scenes.members(0, two)), ("b", scenes.members(1))])
-    made, [one] = ready("a", query_by="mask", per_subject=True, query=["nouns"], mask_weight=1.0)
-    found = tokens(made, one)
+    options, [one] = ready("a", query_by="mask", per_subject=True, query=["nouns"], mask_weight=1.0)
+    tokens_of = tokens(options, one)
     for which, words, box in ((0, "woman", scenes.WOMAN), (1, "dog", scenes.DOG)):
         image = one.references[which].image
         truth = expected(words, image, scenes.mask(box), 1.0)
-        assert torch.allclose(found[which], truth, atol=1e-5)
+        assert torch.allclose(tokens_of[which], truth, atol=1e-5)
 
-    made, [one] = ready("a", query_by="mask", references=[str(people)], match="identity")
+    options, [one] = ready("a", query_by="mask", references=[str(people)], match="identity")
     assert (one.references[0].mask == scenes.mask(scenes.WOMAN)).all()  # Ada's, in another picture
 
     (tmp_path / "r.jpg").write_bytes(scenes.picture(3))
@@ -432,10 +432,10 @@ def test_a_mask_finds_the_subject(models, tmp_path, people):
     (tmp_path / "p.csv").write_text("prompt,reference,query,mask\na dog,r.jpg,dog,m.png\n")
     flags = {"reference": [str(tmp_path / "r.jpg")], "query": ["dog"], "prompt": ["a dog"]}
     _, [by_flag] = ready(None, query_by="mask", mask=[str(tmp_path / "m.png")], **flags)
-    made, [by_row] = ready(None, query_by="mask", prompts=[str(tmp_path / "p.csv")])
+    options, [by_row] = ready(None, query_by="mask", prompts=[str(tmp_path / "p.csv")])
     truth = expected("dog", by_row.references[0].image, scenes.mask(scenes.DOG))
     for one in (by_flag, by_row):
-        assert torch.allclose(tokens(made, one)[0], truth, atol=1e-5)
+        assert torch.allclose(tokens(options, one)[0], truth, atol=1e-5)
 
 
 def test_masks_that_are_not_there_or_do_not_fit(models, tmp_path, people):
@@ -550,8 +550,8 @@ def test_an_unknown_scheduler_is_told_with_names_near_it(models, tmp_path):
 
 
 def test_every_picture_says_that_it_is_generated(models, tmp_path):
-    found = run(models, tmp_path / "a", prompt=["a <man> & a dog"], negative="snow")["00000"]
-    info = Image.open(io.BytesIO(found["png"])).info
+    members = run(models, tmp_path / "a", prompt=["a <man> & a dog"], negative="snow")["00000"]
+    info = Image.open(io.BytesIO(members["png"])).info
     root = ElementTree.fromstring(info["XML:com.adobe.xmp"].split("?>", 1)[1].rsplit("<?", 1)[0])
     iptc = {e.tag.removeprefix(IPTC): e.text for e in root.iter() if e.text and e.text.strip()}
     assert iptc["DigitalSourceType"] == (
@@ -559,16 +559,16 @@ def test_every_picture_says_that_it_is_generated(models, tmp_path):
     )
     assert iptc["AIPromptInformation"] == "a <man> & a dog; not: snow"
     assert iptc["AISystemUsed"] == "sd"
-    made = record(found)
-    assert f"Seed: {made.seed}, Size: 32x32" in info["parameters"]
+    generated = record(members)
+    assert f"Seed: {generated.seed}, Size: 32x32" in info["parameters"]
     assert info["parameters"].startswith("a <man> & a dog\nNegative prompt: snow\nSteps: 4, ")
-    assert json.loads(info["socialcli"])["seed"] == made.seed
+    assert json.loads(info["socialcli"])["seed"] == generated.seed
     assert str(models) not in str(info)  # nobody's folders
-    assert made.model.model == "sd" and made.model.revision.startswith("sha256:")
+    assert generated.model.model == "sd" and generated.model.revision.startswith("sha256:")
     plain = run(models, tmp_path / "b", prompt=["a <man> & a dog"], negative="snow",
                 provenance=False)["00000"]  # fmt: skip
     assert not Image.open(io.BytesIO(plain["png"])).info
-    assert numpy.array_equal(pixels(plain["png"]), pixels(found["png"]))
+    assert numpy.array_equal(pixels(plain["png"]), pixels(members["png"]))
 
 
 def test_what_is_written_is_valid_and_can_be_read_from_a_folder(models, tmp_path, run_cli):
@@ -587,13 +587,13 @@ def test_what_is_written_is_valid_and_can_be_read_from_a_folder(models, tmp_path
 
     known, lost = samples.generated([str(tmp_path / "files")], None, False)
     assert len(known) == 4 and not lost
-    made = run(models, tmp_path / "shards", tmp_path / "p.csv", per_prompt=2)
-    for key, members in made.items():
+    by_key = run(models, tmp_path / "shards", tmp_path / "p.csv", per_prompt=2)
+    for key, members in by_key.items():
         assert members["png"] == (tmp_path / f"files/{key}.png").read_bytes()
     run_cli("validate", tmp_path / "shards")
     assert Image.open(sheet).width > 4 * 128
     assert [key for key, _, _ in grid.pictures([str(tmp_path / "files/000000.jsonl")])] == list(
-        made
+        by_key
     )
     # Finished is finished, and nothing that was there is overwritten by another run.
     run(models, tmp_path / "files", tmp_path / "p.csv", format="files", per_prompt=2)
@@ -629,9 +629,9 @@ def config(method="ssr", **values):
 
 
 def test_captions_of_samples_are_prompts(models, tmp_path, people):
-    made = run(models, tmp_path / "out", people, per_prompt=2, max_error_rate=0.5)
-    assert list(made) == [f"{k}-{n}" for k in "abcd" for n in (0, 1)]
-    assert record(made["b-1"]).source_key == "b" and record(made["b-1"]).prompt == scenes.TEXT
+    by_key = run(models, tmp_path / "out", people, per_prompt=2, max_error_rate=0.5)
+    assert list(by_key) == [f"{k}-{n}" for k in "abcd" for n in (0, 1)]
+    assert record(by_key["b-1"]).source_key == "b" and record(by_key["b-1"]).prompt == scenes.TEXT
     line = json.loads((tmp_path / "out/people.errors.jsonl").read_text())
     assert line["key"] == "e" and line["reason"].startswith("no caption.json: run `socialcli cap")
     with pytest.raises(SampleFailed, match=r"no caption 9: caption.json has \d, counted from 0"):
@@ -653,9 +653,9 @@ def test_references_of_samples(people):
     assert references.find(key, there, "b", "").key == "b"
     wanted = config(references=list(there), match="identity")
     for sample, others in (("a", "bce"), ("b", "ace"), ("c", "abe")):
-        found = request(people, wanted, sample).references
-        assert [(w.query, w.identity) for w in found] == [("woman", "Ada")]
-        assert references.find(found[0], there, sample, "").key in others
+        wanted_ones = request(people, wanted, sample).references
+        assert [(w.query, w.identity) for w in wanted_ones] == [("woman", "Ada")]
+        assert references.find(wanted_ones[0], there, sample, "").key in others
     with pytest.raises(SampleFailed, match="no other picture of 'Bob' among the references"):
         references.find(request(people, wanted, "d").references[0], there, "d", "")
     with pytest.raises(UsageError, match="--match identity looks into --references"):
@@ -681,8 +681,8 @@ def test_rows_name_references_beside_them(models, tmp_path, people):
         return run(models, tmp_path / "out", tmp_path / "sub/p.jsonl", method="ssr",
                    references=[str(people)], max_error_rate=1.0, **more)  # fmt: skip
 
-    made = again()
-    assert {k: record(m).references for k, m in made.items()} == {
+    by_key = again()
+    assert {k: record(m).references for k, m in by_key.items()} == {
         "00000": [records.Shown("hat.png", "hat", 0.65)],
         "00001": [records.Shown("b", "woman, dog, man", 0.2)],
     }
@@ -697,7 +697,7 @@ def test_rows_name_references_beside_them(models, tmp_path, people):
     shutil.copy(tmp_path / "sub/hat.png", tmp_path / "sub/nowhere.png")
     retried = again(retry_failed=True)
     assert list(retried) == ["00000", "00001", "00002"]
-    assert retried["00000"] == made["00000"]
+    assert retried["00000"] == by_key["00000"]
 
 
 # ------------------------------------------------------------- bad input, one line each
@@ -848,9 +848,9 @@ def test_layouts_of_learnt_words(tmp_path):
         (tmp_path / "o.pt", "old"),
         (f"{tmp_path}/o.pt:<z>", "<z>"),
     ):
-        found = embeddings.read(str(given))
-        assert [w.token for w in found] == [token]
-        assert torch.equal(found[0].vectors, vectors)
+        words = embeddings.read(str(given))
+        assert [w.token for w in words] == [token]
+        assert torch.equal(words[0].vectors, vectors)
 
 
 @pytest.mark.parametrize("method", ["text", "ssr", "ip-adapter"])
@@ -876,6 +876,6 @@ def test_a_mask_is_queried_with_the_caption_and_words_with_nouns(people):
 
 
 def test_a_request_of_a_sample_carries_the_sample(people):
-    found = request(people, config("text"), "a")
-    assert found.sample.key == "a" and found.sample.has("masks.json")
+    asked = request(people, config("text"), "a")
+    assert asked.sample.key == "a" and asked.sample.has("masks.json")
     assert requests.entries(config("text", prompt=["a dog"]))[0][1].sample is None

@@ -189,8 +189,8 @@ def test_prompts_are_cut_by_their_numbers(monkeypatch):
     given = [(f"{n}", Request(f"text {n}")) for n in range(5)]
     monkeypatch.setattr(stage.requests, "entries", lambda config, masks: given)
     for named in ({"prompt": ["x"]}, {"prompts": ["f.txt"]}):
-        found = list(toy.samples(config(**named), "1:3", []))
-        assert [(s.key, s.work.prompt) for s in found] == [("1", "text 1"), ("2", "text 2")]
+        requested = list(toy.samples(config(**named), "1:3", []))
+        assert [(s.key, s.work.prompt) for s in requested] == [("1", "text 1"), ("2", "text 2")]
         assert toy.numbered(vars(config(**named)))
         assert toy.count(config(**named)) == 5
     assert not toy.numbered(vars(config()))
@@ -205,12 +205,15 @@ def test_samples_become_requests_or_say_why_not(monkeypatch):
     ]  # fmt: skip
     monkeypatch.setattr(stage.shards, "read_all", lambda source, checksums: iter(read))
     toy = GenerateStage(Method())
-    found = list(toy.samples(config(per_prompt=2), "s.tar", []))
-    assert [getattr(s, "key", None) for s in found] == ["a-0", "a-1", None, "b", "c", "d", "e"]
-    assert found[0].work.prompt == scenes.TEXT and found[2] is read[1]
-    assert (found[3].problem, found[3].filtered) == ("odd", None)
-    assert (found[4].problem, found[4].filtered) == (None, "small")
-    assert found[5].problem.startswith("no caption.json") and "caption.json" in found[6].problem
+    requested = list(toy.samples(config(per_prompt=2), "s.tar", []))
+    assert [getattr(s, "key", None) for s in requested] == ["a-0", "a-1", None, "b", "c", "d", "e"]
+    assert requested[0].work.prompt == scenes.TEXT and requested[2] is read[1]
+    assert (requested[3].problem, requested[3].filtered) == ("odd", None)
+    assert (requested[4].problem, requested[4].filtered) == (None, "small")
+    assert (
+        requested[5].problem.startswith("no caption.json")
+        and "caption.json" in requested[6].problem
+    )
 
 
 def test_looking_ends_with_the_first_that_can_be_drawn(monkeypatch):

@@ -74,8 +74,8 @@ def raw_face(models: Path, name: str):
     """(the largest face, its embedding as the recogniser gives it)."""
     finder = backends.load(ModelSpec("face", "insightface", str(models / "pack")))
     image = Image.open(models / f"{name}.png")
-    (found, *_) = finder.detect([image])[0]
-    return found, torch.from_numpy(finder.embed([image], [[found]])[0][0])
+    (largest, *_) = finder.detect([image])[0]
+    return largest, torch.from_numpy(finder.embed([image], [[largest]])[0][0])
 
 
 # --- InstantID ------------------------------------------------------------------------------------
@@ -86,8 +86,8 @@ def test_instantid_draws_what_its_printed_loop_draws(models, tmp_path):
     ControlNet in its place; the embedding is the raw one."""
     from diffusers import ControlNetModel, StableDiffusionXLPipeline
 
-    found = run(models, tmp_path / "out", "instantid", "a woman on a beach", "anna")
-    record = json.loads(found["generated.json"])
+    members = run(models, tmp_path / "out", "instantid", "a woman on a beach", "anna")
+    record = json.loads(members["generated.json"])
     pipe = StableDiffusionXLPipeline.from_pretrained(models / "xl")
     parts = torch.load(models / "instantid" / "ip-adapter.bin", weights_only=True)
     pipe.load_ip_adapter(parts, subfolder="", weight_name="", image_encoder_folder=None)
@@ -126,8 +126,8 @@ def test_instantid_draws_what_its_printed_loop_draws(models, tmp_path):
             image = pipe.vae.decode(latents / pipe.vae.config.scaling_factor).sample
         return ((image[0].clamp(-1, 1) + 1) * 127.5).round().permute(1, 2, 0).numpy().astype(int)
 
-    assert abs(pixels(found) - drawn(row)).max() <= 1
-    assert abs(pixels(found) - drawn(row / row.norm())).max() > 2  # grey identity, no error
+    assert abs(pixels(members) - drawn(row)).max() <= 1
+    assert abs(pixels(members) - drawn(row / row.norm())).max() > 2  # grey identity, no error
     assert record["models"]["adapter"]["backend"] == "instantid"
     assert {"controlnet", "face"} <= set(record["models"])
 
@@ -174,11 +174,11 @@ def test_photomaker_draws_what_its_printed_loop_draws(models, tmp_path, version)
     from transformers import CLIPImageProcessorPil
 
     file = models / f"photomaker-v{version}.bin"
-    found = run(
+    members = run(
         models, tmp_path / "out", "photomaker", "a photo of a woman img on a beach", "anna",
         "berta", adapter_model=str(file),
     )  # fmt: skip
-    record = json.loads(found["generated.json"])
+    record = json.loads(members["generated.json"])
     assert record["plain_prompt"] == "a photo of a woman on a beach"
     pipe = StableDiffusionXLPipeline.from_pretrained(models / "xl")
     parts = torch.load(file, weights_only=True)
@@ -223,7 +223,7 @@ def test_photomaker_draws_what_its_printed_loop_draws(models, tmp_path, version)
             latents = scheduler.step(free + 5 * (cond - free), t, latents).prev_sample
         image = pipe.vae.decode(latents / pipe.vae.config.scaling_factor).sample
     expected = ((image[0].clamp(-1, 1) + 1) * 127.5).round().permute(1, 2, 0).numpy().astype(int)
-    assert abs(pixels(found) - expected).max() <= 1
+    assert abs(pixels(members) - expected).max() <= 1
     assert record["models"]["adapter"]["backend"] == f"photomaker-v{version}"
     late = run(
         models, tmp_path / "late", "photomaker", "a photo of a woman img on a beach", "anna",

@@ -76,8 +76,8 @@ def pipelines(model, seed, prompt, picture, **more) -> numpy.ndarray:
 )
 def test_it_draws_what_a_diffusers_pipeline_draws(model, pictures, tmp_path, options, theirs):
     source = str(pictures / "0.png")
-    found = run(model, tmp_path, prompt=["make him ride a dog"], reference=[source], **options)
-    members = found["00000"]
+    by_key = run(model, tmp_path, prompt=["make him ride a dog"], reference=[source], **options)
+    members = by_key["00000"]
     expected = pipelines(model, record(members).seed, "make him ride a dog", source, **theirs)
     assert numpy.abs(pixels(members["png"]) - expected).max() <= 1
     scale = options.get("image_guidance", 1.5)
@@ -92,9 +92,9 @@ def test_pictures_of_shards_are_changed_as_a_sentence_or_their_captions_say(
     drawn = run(model, tmp_path / "a", pictures / "shards", instruction="make it red")
     assert list(drawn) == ["p0", "p1"]
     for number, key in enumerate(drawn):
-        made = record(drawn[key])
-        assert (made.prompt, made.source_key) == ("make it red", key)
-        expected = pipelines(model, made.seed, "make it red", pictures / f"{number}.png")
+        generated = record(drawn[key])
+        assert (generated.prompt, generated.source_key) == ("make it red", key)
+        expected = pipelines(model, generated.seed, "make it red", pictures / f"{number}.png")
         assert numpy.abs(pixels(drawn[key]["png"]) - expected).max() <= 1
     captions = run(model, tmp_path / "b", pictures / "shards")
     assert list(captions) == ["p1"] and record(captions["p1"]).prompt == "a red dog"

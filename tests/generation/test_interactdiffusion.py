@@ -129,22 +129,27 @@ def expected(models, seed, prompt, placed, gate_steps, guidance=7.5):
 
 
 def test_interactions_of_a_sample_are_drawn_in_their_boxes(models, scene, tmp_path):
-    found = run(models / "gated", tmp_path / "all", scene)
-    assert list(found) == ["a"]  # of the other nobody knows where its interaction is
+    by_key = run(models / "gated", tmp_path / "all", scene)
+    assert list(by_key) == ["a"]  # of the other nobody knows where its interaction is
     [failed] = (tmp_path / "all").glob("*.errors.jsonl")
     assert "none of its 1 interactions has a box" in failed.read_text()
     placed = [("woman", "holding", "dog", scenes.WOMAN, scenes.DOG)]
-    made = record(found["a"])
-    whole = expected(models, made.seed, made.prompt, placed, STEPS)
-    assert numpy.abs(pixels(found["a"]["png"]) - whole).max() <= 1
-    assert made.models["interactions"].options == {"gate": 1.0, "gate_decay": 0.0}
+    generated = record(by_key["a"])
+    whole = expected(models, generated.seed, generated.prompt, placed, STEPS)
+    assert numpy.abs(pixels(by_key["a"]["png"]) - whole).max() <= 1
+    assert generated.models["interactions"].options == {"gate": 1.0, "gate_decay": 0.0}
     # Scheduled sampling: the gates close after half of the steps.
     half = run(models / "gated", tmp_path / "half", scene, gate=0.5)["a"]
-    begun = expected(models, made.seed, made.prompt, placed, STEPS // 2)
+    begun = expected(models, generated.seed, generated.prompt, placed, STEPS // 2)
     assert numpy.abs(pixels(half["png"]) - begun).max() <= 1
     assert numpy.abs(whole - begun).max() > 2
     elsewhere = [("woman", "holding", "dog", scenes.DOG, scenes.WOMAN)]
-    assert numpy.abs(expected(models, made.seed, made.prompt, elsewhere, STEPS) - whole).max() > 2
+    assert (
+        numpy.abs(
+            expected(models, generated.seed, generated.prompt, elsewhere, STEPS) - whole
+        ).max()
+        > 2
+    )
     # Closed all the time, it is the Stable Diffusion below.
     closed = run(models / "gated", tmp_path / "none", scene, gate=0.0)["a"]
     plain = run(models / "sd", tmp_path / "sd", scene, method="text", guidance=7.5)["a"]
@@ -161,9 +166,9 @@ def test_all_layouts_of_its_files_draw_one_picture(models, scene, tmp_path, monk
     for name, model, more in (
         ("b", models / "sd", {"adapter_model": gates}), ("c", models / "whole.pth", {})
     ):  # fmt: skip
-        found = run(model, tmp_path / name, scene, **more)["a"]
-        assert numpy.array_equal(pixels(found["png"]), pixels(known["png"])), name
-    assert record(found).model.model == "whole.pth"
+        members = run(model, tmp_path / name, scene, **more)["a"]
+        assert numpy.array_equal(pixels(members["png"]), pixels(known["png"])), name
+    assert record(members).model.model == "whole.pth"
 
 
 def test_gates_may_be_half_open():

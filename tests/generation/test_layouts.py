@@ -66,11 +66,11 @@ def encoder(place):
         ).save_pretrained(place / tower)
     unet = tiny.networks()[2]
     tiny.ip_adapter(unet, place)
-    made = SSREncoder.create(unet, config, tiny.WIDTH, heads=2, dim_head=8)
+    ssr = SSREncoder.create(unet, config, tiny.WIDTH, heads=2, dim_head=8)
     with torch.no_grad():
-        for parameter in made.parameters():
+        for parameter in ssr.parameters():
             parameter.normal_(std=0.3)
-    ssr_layouts.save(made, place / "ssr")
+    ssr_layouts.save(ssr, place / "ssr")
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +116,7 @@ def configured(models, name: str, **options):
     return method, config
 
 
-def latents(models, loaded, name: str, found, seeds=(7,), **options) -> torch.Tensor:
+def latents(models, loaded, name: str, plans, seeds=(7,), **options) -> torch.Tensor:
     """What a method draws of layouts (or of prompts), before it is decoded."""
     method, config = configured(models, name, **options)
     own = ("controlnet_model", "words", "ssr_model", "adapter_model")
@@ -124,7 +124,7 @@ def latents(models, loaded, name: str, found, seeds=(7,), **options) -> torch.Te
     if key not in loaded:
         loaded[key] = method.load(config)
     state, embedded = loaded[key], []
-    for one in found:
+    for one in plans:
         if isinstance(one, str):
             request = requests.Request(one)
         else:
@@ -248,13 +248,13 @@ def layouts_shrunk(layout):
 
 def test_multidiffusion_is_the_published_fusion(models, loaded):
     layout = halves("a man", "a dog")
-    mine = latents(models, loaded, "multidiffusion", [layout], guidance=3.0, bootstrap=0.0)
-    assert (mine - fused_by_hand(models, layout, 3.0)).abs().max() < NEAR
+    fused = latents(models, loaded, "multidiffusion", [layout], guidance=3.0, bootstrap=0.0)
+    assert (fused - fused_by_hand(models, layout, 3.0)).abs().max() < NEAR
     begun = latents(models, loaded, "multidiffusion", [layout], guidance=3.0, bootstrap=0.5)
-    assert (mine - begun).abs().max() > 1e-2
+    assert (fused - begun).abs().max() > 1e-2
     layout.segments[0].background = layout.segments[1].background = True
     alone = latents(models, loaded, "multidiffusion", [layout], guidance=3.0, bootstrap=0.5)
-    assert (mine - alone).abs().max() < NEAR  # backgrounds are not bootstrapped
+    assert (fused - alone).abs().max() < NEAR  # backgrounds are not bootstrapped
 
 
 def test_controlnets_are_those_of_diffusers(models, loaded):
@@ -288,12 +288,12 @@ def test_controlnets_are_those_of_diffusers(models, loaded):
             "a man", image=[hint] * count if count > 1 else hint, latents=noise,
             num_inference_steps=STEPS, guidance_scale=3.0, output_type="latent", **theirs,
         ).images  # fmt: skip
-        mine = latents(
+        guided = latents(
             models, loaded, "controlnet", [layout], guidance=3.0, scheduler="ddim",
             controlnet_model=[str(models / "net")] * count, **ours,
         )  # fmt: skip
-        assert (mine - known).abs().max() < NEAR
-        results.append(mine)
+        assert (guided - known).abs().max() < NEAR
+        results.append(guided)
     assert all((a - results[0]).abs().max() > 1e-3 for a in results[1:])
 
 
@@ -421,7 +421,7 @@ def test_image_prompts_act_in_the_segment_that_names_them(models, loaded):
     # The method itself, and the global diffuser, which sees no picture.
     whole = named(models, halves("a man"), _0=["gnome"])
     whole.prompt = "a man"
-    mine = [
+    one_segment = [
         latents(models, loaded, "composite", [whole], **{**APART, **adapter}),
         latents(models, loaded, "multidiffusion", [whole], guidance=3.0, bootstrap=0.0,
                 scheduler="UniPCMultistepScheduler", **adapter),
@@ -437,7 +437,7 @@ def test_image_prompts_act_in_the_segment_that_names_them(models, loaded):
             [sampling.generator(7)], state.diffusion.latent_shape(SIZE, SIZE),
             method.condition(config, state, [embedded]), config.steps, config.guidance,
         )  # fmt: skip
-    assert all((one - known).abs().max() < NEAR for one in mine)
+    assert all((one - known).abs().max() < NEAR for one in one_segment)
     every = {**APART, **adapter, "global_steps": STEPS}
     plain = latents(models, loaded, "text", ["a man"], guidance=3.0)
     assert (latents(models, loaded, "composite", [whole], **every) - plain).abs().max() < NEAR
@@ -533,9 +533,9 @@ def test_layouts_that_cannot_be_drawn_are_refused(models, loaded):
 def test_by_the_command_the_layout_goes_with_the_picture(models, tmp_path):
     """The same bytes whatever the batch; the layout in the picture's size; no layout, a line."""
     layout = halves("a man", "a dog", size=64)
-    made = [(f"{n}", {"layout.json": records.dump(layout)}) for n in range(2)]
-    shards.write(tmp_path / "in.tar", [*made, ("9", {"txt": b"no layout"})])
-    found = []
+    rows = [(f"{n}", {"layout.json": records.dump(layout)}) for n in range(2)]
+    shards.write(tmp_path / "in.tar", [*rows, ("9", {"txt": b"no layout"})])
+    by_batch = []
     for batch in (1, 4):
         method = registry.load("methods.generate", "composite")
         given = {"model": str(models / "sd"), "steps": 2, "device": "cpu", "batch_size": batch}
@@ -543,13 +543,13 @@ def test_by_the_command_the_layout_goes_with_the_picture(models, tmp_path):
         running = RunOptions(quiet=True, max_error_rate=1)
         out = tmp_path / f"{batch}.tar"
         generate.run("composite", values, [str(tmp_path / "in.tar")], str(out), running)
-        found.append({s.key: s.members for s in shards.read(str(out))})
-    assert found[0] == found[1] and set(found[0]) == {"0", "1"}
-    again = records.load(records.Layout, found[0]["0"]["layout.json"])
+        by_batch.append({s.key: s.members for s in shards.read(str(out))})
+    assert by_batch[0] == by_batch[1] and set(by_batch[0]) == {"0", "1"}
+    again = records.load(records.Layout, by_batch[0]["0"]["layout.json"])
     assert (again.width, again.height, len(again.segments)) == (SIZE, SIZE, 2)
-    record = records.load(records.Generated, found[0]["0"]["generated.json"])
+    record = records.load(records.Generated, by_batch[0]["0"]["generated.json"])
     assert (record.prompt, record.method, record.steps) == ("two people in a park", "composite", 2)
-    assert Image.open(io.BytesIO(found[0]["0"]["png"])).size == (SIZE, SIZE)
+    assert Image.open(io.BytesIO(by_batch[0]["0"]["png"])).size == (SIZE, SIZE)
 
 
 # ------------------------------------------------------------------ drawing again
@@ -565,14 +565,14 @@ class Grounder:
     def ground(self, images, phrases, box_threshold, text_threshold):
         from socialcli.backends.roles import Detection
 
-        found = []
+        detections = []
         for image, asked in zip(images, phrases, strict=True):
             self.seen += 1
             even = int(numpy.asarray(image).astype(int).sum()) % 2 == 0
             boxes = [(0.0, 0.0, 0.5, 1.0), (0.5, 0.0, 1.0, 1.0)]
             some = range(len(asked)) if even else range(len(asked) - 1)
-            found.append([Detection(n, boxes[n], 0.9) for n in some])
-        return found
+            detections.append([Detection(n, boxes[n], 0.9) for n in some])
+        return detections
 
 
 def tried(models, tmp_path, monkeypatch, name: str, batch: int, attempts: int, **options):

@@ -26,5 +26,5 @@ def request(captions: list[str], number: int) -> requests.Request:
     ],
 )
 def test_the_first_caption_is_the_plain_prompt_of_one_with_learned_words(captions, number, plain):
-    made = request(captions, number)
-    assert made.prompt == captions[number] and made.plain_prompt == plain
+    asked = request(captions, number)
+    assert asked.prompt == captions[number] and asked.plain_prompt == plain

@@ -67,12 +67,12 @@ def test_the_attention_is_the_formula():
     lengths = torch.tensor([[1, 2], [3, 1]])
     own.scale, own.named = 0.6, Named(words, lengths)
     with torch.no_grad():
-        found = own(layer, x, (text, [tokens]))
+        attended = own(layer, x, (text, [tokens]))
         expected = torch.stack([
             _row(layer, x[r], text[r], tokens[r], words[r], lengths[r], (k, v, gate), 0.6)
             for r in range(rows)
         ])  # fmt: skip
-    assert torch.allclose(found, expected, atol=1e-10)
+    assert torch.allclose(attended, expected, atol=1e-10)
 
 
 def _row(layer, x, text, tokens, words, lengths, weights, scale):
@@ -108,14 +108,14 @@ def _row(layer, x, text, tokens, words, lengths, weights, scale):
 
 @pytest.mark.parametrize("kind", ["plain", "plus"])
 def test_pictures_of_two_subjects(models, tmp_path, kind):
-    found = run(models, tmp_path / "a", kind)
-    record = json.loads(found["generated.json"])
+    members = run(models, tmp_path / "a", kind)
+    record = json.loads(members["generated.json"])
     assert (
         record["models"]["adapter"]["backend"] == f"mip-adapter{'' if kind == 'plain' else '-plus'}"
     )
     assert [r["scale"] for r in record["references"]] == [0.6, 0.6]
     swapped = run(models, tmp_path / "b", kind, query=["ball", "dog"])
-    assert (pixels(found) != pixels(swapped)).any()
+    assert (pixels(members) != pixels(swapped)).any()
 
 
 def test_without_weight_it_is_the_text_alone(models, tmp_path):

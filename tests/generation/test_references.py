@@ -44,9 +44,9 @@ def test_subjects_are_who_has_a_box_or_is_a_person():
     boxes = dataclasses.replace(body["boxes.json"], boxes=[
         records.Box(1, scenes.WOMAN, "woman", None), records.Box(2, scenes.DOG, "dog", 2)
     ])  # fmt: skip
-    found = references.subjects(sample(boxes=boxes, people=people, **LINKED))
+    named = references.subjects(sample(boxes=boxes, people=people, **LINKED))
     # The dog by its box and by the person's; the man by the person's entity, which has the word.
-    assert [(s.noun, s.phrase, s.identity, s.entity) for s in found] == [
+    assert [(s.noun, s.phrase, s.identity, s.entity) for s in named] == [
         ("dog", "a small dog", "Rex", 2), ("man", "a man", "Bob", 3),
     ]  # fmt: skip
     alone = references.subjects(sample(boxes=boxes, people=None, **LINKED))
@@ -102,8 +102,8 @@ def test_pictures_are_found_by_key_and_then_by_what_they_show(tmp_path):
         "rex": ["1"], "dog": ["2"], "cats": ["cats/3", "cats/4"], "5": ["5", "6"],
     }  # fmt: skip
 
-    def key(name, made="x", query="thing"):
-        return references.find(Wanted(name, query), there, made, "").key
+    def key(name, content="x", query="thing"):
+        return references.find(Wanted(name, query), there, content, "").key
 
     assert [key(name) for name in ("2", "rex", "dog", "5")] == ["2", "1", "2", "5"]
     assert {key("cats", f"{n}") for n in range(9)} == {"cats/3", "cats/4"}
@@ -151,9 +151,9 @@ def test_the_words_of_a_file_are_said_or_the_prompt(tmp_path):
     Image.new("RGB", (6, 4), "red").save(tmp_path / "r.png")
     name = str(tmp_path / "r.png")
     for query, words in (("hat", "hat"), ("caption", "a man in a hat"), (None, "")):
-        found = references.find(Wanted(name, query, 0.5), (), "k", "a man in a hat")
-        assert (found.key, found.query, found.scale) == ("r.png", words, 0.5)
-        assert found.mask is None
+        reference = references.find(Wanted(name, query, 0.5), (), "k", "a man in a hat")
+        assert (reference.key, reference.query, reference.scale) == ("r.png", words, 0.5)
+        assert reference.mask is None
     for query in ("nouns", "phrases"):
         with pytest.raises(SampleFailed, match=r"r.png is a file: give the words"):
             references.find(Wanted(name, query), (), "k", "a man")
@@ -166,9 +166,9 @@ def test_a_mask_file_is_white_from_the_middle_grey_on(tmp_path):
     assert references.find(wanted, (), "k", "").mask.tolist() == [[False, False, True, True]]
 
 
-def masked(found: Sample, **wanted) -> numpy.ndarray:
+def masked(own: Sample, **wanted) -> numpy.ndarray:
     """The mask of a request that is the sample's own, and its words."""
-    return references.find(Wanted("k", None, own=found, by_mask=True, **wanted), (), "k", "").mask
+    return references.find(Wanted("k", None, own=own, by_mask=True, **wanted), (), "k", "").mask
 
 
 def union(*boxes) -> numpy.ndarray:
@@ -186,25 +186,25 @@ def test_masks_of_one_person_one_thing_or_all():
         dataclasses.replace(one, entity=None, identity="Ada"),
         dataclasses.replace(other, box=None, identity="Bob"),
     ])  # fmt: skip
-    found = sample(masks=every, people=people, layout=None, interactions=None)
+    who_is_there = sample(masks=every, people=people, layout=None, interactions=None)
     # Ada by her box, Bob by his entity; what is linked to nothing belongs to neither.
-    assert (masked(found, identity="Ada") == union(scenes.WOMAN)).all()
-    assert (masked(found, identity="Bob") == union(scenes.MAN)).all()
-    assert (masked(found, entity=2) == union(scenes.DOG)).all()
-    assert (masked(found) == union(scenes.DOG, scenes.MAN)).all()
+    assert (masked(who_is_there, identity="Ada") == union(scenes.WOMAN)).all()
+    assert (masked(who_is_there, identity="Bob") == union(scenes.MAN)).all()
+    assert (masked(who_is_there, entity=2) == union(scenes.DOG)).all()
+    assert (masked(who_is_there) == union(scenes.DOG, scenes.MAN)).all()
     loose = dataclasses.replace(every, masks=[every.masks[0], every.masks[3]])
-    found = sample(masks=loose, people=people, layout=None, interactions=None)
-    assert (masked(found) == union(scenes.WOMAN, (0.0, 0.0, 0.1, 0.1))).all()
+    who_is_there = sample(masks=loose, people=people, layout=None, interactions=None)
+    assert (masked(who_is_there) == union(scenes.WOMAN, (0.0, 0.0, 0.1, 0.1))).all()
     for who in ({"identity": "Cy"}, {"identity": "Bob"}, {"entity": 2}):
         with pytest.raises(SampleFailed, match=r"masks.json: no mask of the subject"):
-            masked(found, **who)
+            masked(who_is_there, **who)
 
 
 def test_a_mask_file_comes_before_the_samples_own(tmp_path):
     Image.new("L", (scenes.WIDTH, scenes.HEIGHT), 255).save(tmp_path / "m.png")
     assert masked(sample(), mask=str(tmp_path / "m.png")).all()
-    found = references.find(Wanted("k", "dog", own=sample()), (), "k", "")
-    assert found.mask is None and found.query == "dog"
+    reference = references.find(Wanted("k", "dog", own=sample()), (), "k", "")
+    assert reference.mask is None and reference.query == "dog"
 
 
 def test_a_picture_by_a_mask_is_called_by_its_caption(tmp_path):

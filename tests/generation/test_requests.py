@@ -46,9 +46,9 @@ def test_seeds_at_the_ends_of_their_range(tmp_path, seed, expected):
 
 
 def test_several_pictures_of_a_prompt_count_on_from_its_seed(tmp_path):
-    found = asked(tmp_path, "prompt,seed\na dog,7\na cat,\n", per_prompt=3)
-    assert [key for key, _ in found] == [f"0000{row}-{n}" for row in (0, 1) for n in range(3)]
-    assert [one.seed for _, one in found] == [7, 8, 9, None, None, None]
+    rows = asked(tmp_path, "prompt,seed\na dog,7\na cat,\n", per_prompt=3)
+    assert [key for key, _ in rows] == [f"0000{row}-{n}" for row in (0, 1) for n in range(3)]
+    assert [one.seed for _, one in rows] == [7, 8, 9, None, None, None]
 
 
 def test_keys_of_rows_are_keys_of_samples(tmp_path):
@@ -63,15 +63,15 @@ def test_keys_of_rows_are_keys_of_samples(tmp_path):
 def test_prompt_caption_and_text_are_the_same_column_in_this_order(tmp_path):
     rows = [{"text": "t", "caption": "c", "prompt": "p"}, {"text": "t", "caption": "c"},
             {"text": " t "}, {"text": "t", "prompt": None}]  # fmt: skip
-    found = [one.prompt for _, one in asked(tmp_path, rows, "p.jsonl")]
-    assert found == ["p", "c", "t", "t"]
+    prompts = [one.prompt for _, one in asked(tmp_path, rows, "p.jsonl")]
+    assert prompts == ["p", "c", "t", "t"]
 
 
 def test_empty_lines_count_for_the_place_and_not_for_the_number(tmp_path):
-    found = asked(tmp_path, "a dog\n\n  \na cat\n", "p.txt")
-    assert [(key, one.prompt) for key, one in found] == [("00000", "a dog"), ("00001", "a cat")]
-    found = asked(tmp_path, "prompt,negative\n,\na dog,\n ,\n", "p.csv")
-    assert [(key, one.prompt) for key, one in found] == [("00000", "a dog")]
+    rows = asked(tmp_path, "a dog\n\n  \na cat\n", "p.txt")
+    assert [(key, one.prompt) for key, one in rows] == [("00000", "a dog"), ("00001", "a cat")]
+    rows = asked(tmp_path, "prompt,negative\n,\na dog,\n ,\n", "p.csv")
+    assert [(key, one.prompt) for key, one in rows] == [("00000", "a dog")]
     with pytest.raises(UsageError, match="line 3: not JSON"):
         asked(tmp_path, '{"prompt": "x"}\n\n{"prompt"', "p.jsonl")
     with pytest.raises(UsageError, match=r"'negative' is 3, expected text"):
@@ -94,9 +94,9 @@ def test_references_of_columns_stand_in_the_order_of_their_numbers(tmp_path):
 def test_what_a_row_leaves_empty_is_what_the_flags_say(tmp_path):
     text = "prompt,reference,query,scale\nx,r.png,,\ny,,,\nz,s.png,cat,0\n"
     flags = {"query": ["hat"], "scale": [0.5], "reference": ["flag.png"]}
-    found = [one.references for _, one in asked(tmp_path, text, **flags)]
+    references = [one.references for _, one in asked(tmp_path, text, **flags)]
     beside = str(tmp_path)
-    assert found == [
+    assert references == [
         (Wanted("r.png", "hat", 0.5, beside),),
         (Wanted("flag.png", "hat", 0.5),),
         (Wanted("s.png", "cat", 0.0, beside),),
@@ -142,9 +142,9 @@ def test_masks_of_flags_are_those_of_the_references_of_flags(tmp_path):
 
 def test_the_guidance_by_a_source_picture_is_the_rows_or_the_flags(tmp_path):
     text = "prompt,reference,scale\nx,a.png,3\ny,a.png,\nz,,\n"
-    found = asked(tmp_path, text, method="instruct-pix2pix", reference=["flag.png"],
+    rows = asked(tmp_path, text, method="instruct-pix2pix", reference=["flag.png"],
                   image_guidance=2.0)  # fmt: skip
-    shown = [[(w.name, w.scale) for w in one.references] for _, one in found]
+    shown = [[(w.name, w.scale) for w in one.references] for _, one in rows]
     assert shown == [[("a.png", 3.0)], [("a.png", 2.0)], [("flag.png", 2.0)]]
     assert asked(tmp_path, text, method="text")[0][1].references == ()
 

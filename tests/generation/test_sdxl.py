@@ -52,10 +52,10 @@ def load(model: Path, dtype: str = "float32", **options):
 def theirs(model: Path, cls: str = "StableDiffusionXLPipeline", **parts):
     import diffusers
 
-    made = getattr(diffusers, cls).from_pretrained(model, **parts)
-    made.scheduler = diffusers.UniPCMultistepScheduler.from_config(made.scheduler.config)
-    made.set_progress_bar_config(disable=True)
-    return made
+    pipe = getattr(diffusers, cls).from_pretrained(model, **parts)
+    pipe.scheduler = diffusers.UniPCMultistepScheduler.from_config(pipe.scheduler.config)
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
 
 
 def run(model: Path, out: Path, *inputs, method: str = "text", **options) -> dict:
@@ -115,8 +115,8 @@ def test_a_model_whose_empty_text_is_no_zeros(model, tmp_path):
     index = copy / "model_index.json"
     body = json.loads(index.read_text())
     index.write_text(json.dumps({**body, "force_zeros_for_empty_prompt": False}))
-    (found,) = run(copy, tmp_path / "out", prompt=[PROMPT]).values()
-    assert abs(pixels(found) - drawn(theirs(copy), seed(found))).max() <= 1
+    (members,) = run(copy, tmp_path / "out", prompt=[PROMPT]).values()
+    assert abs(pixels(members) - drawn(theirs(copy), seed(members))).max() <= 1
 
 
 def test_long_prompts_are_cut_or_read_in_windows(base):
@@ -152,10 +152,10 @@ def test_another_autoencoder_draws_and_is_part_of_a_run(model, tmp_path):
     other = tiny_xl.pipeline(seed=7).vae
     other.save_pretrained(tmp_path / "other")
     (plain,) = run(model, tmp_path / "plain", prompt=[PROMPT]).values()
-    (found,) = run(model, tmp_path / "o", prompt=[PROMPT], vae=str(tmp_path / "other")).values()
+    (members,) = run(model, tmp_path / "o", prompt=[PROMPT], vae=str(tmp_path / "other")).values()
     pipe = theirs(model, vae=other)
-    assert abs(pixels(found) - drawn(pipe, seed(found))).max() <= 1
-    assert abs(pixels(found) - pixels(plain)).max() > 8
+    assert abs(pixels(members) - drawn(pipe, seed(members))).max() <= 1
+    assert abs(pixels(members) - pixels(plain)).max() > 8
     with pytest.raises(UsageError, match=r"made by another run .*autoencoder"):
         run(model, tmp_path / "plain", prompt=[PROMPT], vae=str(tmp_path / "other"))
 
@@ -201,14 +201,14 @@ def test_a_controlnet_reads_sizes_and_pooled_text_too(model, tmp_path):
     net.save_pretrained(tmp_path / "net")
     hint = tmp_path / "hint.png"
     Image.effect_noise((32, 32), 90).convert("RGB").save(hint)
-    (found,) = run(
+    (members,) = run(
         model, tmp_path / "out", method="controlnet", prompt=[PROMPT], control=[str(hint)],
         controlnet_model=[str(tmp_path / "net")],
     ).values()  # fmt: skip
     pipe = theirs(model, "StableDiffusionXLControlNetPipeline", controlnet=net)
-    expected = drawn(pipe, seed(found), image=Image.open(hint))
-    assert abs(pixels(found) - expected).max() <= 1
-    without = drawn(theirs(model), seed(found))
+    expected = drawn(pipe, seed(members), image=Image.open(hint))
+    assert abs(pixels(members) - expected).max() <= 1
+    without = drawn(theirs(model), seed(members))
     assert abs(without - expected).max() > 4
     plain = ControlNetModel.from_unet(
         tiny.networks()[2], conditioning_embedding_out_channels=(8, 8, 16)
@@ -220,12 +220,12 @@ def test_a_controlnet_reads_sizes_and_pooled_text_too(model, tmp_path):
 
 
 def test_attention_maps_of_its_layers(model, tmp_path):
-    (found,) = run(
+    (members,) = run(
         model, tmp_path / "out", prompt=[PROMPT], attention_maps=str(tmp_path / "sheet.png")
     ).values()
-    maps = numpy.load(io.BytesIO(found["attention.npy"]))
+    maps = numpy.load(io.BytesIO(members["attention.npy"]))
     assert maps.shape == (6, 6, 8, 8) and numpy.isfinite(maps[0]).all()
-    assert records.load(records.Generated, found["generated.json"]).method == "text"
+    assert records.load(records.Generated, members["generated.json"]).method == "text"
 
 
 def test_names_of_the_original_code_are_those_that_diffusers_reads():
@@ -257,11 +257,11 @@ def test_names_of_the_original_code_are_those_that_diffusers_reads():
         "in_layers_2": "conv1", "out_layers_3": "conv2", "emb_layers_1": "time_emb_proj",
         "skip_connection": "conv_shortcut",
     }  # fmt: skip
-    found = {}  # what its next step renames is renamed here
+    by_name = {}  # what its next step renames is renamed here
     for name, value in mapped.items():
         for theirs, diffusers_name in renamed.items():
             name = name.replace(theirs, diffusers_name)
-        found[name.removesuffix(".lora_down.weight")] = float(value)
-    known = {name: value for name, value in found.items() if "samplers" not in name}
+        by_name[name.removesuffix(".lora_down.weight")] = float(value)
+    known = {name: value for name, value in by_name.items() if "samplers" not in name}
     assert len(known) > 500
     assert all(ours[name] == value for name, value in known.items())

@@ -26,8 +26,8 @@ def sample(caption: str = "", **extra: object) -> Sample:
 
 def drawn(given: Sample, **options: object) -> list[tuple[str, str, str | None]]:
     config = dataclasses.replace(GenerateOptions(), **options)
-    found = sample_requests.all_of_sample(config, given)
-    return [(key, request.prompt, request.plain_prompt) for key, request in found]
+    rows = sample_requests.all_of_sample(config, given)
+    return [(key, request.prompt, request.plain_prompt) for key, request in rows]
 
 
 REX = {"subject": "my Rex", "class": "dog", "prompts": ["a {} here", "the {}, wet", "my {0} {1}"]}
@@ -46,11 +46,11 @@ def test_the_word_stands_where_the_subject_does() -> None:
 
 
 def test_several_captions_of_each_sample() -> None:
-    found = drawn(sample(**REX), subject_word="<x>", captions=10, caption=1, per_prompt=2)
-    assert [key.removeprefix("rex/test/0-") for key, _, _ in found] == [
+    rows = drawn(sample(**REX), subject_word="<x>", captions=10, caption=1, per_prompt=2)
+    assert [key.removeprefix("rex/test/0-") for key, _, _ in rows] == [
         "caption-1-0", "caption-1-1", "caption-2-0", "caption-2-1",
     ]  # fmt: skip
-    assert [prompt for _, prompt, _ in found][::2] == ["the <x>, wet", "my <x>"]
+    assert [prompt for _, prompt, _ in rows][::2] == ["the <x>, wet", "my <x>"]
     assert [p for _, p, _ in drawn(sample("one"), captions=2)] == ["one", "another"]
     with pytest.raises(SampleFailed, match=r"no caption 3: meta\.json's prompts has 3"):
         drawn(sample(**REX), subject_word="<x>", caption=3, captions=2)
