@@ -69,30 +69,36 @@ class Drawn:
 
     def embed(self, images, faces):
         return [
-            self._rng(image).normal(size=(len(mine), 4))
-            for image, mine in zip(images, faces, strict=True)
+            self._rng(image).normal(size=(len(own_faces), 4))
+            for image, own_faces in zip(images, faces, strict=True)
         ]
 
     def estimate(self, images, people):
         return [
-            [Keypoints("coco17", [(*self._rng(image).uniform(size=2), 2.0)] * 17) for _ in mine]
-            for image, mine in zip(images, people, strict=True)
+            [
+                Keypoints("coco17", [(*self._rng(image).uniform(size=2), 2.0)] * 17)
+                for _ in own_people
+            ]
+            for image, own_people in zip(images, people, strict=True)
         ]
 
     def gaze(self, images, heads):
         return [
-            [Gaze(point=tuple(rng.uniform(size=2)) if rng.random() < 0.8 else None) for _ in mine]
-            for rng, mine in zip(map(self._rng, images), heads, strict=True)
+            [
+                Gaze(point=tuple(rng.uniform(size=2)) if rng.random() < 0.8 else None)
+                for _ in own_heads
+            ]
+            for rng, own_heads in zip(map(self._rng, images), heads, strict=True)
         ]
 
     def ground(self, images, phrases, box_threshold, text_threshold):
         return [
             [
                 Detection(number, _box(rng), rng.random())
-                for number, _ in enumerate(mine)
+                for number, _ in enumerate(own_phrases)
                 for _ in range(rng.integers(0, 3))
             ]
-            for rng, mine in zip(map(self._rng, images), phrases, strict=True)
+            for rng, own_phrases in zip(map(self._rng, images), phrases, strict=True)
         ]
 
     def interact(self, images, people, boxes, known):
@@ -134,7 +140,7 @@ def write_random(folder, count: int, seed: int):
     rng = numpy.random.default_rng(seed)
     colours = rng.integers(0, 250, (2, count, 3)).tolist()
     keys = [f"s{number}" for number in range(count)]
-    made = []
+    rows = []
     for number, (key, colour) in enumerate(zip(keys, colours[0], strict=True)):
         info = {
             "schema": 1,
@@ -144,8 +150,8 @@ def write_random(folder, count: int, seed: int):
             "source_key": key,
         }
         picture = png((255, 255, 255) if number == 3 else tuple(colour))
-        made.append((key, {"png": picture, "generated.json": json.dumps(info).encode()}))
-    shards.write(folder / "gen.tar", made)
+        rows.append((key, {"png": picture, "generated.json": json.dumps(info).encode()}))
+    shards.write(folder / "gen.tar", rows)
     sources = zip(keys, colours[1], strict=True)
     shards.write(folder / "ref.tar", [(key, annotated(rng, tuple(c))) for key, c in sources])
     return folder / "gen.tar", folder / "ref.tar"

@@ -44,9 +44,9 @@ def spoilt(truth: Path, out: Path, change) -> Path:
     return out
 
 
-def measures(found: Path, truth: Path, tmp_path: Path) -> dict[tuple[str, str], float]:
+def measures(annotated: Path, truth: Path, tmp_path: Path) -> dict[tuple[str, str], float]:
     file, table = tmp_path / "figures.json", tmp_path / "figures.md"
-    socialcli("compare", str(found), str(truth), "-o", str(file), "-o", str(table))
+    socialcli("compare", str(annotated), str(truth), "-o", str(file), "-o", str(table))
     measured = json.loads(file.read_text())["measures"]
     for m in measured:
         assert f"| {m['kind']} | {m['measure']} | {m['value']:.3f} |" in table.read_text()
@@ -61,10 +61,10 @@ def edit(members, kind, change) -> None:
 
 
 def test_truth_agrees_with_itself(truth: Path, tmp_path: Path) -> None:
-    found = measures(truth, truth, tmp_path)
-    for (_kind, measure), value in found.items():
+    agreement = measures(truth, truth, tmp_path)
+    for (_kind, measure), value in agreement.items():
         assert value == (0.0 if measure.startswith("median") else 1.0), measure
-    kinds = {kind for kind, _ in found}
+    kinds = {kind for kind, _ in agreement}
     assert kinds >= {"triples", "boxes", "masks", "faces", "keypoints", "gaze angle",
                      "interactions"}  # fmt: skip
 
@@ -89,16 +89,16 @@ def test_what_is_spoilt_is_what_is_lost(truth: Path, tmp_path: Path) -> None:
                     ((x + 0.5 * (i % 2)) % 1, y, v) for i, (x, y, v) in points
                 ]
 
-    found = measures(spoilt(truth, tmp_path / "spoilt", change), truth, tmp_path)
-    assert found["triples", "right"] == pytest.approx(0.5)
+    agreement = measures(spoilt(truth, tmp_path / "spoilt", change), truth, tmp_path)
+    assert agreement["triples", "right"] == pytest.approx(0.5)
     wrong = sum(1 for n, s in enumerate(shards.read(str(truth / "000000.tar"))) if n % 2)
     every = [s.record(records.Interactions) for s in shards.read(str(truth / "000000.tar"))]
     total = sum(len(r.interactions) for r in every)
     changed = sum(r.interactions[0].verb != "eat" for n, r in enumerate(every) if n % 2)
     assert wrong == 6
-    assert found["interactions", "recall"] == pytest.approx((total - changed) / total)
-    assert ("faces", "precision") not in found and found["faces", "recall"] == 0
-    assert found["gaze angle", "median, degrees"] == pytest.approx(90)
+    assert agreement["interactions", "recall"] == pytest.approx((total - changed) / total)
+    assert ("faces", "precision") not in agreement and agreement["faces", "recall"] == 0
+    assert agreement["gaze angle", "median, degrees"] == pytest.approx(90)
     seen = [
         [v == 2 for _, _, v in p.keypoints.points]
         for s in shards.read(str(truth / "000000.tar"))
@@ -106,9 +106,9 @@ def test_what_is_spoilt_is_what_is_lost(truth: Path, tmp_path: Path) -> None:
     ]
     kept = sum(flag for row in seen for i, flag in enumerate(row) if i % 2 == 0)
     right = kept / sum(map(sum, seen))
-    assert found["keypoints", "within 0.1 of the height"] == pytest.approx(right, abs=1e-6)
-    assert found["boxes", "recall"] == 1.0
-    assert found["boxes", "rightly named, of those at the right place"] == 0.0
+    assert agreement["keypoints", "within 0.1 of the height"] == pytest.approx(right, abs=1e-6)
+    assert agreement["boxes", "recall"] == 1.0
+    assert agreement["boxes", "rightly named, of those at the right place"] == 0.0
 
 
 def test_masks_give_their_iou(truth: Path, tmp_path: Path) -> None:
@@ -147,10 +147,10 @@ def test_a_miniature_says_once_what_it_does_not_know(tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     shards.write(tmp_path / "other" / "000000.tar", rows)
 
-    def said(source: str) -> str:
+    def messages(source: str) -> str:
         return socialcli("annotate-pose", str(tmp_path / source), "--with", "identity",
                        "--face-backend", "insightface", "--face-model", str(FACES),
                        "-o", str(tmp_path / f"{source}-people"))  # fmt: skip
 
-    assert "knows nothing else" not in said("world")
-    assert said("other").count("knows nothing else") == 1
+    assert "knows nothing else" not in messages("world")
+    assert messages("other").count("knows nothing else") == 1

@@ -25,8 +25,8 @@ def moved(box, by: float):
     return (box[0] + by, box[1], box[2] + by, box[3])
 
 
-def case(name: str, true, found) -> Case:
-    """``true``: (verb, object, human, thing); ``found``: the same with a score."""
+def case(name: str, true, predicted) -> Case:
+    """``true``: (verb, object, human, thing); ``predicted``: the same with a score."""
     boxes, acts = [], []
     for n, (verb, thing, human, place) in enumerate(true):
         boxes += [records.Box(2 * n + 1, human, "person"), records.Box(2 * n + 2, place, thing)]
@@ -40,8 +40,8 @@ def case(name: str, true, found) -> Case:
         "boxes.json": records.Boxes(100, 100, boxes),
     }
     seen = {
-        "pairs": [[verb, thing, None, score] for verb, thing, _, _, score in found],
-        "places": [None if h is None else [list(h), list(t)] for _, _, h, t, _ in found],
+        "pairs": [[verb, thing, None, score] for verb, thing, _, _, score in predicted],
+        "places": [None if h is None else [list(h), list(t)] for _, _, h, t, _ in predicted],
     }
     return Case(
         name, name, "", Picture(name, {"interactions": seen}), source=Picture(name, {}, members)
@@ -72,11 +72,11 @@ def test_boxes_must_overlap_by_more_than_half() -> None:
 def test_an_annotated_pair_is_found_once_by_the_best_pair_nearest_to_it() -> None:
     annotated = [(LEFT, RIGHT), (LEFT, moved(RIGHT, 0.1))]
     predicted = [(LEFT, moved(RIGHT, 0.01)), (LEFT, moved(RIGHT, 0.02)), (LEFT, moved(RIGHT, 0.08))]
-    found = hoi_det.matched(predicted, numpy.array([0.3, 0.6, 0.1]), annotated)
-    assert found.tolist() == [False, True, True]
+    matches = hoi_det.matched(predicted, numpy.array([0.3, 0.6, 0.1]), annotated)
+    assert matches.tolist() == [False, True, True]
     # The second also overlaps the other annotated pair, but it belongs to the nearer one.
-    found = hoi_det.matched(predicted[:2], numpy.array([0.3, 0.6]), annotated)
-    assert found.tolist() == [False, True]
+    matches = hoi_det.matched(predicted[:2], numpy.array([0.3, 0.6]), annotated)
+    assert matches.tolist() == [False, True]
 
 
 def test_both_settings_by_hand() -> None:
@@ -93,16 +93,16 @@ def test_both_settings_by_hand() -> None:
              [("hug", "person", LEFT, RIGHT, 0.5), ("feed", "horse", LEFT, RIGHT, 0.9)]),
         case("d", [], [("hug", "person", LEFT, RIGHT, 0.99)]),  # nothing annotated: left out
     ]  # fmt: skip
-    rows, found = figures(cases, TABLE)
+    rows, values = figures(cases, TABLE)
     assert rows["judged"].tolist() == [True, True, True, False]
     ride, feed, hug = 100 / 3, 100 / 2, 100 / 2
-    assert found["hoi_det"] == pytest.approx((ride + feed + hug) / 3)
-    assert found["hoi_det_rare"] == pytest.approx(feed)
-    assert found["hoi_det_nonrare"] == pytest.approx((ride + hug) / 2)
-    assert found["hoi_det_people"] == pytest.approx(hug)
+    assert values["hoi_det"] == pytest.approx((ride + feed + hug) / 3)
+    assert values["hoi_det_rare"] == pytest.approx(feed)
+    assert values["hoi_det_nonrare"] == pytest.approx((ride + hug) / 2)
+    assert values["hoi_det_people"] == pytest.approx(hug)
     # Where only pictures with a horse count for horses: picture "c" has none, "a" no hugged one.
-    assert found["hoi_known"] == pytest.approx((ride + 100 + 100) / 3)
-    assert found["hoi_known_people"] == pytest.approx(100)
+    assert values["hoi_known"] == pytest.approx((ride + 100 + 100) / 3)
+    assert values["hoi_known_people"] == pytest.approx(100)
     assert METRIC.pictures(rows)["hoi_det"][:3].tolist() == [100, 100, 100]
     assert numpy.isnan(METRIC.pictures(rows)["hoi_det"][3])
     twice = numpy.array([[2.0, 1, 1, 0]])
@@ -118,8 +118,8 @@ def test_pairs_without_a_box_are_mistakes_and_annotations_without_one_are_told()
     one.source.records["interactions.json"].interactions.append(
         records.Interaction(2, "ride", subject_box=1, object=9, object_label="horse")
     )
-    rows, found = figures([one], TABLE)
-    assert found["hoi_det"] == 0 and rows["unknown"] == 1 and len(rows["true_class"]) == 1
+    rows, values = figures([one], TABLE)
+    assert values["hoi_det"] == 0 and rows["unknown"] == 1 and len(rows["true_class"]) == 1
     assert "1 annotated pairs belong to no class or box" in METRIC.notes(rows)[1]
     one.generated.features["interactions"] = {"pairs": []}  # what an older version kept
     assert not METRIC.rows([one], Context(SimpleNamespace(hoi_ap="11"), classes=TABLE))[
@@ -136,7 +136,7 @@ def test_what_the_public_code_computes_over_all_600_classes() -> None:
              for y in (0, 0.35, 0.7)]  # fmt: skip
     cases = []
     for n in range(300):
-        true, found = [], []
+        true, predicted = [], []
         for k in range(6):
             one = classes[(7 * n + 101 * k) % 600]
             human, thing = boxes[(n + k) % 9], boxes[(n + 4 * k + 5) % 9]
@@ -144,8 +144,8 @@ def test_what_the_public_code_computes_over_all_600_classes() -> None:
             score = ((n * 37 + k * 101) % 1009) / 1009
             shift = 0.15 if (n + k) % 3 == 0 else 0.02 * k / 6
             other = classes[(7 * n + 101 * k + (n % 5 == 0)) % 600]
-            found.append((other.verb, other.object, moved(human, shift), thing, score))
-        cases.append(case(str(n), true, found))
+            predicted.append((other.verb, other.object, moved(human, shift), thing, score))
+        cases.append(case(str(n), true, predicted))
     rows, values = figures(cases, table)
     assert len(set(rows["true_class"])) == 600
     wanted = {

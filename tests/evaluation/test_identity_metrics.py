@@ -70,8 +70,8 @@ def test_figures_of_one_person_by_hand():
     assert figures(prompt, ONE)[0] == pytest.approx({"prompt_score": (0.9 + 0.2 + 0.5 + 0.8) / 4})
     assert figures(id_, ONE)[0] == pytest.approx({"id": 2.6 / 3, "id_all": 2.6 / 4})
     assert figures(detect, ONE)[0] == pytest.approx({"detect": 3 / 4})
-    found, each = figures(id_p, ONE)
-    assert found == pytest.approx({"id_p": 1.6 / 3, "id_p_all": 1.6 / 4, "id_p_fit": 3 / 4})
+    values, each = figures(id_p, ONE)
+    assert values == pytest.approx({"id_p": 1.6 / 3, "id_p_all": 1.6 / 4, "id_p_fit": 3 / 4})
     assert each["id_p"][:3] == pytest.approx([1, 0, 0.6]) and numpy.isnan(each["id_p"][3])
     assert figures(id_f, ONE)[0] == pytest.approx({"id_f": 0.6 / 2, "id_f_all": 0.6 / 3})
     assert figures(detect_f, ONE)[0] == pytest.approx({"detect_f": 2 / 3})
@@ -123,9 +123,9 @@ def counted(table, same):
 
 def test_greedy_pairs_report_less():
     """Two alike: the best pair first leaves the second person a stranger's face."""
-    found = counted([[0.9, 0.8], [0.7, 0.1]], 0.3)
-    assert found.cosine == pytest.approx(1.5) and found.greedy == pytest.approx(1.0)
-    assert (found.missing, found.surplus, found.doubled) == (0, 0, 0)
+    faults = counted([[0.9, 0.8], [0.7, 0.1]], 0.3)
+    assert faults.cosine == pytest.approx(1.5) and faults.greedy == pytest.approx(1.0)
+    assert (faults.missing, faults.surplus, faults.doubled) == (0, 0, 0)
 
 
 @pytest.mark.parametrize(
@@ -142,8 +142,8 @@ def test_greedy_pairs_report_less():
     ],
 )
 def test_what_is_wrong_is_priced_once(table, missing, surplus, doubled):
-    found = counted(table, 0.3)
-    assert (found.missing, found.surplus, found.doubled) == (missing, surplus, doubled)
+    faults = counted(table, 0.3)
+    assert (faults.missing, faults.surplus, faults.doubled) == (missing, surplus, doubled)
 
 
 def test_swapped_people_are_those_at_each_others_place():
@@ -183,12 +183,12 @@ def test_learned_words_name_their_subjects(tmp_path, monkeypatch):
     )
     rng = numpy.random.default_rng(3)
     colours = rng.integers(0, 250, (8, 3)).tolist()
-    made = []
+    rows = []
     for number, text in enumerate(("<anna-b> and <carl>", "<carl> sits", "a <dog>")):
         info = json.dumps({"schema": 1, "prompt": text, "plain_prompt": f"people {number}"})
         members = {"png": png(tuple(colours[number])), "generated.json": info.encode()}
-        made.append((f"g{number}", members))
-    shards.write(tmp_path / "gen.tar", made)
+        rows.append((f"g{number}", members))
+    shards.write(tmp_path / "gen.tar", rows)
     meta = records.dump(records.Meta(16, 12, extra={"subject": "anna b"}))
     shards.write(tmp_path / "ref.tar", [
         ("x/0", {"png": png(tuple(colours[5])), "meta.json": meta}),

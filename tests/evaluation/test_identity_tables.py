@@ -15,9 +15,11 @@ from socialcli.networks.stage_tokens import StageTokens
 from socialcli.records import Box, Boxes, Entities, Entity
 
 
-def grounded(key: str, entities: int, found: list[int]) -> tuple[str, dict[str, bytes]]:
+def grounded(key: str, entities: int, entity_of_box: list[int]) -> tuple[str, dict[str, bytes]]:
     words = [Entity(n + 1, "a cup", "cup", "cup", 0, 5, "object") for n in range(entities)]
-    boxes = [Box(n + 1, (0, 0, 1, 1), "cup", entity=e, score=0.9) for n, e in enumerate(found)]
+    boxes = [
+        Box(n + 1, (0, 0, 1, 1), "cup", entity=e, score=0.9) for n, e in enumerate(entity_of_box)
+    ]
     return key, {"entities.json": records.dump(Entities(words)),
                  "boxes.json": records.dump(Boxes(9, 9, boxes))}  # fmt: skip
 
@@ -30,8 +32,8 @@ def test_the_threshold_is_the_mean_of_the_pictures_that_show_everything(tmp_path
     values = {"a": 0.5, "b": 0.9, "c": 0.7, "d": 0.1, "e": None}
     lines = [json.dumps({"key": k, "prompt_score": v}) for k, v in values.items()]
     (tmp_path / "samples.jsonl").write_text("\n".join(lines))
-    found = identity_tables.threshold(tmp_path, str(tmp_path / "g.tar"))
-    assert found == pytest.approx((0.5 + 0.7) / 2)
+    threshold = identity_tables.threshold(tmp_path, str(tmp_path / "g.tar"))
+    assert threshold == pytest.approx((0.5 + 0.7) / 2)
     shards.write(tmp_path / "n.tar", [grounded("b", 2, [1])])
     with pytest.raises(UsageError, match="in no picture everything is found"):
         identity_tables.threshold(tmp_path, str(tmp_path / "n.tar"))
@@ -51,9 +53,9 @@ def test_what_a_word_costs(tmp_path):
     written(tmp_path / "identity-0", "identity", pairs, [1.0, 3.0])
     written(tmp_path / "identity-1", "identity", pairs, [5.0, 3.0])
     written(tmp_path / "ti-0", "textual-inversion", {"<a>": torch.zeros(2, 16)}, [0.5])
-    found = identity_tables.costs(tmp_path)
+    costs = identity_tables.costs(tmp_path)
     block = sum(p.numel() for p in StageTokens(16, 10).parameters())
-    assert found == {"identity": (block, 160, 3.0), "ti": (32, 32, 0.5)}
+    assert costs == {"identity": (block, 160, 3.0), "ti": (32, 32, 0.5)}
 
 
 def test_the_tables():

@@ -196,9 +196,9 @@ def test_clip_t_by_hand() -> None:
     rows = clip_t.rows(cases, Context(CONFIG))
     assert rows["cosine"][:2] == pytest.approx([0.5, -1])
     assert numpy.isnan(rows["cosine"][2])
-    found = clip_t.estimate(rows, ONES((1, 3)))
-    assert found["clip_t"][0] == pytest.approx(-0.25)
-    assert found["clip_t_score"][0] == pytest.approx((2.5 * 0.5 + 0) / 2)
+    values = clip_t.estimate(rows, ONES((1, 3)))
+    assert values["clip_t"][0] == pytest.approx(-0.25)
+    assert values["clip_t_score"][0] == pytest.approx((2.5 * 0.5 + 0) / 2)
 
 
 def test_likeness_is_over_pairs_then_subjects() -> None:
@@ -229,14 +229,14 @@ def test_clip_score_is_torchmetrics_definition() -> None:
         case(str(n), {"clip": {"vector": p}}, text={"clip-text": {"vector": t}})
         for n, (p, t) in enumerate(zip(pictures, texts, strict=True))
     ]
-    found = clip_t.estimate(clip_t.rows(cases, Context(CONFIG)), ONES((1, 50)))
+    values = clip_t.estimate(clip_t.rows(cases, Context(CONFIG)), ONES((1, 50)))
     import torch
 
     cosine = torch.nn.functional.cosine_similarity(
         torch.from_numpy(pictures), torch.from_numpy(texts)
     )
-    assert found["clip_t"][0] == pytest.approx(float(cosine.mean()), abs=1e-6)
-    assert found["clip_t_score"][0] == pytest.approx(float(2.5 * cosine.clamp(0).mean()), abs=1e-6)
+    assert values["clip_t"][0] == pytest.approx(float(cosine.mean()), abs=1e-6)
+    assert values["clip_t_score"][0] == pytest.approx(float(2.5 * cosine.clamp(0).mean()), abs=1e-6)
 
 
 # ---- faces --------------------------------------------------------------------------------------
@@ -274,10 +274,10 @@ def test_faces_by_hand() -> None:
         case("e", {}, faces((1, 0))),  # not readable
     ]
     rows = face.rows(cases, Context(CONFIG))
-    found = {k: v[0] for k, v in face.estimate(rows, ONES((1, 5))).items()}
-    assert found["face"] == pytest.approx((1 + 0.8 + 0 - 1) / 4)
-    assert found["face_all"] == pytest.approx((1 + 0.8 + 0 - 1) / 6)
-    assert found["face_found"] == pytest.approx(4 / 6)
+    values = {k: v[0] for k, v in face.estimate(rows, ONES((1, 5))).items()}
+    assert values["face"] == pytest.approx((1 + 0.8 + 0 - 1) / 4)
+    assert values["face_all"] == pytest.approx((1 + 0.8 + 0 - 1) / 6)
+    assert values["face_found"] == pytest.approx(4 / 6)
     own = face.pictures(rows)["face"]
     assert own[[0, 3]] == pytest.approx([0.9, -0.5])
     assert numpy.isnan(own[[1, 2, 4]]).all()
@@ -293,10 +293,10 @@ def scene(targets, boxes, own=None):
         records.Person(n + 1, box=own, gaze=records.Gaze(point=point, inside=True))
         for n, point in enumerate(targets)
     ]
-    made = [records.Box(n + 1, xyxy, label) for n, (label, xyxy) in enumerate(boxes)]
+    numbered = [records.Box(n + 1, xyxy, label) for n, (label, xyxy) in enumerate(boxes)]
     return {
         "people.json": records.People(8, 8, people),
-        "boxes.json": records.Boxes(8, 8, made),
+        "boxes.json": records.Boxes(8, 8, numbered),
     }
 
 
@@ -345,10 +345,10 @@ def test_gaze_by_hand() -> None:
         case("f", {}, {}, records_=cup),  # the detector failed
     ]
     rows = gaze.rows(cases, Context(CONFIG))
-    found = {k: v[0] for k, v in gaze.estimate(rows, ONES((1, 6))).items()}
-    assert found["gaze"] == pytest.approx(100 * (1 + 1 + 0) / (3 + 1 + 1))
-    assert found["gaze_targets"] == pytest.approx(100 * (1 + 1 + 0 + 0) / (1 + 2 + 1 + 1))
-    assert found["gaze_heads"] == pytest.approx(100 * (1 + 1 + 0 + 1) / 5)
+    values = {k: v[0] for k, v in gaze.estimate(rows, ONES((1, 6))).items()}
+    assert values["gaze"] == pytest.approx(100 * (1 + 1 + 0) / (3 + 1 + 1))
+    assert values["gaze_targets"] == pytest.approx(100 * (1 + 1 + 0 + 0) / (1 + 2 + 1 + 1))
+    assert values["gaze_heads"] == pytest.approx(100 * (1 + 1 + 0 + 1) / 5)
     assert rows["excluded"].sum() == 1
 
 
@@ -374,11 +374,11 @@ def test_each_head_serves_one_target() -> None:
 
 
 def hoi_rows(rng, pictures: int, classes: int, points: int = 11) -> dict[str, numpy.ndarray]:
-    found, true = rng.integers(0, 40, 2) + 30
+    predicted, true = rng.integers(0, 40, 2) + 30
     return {
-        "found_picture": rng.integers(0, pictures, found),
-        "found_class": rng.integers(0, classes, found),
-        "found_score": rng.permutation(found) / found,  # no two are equal
+        "found_picture": rng.integers(0, pictures, predicted),
+        "found_class": rng.integers(0, classes, predicted),
+        "found_score": rng.permutation(predicted) / predicted,  # no two are equal
         "true_picture": rng.integers(0, pictures, true),
         "true_class": rng.integers(0, classes, true),
         "rare": numpy.arange(classes) < 2,
@@ -404,8 +404,8 @@ def test_eleven_point_ap_by_hand() -> None:
 
 def test_a_recall_that_is_just_reached_counts() -> None:
     """3 of 10 found is a recall of 0.3, although 3/10 is smaller than 0.1 * 3 in floats."""
-    found = average_precision(numpy.ones(1), ONES(1, bool), 3 * ONES((1, 1)), numpy.array([10]))
-    assert found[0] == pytest.approx(4 / 11)
+    precision = average_precision(numpy.ones(1), ONES(1, bool), 3 * ONES((1, 1)), numpy.array([10]))
+    assert precision[0] == pytest.approx(4 / 11)
 
 
 def test_order_of_equal_scores_decides_nothing() -> None:
@@ -437,7 +437,7 @@ def test_ap_agrees_with_scikit_learn() -> None:
         assert every[0] >= sklearn.average_precision_score(right, scores) - 1e-9
 
 
-def coco_ap(found, true, pictures: int, classes: int) -> numpy.ndarray:
+def coco_ap(predicted, true, pictures: int, classes: int) -> numpy.ndarray:
     """11-point AP of each class by pycocotools, with every box in the same place: detections and
     annotations of a picture match whatever they are, each once, the best-scored first."""
     from pycocotools.coco import COCO
@@ -459,7 +459,7 @@ def coco_ap(found, true, pictures: int, classes: int) -> numpy.ndarray:
         detected = truth.loadRes(
             [
                 {"image_id": int(p) + 1, "category_id": int(c) + 1, "score": float(s), **box}
-                for p, c, s in found
+                for p, c, s in predicted
             ]
         )
         judge = COCOeval(truth, detected, "bbox")
@@ -478,14 +478,14 @@ def test_hoi_agrees_with_pycocotools(seed: int) -> None:
     rng = numpy.random.default_rng(seed)
     n, classes = 12, 5
     rows = hoi_rows(rng, n, classes)
-    found = list(
+    predicted = list(
         zip(rows["found_picture"], rows["found_class"], rows["found_score"], strict=True)
     )  # fmt: skip
     true = list(zip(rows["true_picture"], rows["true_class"], strict=True))
     pairs = hoi.per_class(rows, ONES((1, n)), "pair")[0]
-    assert pairs == pytest.approx(coco_ap(found, true, n, classes), nan_ok=True)
+    assert pairs == pytest.approx(coco_ap(predicted, true, n, classes), nan_ok=True)
     best: dict = {}
-    for p, c, s in found:
+    for p, c, s in predicted:
         best[p, c] = max(s, best.get((p, c), 0))
     single = [(p, c, s) for (p, c), s in best.items()]
     pictures = hoi.per_class(rows, ONES((1, n)), "picture")[0]
@@ -498,11 +498,11 @@ def test_hoi_agrees_with_pycocotools(seed: int) -> None:
 
 
 def interactions(*named, numbers=None):
-    made = [
+    acts = [
         records.Interaction(n + 1, verb, object_label=thing, hoi=numbers[n] if numbers else None)
         for n, (verb, thing) in enumerate(named)
     ]
-    return {"interactions.json": records.Interactions(made)}
+    return {"interactions.json": records.Interactions(acts)}
 
 
 def test_hoi_rows_from_records() -> None:
@@ -520,10 +520,10 @@ def test_hoi_rows_from_records() -> None:
     assert list(rows["true_class"]) == [0, 0]
     assert list(rows["found_class"]) == [0]  # "eat car" is no class
     assert rows["unknown"] == 1
-    found = {k: v[0] for k, v in hoi.estimate(rows, ONES((1, 3))).items()}
-    assert found["hoi"] == pytest.approx(100)
-    assert found["hoi_pairs"] == pytest.approx(100 * 6 / 11)  # one of two pairs found
-    assert numpy.isnan(found["hoi_rare"])
+    values = {k: v[0] for k, v in hoi.estimate(rows, ONES((1, 3))).items()}
+    assert values["hoi"] == pytest.approx(100)
+    assert values["hoi_pairs"] == pytest.approx(100 * 6 / 11)  # one of two pairs found
+    assert numpy.isnan(values["hoi_rare"])
     assert hoi.pictures(rows)["hoi"][0] == pytest.approx(90)
     notes = hoi.notes(rows)
     assert "1 pictures, 2 annotated and 1 predicted pairs" in notes[0]
@@ -536,14 +536,14 @@ def test_hoi_classes_are_recognised() -> None:
 
     ride = next(c for c in hico.classes() if (c.verb, c.object) == ("ride", "horse"))
     known = interactions(("ride", "horse"), numbers=[ride.number])["interactions.json"]
-    found = hoi_classes.classes("auto", [known.interactions])
-    assert found.known == "hico-det" and len(found.names) == 600 and len(found.rare) == 138
+    table = hoi_classes.classes("auto", [known.interactions])
+    assert table.known == "hico-det" and len(table.names) == 600 and len(table.rare) == 138
     pair = next(p for p in PAIRS if p.verb == "kick")
     known = interactions(("kick", pair.object), numbers=[pair.hoi])["interactions.json"]
     assert hoi_classes.classes("auto", [known.interactions]).known == "world"
     other = interactions(("ride_on", "Dragon"))["interactions.json"]
-    found = hoi_classes.classes("auto", [other.interactions])
-    assert found.names == [("ride on", "dragon")] and not found.has_rare
+    table = hoi_classes.classes("auto", [other.interactions])
+    assert table.names == [("ride on", "dragon")] and not table.has_rare
     with pytest.raises(UsageError, match="no such file"):
         hoi_classes.classes("coco", [])
 
@@ -551,9 +551,9 @@ def test_hoi_classes_are_recognised() -> None:
 def test_hoi_classes_from_a_file(tmp_path) -> None:
     file = tmp_path / "classes.json"
     file.write_text('{"classes": [["ride", "horse"], ["eat", "apple"]], "rare": [2]}')
-    found = hoi_classes.classes(str(file), [])
-    assert found.rare == {1} and found.of("eat", "apple", None) == 1
-    assert found.of("devour", "apple", 2) == 1  # other words, the same number
+    table = hoi_classes.classes(str(file), [])
+    assert table.rare == {1} and table.of("eat", "apple", None) == 1
+    assert table.of("devour", "apple", 2) == 1  # other words, the same number
     file.write_text('{"classes": 3}')
     with pytest.raises(UsageError, match="expected"):
         hoi_classes.classes(str(file), [])
@@ -565,63 +565,63 @@ def test_hoi_classes_from_a_file(tmp_path) -> None:
 def clouds(n=60, m=80, width=12, seed=0):
     rng = numpy.random.default_rng(seed)
     mixing = rng.normal(size=(width, width))
-    mine = (rng.normal(size=(n, width)) @ mixing + 0.5).astype(numpy.float32)
-    return mine, rng.normal(size=(m, width)).astype(numpy.float32)
+    drawn = (rng.normal(size=(n, width)) @ mixing + 0.5).astype(numpy.float32)
+    return drawn, rng.normal(size=(m, width)).astype(numpy.float32)
 
 
 @pytest.mark.parametrize("n", [60, 8])  # more and fewer pictures than features
 def test_fid_agrees_with_the_definition(n: int) -> None:
     scipy_linalg = pytest.importorskip("scipy.linalg")
-    mine, theirs = clouds(n)
-    a, b = (numpy.cov(x.astype(float), rowvar=False) for x in (mine, theirs))
+    drawn, theirs = clouds(n)
+    a, b = (numpy.cov(x.astype(float), rowvar=False) for x in (drawn, theirs))
     root = scipy_linalg.sqrtm(a @ b).real
-    apart = mine.astype(float).mean(0) - theirs.astype(float).mean(0)
+    apart = drawn.astype(float).mean(0) - theirs.astype(float).mean(0)
     want = apart @ apart + numpy.trace(a + b - 2 * root)
-    assert fid.weighted(mine, theirs, ONES(n)) == pytest.approx(want, rel=1e-4)
+    assert fid.weighted(drawn, theirs, ONES(n)) == pytest.approx(want, rel=1e-4)
 
 
 def test_fid_agrees_with_torchmetrics() -> None:
     pytest.importorskip("torchmetrics")
-    mine, theirs = clouds()
-    got = fid.by_library(mine, theirs, ONES(len(mine)))
-    assert fid.weighted(mine, theirs, ONES(len(mine))) == pytest.approx(got, rel=1e-4)
-    rows = {"generated": mine, "reference": theirs}
-    assert fid.estimate(rows, ONES((1, len(mine))))["fid"][0] == pytest.approx(got)
+    drawn, theirs = clouds()
+    got = fid.by_library(drawn, theirs, ONES(len(drawn)))
+    assert fid.weighted(drawn, theirs, ONES(len(drawn))) == pytest.approx(got, rel=1e-4)
+    rows = {"generated": drawn, "reference": theirs}
+    assert fid.estimate(rows, ONES((1, len(drawn))))["fid"][0] == pytest.approx(got)
 
 
 @pytest.mark.parametrize("sizes", [(50, 50), (40, 70)])
 def test_kid_agrees_with_torchmetrics(sizes) -> None:
     pytest.importorskip("torchmetrics")
-    mine, theirs = clouds(*sizes)
-    got = kid.by_library(mine, theirs)
-    again = kid.by_library(mine, theirs)
-    want = kid.weighted(mine, theirs, ONES((1, len(mine))))[0]
+    drawn, theirs = clouds(*sizes)
+    got = kid.by_library(drawn, theirs)
+    again = kid.by_library(drawn, theirs)
+    want = kid.weighted(drawn, theirs, ONES((1, len(drawn))))[0]
     assert got == again  # its subsets come from a fixed seed
     assert want == pytest.approx(got, rel=1e-9 if sizes[0] == sizes[1] else 0.1)
 
 
 def test_kid_is_unbiased_under_resampling() -> None:
     """The mean over bootstrap resamples stays at the estimate, where FID's rises."""
-    mine, theirs = clouds(40, 200, 4)
-    rows = {"generated": mine, "reference": theirs}
+    drawn, theirs = clouds(40, 200, 4)
+    rows = {"generated": drawn, "reference": theirs}
     counts = numpy.random.default_rng(0).multinomial(40, ONES(40) / 40, 400).astype(float)
-    plain = kid.weighted(mine, theirs, ONES((1, 40)))[0]
+    plain = kid.weighted(drawn, theirs, ONES((1, 40)))[0]
     spread = kid.estimate(rows, counts)["kid"]
     assert abs(spread.mean() - plain) < 3 * spread.std() / 20
     distances = fid.estimate(rows, counts[:100])["fid"]
-    assert distances.mean() > fid.weighted(mine, theirs, ONES(40))
+    assert distances.mean() > fid.weighted(drawn, theirs, ONES(40))
 
 
 def test_fid_of_too_few_pictures_is_none() -> None:
-    mine, theirs = clouds(1, 5)
+    drawn, theirs = clouds(1, 5)
     for metric, name in ((fid, "fid"), (kid, "kid")):
-        rows = {"generated": mine, "reference": theirs}
+        rows = {"generated": drawn, "reference": theirs}
         assert numpy.isnan(metric.estimate(rows, ONES((2, 1)))[name]).all()
 
 
 def test_fid_says_when_pictures_are_few() -> None:
-    mine, theirs = clouds(8, 80)
-    assert "far too high" in fid.notes({"generated": mine, "reference": theirs})[1]
+    drawn, theirs = clouds(8, 80)
+    assert "far too high" in fid.notes({"generated": drawn, "reference": theirs})[1]
 
 
 # ---- bootstrap ----------------------------------------------------------------------------------

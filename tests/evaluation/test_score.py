@@ -34,13 +34,16 @@ def source(colour, look_at="cup", verb="hold") -> dict[str, bytes]:
     """A picture of somebody who looks at a cup on the right, and holds it."""
     person = records.Person(1, gaze=Gaze(point=(0.75, 0.5), inside=True))
     box = records.Box(1, (0.5, 0.0, 1.0, 1.0), look_at)
-    made = {
+    annotations = {
         "people.json": records.People(16, 12, [person]),
         "boxes.json": records.Boxes(16, 12, [box]),
         "interactions.json": Interactions([Interaction(1, verb, object_label="cup")]),
         "caption.json": records.Caption("a red thing"),
     }
-    return {"png": png(colour), **{name: records.dump(value) for name, value in made.items()}}
+    return {
+        "png": png(colour),
+        **{name: records.dump(value) for name, value in annotations.items()},
+    }
 
 
 def made_from(key, colour, prompt="a red thing", **more) -> dict[str, bytes]:
@@ -58,9 +61,9 @@ def data(tmp_path: Path) -> tuple[Path, Path]:
     sources = [(key, source(colour)) for key, colour in zip(keys, COLOURS, strict=True)]
     shards.write(tmp_path / "ref" / "000.tar", sources)
     drawn = [*COLOURS[:-1], GREY]
-    made = [(key, made_from(key, colour)) for key, colour in zip(keys, drawn, strict=True)]
-    shards.write(tmp_path / "gen" / "000.tar", made[:3])
-    shards.write(tmp_path / "gen" / "001.tar", made[3:])
+    rows = [(key, made_from(key, colour)) for key, colour in zip(keys, drawn, strict=True)]
+    shards.write(tmp_path / "gen" / "000.tar", rows[:3])
+    shards.write(tmp_path / "gen" / "001.tar", rows[3:])
     return tmp_path / "gen", tmp_path / "ref"
 
 
@@ -100,15 +103,19 @@ class Stand:
     def gaze(self, images, heads):
         # Who is drawn in green looks the other way.
         return [
-            [Gaze(point=(0.2, 0.5) if colour_of(i)[1] > 150 else (0.8, 0.5)) for _ in mine]
-            for i, mine in zip(images, heads, strict=True)
+            [Gaze(point=(0.2, 0.5) if colour_of(i)[1] > 150 else (0.8, 0.5)) for _ in own_heads]
+            for i, own_heads in zip(images, heads, strict=True)
         ]
 
     def ground(self, images, phrases, box_threshold, text_threshold):
         self.world.asked += phrases
         return [
-            [Detection(n, (0.5, 0.0, 1.0, 1.0), 0.9) for n, p in enumerate(mine) if p == "cup"]
-            for mine in phrases
+            [
+                Detection(n, (0.5, 0.0, 1.0, 1.0), 0.9)
+                for n, p in enumerate(own_phrases)
+                if p == "cup"
+            ]
+            for own_phrases in phrases
         ]
 
     def interact(self, images, people, boxes, known):
@@ -125,29 +132,29 @@ class Stand:
 @pytest.fixture
 def world(monkeypatch):
     """Every model is a stand-in; ``world.loaded`` lists those that were loaded."""
-    made = SimpleNamespace(
+    stand_in = SimpleNamespace(
         loaded=[], seen=[], asked=[], scenes=[], before=lambda images: None, name=""
     )
 
     def load(spec):
-        made.loaded.append(spec.role)
-        return Stand(made, spec.role, made.name)
+        stand_in.loaded.append(spec.role)
+        return Stand(stand_in, spec.role, stand_in.name)
 
     info = backends.BackendInfo("stand-in", "none")
     monkeypatch.setattr(backends, "load", load)
     monkeypatch.setattr(backends, "info", lambda role, name: info)
-    return made
+    return stand_in
 
 
 def score(gen, out, ref=None, metrics=EVERY, options=None, **config):
     given = {"reference": [str(ref)] if ref else [], "quiet": True, "resamples": 50}
-    made = Options(**{**given, **(options or {})})
+    how = Options(**{**given, **(options or {})})
     chosen = Config(metrics=metrics, device="cpu", dtype="float32", **config)
-    return run.score([str(gen)] if isinstance(gen, Path) else gen, str(out), chosen, made)
+    return run.score([str(gen)] if isinstance(gen, Path) else gen, str(out), chosen, how)
 
 
-def values(made) -> dict[str, float]:
-    return {name: column["value"] for name, column in made.columns.items()}
+def values(result) -> dict[str, float]:
+    return {name: column["value"] for name, column in result.columns.items()}
 
 
 def cosine(a, b) -> float:
@@ -161,26 +168,26 @@ def cosine(a, b) -> float:
 def test_every_figure_by_hand(data, world, tmp_path: Path) -> None:
     pytest.importorskip("torchmetrics")
     gen, ref = data
-    made = score(gen, tmp_path / "out", ref)
-    found = values(made)
+    result = score(gen, tmp_path / "out", ref)
+    figures = values(result)
     drawn = [*COLOURS[:-1], GREY]
     fits = [cosine(colour, RED) for colour in drawn]
-    assert found["clip_t"] == pytest.approx(numpy.mean(fits))
-    assert found["clip_t_score"] == pytest.approx(2.5 * numpy.mean(fits))
+    assert figures["clip_t"] == pytest.approx(numpy.mean(fits))
+    assert figures["clip_t_score"] == pytest.approx(2.5 * numpy.mean(fits))
     alike = [1.0] * 5 + [cosine(GREY, COLOURS[-1])]
-    assert found["clip_i"] == found["dino"] == pytest.approx(numpy.mean(alike))
+    assert figures["clip_i"] == figures["dino"] == pytest.approx(numpy.mean(alike))
     # Six real faces; grey pictures show none.
-    assert found["face"] == pytest.approx(1)
-    assert found["face_all"] == found["face_found"] == pytest.approx(5 / 6)
+    assert figures["face"] == pytest.approx(1)
+    assert figures["face_all"] == figures["face_found"] == pytest.approx(5 / 6)
     # Five heads, of which the green picture's looks the other way; the sixth is not there.
-    assert found["gaze"] == pytest.approx(100 * 4 / 5)
-    assert found["gaze_targets"] == pytest.approx(100 * 4 / 6)
-    assert found["gaze_heads"] == pytest.approx(100 * 5 / 6)
-    assert found["hoi"] == found["hoi_pairs"] == pytest.approx(100)
-    assert found["hoi_rare"] is None  # nobody said which classes are rare
-    assert found["fid"] > 0
-    assert made.columns["face"]["n"] == 5 and made.columns["hoi"]["n"] == 6
-    assert not made.lost
+    assert figures["gaze"] == pytest.approx(100 * 4 / 5)
+    assert figures["gaze_targets"] == pytest.approx(100 * 4 / 6)
+    assert figures["gaze_heads"] == pytest.approx(100 * 5 / 6)
+    assert figures["hoi"] == figures["hoi_pairs"] == pytest.approx(100)
+    assert figures["hoi_rare"] is None  # nobody said which classes are rare
+    assert figures["fid"] > 0
+    assert result.columns["face"]["n"] == 5 and result.columns["hoi"]["n"] == 6
+    assert not result.lost
 
 
 def test_what_is_looked_for_comes_from_the_reference(data, world, tmp_path: Path) -> None:
@@ -258,9 +265,9 @@ def test_a_picture_folder_is_as_good_as_shards(data, world, tmp_path: Path) -> N
 
 def test_real_pictures_can_be_scored(data, world, tmp_path: Path) -> None:
     _, ref = data
-    found = values(score(ref, tmp_path / "out", None, "clip-t,clip-i,face", {"real": True}))
-    assert found["clip_i"] == found["face"] == found["face_found"] == pytest.approx(1)
-    assert found["clip_t"] == pytest.approx(numpy.mean([cosine(c, RED) for c in COLOURS]))
+    figures = values(score(ref, tmp_path / "out", None, "clip-t,clip-i,face", {"real": True}))
+    assert figures["clip_i"] == figures["face"] == figures["face_found"] == pytest.approx(1)
+    assert figures["clip_t"] == pytest.approx(numpy.mean([cosine(c, RED) for c in COLOURS]))
 
 
 def test_limit_and_plain_prompt(data, world, tmp_path: Path) -> None:
@@ -268,9 +275,9 @@ def test_limit_and_plain_prompt(data, world, tmp_path: Path) -> None:
     shards.write(
         gen / "000.tar", [("s0", made_from("s0", RED, "a <new1> x", plain_prompt="a green x"))]
     )
-    made = score(gen, tmp_path / "out", ref, "clip-t", {"limit": 1})
-    assert len(made.cases) == 1
-    assert values(made)["clip_t"] == pytest.approx(0)
+    result = score(gen, tmp_path / "out", ref, "clip-t", {"limit": 1})
+    assert len(result.cases) == 1
+    assert values(result)["clip_t"] == pytest.approx(0)
 
 
 def test_several_pictures_of_a_source_are_one_unit(data, world, tmp_path: Path) -> None:
@@ -279,16 +286,16 @@ def test_several_pictures_of_a_source_are_one_unit(data, world, tmp_path: Path) 
         tmp_path / "many.tar",
         [(f"s{n}-{i}", made_from(f"s{n}", RED)) for n in (0, 1) for i in (1, 2)],
     )
-    made = score(tmp_path / "many.tar", tmp_path / "out", ref, "clip-i")
-    assert [case.unit for case in made.cases] == ["s0", "s0", "s1", "s1"]
+    result = score(tmp_path / "many.tar", tmp_path / "out", ref, "clip-i")
+    assert [case.unit for case in result.cases] == ["s0", "s0", "s1", "s1"]
     assert json.loads((tmp_path / "out" / "score.json").read_text())["units"] == 2
     plain = {"plain_prompt": "a red toy"}
     free = [(f"{n}", made_from(None, RED, f"a red <x{n}>", **plain)) for n in range(3)]
     shards.write(tmp_path / "free.tar", free)
-    made = score(tmp_path / "free.tar", tmp_path / "out2", None, "clip-t")
-    assert {case.unit for case in made.cases} == {"a red toy"}
-    assert made.columns["clip_t"]["value"] == pytest.approx(1)
-    assert made.columns["clip_t"]["low"] is None  # one source says nothing about others
+    result = score(tmp_path / "free.tar", tmp_path / "out2", None, "clip-t")
+    assert {case.unit for case in result.cases} == {"a red toy"}
+    assert result.columns["clip_t"]["value"] == pytest.approx(1)
+    assert result.columns["clip_t"]["low"] is None  # one source says nothing about others
 
 
 # ---- what is compared with what -----------------------------------------------------------------
@@ -309,8 +316,8 @@ def subjects(tmp_path: Path) -> tuple[Path, Path]:
     ]
     shards.write(tmp_path / "ref.tar", real)
     given = [{"key": "dog/0.png", "query": "the dog"}, {"key": "cat/0", "query": "cat"}]
-    made = made_from(None, RED, references=given)
-    shards.write(tmp_path / "gen.tar", [("0", made)])
+    sample = made_from(None, RED, references=given)
+    shards.write(tmp_path / "gen.tar", [("0", sample)])
     return tmp_path / "gen.tar", tmp_path / "ref.tar"
 
 
@@ -320,8 +327,8 @@ def test_subjects_and_references(subjects, world, tmp_path: Path) -> None:
     assert both["clip_i"] == pytest.approx((0.5 + 0) / 2)
     given = values(score(gen, tmp_path / "b", ref, "clip-i", against="references"))
     assert given["clip_i"] == pytest.approx((1 + 0) / 2)
-    found = values(score(gen, tmp_path / "c", ref, "face"))
-    assert found["face_found"] == pytest.approx(1 / 3)
+    figures = values(score(gen, tmp_path / "c", ref, "face"))
+    assert figures["face_found"] == pytest.approx(1 / 3)
 
 
 def test_crops(tmp_path: Path, world) -> None:
@@ -349,8 +356,8 @@ def test_crops(tmp_path: Path, world) -> None:
     half.paste(BLUE, (8, 0, 16, 12))
     out = io.BytesIO()
     half.save(out, "PNG")
-    made = {**made_from("a", RED, references=given), "png": out.getvalue()}
-    shards.write(tmp_path / "gen.tar", [("a", made)])
+    sample = {**made_from("a", RED, references=given), "png": out.getvalue()}
+    shards.write(tmp_path / "gen.tar", [("a", sample)])
     both = score(tmp_path / "gen.tar", tmp_path / "3", tmp_path / "ref.tar", "clip-i", crops="both")
     assert values(both)["clip_i"] == pytest.approx(1)  # the cup found on the right is blue too
     assert world.asked == [["cup"]]
@@ -416,8 +423,8 @@ def test_memory_that_runs_out_makes_smaller_batches(data, world, tmp_path: Path)
             raise MemoryError
 
     world.before = full
-    made = score(gen, tmp_path / "out", ref, "clip-i", batch_size=6)
-    assert not made.lost and made.columns["clip_i"]["n"] == 6
+    result = score(gen, tmp_path / "out", ref, "clip-i", batch_size=6)
+    assert not result.lost and result.columns["clip_i"]["n"] == 6
 
 
 def test_a_damaged_store_is_made_again(data, world, tmp_path: Path) -> None:
@@ -426,8 +433,8 @@ def test_a_damaged_store_is_made_again(data, world, tmp_path: Path) -> None:
     for tar in (tmp_path / "out" / "features").rglob("*.tar"):
         tar.write_bytes(tar.read_bytes()[:700])
     world.seen.clear()
-    made = score(gen, tmp_path / "out", ref, "clip-i")
-    assert sum(world.seen) >= 6 and made.columns["clip_i"]["n"] == 6
+    result = score(gen, tmp_path / "out", ref, "clip-i")
+    assert sum(world.seen) >= 6 and result.columns["clip_i"]["n"] == 6
 
 
 # ---- what goes wrong ----------------------------------------------------------------------------
@@ -439,8 +446,8 @@ def test_a_bad_picture_stops_nothing(data, world, tmp_path: Path) -> None:
     shards.write(gen / "002.tar", [("s1-broken", broken), ("s1-empty", {"generated.json": b"{}"})])
     with pytest.raises(SocialcliError, match="2 of 8 pictures failed, more than --max-error-rate"):
         score(gen, tmp_path / "out", ref, "clip-i")
-    found = values(score(gen, tmp_path / "out", ref, "clip-i", {"max_error_rate": 0.5}))
-    assert found["clip_i"] == pytest.approx((5 + cosine(GREY, COLOURS[-1])) / 6)
+    figures = values(score(gen, tmp_path / "out", ref, "clip-i", {"max_error_rate": 0.5}))
+    assert figures["clip_i"] == pytest.approx((5 + cosine(GREY, COLOURS[-1])) / 6)
     lines = [
         json.loads(line) for line in (tmp_path / "out" / "errors.jsonl").read_text().splitlines()
     ]
@@ -456,9 +463,9 @@ def test_a_model_that_fails_on_one_picture_fails_on_that_one(data, world, tmp_pa
             raise ValueError("too blue")
 
     world.before = fussy
-    made = score(gen, tmp_path / "out", ref, "clip-i,face", {"max_error_rate": 0.5})
-    assert made.columns["clip_i"]["n"] == 5 and made.columns["face"]["n"] == 5
-    assert {(one.key, one.reason) for one in made.lost} == {("s2", "clip: ValueError: too blue")}
+    result = score(gen, tmp_path / "out", ref, "clip-i,face", {"max_error_rate": 0.5})
+    assert result.columns["clip_i"]["n"] == 5 and result.columns["face"]["n"] == 5
+    assert {(one.key, one.reason) for one in result.lost} == {("s2", "clip: ValueError: too blue")}
 
 
 def test_hostile_json_harms_nobody(data, world, tmp_path: Path) -> None:
@@ -469,14 +476,14 @@ def test_hostile_json_harms_nobody(data, world, tmp_path: Path) -> None:
         b'{"prompt": "a red \\ud800 \\u202e|*x*", "seed": NaN, "method": {}, "source_key": "s0"}',
         b"[]",
     ]
-    made = [(f"odd{n}", {"png": png(RED), "generated.json": data}) for n, data in enumerate(odd)]
-    shards.write(gen / "002.tar", made)
-    found = score(gen, tmp_path / "out", ref, "clip-t,clip-i", {"max_error_rate": 1})
-    reasons = {one.key: one.reason for one in found.lost}
+    rows = [(f"odd{n}", {"png": png(RED), "generated.json": data}) for n, data in enumerate(odd)]
+    shards.write(gen / "002.tar", rows)
+    result = score(gen, tmp_path / "out", ref, "clip-t,clip-i", {"max_error_rate": 1})
+    reasons = {one.key: one.reason for one in result.lost}
     assert set(reasons) == {"odd0", "odd1", "odd3"}
-    assert all(one.location.endswith("002.tar") for one in found.lost)
+    assert all(one.location.endswith("002.tar") for one in result.lost)
     assert "not valid JSON" in reasons["odd0"] and "expected a JSON object" in reasons["odd3"]
-    assert found.cases[-1].key == "odd2" and found.pictures["clip_i"][-1] == pytest.approx(1)
+    assert result.cases[-1].key == "odd2" and result.pictures["clip_i"][-1] == pytest.approx(1)
     page = (tmp_path / "out" / "index.html").read_text()
     assert "\u202e" not in page
 
@@ -484,11 +491,11 @@ def test_hostile_json_harms_nobody(data, world, tmp_path: Path) -> None:
 def test_a_source_that_is_not_there(data, world, tmp_path: Path) -> None:
     gen, ref = data
     shards.write(gen / "002.tar", [("lost", made_from("s99", RED)), ("free", made_from(None, RED))])
-    made = score(gen, tmp_path / "out", ref, "clip-i", {"max_error_rate": 0.5})
-    reasons = {one.key: one.reason for one in made.lost}
+    result = score(gen, tmp_path / "out", ref, "clip-i", {"max_error_rate": 0.5})
+    reasons = {one.key: one.reason for one in result.lost}
     assert "its source 's99' is not in the reference shards" in reasons["lost"]
     assert "neither source_key nor references" in reasons["free"]
-    assert len(made.cases) == 6
+    assert len(result.cases) == 6
 
 
 def one_line(error) -> str:
@@ -745,11 +752,11 @@ def with_a_face(left: int) -> bytes:
 def test_the_command_line(run_cli, checkpoints, tmp_path: Path) -> None:
     real = [(f"{n}", {"png": with_a_face(64 + 64 * n)}) for n in range(3)]
     shards.write(tmp_path / "ref.tar", real)
-    made = [
+    rows = [
         (key, {**made_from(key, RED, "a man rides a horse"), "png": data["png"]})
         for key, data in real
     ]
-    shards.write(tmp_path / "gen.tar", made)
+    shards.write(tmp_path / "gen.tar", rows)
     profile = tmp_path / "tiny.toml"
     profile.write_text('[score]\nmetrics = "clip-t,clip-i,face"\nclip-model = "models/clip"\n'
                        'face-model = "models/face"\n')  # fmt: skip

@@ -49,19 +49,19 @@ ADA, BOB, BLEND, STRANGER = [0.95, 0.2], [0.2, 0.95], [0.6, 0.55], [0.1, 0.1]
     ],
 )
 def test_faults(likeness, places, faults):
-    found = verdict(
+    judged = verdict(
         numpy.array(likeness, float).reshape(-1, 2), numpy.array(places, float).reshape(-1, 2)
     )
     names = ("missing", "surplus", "hybrid", "swapped")
-    assert {n: getattr(found, n) for n in names if getattr(found, n)} == faults
-    assert found.faultless == (not faults)
+    assert {n: getattr(judged, n) for n in names if getattr(judged, n)} == faults
+    assert judged.faultless == (not faults)
 
 
 def test_kinds_never_mix_and_prices_decide():
     dog = [[True, False], [True, False]]  # two dogs found, a dog and a man wanted
-    found = verdict([ADA, BOB], [LEFT, RIGHT], dog)
-    assert (found.pairs, found.missing, found.surplus) == ([(0, 0)], [1], [1])
-    assert found.price == pytest.approx(0.05 / 0.8 + 1.0 + 0.5)
+    judged = verdict([ADA, BOB], [LEFT, RIGHT], dog)
+    assert (judged.pairs, judged.missing, judged.surplus) == ([(0, 0)], [1], [1])
+    assert judged.price == pytest.approx(0.05 / 0.8 + 1.0 + 0.5)
     dear = verdict([ADA, BOB], [LEFT, RIGHT], dog, Prices(missing=10, surplus=3))
     assert dear.price == pytest.approx(0.05 / 0.8 + 13)
 
@@ -84,18 +84,18 @@ def test_the_assignment_is_the_best_of_all():
     known = numpy.eye(3) * 0.6 + 0.4
     for _ in range(30):
         likeness, places = rng.uniform(0.3, 1, (3, 3)), rng.uniform(0, 1e-6, (3, 3))
-        found = judge(numpy.ones((3, 3), bool), places, likeness, known, Prices(hybrid=0))
+        judged = judge(numpy.ones((3, 3), bool), places, likeness, known, Prices(hybrid=0))
         unlike = numpy.clip((1 - likeness) / 0.6, 0, 1)
         best = min(
             sum(unlike[n, order[n]] for n in range(3)) for order in itertools.permutations(range(3))
         )
-        assert sum(unlike[pair] for pair in found.pairs) == pytest.approx(best, abs=1e-4)
+        assert sum(unlike[pair] for pair in judged.pairs) == pytest.approx(best, abs=1e-4)
 
 
 def test_a_thing_found_by_two_words_is_one():
     boxes = numpy.array([[0, 0, 0.5, 1], [0.02, 0, 0.5, 1], [0.5, 0, 1, 1]])
-    found = assignment.things(boxes, ["man", "woman", "dog"], [0.4, 0.9, 0.5])
-    assert found == [(1, {"man", "woman"}), (2, {"dog"})]
+    things = assignment.things(boxes, ["man", "woman", "dog"], [0.4, 0.9, 0.5])
+    assert things == [(1, {"man", "woman"}), (2, {"dog"})]
     assert assignment.things(numpy.zeros((0, 4)), [], []) == []
     # So one person cannot be the man and the woman too.
     both = [["woman", WOMAN], ["dog", WOMAN], ["dog", DOG]]
@@ -106,8 +106,8 @@ def test_a_thing_found_by_two_words_is_one():
 
 
 def test_without_pictures_of_them_place_tells_subjects_apart():
-    found = judge(numpy.ones((2, 2), bool), numpy.array([RIGHT, LEFT]))
-    assert sorted(found.pairs) == [(0, 1), (1, 0)] and found.faultless
+    judged = judge(numpy.ones((2, 2), bool), numpy.array([RIGHT, LEFT]))
+    assert sorted(judged.pairs) == [(0, 1), (1, 0)] and judged.faultless
 
 
 @pytest.fixture(scope="module")
@@ -141,18 +141,18 @@ def test_blends_of_two_known_subjects_are_hybrids(people):
     blends = seen([Image.blend(crops[a], crops[b], 0.5) for a, b in pairs])
     itself = seen(crops)
 
-    def told(row, a, b):
+    def hybrid(row, a, b):
         both = known[[a, b]]
         return assignment.is_hybrid(row @ both.T, both @ both.T)
 
-    assert numpy.mean([told(r, *p) for r, p in zip(blends, pairs, strict=True)]) >= 0.5
-    assert numpy.mean([told(itself[a], a, b) for a, b in pairs]) <= 0.2
+    assert numpy.mean([hybrid(r, *p) for r, p in zip(blends, pairs, strict=True)]) >= 0.5
+    assert numpy.mean([hybrid(itself[a], a, b) for a, b in pairs]) <= 0.2
 
 
 # ------------------------------------------------------------------ the metric
 
 
-def case(found, clip, dino, own=None) -> Case:
+def case(boxes, clip, dino, own=None) -> Case:
     """A picture of the scene's layout (a woman, a dog) with boxes, and vectors of each."""
     source = Picture("k", records={"layout.json": scenes.layout()})
     own = own or [[1.0, 0.0], [0.0, 1.0]]
@@ -162,7 +162,7 @@ def case(found, clip, dino, own=None) -> Case:
         for v in own
     ]  # fmt: skip
     features = {
-        "subject-objects": {"boxes": found, "scores": [0.9] * len(found)},
+        "subject-objects": {"boxes": boxes, "scores": [0.9] * len(boxes)},
         "clip-found": {"vector": numpy.array(clip)},
         "dino-found": {"vector": numpy.array(dino)},
     }
@@ -191,9 +191,9 @@ def test_shares_are_of_all_subjects():
     rows = {name: numpy.array([2.0, 1.0, numpy.nan]) for name in ("wanted", "cosine", "price")}
     rows |= {name: numpy.array([1.0, 0.0, numpy.nan]) for name in ("missing", "surplus")}
     rows |= {name: numpy.zeros(3) for name in ("hybrid", "swapped")}
-    found = metric.estimate(rows, numpy.array([[1.0, 1, 1], [0, 1, 0]]))
-    assert found["subjects_missing"].tolist() == pytest.approx([1 / 3, 0])
-    assert found["subject_clip_i"].tolist() == [1, 1]
+    shares = metric.estimate(rows, numpy.array([[1.0, 1, 1], [0, 1, 0]]))
+    assert shares["subjects_missing"].tolist() == pytest.approx([1 / 3, 0])
+    assert shares["subject_clip_i"].tolist() == [1, 1]
     assert numpy.isnan(metric.pictures(rows)["subjects"][2])
     config = subjects.Options()
     config.against = "auto"
@@ -206,10 +206,13 @@ def test_a_segments_subject_is_looked_up_among_the_references():
     source = Known("k", "a.tar", "1", records={"layout.json": scenes.layout()})
     ada = [Known(f"a{n}", "b.tar", f"{n}", subject="Ada") for n in range(2)]
     sample = Known("g", "c.tar", "9", {"source_key": "k"})
-    made = joining._with_references(sample, {"k": source}, {"Ada": ada}, "layout")
-    assert made.queries == ["woman", "dog"]
-    assert [[one.key for one, _ in pictures] for pictures in made.subjects] == [["a0", "a1"], ["k"]]
-    ((_, boxes),) = made.subjects[1]
+    joined = joining._with_references(sample, {"k": source}, {"Ada": ada}, "layout")
+    assert joined.queries == ["woman", "dog"]
+    assert [[one.key for one, _ in pictures] for pictures in joined.subjects] == [
+        ["a0", "a1"],
+        ["k"],
+    ]
+    ((_, boxes),) = joined.subjects[1]
     assert boxes[0] == pytest.approx(scenes.DOG, abs=0.02)
     source.records = {}
     reason = joining._with_references(sample, {"k": source}, {}, "layout")
@@ -235,13 +238,13 @@ def test_bystanders_are_the_faces_that_are_nobodys():
 
     ada = [[seen([1, 0]), seen([1, 0.1])]]
     own, like, unlike = [0.99, 0.05], [0.8, 0.6], [0.0, 1.0]
-    made = Case("k", "k", "x", seen(like, own, unlike), subjects=ada)
-    assert bystanders.of_case(made) == pytest.approx([0.829, 0.05], abs=0.01)
+    pictured = Case("k", "k", "x", seen(like, own, unlike), subjects=ada)
+    assert bystanders.of_case(pictured) == pytest.approx([0.829, 0.05], abs=0.01)
     assert bystanders.of_case(Case("k", "k", "x", seen(own), subjects=ada)) == []
     assert bystanders.of_case(Case("k", "k", "x", seen(), subjects=ada)) == []
     assert bystanders.of_case(Case("k", "k", "x", seen(own), subjects=[[seen()]])) is None
     metric = registry.load("metrics", "bystanders")
-    rows = metric.rows([made, Case("k", "k", "x", seen(own), subjects=ada)], None)
-    found = metric.estimate(rows, numpy.ones((1, 2)))
-    assert found["bystanders"][0] == pytest.approx(0.44, abs=0.01)
-    assert found["bystanders_faces"][0] == 1.0
+    rows = metric.rows([pictured, Case("k", "k", "x", seen(own), subjects=ada)], None)
+    shares = metric.estimate(rows, numpy.ones((1, 2)))
+    assert shares["bystanders"][0] == pytest.approx(0.44, abs=0.01)
+    assert shares["bystanders_faces"][0] == 1.0

@@ -45,26 +45,26 @@ def picture(colour, subject: str) -> dict[str, bytes]:
 
 
 def of_set(place: Path, subjects: dict) -> str:
-    found = [
+    rows = [
         (f"{name}/{n}", picture(colour, name))
         for name, colours in subjects.items()
         for n, colour in enumerate(colours)
     ]
-    shards.write(place, found)
+    shards.write(place, rows)
     return str(place)
 
 
 def drawn(place: Path, memorised: bool) -> str:
     """Two pictures of each test picture's prompt: either the training pictures or the test's."""
-    found = []
+    rows = []
     for name, colours in TEST.items():
         for n, colour in enumerate(colours):
             for seed in range(2):
                 info = {"prompt": f"a {name}", "seed": seed, "source_key": f"{name}/{n}"}
                 shown = TRAIN[name][seed % len(TRAIN[name])] if memorised else colour
                 members = {"png": png(shown), "generated.json": json.dumps(info).encode()}
-                found.append((f"{name}-{n}-{seed}", members))
-    shards.write(place, found)
+                rows.append((f"{name}-{n}-{seed}", members))
+    shards.write(place, rows)
     return str(place)
 
 
@@ -77,9 +77,9 @@ def sets(tmp_path: Path) -> dict[str, list[str]]:
 
 
 def score(given: str, out: Path, metrics: str = "dino,clip-i", **options):
-    made = Options(**{"quiet": True, "resamples": 50, **options})
+    how = Options(**{"quiet": True, "resamples": 50, **options})
     config = Config(metrics=metrics, device="cpu", dtype="float32")
-    return run.score([given], str(out), config, made)
+    return run.score([given], str(out), config, how)
 
 
 def cosine(a, b) -> float:
@@ -88,19 +88,19 @@ def cosine(a, b) -> float:
 
 
 def test_both_sets_in_one_run_by_hand(tmp_path, sets):
-    made = score(drawn(tmp_path / "a.tar", memorised=False), tmp_path / "a", **sets)
-    assert list(made.metrics) == ["dino", "dino-train", "clip-i", "clip-i-train"]
-    found = {name: column["value"] for name, column in made.columns.items()}
+    result = score(drawn(tmp_path / "a.tar", memorised=False), tmp_path / "a", **sets)
+    assert list(result.metrics) == ["dino", "dino-train", "clip-i", "clip-i-train"]
+    figures = {name: column["value"] for name, column in result.columns.items()}
     each = [
         numpy.mean([cosine(colour, other) for other in TRAIN[name]])
         for name, colours in TEST.items()
         for colour in colours
     ]
-    assert found["dino"] == pytest.approx(1)  # each is its test picture
-    assert found["dino_train"] == pytest.approx(numpy.mean(each))
-    assert found["dino_gap"] == pytest.approx(numpy.mean(each) - 1)
-    assert found["clip_i_gap"] == pytest.approx(found["clip_i_train"] - found["clip_i"])
-    column = made.columns["dino_gap"]
+    assert figures["dino"] == pytest.approx(1)  # each is its test picture
+    assert figures["dino_train"] == pytest.approx(numpy.mean(each))
+    assert figures["dino_gap"] == pytest.approx(numpy.mean(each) - 1)
+    assert figures["clip_i_gap"] == pytest.approx(figures["clip_i_train"] - figures["clip_i"])
+    column = result.columns["dino_gap"]
     assert column["low"] < column["value"] < column["high"] and column["n"] == 8
     body = json.loads((tmp_path / "a" / "score.json").read_text())
     assert body["training"] == sets["train_set"] and body["reference"] == sets["test_set"]
@@ -126,9 +126,9 @@ def test_what_was_learnt_by_heart_shows_and_compares(tmp_path, sets):
 def test_pictures_without_training_pictures_are_counted(tmp_path, sets):
     alone = [of_set(tmp_path / "rex.tar", {"rex": TRAIN["rex"], "box": [(1, 2, 3)]})]
     given = drawn(tmp_path / "a.tar", memorised=True)
-    made = score(given, tmp_path / "a", "dino", **{**sets, "train_set": alone})
-    assert made.columns["dino_train"]["n"] == 4 and made.columns["dino"]["n"] == 8
-    assert any("4 of 8 pictures have no training pictures" in note for note in made.notes)
+    result = score(given, tmp_path / "a", "dino", **{**sets, "train_set": alone})
+    assert result.columns["dino_train"]["n"] == 4 and result.columns["dino"]["n"] == 8
+    assert any("4 of 8 pictures have no training pictures" in note for note in result.notes)
     other = [of_set(tmp_path / "box.tar", {"box": [(1, 2, 3)], "jar": [(3, 2, 1)]})]
     with pytest.raises(UsageError, match=r"no picture's subject is in it; the first has 'rex'"):
         score(given, tmp_path / "b", "dino", **{**sets, "train_set": other})
@@ -139,16 +139,16 @@ def test_prompts_without_a_source_are_of_the_only_subject(tmp_path):
     members = {"png": png((200, 10, 10)), "generated.json": json.dumps(info).encode()}
     shards.write(tmp_path / "a.tar", [("a", members)])
     train = [of_set(tmp_path / "train.tar", {"rex": TRAIN["rex"]})]
-    made = score(str(tmp_path / "a.tar"), tmp_path / "a", "dino-train", train_set=train)
+    result = score(str(tmp_path / "a.tar"), tmp_path / "a", "dino-train", train_set=train)
     expected = numpy.mean([1.0, cosine(*TRAIN["rex"])])
-    assert made.columns["dino_train"]["value"] == pytest.approx(expected)
-    assert made.columns["dino_gap"]["value"] is None
+    assert result.columns["dino_train"]["value"] == pytest.approx(expected)
+    assert result.columns["dino_gap"]["value"] is None
 
 
 def test_training_metrics_ask_for_training_pictures(tmp_path, sets):
     given = drawn(tmp_path / "a.tar", memorised=True)
     with pytest.raises(UsageError, match=r"dino-train: .* give --train-set SHARDS"):
         score(given, tmp_path / "a", "dino-train", test_set=sets["test_set"])
-    made = score(given, tmp_path / "a", "dino", test_set=sets["test_set"])
-    assert list(made.metrics) == ["dino"]  # and nothing else changes
+    result = score(given, tmp_path / "a", "dino", test_set=sets["test_set"])
+    assert list(result.metrics) == ["dino"]  # and nothing else changes
     assert "training" not in json.loads((tmp_path / "a" / "score.json").read_text())
