@@ -250,6 +250,7 @@ def test_two_workers_give_the_same(work: Path, expected: dict[str, bytes]) -> No
     [
         ("ray", {"adress": "auto"}, "--engine-option adress: ray knows address"),
         ("ray", {"cpus": "many"}, "--engine-option cpus=many: expected a number"),
+        ("local", {"partition": "gpu"}, "--engine-option partition: the local engine has no"),
         ("slurm", {"wrap": "rm"}, "--engine-option wrap: slurm knows account"),
         ("slurm", {"time": "1\n2"}, "--engine-option time: its value must be one line"),
         ("slurm", {"tasks": "0"}, "--engine-option tasks=0: expected a number from 1"),

@@ -250,6 +250,16 @@ def test_large_numbers_in_headers():
         assert read[0].key == "a" and "over the limit" in read[0].problem
 
 
+def test_a_global_header_holds_for_members_that_do_not_say_otherwise():
+    """POSIX pax: type g is of all that follow, type x of the next one, and goes first."""
+    general = tarfile.TarInfo.create_pax_global_header({"path": "all/of.jpg", "comment": "x"})
+    long = tarfile.TarInfo("x" * 120 + ".jpg")
+    own = long.tobuf(tarfile.PAX_FORMAT)
+    plain = tarfile.TarInfo("plain.jpg").tobuf(tarfile.PAX_FORMAT)
+    data = plain + general + own + plain + bytes(1024)
+    assert [s.key for s in reading(data)] == ["plain", "x" * 120, "all/of"]
+
+
 # -- where shards are -----------------------------------------------------------------------------
 
 

@@ -15,7 +15,7 @@ from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from socialcli import shards
-from socialcli.errors import SocialcliError
+from socialcli.errors import SocialcliError, UsageError
 from socialcli.pipeline import shard
 from socialcli.pipeline.engines import Engine
 from socialcli.pipeline.plan import Plan, Stats, Task
@@ -29,8 +29,14 @@ class LocalEngine(Engine):
         """Every task; returns their summed stats.
 
         Raises:
-            SocialcliError: a shard could not be read or written, or a worker died twice on one.
+            UsageError: an option, of which this engine has none. SocialcliError: a shard could not
+                be read or written, or a worker died twice on one.
         """
+        for name in options:
+            raise UsageError(
+                f"--engine-option {name}: the local engine has no options; say --engine slurm or "
+                "ray with it, or use --workers and --threads"
+            )
         if plan.workers <= 1 or len(tasks) <= 1 or any(t.target == "-" for t in tasks):
             return _here(plan, tasks, report)
         return _Workers(plan, tasks, report).run()
