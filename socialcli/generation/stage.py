@@ -127,7 +127,8 @@ class GenerateStage(Stage, base=True):
         return len(self.entries(config))
 
     def each(self, config: Any) -> int | None:
-        return config.per_prompt if config.captions == 1 else None
+        count: int = config.per_prompt
+        return count if config.captions == 1 else None
 
     def entries(self, config: Any) -> list[tuple[str, Request]]:
         """(key, request) of every picture that flags and prompt files ask for."""

@@ -408,7 +408,8 @@ def samples(locations: list[str], limit: int | None = None) -> int | None:
     """
     total, allowed = 0, SCANNED
     for location in locations:
-        source, known = shards.parts(location)[0], None
+        source = shards.parts(location)[0]
+        known: int | None = None
         if source == "-":  # what is read of it is gone
             return None
         with contextlib.suppress(SocialcliError):  # only the shard itself may be ours to read

@@ -188,13 +188,13 @@ def _tasks(
     expanded = shards.expand(sources, check=False)
     targets = planning.targets(expanded, output)
     whole = [Task(i, s, t) for i, (s, t) in enumerate(zip(expanded, targets, strict=True))]
-    kept = planning.limited(whole, options.limit, lambda source: _made_of(plan, source))
+    kept = planning.limited(whole, options.limit, lambda source: _results_of(plan, source))
     tasks = planning.sliced(tuple(kept), options.slice)
     shards.check_there(task.source for task in tasks)
     return tasks
 
 
-def _made_of(plan: Plan, source: str) -> Iterator[Any]:
+def _results_of(plan: Plan, source: str) -> Iterator[Any]:
     """One item for each sample that an input shard makes."""
     part, config = planning.stage(plan), planning.config(plan)
     if part.each(config) == 1:
