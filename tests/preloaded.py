@@ -2,11 +2,14 @@
 
 A server keeps those packages imported and forks one process for each command: a process of its own,
 with the caller's streams, folder and environment, that runs ``python -m MODULE`` from its start.
-Nothing of socialcli is imported in the server, and no model is kept. `python` gives the words that
-stand in the place of ``python`` before ``-m socialcli`` in a test or a Makefile.
+No model is kept. `python` gives the words that stand in the place of ``python`` before ``-m
+socialcli`` in a test or a Makefile.
 
 What a command imported that others will need is imported in the server before the next command, so
-a test run that calls only light commands pays nothing. An ordinary process is started for a command
+a test run that calls only light commands pays nothing. This goes for the modules of socialcli too:
+importing them computes nothing and reads nothing of the environment (`test_layering` holds that
+they can be imported in any order). A caller whose path leads to another socialcli gets that one. An
+ordinary process is started for a command
 whose environment differs in a variable that packages may read while they are imported, and for
 every command where a process cannot be forked safely (no Linux, or a GPU).
 
@@ -35,6 +38,8 @@ LIGHT = {
     "annotated_types", "click", "markdown_it", "mdurl", "pydantic", "pydantic_core", "pygments",
     "rich", "shellingham", "typer", "typing_extensions", "typing_inspection", "yaml",
 }  # fmt: skip
+
+OURS = "socialcli"
 
 # Variables that packages may read while they are imported.
 READ_AT_IMPORT = (
@@ -162,9 +167,8 @@ class _Server:
                     importlib.import_module(name)
         for name in apart:
             del sys.modules[name]
-        if "transformers.conversion_mapping" in self.wanted:
-            with contextlib.suppress(Exception):  # a thousand patterns, which it keeps compiled
-                sys.modules["transformers.conversion_mapping"].get_checkpoint_conversion_mapping("")
+        with contextlib.suppress(KeyError, AttributeError):  # a thousand patterns, which it keeps
+            sys.modules["transformers.conversion_mapping"].get_checkpoint_conversion_mapping("")
         self.wanted = []
 
     def _reap(self) -> None:
@@ -209,6 +213,7 @@ class _Server:
         added = [p for p in environment.get("PYTHONPATH", "").split(os.pathsep) if p]
         sys.path[:] = [folder, *added, *(p for p in self.path if p not in added)]
         sys.argv[1:] = words[2:]
+        _only_the_callers(words[1])
         there = set(sys.modules)
         code: object = None
         try:
@@ -216,13 +221,25 @@ class _Server:
         except SystemExit as end:
             code = end.code
         finally:
-            new = [
-                m for m in sys.modules if m not in there and m.partition(".")[0] in HEAVY | LIGHT
-            ]
+            kept = HEAVY | LIGHT | {OURS}
+            new = [m for m in sys.modules if m not in there and m.partition(".")[0] in kept]
             os.write(report, " ".join(new).encode())
         if code is None or isinstance(code, int):
             _end(code or 0)
         sys.exit(code)  # type: ignore[arg-type]
+
+
+def _only_the_callers(module: str) -> None:
+    """Leave out what the server has of ours where the caller's path leads to another socialcli, and
+    the module that is about to run under another name."""
+    import importlib.machinery
+
+    spec = importlib.machinery.PathFinder.find_spec(OURS)
+    if OURS in sys.modules and (spec is None or spec.origin != sys.modules[OURS].__file__):
+        for name in [m for m in sys.modules if m.partition(".")[0] == OURS]:
+            del sys.modules[name]
+    if not hasattr(sys.modules.get(module), "__path__"):
+        sys.modules.pop(module, None)
 
 
 def _end(code: int) -> None:

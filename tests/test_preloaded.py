@@ -55,6 +55,24 @@ def test_what_one_command_imported_the_next_one_has(server, tmp_path: Path) -> N
     assert second[2] != third[2]  # random numbers that nobody seeded are not the same
 
 
+def test_modules_of_ours_are_kept_for_callers_of_the_same_package(server, tmp_path: Path) -> None:
+    (tmp_path / "probe.py").write_text(
+        "import sys\nprint('socialcli.benchmarks.needs' in sys.modules)\n"
+        "import socialcli\nprint(socialcli.__file__)\nimport socialcli.benchmarks.needs\n"
+    )
+    line = [*server[:-1], "probe"]
+    first, second = (ask(line, cwd=tmp_path).stdout.split() for _ in range(2))
+    assert (first[0], second[0], first[1]) == (b"False", b"True", second[1])
+    done = ask([*server[:-1], "socialcli.benchmarks.needs"], "pose", cwd=tmp_path)
+    assert done.returncode == 2 and b"Warning" not in done.stderr  # that it is imported already
+    other = tmp_path / "other" / "socialcli"
+    (other / "benchmarks").mkdir(parents=True)
+    for file in ("__init__.py", "benchmarks/__init__.py", "benchmarks/needs.py"):
+        (other / file).touch()
+    seen = ask(line, env={**LIKE, "PYTHONPATH": str(tmp_path / "other")}, cwd=tmp_path)
+    assert seen.stdout.decode().split() == ["False", str(other / "__init__.py")]
+
+
 @pytest.mark.parametrize(
     "ending",
     ["", "sys.exit(3)", "sys.exit(-1)", "sys.exit('no')", "1 / 0", "sys.stdout.close()"],
