@@ -7,11 +7,10 @@ socialcli`` in a test or a Makefile.
 
 What a command imported that others will need is imported in the server before the next command, so
 a test run that calls only light commands pays nothing. This goes for the modules of socialcli too:
-importing them computes nothing and reads nothing of the environment (`test_layering` holds that
-they can be imported in any order). A caller whose path leads to another socialcli gets that one. An
-ordinary process is started for a command
-whose environment differs in a variable that packages may read while they are imported, and for
-every command where a process cannot be forked safely (no Linux, or a GPU).
+importing them reads nothing of the environment, and `test_layering` holds that they can be imported
+in any order. A caller with another PYTHONPATH imports them anew. An ordinary process is started for
+a command whose environment differs in a variable that packages may read while they are imported,
+and for every command where a process cannot be forked safely (no Linux, or a GPU).
 
 All commands of a server share one seed of ``hash()``. Tests of kills, signals, memory, engines and
 of imports themselves start ordinary processes.
@@ -40,6 +39,7 @@ LIGHT = {
 }  # fmt: skip
 
 OURS = "socialcli"
+PYTHONPATH = os.environ.get("PYTHONPATH")  # the server's
 
 # Variables that packages may read while they are imported.
 READ_AT_IMPORT = (
@@ -213,7 +213,7 @@ class _Server:
         added = [p for p in environment.get("PYTHONPATH", "").split(os.pathsep) if p]
         sys.path[:] = [folder, *added, *(p for p in self.path if p not in added)]
         sys.argv[1:] = words[2:]
-        _only_the_callers(words[1])
+        _only_the_callers(words[1], environment)
         there = set(sys.modules)
         code: object = None
         try:
@@ -229,13 +229,14 @@ class _Server:
         sys.exit(code)  # type: ignore[arg-type]
 
 
-def _only_the_callers(module: str) -> None:
-    """Leave out what the server has of ours where the caller's path leads to another socialcli, and
-    the module that is about to run under another name."""
+def _only_the_callers(module: str, environment: dict[str, str]) -> None:
+    """Leave out what the server has of ours where the caller's path may lead to another socialcli
+    or to parts that others added to it, and the module that is about to run under another name."""
     import importlib.machinery
 
     spec = importlib.machinery.PathFinder.find_spec(OURS)
-    if OURS in sys.modules and (spec is None or spec.origin != sys.modules[OURS].__file__):
+    another = spec is None or spec.origin != getattr(sys.modules.get(OURS), "__file__", None)
+    if another or environment.get("PYTHONPATH") != PYTHONPATH:
         for name in [m for m in sys.modules if m.partition(".")[0] == OURS]:
             del sys.modules[name]
     if not hasattr(sys.modules.get(module), "__path__"):

@@ -71,6 +71,8 @@ def test_modules_of_ours_are_kept_for_callers_of_the_same_package(server, tmp_pa
         (other / file).touch()
     seen = ask(line, env={**LIKE, "PYTHONPATH": str(tmp_path / "other")}, cwd=tmp_path)
     assert seen.stdout.decode().split() == ["False", str(other / "__init__.py")]
+    added = {**LIKE, "PYTHONPATH": f"{LIKE.get('PYTHONPATH', '')}{os.pathsep}{tmp_path / 'parts'}"}
+    assert ask(line, env=added, cwd=tmp_path).stdout.split() == [b"False", first[1]]
 
 
 @pytest.mark.parametrize(
