@@ -16,6 +16,7 @@ from socialcli.shards import Sample
 
 SUFFIXES = (".txt", ".csv", ".tsv", ".jsonl", ".ndjson")
 PROMPT_COLUMNS = ("prompt", "caption", "text")
+COLUMNS = (*PROMPT_COLUMNS, "key", "negative", "seed", "plain_prompt", "references")
 MOST = 100  # references of flags that a row's numbered columns speak of
 _REFERENCE = re.compile(r"(reference|query|scale|mask)[ _-]?(\d*)")
 
@@ -182,6 +183,25 @@ def _beside(folder: str, name: str | None) -> str | None:
 
 def _file(file: str) -> list[tuple[str | None, Request, str]]:
     """(key or None, request, where it stands) of every row."""
+    beside = str(Path(file).expanduser().parent)
+    row_requests = [_row(row, f"{file}, line {number}", beside) for number, row in _rows(file)]
+    if not row_requests:
+        raise UsageError(f"{file}: no prompts in it")
+    return row_requests
+
+
+def unread(file: str) -> list[str]:
+    """The columns of a prompt file that no method reads, in the order in which they come.
+
+    Raises:
+        UsageError: it cannot be read.
+    """
+    columns = dict.fromkeys(column for _, row in _rows(file) for column in row)
+    return [c for c in columns if c not in COLUMNS and not _REFERENCE.fullmatch(c)]
+
+
+def _rows(file: str) -> list[tuple[int, dict[str, Any]]]:
+    """(number of its line, column -> cell) of every row."""
     try:
         data = Path(file).expanduser().read_bytes()
     except OSError as error:
@@ -189,18 +209,13 @@ def _file(file: str) -> list[tuple[str | None, Request, str]]:
     text = spreadsheets.decoded(data, file)
     suffix = Path(file).suffix.lower()
     if suffix == ".txt":
-        lines = ((n, {"prompt": line}) for n, line in enumerate(text.splitlines(), 1))
-        rows: Iterator[tuple[int, dict[str, Any]]] = (r for r in lines if r[1]["prompt"].strip())
-    elif suffix in (".jsonl", ".ndjson"):
-        rows = _json_rows(file, text)
-    else:
-        delimiter, text = spreadsheets.delimited(text, suffix, PROMPT_COLUMNS)
-        rows = _table_rows(file, text, delimiter)
-    beside = str(Path(file).expanduser().parent)
-    row_requests = [_row(row, f"{file}, line {number}", beside) for number, row in rows]
-    if not row_requests:
-        raise UsageError(f"{file}: no prompts in it")
-    return row_requests
+        lines: list[tuple[int, dict[str, Any]]]
+        lines = [(n, {"prompt": line}) for n, line in enumerate(text.splitlines(), 1)]
+        return [row for row in lines if row[1]["prompt"].strip()]
+    if suffix in (".jsonl", ".ndjson"):
+        return list(_json_rows(file, text))
+    delimiter, text = spreadsheets.delimited(text, suffix, PROMPT_COLUMNS)
+    return list(_table_rows(file, text, delimiter))
 
 
 def _json_rows(file: str, text: str) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -37,6 +37,7 @@ def run(
     from socialcli.generation import folder, requests
     from socialcli.generation import stage as generating
     from socialcli.pipeline import run as start
+    from socialcli.pipeline.report import Report
 
     files = [name for name in inputs if requests.is_prompts(name)]
     places = [name for name in inputs if not requests.is_prompts(name)]
@@ -48,6 +49,10 @@ def run(
         )
     if not from_prompts and not places:
         raise UsageError("no prompt: give --prompt TEXT, a .txt, .csv or .jsonl file, or shards")
+    report = Report(options.log_json, options.quiet)
+    for file in config["prompts"]:
+        if columns := requests.unread(file):
+            report.warn(f"{file}: columns that are not read: {', '.join(columns)}")
     if config["format"] == "files" and (options.retry_failed or output.endswith(".tar")):
         what = "--retry-failed" if options.retry_failed else output
         raise UsageError(f"{what}: --format files writes a folder of pictures, not a shard")
