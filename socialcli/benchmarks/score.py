@@ -2,50 +2,49 @@
 
 Rendered scenes, each its own source, through the metrics of the feedback paper's tables and their
 detectors (CLIP, DINO, faces, gaze, objects, interactions), all embedded miniatures, one thread. The
-whole path is timed: reading, decoding, models, figures with intervals, the page. Two cores for a
-minute are two minutes of the processor, which is what is counted.
+whole path is timed: reading, loading models, decoding, models, figures with intervals, the page. Two
+cores for a minute are two minutes of the processor, which is what is counted.
 """
 
 from __future__ import annotations
 
-import shutil
-import statistics
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
-from socialcli.benchmarks import Figure, Section, in_turns, ratio, table
+from socialcli.benchmarks import Figure, Section, table
 from socialcli.benchmarks.train import WEIGHTS, scenes
 from socialcli.evaluation import run as running
 from socialcli.evaluation import settings
 
-PICTURES, METRICS = 128, "clip-t,clip-i,dino,face,gaze,hoi"
+PICTURES, METRICS = 1000, "clip-t,clip-i,dino,face,gaze,hoi"
 
 
 def run(turns: int, pictures: int = PICTURES) -> Section:
-    """A Markdown table of pictures in two minutes of the processor."""
+    """A Markdown table of pictures in two minutes of the processor.
+
+    A thousand pictures are looked at once, whatever ``turns`` says; the store is asked ``turns``
+    times, and its best turn counts.
+    """
     import torch
 
     torch.set_num_threads(1)
     first, again = "all looked at", "all found in the store"
     with tempfile.TemporaryDirectory(prefix="socialcli-benchmark-") as temporary:
         root = Path(temporary)
-        data, out = scenes(root / "world.tar", pictures), root / "out"
+        few, data, out = scenes(root / "few.tar", 8), scenes(root / "world.tar", pictures), "out"
 
-        def score() -> None:
-            running.score([data], str(out), config(), running.Options(real=True, quiet=True))
+        def score(shard: str, folder: str) -> float:
+            started = time.process_time()
+            options = running.Options(real=True, quiet=True)
+            running.score([shard], str(root / folder), config(), options)
+            return time.process_time() - started
 
-        def fresh() -> None:
-            shutil.rmtree(out, ignore_errors=True)
-            score()
-
-        # The store that the second finds is what the first, or itself, left.
-        score()
-        runs = {first: fresh, again: score}
-        seconds = in_turns(runs, turns, before=lambda: None, clock=time.process_time)
-    speed = {name: 120 * pictures / statistics.median(seconds[name]) for name in runs}
-    rows = [[n, f"{speed[n]:,.0f}", f"{ratio(seconds, n, first):.1f}"] for n in runs]
+        score(few, "warm")  # imports, which a score of any size has once
+        seconds = {first: score(data, out), again: min(score(data, out) for _ in range(turns))}
+    speed = {name: 120 * pictures / spent for name, spent in seconds.items()}
+    rows = [[n, f"{speed[n]:,.0f}", f"{speed[n] / speed[first]:.1f}"] for n in seconds]
     text = f"## Scores\n\n{pictures} pictures of 96 x 96 pixels: {METRICS}.\n\n" + table(
         ["", "pictures in two minutes of the processor", "times"], rows
     )

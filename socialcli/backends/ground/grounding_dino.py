@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from socialcli.backends import BackendInfo
 from socialcli.backends.ground import phrases as phrases_
+from socialcli.backends.ground._remembered import Remembered
 
 if TYPE_CHECKING:
     import numpy
@@ -42,9 +43,16 @@ class GroundingDino:
         self.words = phrases_.vocabulary(tokenizer, self.network.config.max_text_len)
         self.pooling = spec.options.get("phrase_score", "max")
         self.device = spec.device
+        self.remembered: Remembered | None = None
         self.model = checkpoints.describe(spec, INFO.model, {"phrase_score": self.pooling})
 
     ground = phrases_.ground
+
+    def remember(self) -> None:
+        """Keep features of the pictures of each call, of which the next asks for more."""
+        if self.remembered is None:
+            backbone = self.network.model.backbone.conv_encoder.model
+            self.remembered = Remembered(backbone, self.processor)
 
     def forward(
         self, pixels: Any, texts: list[phrases_.Text]

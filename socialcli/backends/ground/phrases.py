@@ -15,7 +15,8 @@ scores above the text threshold: the official rule, on phrases. Tokens that belo
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     import numpy
     import torch
     from PIL.Image import Image
+
+    from socialcli.backends.ground._remembered import Remembered
 
 Span = tuple[int, int]  # first token position and the one after the last
 
@@ -42,7 +45,7 @@ class Text:
 class Vocabulary:
     """How to tokenise: ``encode`` gives a string's ids without special tokens."""
 
-    encode: Callable[[str], list[int]]
+    encode: Callable[[str], Sequence[int]]
     start: int  # [CLS]
     end: int  # [SEP]
     stop: int  # "."
@@ -56,9 +59,10 @@ def vocabulary(tokenizer: object, longest: int) -> Vocabulary:
         ["[CLS]", "[SEP]", ".", "?"]
     )
 
-    def encode(phrase: str) -> list[int]:
+    @functools.lru_cache(maxsize=1 << 14)  # the same labels are looked for in picture after picture
+    def encode(phrase: str) -> tuple[int, ...]:
         ids = tokenizer(phrase.lower(), add_special_tokens=False)  # type: ignore[operator]
-        return list(ids["input_ids"])
+        return tuple(ids["input_ids"])
 
     return Vocabulary(encode, start, end, stop, frozenset({start, end, stop, query}), longest)
 
@@ -191,15 +195,22 @@ def ground(
     """`roles.Grounder.ground` of any GroundingDINO; detections in the order of `detections`."""
     import torch
 
-    pixels = [
-        self.processor(images=image, return_tensors="pt")["pixel_values"][0] for image in images
-    ]
+    remembered: Remembered | None = getattr(self, "remembered", None)
+    if remembered is not None:
+        pixels = remembered.pixels(images)
+    else:
+        pixels = [
+            self.processor(images=image, return_tensors="pt")["pixel_values"][0]
+            for image in images
+        ]
     detected: list[list[Detection]] = [[] for _ in pixels]
     for group in by_shape(pixels):
         jobs = [(index, text) for index in group for text in texts(phrases[index], self.words)]
         for start in range(0, len(jobs), len(pixels)):  # never more at once than were given
             part = jobs[start : start + len(pixels)]
             stacked = torch.stack([pixels[index] for index, _ in part])
+            if remembered is not None:
+                remembered.next([images[index] for index, _ in part])
             logits, boxes = self.forward(stacked, [text for _, text in part])
             for (index, text), own_logits, own_boxes in zip(part, logits, boxes, strict=True):
                 detected[index] += detections(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from socialcli import backends, shards
+from socialcli.backends import devices
 from socialcli.errors import SampleFailed, SocialcliError
 from socialcli.evaluation import samples
 from socialcli.evaluation.features import Feature, Look, Value, before, load
@@ -165,6 +166,8 @@ def compute(seen: Seen, wants: list[Want], batch_size: int, report: Report) -> l
     """
     todo = [(want, jobs) for want in wants if (jobs := seen.missing(want))]
     seen.load(dict.fromkeys(job.name for _, jobs in todo for job in jobs))
+    if todo and seen.config.device == "cpu":
+        devices.keep_memory()
     lost: list[Lost] = []
     by_picture: dict[str, Want] = {}
     for want, _ in todo:

@@ -55,6 +55,8 @@ def objects(
     busy = [i for i, wanted in enumerate(queries) if wanted]
     answers = {}
     if busy:
+        if hasattr(grounder, "remember"):  # another feature looks at the same pictures
+            grounder.remember()
         detections = grounder.ground(
             [looks[i].image for i in busy], [queries[i] for i in busy], box_threshold,
             text_threshold,
