@@ -8,6 +8,8 @@ EXTRAS ?= mediapipe,samples,ray,dev
 TORCH_INDEX ?= $(shell test -e /dev/nvidia0 || test -e /dev/kfd || test "$$(uname -s)" != Linux \
     || $(PYTHON) -m pip config list 2>/dev/null | grep -q index-url \
     || env | grep -q ^PIP_.*INDEX_URL || echo https://download.pytorch.org/whl/cpu)
+# Where `make benchmark` writes, with the page beside it; docs/benchmarks.json is what is published.
+RECORD ?= build/benchmarks.json
 # Two spinning OpenMP threads on a busy machine cost more than they bring (see docs/install.md).
 export OMP_NUM_THREADS ?= 1
 
@@ -17,7 +19,7 @@ help:
 	@echo "make demo            set up, run all nine subcommands offline, write an HTML report"
 	@echo "make test            set up, lint, type-check and run the tests"
 	@echo "make docs            build the documentation site into build/docs"
-	@echo "make benchmark       measure against named peers, and say which goals are reached"
+	@echo "make benchmark       measure against named peers, say which goals are reached (goes on)"
 	@echo "make zoo             train the miniature models from nothing (hours; goes on where it was)"
 	@echo "make zoo-check       measure the miniatures again and hold them to their cards"
 	@echo "make test-originals  compare with the original packages in an environment of their own"
@@ -48,7 +50,7 @@ docs: setup
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict -f docs/site/mkdocs.yml
 
 benchmark: setup
-	$(BIN)/python -m socialcli.benchmarks
+	$(BIN)/python -m socialcli.benchmarks --record $(RECORD)
 
 zoo zoo-check: setup
 	$(MAKE) -f pipelines/zoo.mk PYTHON=$(BIN)/python $@

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy
 import pytest
@@ -14,6 +15,7 @@ import torch
 from conftest import ENVIRONMENT
 
 from socialcli.benchmarks import Figure, Section, gpu, growth, operations, publishing, signals
+from socialcli.benchmarks import __main__ as command
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -33,6 +35,39 @@ def test_a_measurement_replaces_all_but_the_notes(tmp_path):
     page = file.with_suffix(".md").read_text()
     assert "## Two" in page and "## One" not in page and "Tried and lost." in page
     assert "| cost | 1.5 | at most 1.6 | reached |" in page
+
+
+def test_a_run_that_was_stopped_goes_on_and_says_all_goals(tmp_path, monkeypatch, capsys):
+    """The second of two is interrupted: the next run measures it alone, and judges both."""
+    asked, file = [], tmp_path / "new" / "b.json"
+
+    def measured(name: str, stops: bool):
+        def run(turns: int) -> Section:
+            asked.append(name)
+            if stops:
+                raise KeyboardInterrupt if turns == 5 else SystemExit("no such package")
+            return Section(f"## {name}", [Figure(f"speed of {name}", 2.0, 3.0)])
+
+        return SimpleNamespace(run=run)
+
+    def start(stopping: str, turns: int = 5) -> str:
+        find = lambda full: measured(full.rpartition(".")[2], full.endswith(stopping))  # noqa: E731
+        monkeypatch.setattr(command.importlib, "import_module", find)
+        monkeypatch.setattr(sys, "argv", ["x", "io", "score", "--record", str(file),
+                                          "--turns", str(turns)])  # fmt: skip
+        command.main()
+        return capsys.readouterr().out
+
+    with pytest.raises(KeyboardInterrupt):
+        start("score")
+    with pytest.raises(SystemExit, match="not measured: score"):
+        start("score", turns=1)
+    said = start("none")
+    assert asked == ["io", "score", "score", "score"] and "measured already: io" in said
+    assert "speed of io" in said and "speed of score" in said and "All of it took" in said
+    assert not list(file.parent.glob("*.run"))
+    start("none")
+    assert asked[4:] == ["io", "score"], "a complete run begins anew"
 
 
 @pytest.mark.parametrize(

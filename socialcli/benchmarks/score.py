@@ -2,8 +2,8 @@
 
 Rendered scenes, each its own source, through the metrics of the feedback paper's tables and their
 detectors (CLIP, DINO, faces, gaze, objects, interactions), all embedded miniatures, one thread. The
-whole path is timed: reading, loading models, decoding, models, figures with intervals, the page. Two
-cores for a minute are two minutes of the processor, which is what is counted.
+whole path is timed: reading, loading models, decoding, models, figures with intervals, the page.
+Two cores for a minute are two minutes of the processor, which is what is counted.
 """
 
 from __future__ import annotations

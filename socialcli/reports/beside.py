@@ -26,9 +26,9 @@ def stats(archive: str) -> dict[str, Any] | None:
     return body if isinstance(body, dict) else None
 
 
-def counts(archive: str) -> dict[str, int] | None:
-    """How many samples ended how: total, ok, filtered, failed, damaged."""
-    numbers = (stats(archive) or {}).get("counts")
+def counts(body: dict[str, Any] | None) -> dict[str, int] | None:
+    """How many samples ended how, from what `stats` gave: total, ok, filtered, failed, damaged."""
+    numbers = (body or {}).get("counts")
     if not isinstance(numbers, dict):
         return None
     return {str(k): v for k, v in numbers.items() if isinstance(v, int)}

@@ -31,6 +31,7 @@ class Looked:
     statistics: Statistics = field(default_factory=Statistics)
     shards: list[ShardRow] = field(default_factory=list)
     per_shard: list[dict[str, int]] = field(default_factory=list)  # members of each
+    distinct: dict[tuple[tuple[str, int], ...], dict[str, int]] = field(default_factory=dict)
     lost: list[dict[str, str]] = field(default_factory=list)  # the first of them
     lost_by: dict[str, int] = field(default_factory=dict)  # status -> samples
     views: list[View] = field(default_factory=list)
@@ -124,14 +125,19 @@ def _one_shard(
         looked.unread += 1
         looked.complaints.append(f"{shown}: {str(error).removeprefix(f'{shown}: ')}")
     row = ShardRow(shown, statistics.samples - before, _size(location))
-    last = shards.parts(location)[-1]
-    row.ended = beside.counts(last)
-    row.made = _made(beside.stats(last))
+    stats = beside.stats(shards.parts(location)[-1])
+    row.ended = _once(looked, beside.counts(stats))
+    row.made = _made(stats)
     for part in shards.parts(location):
         for entry in beside.errors(part):
             _lose(looked, part, entry)
     looked.shards.append(row)
-    looked.per_shard.append(members)
+    looked.per_shard.append(_once(looked, members) or {})
+
+
+def _once(looked: Looked, counts: dict[str, int] | None) -> dict[str, int] | None:
+    """The same counts as an object that all shards with these share: most of ten thousand do."""
+    return None if counts is None else looked.distinct.setdefault(tuple(counts.items()), counts)
 
 
 def _bytes(key: str) -> bytes:

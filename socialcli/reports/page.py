@@ -27,7 +27,7 @@ HERE = Path(__file__).parent
 MOST_LOST = 200  # samples in the page's own table; the list has all of them
 
 
-@dataclass
+@dataclass(slots=True)
 class ShardRow:
     """One shard as the page's last table shows it."""
 

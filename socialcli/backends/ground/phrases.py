@@ -200,8 +200,7 @@ def ground(
         pixels = remembered.pixels(images)
     else:
         pixels = [
-            self.processor(images=image, return_tensors="pt")["pixel_values"][0]
-            for image in images
+            self.processor(images=image, return_tensors="pt")["pixel_values"][0] for image in images
         ]
     detected: list[list[Detection]] = [[] for _ in pixels]
     for group in by_shape(pixels):

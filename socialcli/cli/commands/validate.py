@@ -145,7 +145,7 @@ def check_beside(part: str) -> Iterator[Any]:
     if isinstance(stated, int) and there is not None and there != stated:
         what = f"has {there} bytes, its stats file says {stated}"
         yield Problem("tar", what, "it was changed or cut since; run the stage again")
-    counts = beside.counts(part)
+    counts = beside.counts(stats)
     if counts is not None:
         ended = sum(counts.get(name, 0) for name in ("ok", "filtered", "failed"))
         if counts.get("total", ended) != ended:
