@@ -13,7 +13,7 @@ from typing import Any
 
 from socialcli.miniature.zoo import cards, diffusion, latents, references, sheets, ssr, training
 
-STEPS, BATCH, RATE = 2400, 32, 1e-3
+STEPS, BATCH, RATE = 1600, 32, 1e-3
 DROPS = (0.05, 0.05, 0.05)  # of the captions, the pictures, and both; IP-Adapter's own shares
 TEST = 64
 SCALE = 1.0

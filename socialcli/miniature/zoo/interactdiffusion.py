@@ -1,0 +1,214 @@
+"""InteractDiffusion in miniature: who does what to what, each in its box, on the small UNet.
+
+Gates and position net of `socialcli.networks.interact_diffusion`, as `train --method
+interactdiffusion` has them; UNet and text encoder stay as they are. Half the captions are left
+out, so that who does what must be read off the interactions.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from socialcli.miniature.world.vocabulary import VERBS
+from socialcli.miniature.zoo import cards, data, diffusion, labels, latents, training
+
+STEPS, BATCH, RATE = 2400, 32, 1e-3
+CHUNKS = 8  # of the diffusion miniature's cache
+SILENT, ALONE = 0.5, 0.1  # captions, and interactions, left out; InteractDiffusion's own shares
+NOISY = 0.5  # of the timesteps are drawn from the noisier half, where things find their places
+OPENING = 5.0  # times the rate for the gates' two numbers, which begin at zero
+PLACED = 4  # interactions of a scene at most
+FILE = "interactdiffusion.safetensors"
+TEST = 96
+# What subjects, acts and objects are called: as boxes are labelled, and verbs as participles.
+PHRASES = (*labels.KINDS[1:], *(verb.ing for verb in VERBS.values()))
+
+
+def placed(scene: Any) -> list[tuple[Any, tuple[str, str, str]]]:
+    """(boxes (2, 4) of subject and object in [0, 1], their words and the act's between them) of a
+    scene's interactions, the largest first."""
+    import numpy
+
+    shown = {one.id: one for one in scene.everything}
+    rows = []
+    for relation in scene.relations[:PLACED]:
+        both = [shown[relation.subject], shown[relation.object]]
+        boxes = numpy.array([one.box for one in both], numpy.float32) / scene.size
+        subject, thing = (one.who.noun if hasattr(one, "who") else one.look.kind for one in both)
+        rows.append((boxes, (subject, VERBS[relation.pair.verb].ing, thing)))
+    return sorted(rows, key=lambda row: -float((row[0][:, 2:] - row[0][:, :2]).prod(1).sum()))
+
+
+def chunk(folder: Path, number: int) -> dict[str, Any]:
+    """The interactions of a chunk's training scenes, from disk where they lie there.
+
+    Returns:
+        ``boxes`` (n, `PLACED`, 2, 4) float16; ``words`` (n, `PLACED`, 3) int16, places in
+        `PHRASES`, -1 where there is no interaction.
+    """
+    import numpy
+
+    file = folder / f"placed-{number:03d}.npz"
+    if file.exists():
+        return dict(numpy.load(file))
+    count = latents.CHUNK
+    boxes = numpy.zeros((count, PLACED, 2, 4), numpy.float16)
+    words = numpy.full((count, PLACED, 3), -1, numpy.int16)
+    for row, scene in enumerate(data.train_scenes(number, count)):
+        for at, (where, names) in enumerate(placed(scene)):
+            boxes[row, at] = where
+            words[row, at] = [PHRASES.index(name) for name in names]
+    folder.mkdir(parents=True, exist_ok=True)
+    part = file.with_suffix(".part.npz")
+    with part.open("wb") as out:
+        numpy.savez(out, allow_pickle=False, boxes=boxes, words=words)
+    part.replace(file)
+    return {"boxes": boxes, "words": words}
+
+
+def arguments(phrases: Any, boxes: Any, words: Any) -> dict[str, Any]:
+    """What the position net is told of B pictures, with as many rows as its tables have.
+
+    Args:
+        phrases: (V, D) pooled states of `PHRASES`. boxes: (B, N, 2, 4). words: (B, N, 3), see
+            `chunk`.
+    """
+    import torch
+
+    from socialcli.networks.interact_diffusion import INTERACTIONS
+
+    there = (words[..., 0] >= 0).float()
+    states = phrases[words.clamp(min=0)] * there[..., None, None]
+    told = {
+        "subject_boxes": boxes[:, :, 0] * there[..., None],
+        "object_boxes": boxes[:, :, 1] * there[..., None],
+        "masks": there,
+        "subject_phrases": states[:, :, 0],
+        "action_phrases": states[:, :, 1],
+        "object_phrases": states[:, :, 2],
+    }
+    full = {}
+    for name, tensor in told.items():
+        full[name] = tensor.new_zeros(len(tensor), INTERACTIONS, *tensor.shape[2:])
+        full[name][:, : tensor.shape[1]] = tensor
+    return full
+
+
+def phrases(base: Any) -> Any:
+    """(V, D): `PHRASES` as the position net is told them."""
+    import torch
+
+    with torch.inference_mode():
+        return torch.stack([base.phrase(text).float().cpu() for text in PHRASES]).clone()
+
+
+def network(base: Any) -> Any:
+    """Closed gates and a fresh position net in the UNet, in one module."""
+    import torch
+    from diffusers.models.attention_processor import AttnProcessor
+
+    from socialcli.networks import interact_diffusion
+
+    torch.manual_seed(0)
+    unet = base.unet
+    net = interact_diffusion.PositionNet(
+        base.text_encoder.config.hidden_size, unet.config.cross_attention_dim
+    )
+    interact_diffusion.attach(unet, net)
+    base.gated = True
+    unet.set_attn_processor(AttnProcessor())  # faster than fused on CPUs, as in `diffusion`
+    gates = torch.nn.ModuleList(interact_diffusion.gates(unet))
+    return torch.nn.ModuleDict({"net": net, "gates": gates}).requires_grad_(True)
+
+
+def batches(cache: dict[str, Any], texts: Any) -> Any:
+    """step -> latents, token ids, weights, noise, timesteps, arguments of the position net."""
+    import torch
+
+    nothing = torch.tensor(
+        latents.tokenizer()("", padding="max_length", max_length=latents.LENGTH)["input_ids"]
+    )
+
+    def batch(step: int) -> tuple[Any, ...]:
+        rng = torch.Generator().manual_seed(step)
+        rows = torch.randint(len(cache["latents"]), (BATCH,), generator=rng)
+        which = torch.randint(latents.TEXTS, (BATCH,), generator=rng)
+        ids = cache["ids"][rows, which].long()
+        ids[torch.rand(BATCH, generator=rng) < SILENT] = nothing
+        words = cache["words"][rows].long()
+        words[torch.rand(BATCH, generator=rng) < ALONE] = -1
+        told = arguments(texts, cache["boxes"][rows].float(), words)
+        clean = cache["latents"][rows].float()
+        spread = (torch.arange(BATCH) + torch.rand(BATCH, generator=rng)) / BATCH
+        late = torch.rand(BATCH, generator=rng) < NOISY
+        t = (torch.where(late, 0.5 + spread / 2, spread) * 1000).long()
+        noise = diffusion.tint(torch.randn(clean.shape, generator=rng), t, rng)
+        weight = cache["weight"][rows].float()[:, None] / 100
+        return clean, ids, weight, noise, t, told
+
+    return batch
+
+
+def losses(base: Any) -> Any:
+    """(trained parts, batch, step) -> scalar: error of the noise."""
+    import torch
+
+    usual, alphas = diffusion.usual(), diffusion.alphas()
+
+    def loss(model: Any, batch: tuple[Any, ...], step: int) -> Any:
+        device = next(model.parameters()).device
+        clean, ids, weight, noise, t = (part.to(device) for part in batch[:-1])
+        told = {name: tensor.to(device) for name, tensor in batch[-1].items()}
+        alpha = alphas.to(device)[t].view(-1, 1, 1, 1)
+        noisy = alpha.sqrt() * clean + (1 - alpha).sqrt() * noise
+        with torch.autocast(device.type, torch.bfloat16):
+            with torch.no_grad():
+                text = base.text_encoder(ids).last_hidden_state
+            guess = base.unet(noisy, t, text, cross_attention_kwargs={"gligen": told}).sample
+        share = weight / weight.mean() * 0.15 / usual.to(device)[t].view(-1, 1, 1, 1)
+        return (share * (guess.float() - noise).square()).mean()
+
+    return loss
+
+
+def train(work: Path, steps: int, minutes: float | None, device: str) -> training.Run:
+    """Train, or go on training; draws and encodes the diffusion miniature's scenes where it has
+    not."""
+    import numpy
+    import torch
+
+    from socialcli import backends
+    from socialcli.backends import ModelSpec
+
+    cached = work.parent / "diffusion" / "cache"  # what the UNet learnt from, where it lies there
+    cache = latents.everything(
+        cached if cached.is_dir() else work / "cache", CHUNKS, cards.folder("vae") / "vae", device,
+        training.workers(),
+    )  # fmt: skip
+    parts = [chunk(work / "placed", number) for number in range(CHUNKS)]
+    for name in ("boxes", "words"):
+        cache[name] = torch.from_numpy(numpy.concatenate([part[name] for part in parts]))
+    base: Any = backends.load(
+        ModelSpec("diffusion", "interactdiffusion", str(cards.folder("diffusion")))
+    )
+    texts = phrases(base)
+    model = network(base).train()
+    for part in base.networks:
+        part.to(device)
+    run = training.fit(
+        model, batches(cache, texts), losses(base), work, steps, rate=RATE, decay=1e-2, warm=30,
+        average=0.99, minutes=minutes, rates=lambda name: OPENING if "alpha" in name else 1.0,
+    )  # fmt: skip
+    run.model.unet = [base.unet]  # in a list: what it is made of is no part of the model
+    return run
+
+
+def export(model: Any, folder: Path) -> None:
+    """Write gates and position net in fp16, as `train --method interactdiffusion` writes them."""
+    from socialcli.networks import interact_diffusion, weights
+
+    tensors = interact_diffusion.tensors_of(model.unet[0])
+    folder.mkdir(parents=True, exist_ok=True)
+    half = {name: tensor.half() for name, tensor in tensors.items()}
+    weights.write(folder / FILE, half, {"trained_on": "socialcli.world"})
