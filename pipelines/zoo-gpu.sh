@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# The generative miniatures (autoencoder, captioner, UNet, ControlNet, SSR-Encoder) in ten minutes of
-# one GPU, and then their measures. Run it again where it was stopped: it goes on from there.
+# The generative miniatures (autoencoder, captioner, UNet, ControlNet, SSR-Encoder, IP-Adapter,
+# InteractDiffusion) in ten minutes of one GPU, and then their measures. Run it again where it was
+# stopped: it goes on from there.
 #
 #   pipelines/zoo-gpu.sh                              ten minutes on CUDA, into zoo-gpu/
 #   pipelines/zoo-gpu.sh --minutes 0.2 --device cpu   does everything work?

@@ -1,9 +1,10 @@
 """``python -m socialcli.miniature.zoo.gpu``: the generative miniatures in a few minutes of one GPU.
 
-Autoencoder, captioner, UNet, ControlNet and SSR-Encoder learn one after the other, each in its
-share of the minutes: cosines last so long and not so many steps, batches are large, and all cores
-draw scenes. Everything else is the roles' own. Weights and cards go to a folder of their own, which
-begins as a copy of the published ones. The same command goes on where it was stopped.
+Autoencoder, captioner, UNet, ControlNet, SSR-Encoder, IP-Adapter and InteractDiffusion learn one
+after the other, each in its share of the minutes: cosines last so long and not so many steps,
+batches are large, and all cores draw scenes. Everything else is the roles' own. Weights and cards
+go to a folder of their own, which begins as a copy of the published ones. The same command goes on
+where it was stopped.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from typing import Any
 
 # Role, its share of the minutes, its batch.
 PARTS = (
-    ("vae", 0.22, 64), ("caption", 0.18, 256), ("diffusion", 0.36, 256), ("controlnet", 0.10, 128),
-    ("ssr", 0.14, 128),
+    ("vae", 0.20, 64), ("caption", 0.17, 256), ("diffusion", 0.34, 256), ("controlnet", 0.08, 128),
+    ("ssr", 0.11, 128), ("ip_adapter", 0.03, 128), ("interactdiffusion", 0.07, 128),
 )  # fmt: skip
 COMMAND = "pipelines/zoo-gpu.sh"
 
@@ -57,10 +58,11 @@ def main() -> int:
 
 def encode(scenes: int) -> None:
     """Let the roles that learn from encoded scenes encode so many."""
-    from socialcli.miniature.zoo import controlnet, diffusion, latents, ssr
+    from socialcli.miniature.zoo import controlnet, diffusion, interactdiffusion, latents, ssr
 
     latents.CHUNK = min(latents.CHUNK, scenes)
     diffusion.CHUNKS = controlnet.CHUNKS = max(1, scenes // latents.CHUNK)
+    interactdiffusion.CHUNKS = min(interactdiffusion.CHUNKS, diffusion.CHUNKS)
     ssr.GROUPS = min(ssr.GROUPS, max(1, scenes // ssr.SCENES))
     ssr.CHUNKS = min(ssr.CHUNKS, max(1, scenes // (ssr.GROUPS * ssr.SCENES)))
 

@@ -20,7 +20,6 @@ SCALE = 1.0
 TOKENS = 4  # of a picture
 FILE = "ip-adapter_sd15.safetensors"
 TOWER = "image_encoder"  # folder of the vision tower
-FIGURES = ssr.FIGURES
 
 
 def keep_tower(folder: Path, source: Path) -> Path:
@@ -234,3 +233,63 @@ def export(model: Any, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     weights.write(folder / FILE, half, {"trained_on": "socialcli.world"})
     shutil.copytree(model.tower, folder / TOWER, dirs_exist_ok=True)
+
+
+def measure(folder: Path) -> dict[str, float]:
+    """Whether new scenes show the person, and the thing, of the picture that is the prompt beside
+    the text: the SSR-Encoder's measure (see `ssr.measure`) of the same cases and noise."""
+    return references.kept(*_drawn(folder, TEST))
+
+
+def draw(
+    base: Any, tower: tuple[Any, Any], prompts: list[str], shown: list[Any], scale: float
+) -> list[Any]:
+    """One picture a prompt with a picture beside it.
+
+    Args:
+        base: the diffusion model with the adapter in its UNet. tower: vision tower and processor.
+    """
+    import torch
+
+    vision, processor = tower
+    for one in base.unet.attn_processors.values():
+        if hasattr(one, "scale"):
+            one.scale = [scale]
+
+    def told(part: slice, count: int) -> dict[str, Any]:
+        pixels = processor(images=shown[part], return_tensors="pt")["pixel_values"]
+        seen = vision(pixels).image_embeds[:, None]
+        return {
+            "encoder_hidden_states": base.prompts([""] * count + prompts[part]),
+            "added_cond_kwargs": {"image_embeds": [torch.cat([torch.zeros_like(seen), seen])]},
+        }
+
+    return references.sample(base, len(prompts), told)
+
+
+def _drawn(folder: Path, count: int) -> tuple[list[Any], list[list[Any]]]:
+    """Test cases, and the pictures drawn of them with the reference and without."""
+    from socialcli import backends
+    from socialcli.backends import ModelSpec, checkpoints
+
+    base: Any = backends.load(
+        ModelSpec("diffusion", "stable-diffusion", str(cards.folder("diffusion")))
+    )
+    adapter: Any = backends.load(ModelSpec("adapter", "ip-adapter", str(folder / FILE)))
+    base.pipeline().load_ip_adapter(
+        adapter.parts, subfolder="", weight_name="", image_encoder_folder=None
+    )
+    clip = ModelSpec("clip", "clip", str(folder / TOWER))
+    tower = (
+        checkpoints.pretrained("CLIPVisionModelWithProjection", clip, "", ""),
+        checkpoints.pretrained("CLIPImageProcessorPil", clip, "", ""),
+    )
+    cases = references.cases(count)
+    shown, prompts = [c[2].image for c in cases], [c[4] for c in cases]
+    return cases, [draw(base, tower, prompts, shown, scale) for scale in (SCALE, 0.0)]
+
+
+def sheet(folder: Path, file: Path, across: int = 8) -> None:
+    """Write a sheet of test prompts: pictures beside them, drawn with these, drawn without."""
+    cases, rows = _drawn(folder, across)
+    sheets.write(file, [[c[2].image for c in cases], *rows], [c[4] for c in cases], across)

@@ -149,10 +149,10 @@ def everything(
     import torch
 
     files = [_file(folder, i, vae_folder) for i in range(chunks)]
-    chunks_of_facts = list(_in_order(functools.partial(facts, folder), range(chunks), workers))
+    chunks_of_facts = list(in_order(functools.partial(facts, folder), range(chunks), workers))
     todo = [i for i in range(chunks) if not files[i].exists()]
     vae = autoencoder(vae_folder).to(device)
-    for i, drawn in zip(todo, _in_order(_rows, todo, workers), strict=True):
+    for i, drawn in zip(todo, in_order(_rows, todo, workers), strict=True):
         part = files[i].with_suffix(".part.npy")
         numpy.save(part, encode(vae, drawn))
         part.replace(files[i])
@@ -166,7 +166,7 @@ def everything(
     }
 
 
-def _in_order(call: Callable[[int], Any], numbers: Iterable[int], workers: int) -> Iterator[Any]:
+def in_order(call: Callable[[int], Any], numbers: Iterable[int], workers: int) -> Iterator[Any]:
     """What ``call`` gives for each number, by so many processes, or here where there are none."""
     import multiprocessing
 

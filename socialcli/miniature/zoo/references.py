@@ -1,7 +1,8 @@
-"""Pictures drawn with a reference, and what they keep of it: the SSR miniature's measure."""
+"""Pictures drawn with a reference, and what they keep of it: SSR's and IP-Adapter's measure."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from socialcli.miniature.world.captions import captions
@@ -9,6 +10,9 @@ from socialcli.miniature.world.vocabulary import ANIMALS, BRIGHT
 from socialcli.miniature.zoo import cards, seeing, subjects
 
 GUIDANCE, SAMPLING = 4.0, 30
+FIGURES = ("face_gain", "face_gain_low", "face_gain_high", "face_own", "face_other", "faces",
+           "face_gain_without", "thing_colour", "things", "thing_colour_without",
+           "pictures")  # fmt: skip
 
 
 def draw(
@@ -16,6 +20,28 @@ def draw(
     scale: float = 1.0, seed: int = 0,
 ) -> list[Any]:  # fmt: skip
     """One picture a prompt with the queried subject of its reference; RGB pictures."""
+    import torch
+
+    def told(part: slice, count: int) -> dict[str, Any]:
+        features = torch.cat([ssr.nothing(count), ssr.features(references[part])])
+        asked = base.prompts([""] * count + queries[part])
+        tokens = ssr.encoder.subject_tokens(features, asked)
+        text = base.prompts([""] * count + prompts[part])
+        given: dict[str, Any] = ssr.encoder.condition(text, [tokens], [scale])
+        return given
+
+    return sample(base, len(prompts), told, seed)
+
+
+def sample(
+    base: Any, count: int, told: Callable[[slice, int], dict[str, Any]], seed: int = 0
+) -> list[Any]:
+    """``count`` RGB pictures, each of its own noise.
+
+    Args:
+        told: (some of the pictures, how many) -> the UNet's arguments for them, with as many
+            unconditional rows in front.
+    """
     import numpy
     import torch
     from diffusers import UniPCMultistepScheduler
@@ -24,17 +50,12 @@ def draw(
     pictures: list[Any] = []
     shape = base.latent_shape(base.picture_size, base.picture_size)
     with torch.inference_mode():
-        for start in range(0, len(prompts), 16):
-            part = slice(start, start + 16)
-            count = len(prompts[part])
-            features = torch.cat([ssr.nothing(count), ssr.features(references[part])])
-            asked = base.prompts([""] * count + queries[part])
-            tokens = ssr.encoder.subject_tokens(features, asked)
-            text = base.prompts([""] * count + prompts[part])
-            given = ssr.encoder.condition(text, [tokens], [scale])
+        for start in range(0, count, 16):
+            numbers = range(start, min(start + 16, count))
+            given = told(slice(start, start + 16), len(numbers))
             state = torch.stack([
                 torch.randn(shape, generator=torch.Generator().manual_seed(seed * 100_000 + i))
-                for i in range(start, start + count)
+                for i in numbers
             ])  # fmt: skip
             scheduler = UniPCMultistepScheduler.from_config(base.scheduler.config)
             scheduler.set_timesteps(SAMPLING)
@@ -49,6 +70,16 @@ def draw(
             rows = light.permute(0, 2, 3, 1).numpy().astype(numpy.uint8)
             pictures += [Image.fromarray(row) for row in rows]
     return pictures
+
+
+def kept(cases: list[Any], drawn: list[list[Any]]) -> dict[str, float]:
+    """`faces` and `colours` of pictures drawn with references, and of those drawn without, whose
+    names end in ``_without``."""
+    figures: dict[str, float] = {"pictures": len(cases)}
+    for pictures, suffix in zip(drawn, ("", "_without"), strict=True):
+        for part in (faces, colours):
+            figures |= {name + suffix: v for name, v in part(cases, pictures).items()}
+    return {name: figures[name] for name in FIGURES if name in figures}
 
 
 def cases(count: int) -> list[tuple[str, str, Any, Any, str]]:

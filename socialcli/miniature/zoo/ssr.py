@@ -39,9 +39,6 @@ NOTE = (
     "run from nothing follows the recipe from the start."
 )
 TOWER = "image_encoder"  # folder of the vision tower
-FIGURES = ("face_gain", "face_gain_low", "face_gain_high", "face_own", "face_other", "faces",
-           "face_gain_without", "thing_colour", "things", "thing_colour_without",
-           "pictures")  # fmt: skip
 
 
 def models(tower: Path) -> tuple[Any, Any, Any]:
@@ -340,12 +337,7 @@ def measure(folder: Path) -> dict[str, float]:
     scale 0. ``thing_colour``: a thing whose colour the prompt does not say has the reference's
     colour, ``thing_without`` at scale 0.
     """
-    cases, drawn = _drawn(folder, TEST)
-    figures: dict[str, float] = {"pictures": len(cases)}
-    for pictures, suffix in zip(drawn, ("", "_without"), strict=True):
-        figures |= {k + suffix: v for k, v in references.faces(cases, pictures).items()}
-        figures |= {k + suffix: v for k, v in references.colours(cases, pictures).items()}
-    return {name: figures[name] for name in FIGURES if name in figures}
+    return references.kept(*_drawn(folder, TEST))
 
 
 def _drawn(folder: Path, count: int) -> tuple[list[Any], list[list[Any]]]:
