@@ -47,22 +47,26 @@ class DataSet:
     get: str
 
 
+# Sizes of archives as others report them, since none was downloaded here: HICO-DET's in download
+# scripts of its users, GazeFollow's (6.26 GB) in an issue of ejcgt/attention-target-detection,
+# Concept101's (3.39 GB) in notes of a user, DreamBench++'s (data.zip, 15.1 MB) on its page. That of
+# DreamBench is what the files of google/dreambooth add up to.
 DATA = {
     "hico-det": DataSet(
         "HICO-DET", "not stated; photographs are their owners'", "7.5 GB",
         "hico_20160224_det.tar.gz, which http://www-personal.umich.edu/~ywchao/hico/ links"),
     "gazefollow": DataSet(
-        "GazeFollow (extended)", "not stated; photographs are their owners'", "some 6 GB",
+        "GazeFollow (extended)", "not stated; photographs are their owners'", "6.3 GB",
         "the archive that http://gazefollow.csail.mit.edu links"),
     "concept101": DataSet(
-        "Concept101", "Adobe Research Licence; photographs Unsplash or CC BY-SA", "under 1 GB",
+        "Concept101", "Adobe Research Licence; photographs Unsplash or CC BY-SA", "3.4 GB",
         "dataset.json of https://github.com/adobe-research/custom-diffusion, and "
         "benchmark_dataset.zip"),
     "dreambench": DataSet(
-        "DreamBench", "CC BY 4.0; some photographs Unsplash", "under 0.1 GB",
+        "DreamBench", "CC BY 4.0; some photographs Unsplash", "0.11 GB",
         "git clone https://github.com/google/dreambooth"),
     "dreambench-plus": DataSet(
-        "DreamBench++", "of its pages: see there", "under 0.1 GB",
+        "DreamBench++", "Apache-2.0; photographs cleared for academic use", "0.02 GB",
         "https://github.com/yuangpeng/dreambench_plus"),
     "exemplars": DataSet(
         "exemplars of interactions", "those of the photographs that you take", "150 photographs",
