@@ -23,7 +23,7 @@ from socialcli.miniature.zoo import (
     training,
 )  # fmt: skip
 
-STEPS, BATCH, RATE = 1300, 32, 2e-3
+STEPS, BATCH, RATE = 1200, 32, 2e-3
 DROPS = (0.05, 0.05, 0.05)  # of the captions, the pictures, and both; IP-Adapter's own shares
 TEST = 64
 SCALE = 1.0
