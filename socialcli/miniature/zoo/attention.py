@@ -1,8 +1,9 @@
-"""Where the miniature UNet's cross-attention should look: the truth knows which word names what.
+"""Where the miniature UNet's attention should look: the truth knows which word names what.
 
 Only training uses it. A patch of a scene shows an instance, and the words that name this instance
 are known, so a patch can be asked to read them. Left alone, a small UNet reads the padding, which
-says who is there but not who is where, and mixes up what belongs to whom.
+says who is there but not who is where, and mixes up what belongs to whom. InteractDiffusion's gates
+are asked in the same way: a place reads what its boxes say.
 """
 
 from __future__ import annotations
@@ -74,3 +75,60 @@ def rare(shown: Any, usual: float = 16.0, most: float = 3.0) -> Any:
     size = (one[:, :, None] == one[:, None, :]).sum(-1)
     weight = (usual / size).sqrt().clamp(1.0, most)
     return torch.where(shown[..., 2] > 0, weight, torch.ones(()))
+
+
+class GateRecorder:
+    """Attention processor of a gate; keeps how much each place reads of the interactions' tokens.
+
+    ``maps`` holds one (B, pixels, tokens) tensor a gate, the mean over heads, with gradient; the
+    caller empties it before each pass of the UNet.
+
+    Args:
+        tokens: how many there are, behind the pixels.
+    """
+
+    def __init__(self, tokens: int) -> None:
+        self.tokens = tokens
+        self.maps: list[Any] = []
+
+    def __call__(self, attn: Any, hidden_states: Any, **_: Any) -> Any:
+        """Of the pixels alone: what the tokens would read, the gate throws away."""
+        query = attn.head_to_batch_dim(attn.to_q(hidden_states[:, : -self.tokens]))
+        key, value = (
+            attn.head_to_batch_dim(to(hidden_states)) for to in (attn.to_k, attn.to_v)
+        )  # fmt: skip
+        shares = attn.get_attention_scores(query, key)
+        heads = shares[..., -self.tokens :].unflatten(0, (-1, attn.heads))
+        self.maps.append(heads.mean(1))
+        return attn.to_out[0](attn.batch_to_head_dim(shares @ value))
+
+
+def outside(maps: list[Any], boxes: Any, there: Any) -> Any:
+    """How little the places in a box read of its token, and how much all others read of any.
+
+    Args:
+        maps: attention probabilities (B, side * side, T) of each gate.
+        boxes: (B, T, 4) x1, y1, x2, y2 in [0, 1] of each token. there: (B, T), 1 for those of an
+            interaction, 0 for those of none.
+
+    Returns:
+        A scalar, 0 or more: of each token the mean of -log of what its places read of it, and of
+        the places in no box that of what they read of no token, each averaged over all of them.
+    """
+    import torch
+
+    total = torch.zeros((), device=boxes.device)
+    for one in maps:
+        side = round(one.shape[1] ** 0.5)
+        at = (torch.arange(side, device=boxes.device) + 0.5) / side
+        y, x = (part.flatten()[None, :, None] for part in torch.meshgrid(at, at, indexing="ij"))
+        x0, y0, x1, y1 = (boxes[:, None, :, i] for i in range(4))
+        inside = ((x > x0) & (x < x1) & (y > y0) & (y < y1)).float() * there[:, None]
+        read = one.float().clamp(1e-4, 1 - 1e-4)
+        places = inside.sum(1)
+        of_each = -(read.log() * inside).sum(1) / places.clamp(min=1)
+        total = total + of_each.sum() / (places > 0).sum().clamp(min=1)
+        empty = (inside.sum(-1) == 0).float()
+        unread = 1 - (one.float() * there[:, None]).sum(-1).clamp(0, 1 - 1e-4)
+        total = total - (unread.log() * empty).sum() / empty.sum().clamp(min=1)
+    return total / max(1, len(maps))
