@@ -53,23 +53,29 @@ $(OUT)/handshake/.done:
 	    DRAW='$(SHOW)'
 	@touch $@
 
-# The same requests with the encoder as it came and as it was tuned: two rows of the score table.
+# The same requests with the encoder as it came and as it was tuned, with an IP-Adapter that is shown
+# the same pictures, and with an InteractDiffusion that is told who does what in which boxes: four
+# rows of the score table.
 $(OUT)/asked/.done:
 	$(SOCIALCLI) import world test --scenes $(DRAWN) -o $(OUT)/asked
 	@touch $@
-tuned := --ssr-model $(OUT)/feedback
+COMPARED := given tuned ip-adapter interactdiffusion
+method_given := --method ssr
+method_tuned := --method ssr --ssr-model $(OUT)/feedback
+method_ip-adapter := --method ip-adapter
+method_interactdiffusion := --method interactdiffusion
 $(OUT)/drawn/tuned/.done: $(OUT)/feedback/.done
 $(OUT)/drawn/%/.done: $(OUT)/asked/.done
-	$(SOCIALCLI) generate $(OUT)/asked -o $(OUT)/drawn/$* --method ssr --profile $(PROFILE) \
-	    $($*) $(DRAW) --grid $(OUT)/drawn/$*.png
+	$(SOCIALCLI) generate $(OUT)/asked -o $(OUT)/drawn/$* $(method_$*) --profile $(PROFILE) \
+	    $(DRAW) --grid $(OUT)/drawn/$*.png
 	@touch $@
 $(OUT)/scores/%/score.json: $(OUT)/drawn/%/.done
 	$(SOCIALCLI) score $(OUT)/drawn/$* --reference $(OUT)/asked --profile $(PROFILE) \
 	    --metrics clip-t,clip-i,dino,face,gaze,hoi --title $* -o $(OUT)/scores/$*
 .PRECIOUS: $(OUT)/drawn/%/.done $(OUT)/scores/%/score.json
 
-$(OUT)/compared/compare.md: $(OUT)/scores/given/score.json $(OUT)/scores/tuned/score.json
-	$(SOCIALCLI) score --compare $(OUT)/scores/given $(OUT)/scores/tuned -o $(OUT)/compared
+$(OUT)/compared/compare.md: $(COMPARED:%=$(OUT)/scores/%/score.json)
+	$(SOCIALCLI) score --compare $(COMPARED:%=$(OUT)/scores/%) -o $(OUT)/compared
 
 $(OUT)/report/index.html: $(photographs) $(OUT)/compared/compare.md $(OUT)/word/drawn/.done \
     $(OUT)/handshake/.done
@@ -78,7 +84,9 @@ $(OUT)/report/index.html: $(photographs) $(OUT)/compared/compare.md $(OUT)/word/
 	    --show "Agreement of the stages with the truth=$(OUT)/world/agreement.md" \
 	    --show "Drawn with the SSR-Encoder as it came=$(OUT)/drawn/given.png" \
 	    --show "After $(STEPS) steps of feedback=$(OUT)/drawn/tuned.png" \
-	    --show "Scores of both=$(OUT)/compared/compare.md" \
+	    --show "Drawn with an IP-Adapter beside the same pictures=$(OUT)/drawn/ip-adapter.png" \
+	    --show "Drawn by InteractDiffusion in the boxes of the same scenes=$(OUT)/drawn/interactdiffusion.png" \
+	    --show "Scores of all four=$(OUT)/compared/compare.md" \
 	    --show "A pseudo-word learnt from four scenes of one dog=$(OUT)/word/drawn.png" \
 	    --show "A woman, a horse and what two people do, three learned words in one sentence=$(OUT)/handshake/sentence.png" \
 	    --show "Where each of these words was attended to=$(OUT)/handshake/attention.png" \

@@ -80,7 +80,7 @@ def models(tmp_path_factory) -> Path:
     """Tiny checkpoints of every role, ``tiny.toml``, and those of the tables' baselines."""
     import torch
     from diffusers import ControlNetModel
-    from tiny import adapters, diffusion, fastcomposer, interactdiffusion, sdxl
+    from tiny import adapters, diffusion, fastcomposer, sdxl
 
     place = tmp_path_factory.mktemp("models")
     (place / "captions.csv").write_text("image,caption\n")
@@ -91,7 +91,6 @@ def models(tmp_path_factory) -> Path:
     )
     profile.write_text(f"{profile.read_text()}\n{faces}\n")
     diffusion.instruct_pix2pix(place / "pix2pix")
-    interactdiffusion.folder(place / "gated")
     fastcomposer.checkpoint(place / "fast.bin")
     default = "models--stable-diffusion-v1-5--stable-diffusion-v1-5"  # FastComposer's configuration
     shutil.copytree(place / "base", place / "hub" / default / "snapshots" / "0")
@@ -340,7 +339,6 @@ def test_table_001_to_its_end(tmp_path: Path, models: Path, exemplars: Path) -> 
         "CONTROLNET=socialcli/miniature/weights/controlnet", "DRAW=--steps 1 --quiet",
         "OURS=--method interaction --variants 1 --sampling-steps 1",
         f"method_instruct-pix2pix=--method instruct-pix2pix --model {models}/pix2pix",
-        f"method_interactdiffusion=--method interactdiffusion --model {models}/gated",
         "ROWS=controlnet instruct-pix2pix interactdiffusion interaction",
         "SCORE=--resamples 10 --show 0 --quiet",
     )  # fmt: skip

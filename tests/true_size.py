@@ -1,13 +1,15 @@
 """Two steps of feedback by X-Pose, CMMP and Gaze-LLE at their published sizes, with random weights.
 
     python tests/true_size.py FOLDER [--steps 2] [--pixels 256] [--small] [--gradients]
+        [--only gaze]
 
 writes checkpoints of random weights in the official layouts and published sizes into FOLDER (Stable
 Diffusion 1.5 with CLIP ViT-L/14 and an SSR-Encoder, X-Pose with Swin-T, CMMP with DETR-R50 and
 ViT-B/16, Gaze-LLE with DINOv2 ViT-B/14: 8 GB), trains on one sample by `socialcli train --method
 feedback`, and says the losses, how many tensors of the UNet's subject layers moved, the most memory
 that the process had, and its time. It ends with 1 if a loss is not finite or a tensor did not move.
-``--gradients`` trains nothing and says how large the gradient of each feedback is in these layers.
+``--gradients`` trains nothing and says how large the gradient of each feedback is in these layers;
+with ``--only`` the models of the other feedbacks are not loaded, so that memory is that of one.
 ``--small`` does the same with tiny networks. Text encoders know the rendered world's words alone,
 since CLIP's own list of words is not in the package; all else is as published.
 """
@@ -202,18 +204,18 @@ def sample(file: Path, side: int) -> None:
     shards.write(file, [("one", {"jpg": scenes.picture(1, size=(side, side)), **members})])
 
 
-def options(folder: Path, pixels: int) -> dict[str, Any]:
+def options(folder: Path, pixels: int, feedbacks: tuple[str, ...] = FEEDBACKS) -> dict[str, Any]:
     """Of `socialcli train --method feedback`, by their names in its Config."""
     return {
         "size": pixels, "batch_size": 1, "micro_batch": 1, "variants": 1, "learning_rate": 5e-5,
         "model": str(folder / "base"), "clip_model": str(folder / "clip"),
-        "ssr_model": str(folder / "ssr"), "feedback": ",".join(FEEDBACKS),
+        "ssr_model": str(folder / "ssr"), "feedback": ",".join(feedbacks),
         "pose_backend": "xpose", "pose_model": str(folder / "xpose"), "pose_subjects": "all",
         "gaze_backend": "gazelle", "gaze_model": str(folder / "gazelle"),
         "interaction_backend": "cmmp",
         "interaction_model": str(next((folder / "cmmp").glob("*.pt"))), "device": "cpu",
         "dtype": "float32", "mixed_precision": "no",
-        **{f"gate_{name}": "all" for name in FEEDBACKS},
+        **{f"gate_{name}": "all" for name in feedbacks},
     }  # fmt: skip
 
 
@@ -238,7 +240,9 @@ def train(
     return [line for line in lines if "loss" in line], after.ru_maxrss / 2**20, spent
 
 
-def gradients(folder: Path, pixels: int) -> dict[str, tuple[float, int, int, float]]:
+def gradients(
+    folder: Path, pixels: int, feedbacks: tuple[str, ...] = FEEDBACKS
+) -> dict[str, tuple[float, int, int, float]]:
     """Of each loss at timestep 100: its value, in how many tensors of the subject layers its
     gradient is not 0, how many there are, and the largest gradient."""
     import torch
@@ -253,7 +257,7 @@ def gradients(folder: Path, pixels: int) -> dict[str, tuple[float, int, int, flo
             return torch.full_like(given, 201 / 1500) if name == "timestep" else given
 
     method = registry.load("methods.train", "feedback")
-    config = method.config_type(**options(folder, pixels))
+    config = method.config_type(**options(folder, pixels, feedbacks))
     cpu = torch.device("cpu")
     state = method.load(config, Place(cpu, torch.float32, Clock(cpu)))
     (one,) = shards.read(str(folder / "sample.tar"))
@@ -288,18 +292,20 @@ def main() -> int:
     parser.add_argument("--pixels", type=int, default=256)
     parser.add_argument("--small", action="store_true")
     parser.add_argument("--gradients", action="store_true")
+    parser.add_argument("--only", choices=FEEDBACKS, help="the gradient of this feedback alone")
     parser.add_argument("more", nargs="*", help="after --: more flags of socialcli train")
     given = parser.parse_args()
     write(given.folder, SMALL if given.small else PUBLISHED)
     sample(given.folder / "sample.tar", given.pixels)
     if given.gradients:
-        facts = gradients(given.folder, given.pixels)
+        feedbacks = (given.only,) if given.only else FEEDBACKS
+        facts = gradients(given.folder, given.pixels, feedbacks)
         for name, (value, count, there, largest) in facts.items():
             line = f"a gradient in {count} of {there} tensors, {largest:.2g} at most"
             print(f"{name}: {value:.4g}, {line}")
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
         print(f"{memory:.1f} GB of memory at most")
-        asked = [facts[name] for name in FEEDBACKS]
+        asked = [facts[name] for name in feedbacks]
         return 0 if all(one[1] == one[2] and 0 < one[3] < float("inf") for one in asked) else 1
     log, memory, seconds = train(given.folder, given.pixels, given.steps, given.more)
     names = [f"loss/{name}" for name in ("denoise", "regularisation", *FEEDBACKS)]

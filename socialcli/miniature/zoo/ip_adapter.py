@@ -247,13 +247,15 @@ def measure(folder: Path) -> dict[str, float]:
     scale 0. All else is the SSR-Encoder's measure (see `ssr.measure`) of the same cases and noise.
     """
     cases, rows = _drawn(folder, TEST)
+    names = ("likeness", "likeness_without")
+    return dict(zip(names, likeness(cases, rows), strict=True)) | references.kept(cases, rows)
+
+
+def likeness(cases: list[Any], rows: list[list[Any]]) -> list[float]:
+    """Of each row of pictures the mean cosine of CLIP's embeddings to those that were shown."""
     clip: Any = seeing.backend("clip", "clip")
     shown = clip.images([c[2].image for c in cases])
-    near = {
-        f"likeness{suffix}": round(float((clip.images(row) * shown).sum(1).mean()), 4)
-        for row, suffix in zip(rows, ("", "_without"), strict=True)
-    }
-    return near | references.kept(cases, rows)
+    return [round(float((clip.images(row) * shown).sum(1).mean()), 4) for row in rows]
 
 
 def draw(
