@@ -382,7 +382,7 @@ def test_three_words_in_one_sentence_and_three_subjects_in_one_layout(tmp_path: 
 
 
 def test_the_miniatures_from_nothing(tmp_path: Path) -> None:
-    """Two of them to the end of the Makefile. All fifteen in this short form take a core over 80
+    """Two of them to the end of the Makefile. All of them in this short form take a core over 80
     seconds, most of it to encode and measure for diffusion, ssr and controlnet; tests of
     `socialcli.miniature.zoo` train each for a few steps instead."""
     printed = make("zoo.mk", "-n", "zoo", "zoo-check")
