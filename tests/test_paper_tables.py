@@ -80,7 +80,7 @@ def models(tmp_path_factory) -> Path:
     """Tiny checkpoints of every role, ``tiny.toml``, and those of the tables' baselines."""
     import torch
     from diffusers import ControlNetModel
-    from tiny import adapters, diffusion, fastcomposer, sdxl
+    from tiny import adapters, diffusion, fastcomposer, interactdiffusion, sdxl
 
     place = tmp_path_factory.mktemp("models")
     (place / "captions.csv").write_text("image,caption\n")
@@ -91,6 +91,7 @@ def models(tmp_path_factory) -> Path:
     )
     profile.write_text(f"{profile.read_text()}\n{faces}\n")
     diffusion.instruct_pix2pix(place / "pix2pix")
+    interactdiffusion.folder(place / "gated")
     fastcomposer.checkpoint(place / "fast.bin")
     default = "models--stable-diffusion-v1-5--stable-diffusion-v1-5"  # FastComposer's configuration
     shutil.copytree(place / "base", place / "hub" / default / "snapshots" / "0")
@@ -102,6 +103,10 @@ def models(tmp_path_factory) -> Path:
     net = ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=(8, 8, 16))
     net.save_pretrained(place / "instantid" / "ControlNetModel")
     torch.save(adapters.photomaker(1, unet), place / "photomaker-v1.bin")
+    torch.save(adapters.parts("faceid", unet), place / "faceid.bin")
+    names = [f"{first} {last}" for first in ("anna", "bob", "boy", "girl", "man", "woman")
+             for last in ("cat", "cow", "dog", "horse")]  # fmt: skip
+    (place / "names.txt").write_text("\n".join(names))
     torch.save(adapters.mip(unet), place / "mip.bin")
     torch.save(adapters.parts("plain", diffusion.networks()[2]), place / "ip.bin")
     return place
@@ -339,6 +344,8 @@ def test_table_001_to_its_end(tmp_path: Path, models: Path, exemplars: Path) -> 
         "CONTROLNET=socialcli/miniature/weights/controlnet", "DRAW=--steps 1 --quiet",
         "OURS=--method interaction --variants 1 --sampling-steps 1",
         f"method_instruct-pix2pix=--method instruct-pix2pix --model {models}/pix2pix",
+        f"method_interactdiffusion=--method interactdiffusion --model {models}/gated "
+        "--adapter-model ''",  # in place of the profile's
         "ROWS=controlnet instruct-pix2pix interactdiffusion interaction",
         "SCORE=--resamples 10 --show 0 --quiet",
     )  # fmt: skip
@@ -386,14 +393,15 @@ def test_table_003_to_its_end(
         "SCORE=--resamples 10 --show 0 --quiet", "METRICS=prompt",
         f"method_fastcomposer=--method fastcomposer --model {models}/fast.bin",
         f"PHOTOMAKER={models}/photomaker-v1.bin",
-        f"INSTANTID={models}/instantid/ip-adapter.bin",
-        "ROWS=identity dreambooth fastcomposer", "XL=photomaker instantid",
+        f"INSTANTID={models}/instantid/ip-adapter.bin", f"FACEID={models}/faceid.bin",
+        f"NAMES={models}/names.txt", "ROWS=identity dreambooth celeb-basis fastcomposer",
+        "XL=photomaker instantid faceid",
     )  # fmt: skip
     ran = carry_out(printed)
     assert [w[1] for w in ran].count("train") == 1
     text = (out / "results.md").read_text()
-    for name in ("DreamBooth", "FastComposer", "5 pairs, all tokens (identity)", "PhotoMaker",
-                 "InstantID"):  # fmt: skip
+    for name in ("DreamBooth", "Celeb Basis", "FastComposer", "5 pairs, all tokens (identity)",
+                 "PhotoMaker", "InstantID", "IP-Adapter FaceID"):  # fmt: skip
         assert f"| {name} |" in text, name
     calls = {}
     for row in ("identity", "fastcomposer", "photomaker"):
