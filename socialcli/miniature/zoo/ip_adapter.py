@@ -106,7 +106,7 @@ def embeddings(tower: Path, pixels: Any, device: str) -> Any:
     from transformers import CLIPImageProcessorPil, CLIPVisionModelWithProjection
 
     processor = CLIPImageProcessorPil.from_pretrained(tower)
-    vision = CLIPVisionModelWithProjection.from_pretrained(tower, dtype=torch.float32)
+    vision: Any = CLIPVisionModelWithProjection.from_pretrained(tower, dtype=torch.float32)
     vision.set_attn_implementation("eager")  # twice as fast as fused on CPUs
     vision.to(device).eval()
     mean, std = (
