@@ -70,8 +70,8 @@ def test_what_is_written_draws_as_what_was_trained(tmp_path: Path) -> None:
         adapter.parts, subfolder="", weight_name="", image_encoder_folder=None
     )
     read = noise(other.unet)
-    assert float((read - wanted).abs().max()) < 0.01 * float(wanted.abs().max())
-    assert float((plain - wanted).abs().max()) > 0.1 * float(wanted.abs().max())
+    does = float((plain - wanted).abs().max())
+    assert does > 0.05 and float((read - wanted).abs().max()) < 0.1 * does
 
 
 def test_what_is_shown_is_what_is_denoised_and_some_of_it_is_left_out() -> None:

@@ -288,14 +288,16 @@ def _drawn(folder: Path, count: int) -> tuple[list[Any], list[list[Any]]]:
     """Test cases, and the pictures drawn of them with the reference and without."""
     from socialcli import backends
     from socialcli.backends import ModelSpec, checkpoints
+    from socialcli.backends.quiet import only_errors
 
     base: Any = backends.load(
         ModelSpec("diffusion", "stable-diffusion", str(cards.folder("diffusion")))
     )
     adapter: Any = backends.load(ModelSpec("adapter", "ip-adapter", str(folder / FILE)))
-    base.pipeline().load_ip_adapter(
-        adapter.parts, subfolder="", weight_name="", image_encoder_folder=None
-    )
+    with only_errors():
+        base.pipeline().load_ip_adapter(
+            adapter.parts, subfolder="", weight_name="", image_encoder_folder=None
+        )
     clip = ModelSpec("clip", "clip", str(folder / TOWER))
     tower = (
         checkpoints.pretrained("CLIPVisionModelWithProjection", clip, "", ""),
