@@ -13,6 +13,7 @@ from socialcli.losses import (
     contrast,
     cross_attention,
     denoise,
+    interaction,
     localisation,
     mask_cross_entropy,
     masked,
@@ -223,6 +224,20 @@ def test_windows_keep_proportions_and_boxes_without_area_have_one_pixel():
     expected = torch.tensor([wide, tall, dot], dtype=torch.float32)
     expected[:, 2:] *= 1.25
     assert torch.allclose(windows, expected)
+
+
+def test_detected_pairs_have_the_verbs_of_those_whose_both_boxes_they_overlap():
+    """An intersection of 2/8 of the picture in a union of 4/8, for the person, and its double."""
+    half, shifted = [0.0, 0.0, 0.375, 1.0], [0.125, 0.0, 0.5, 1.0]
+    dot, apart = [0.6, 0.6, 0.6, 0.6], [0.5, 0.0, 1.0, 1.0]
+    pairs = torch.tensor([[half, apart], [half, half], [dot, apart]])
+    annotated = torch.tensor([[shifted, apart], [half, apart]])
+    verbs = torch.tensor([[1.0, 0.0, 1.0], [0.0, 1.0, 1.0]])
+    both, first = [1.0, 1.0, 1.0], [0.0, 1.0, 1.0]
+    for least, labels in ((0.5, both), (0.51, first)):
+        assert interaction.labels_of(pairs, annotated, verbs, least).tolist() == [
+            labels, [0.0] * 3, [0.0] * 3,
+        ]  # fmt: skip
 
 
 def test_peaks_are_as_sure_as_they_are_high():
