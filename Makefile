@@ -10,6 +10,7 @@ TORCH_INDEX ?= $(shell test -e /dev/nvidia0 || test -e /dev/kfd || test "$$(unam
     || env | grep -q ^PIP_.*INDEX_URL || echo https://download.pytorch.org/whl/cpu)
 # Where `make benchmark` writes, with the page beside it; docs/benchmarks.json is what is published.
 RECORD ?= build/benchmarks.json
+TURNS ?= 5
 # Two spinning OpenMP threads on a busy machine cost more than they bring (see docs/install.md).
 export OMP_NUM_THREADS ?= 1
 
@@ -50,7 +51,7 @@ docs: setup
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict -f docs/site/mkdocs.yml
 
 benchmark: setup
-	$(BIN)/python -m socialcli.benchmarks --record $(RECORD)
+	$(BIN)/python -m socialcli.benchmarks --record $(RECORD) --turns $(TURNS)
 
 zoo zoo-check: setup
 	$(MAKE) -f pipelines/zoo.mk PYTHON=$(BIN)/python $@

@@ -16,7 +16,7 @@ from socialcli.benchmarks import Figure, publishing
 
 NAMES = (
     "startup", "io", "growth", "remote", "model-bound", "generate", "layouts", "score", "train",
-    "dreambooth", "operations", "decoders",
+    "compiled", "dreambooth", "operations", "decoders",
 )  # fmt: skip
 
 

@@ -13,7 +13,7 @@ Source: Umeyama 1991 for the fit; Deng et al., ArcFace, 2019 for the template.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import numpy
@@ -102,16 +102,23 @@ def _bilinear(picture: numpy.ndarray, at: numpy.ndarray) -> numpy.ndarray:
     height, width = picture.shape[:2]
     at = numpy.clip(at, -2, max(height, width) + 1)  # far outside is as good as just outside
     low = numpy.floor(at).astype(numpy.int64)
-    part = (at - low)[..., None]
-    total = 0.0
-    for step_x in (0, 1):
-        for step_y in (0, 1):
-            x, y = low[..., 0] + step_x, low[..., 1] + step_y
-            inside = ((x >= 0) & (x < width) & (y >= 0) & (y < height))[..., None]
-            value = picture[y.clip(0, height - 1), x.clip(0, width - 1)]
-            weight_x = part[..., 0, :] if step_x else 1 - part[..., 0, :]
-            weight_y = part[..., 1, :] if step_y else 1 - part[..., 1, :]
-            total = total + value * (weight_x * weight_y * inside)
+    part = at - low
+    pixels = picture.reshape(height * width, -1)
+    # By axis, for the corner before and the one behind: place, whether it is inside, weight.
+    sides = [
+        [(low[..., axis] + step, part[..., axis] if step else 1 - part[..., axis])
+         for step in (0, 1)]
+        for axis in (0, 1)
+    ]  # fmt: skip
+    across, down = (
+        [(place.clip(0, end - 1), (place >= 0) & (place < end), weight) for place, weight in side]
+        for side, end in zip(sides, (width, height), strict=True)
+    )
+    total: Any = 0.0
+    for x, inside_x, weight_x in across:
+        for y, inside_y, weight_y in down:
+            weight = weight_x * weight_y * (inside_x & inside_y)
+            total = total + pixels.take(y * width + x, axis=0) * weight[..., None]
     return numpy.asarray(total, dtype=numpy.float32)
 
 

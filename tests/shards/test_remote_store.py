@@ -221,6 +221,21 @@ def test_the_first_sample_costs_one_range(client, caption, local):
     assert sum(r.sent for r in shard) <= 2 * FIRST, shard
 
 
+def test_what_was_written_since_is_listed(client, local, monkeypatch):
+    """By the same process, whose client would remember its first listing."""
+    for name, value in client.environment.items():
+        monkeypatch.setenv(name, value)
+    source = client.put(local / "in", "growing")
+    assert len(shards.expand([source])) == COUNT
+    client.s3.put_object(Bucket=BUCKET, Key="growing/new.tar", Body=b"")
+    assert len(shards.expand([source])) == COUNT + 1
+    client.store.requests.clear()
+    with shards.listed(f"{source}{at:03d}.tar" for at in range(COUNT + 1)):
+        sizes = [shards.size(f"{source}{at:03d}.tar") for at in range(COUNT + 1)]
+    assert sizes == [*(len(data) for data in tars(local / "in").values()), None]
+    assert [request.kind for request in client.store.requests] == ["list"]
+
+
 class Held:
     """A file of a store; ranges after the first are given once ``together`` of them are asked."""
 
