@@ -260,6 +260,24 @@ def test_a_global_header_holds_for_members_that_do_not_say_otherwise():
     assert [s.key for s in reading(data)] == ["plain", "x" * 120, "all/of"]
 
 
+@pytest.mark.parametrize("blank", [b" " * 12, bytes(12)])
+def test_a_blank_size_is_none_and_an_empty_extension_says_nothing(blank):
+    """As tarfile, which is the judge, reads them."""
+
+    def header(name, kind):
+        block = bytearray(tarfile.TarInfo(name).tobuf(tarfile.USTAR_FORMAT))
+        block[124:136], block[156:157], block[148:156] = blank, kind, b" " * 8
+        block[148:156] = b"%06o\0 " % sum(block)
+        return bytes(block)
+
+    other = tarfile.TarInfo("b.txt").tobuf(tarfile.USTAR_FORMAT)
+    data = header("a.jpg", b"0") + header("more", b"x") + other + bytes(1024)
+    assert names_of(data) == {"a.jpg": b"", "b.txt": b""}
+    assert [(s.key, s.members, s.problem) for s in reading(data)] == [
+        ("a", {"jpg": b""}, None), ("b", {"txt": b""}, None),
+    ]  # fmt: skip
+
+
 # -- where shards are -----------------------------------------------------------------------------
 
 
