@@ -56,14 +56,13 @@ def _standard_input() -> BinaryIO:
     """Standard input, if something can come from it.
 
     Raises:
-        SocialcliError: it is closed, a folder, or somebody's keyboard.
+        SocialcliError: it is closed, or somebody's keyboard.
     """
     try:
         mode = os.fstat(0).st_mode
         os.read(0, 0)
-    except OSError as error:
-        why = "a folder" if error.errno == 21 else "closed"
-        raise SocialcliError(f"standard input is {why}: pipe an archive in, or name one") from None
+    except OSError:  # Python itself does not start with a folder as standard input
+        raise SocialcliError("standard input is closed: pipe an archive in, or name one") from None
     if stat.S_ISCHR(mode) and os.isatty(0):
         raise SocialcliError(
             "standard input is the keyboard: pipe an archive in, as in `cat x.tar | socialcli ...`"
