@@ -14,7 +14,16 @@ import pytest
 import torch
 from conftest import ENVIRONMENT
 
-from socialcli.benchmarks import Figure, Section, gpu, growth, operations, publishing, signals
+from socialcli.benchmarks import (
+    Figure,
+    Section,
+    compiled,
+    gpu,
+    growth,
+    operations,
+    publishing,
+    signals,
+)
 from socialcli.benchmarks import __main__ as command
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -116,6 +125,18 @@ def test_growth_is_measured_in_a_process_of_its_own(tmp_path):
     filled = b"x" * 300_000_000
     seconds, megabytes = growth.alone(growth.FINISHED, tmp_path, 2)
     assert 0 < seconds < 5 and 10 < megabytes < len(filled) / 1e6
+
+
+def test_steps_with_and_without_compiling_are_timed(monkeypatch):
+    """In small, with nothing compiled: both are as fast, and what the first call took is told."""
+    from socialcli.backends import devices
+
+    monkeypatch.setattr(devices, "compile_network", lambda network, device: None)
+    monkeypatch.setattr(compiled, "ROWS", 1)
+    monkeypatch.setattr(compiled, "SIDE", 8)
+    rows = [line.split(" | ") for line in compiled.run(1).text.splitlines()[4:]]
+    assert [row[0] for row in rows] == ["| generate, one step", "| train, one step"]
+    assert all(0.2 < float(row[3]) < 5 for row in rows)
 
 
 def test_every_line_for_a_card_runs_on_the_processor(tmp_path):

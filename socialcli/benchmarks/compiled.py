@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Callable
 from typing import Any
 
-from socialcli.benchmarks import Figure, Section, in_turns, ratio, table
+from socialcli.benchmarks import Section, in_turns, ratio, table
 from socialcli.benchmarks.train import WEIGHTS
 
 ROWS, SIDE, TOKENS = 8, 24, 77  # pictures at once, latents a side, tokens of a text
@@ -25,33 +25,33 @@ def run(turns: int) -> Section:
     import torch
 
     torch.set_num_threads(1)
-    rows = []
+    before = dict(os.environ)
     with tempfile.TemporaryDirectory(prefix="socialcli-benchmark-") as folder:
-        os.environ |= {"TORCHINDUCTOR_CACHE_DIR": folder, "TORCHINDUCTOR_COMPILE_THREADS": "1"}
-        for name, step in (("generate, one step", _denoise), ("train, one step", _learn)):
-            plain, fast = step(_unet(False)), step(_unet(True))
-            started = spent()
-            fast()
-            first = spent() - started
-            runs = {"plain": plain, "fast": fast}
-            seconds = in_turns(runs, max(turns, 3), before=lambda: None, clock=spent)
-            usual, later = (statistics.median(seconds[which]) for which in runs)
-            saved = usual - later
-            paid = f"{(first - later) / saved:,.0f} steps" if saved > 0 else "never"
-            rows.append([
-                name, f"{usual * 1e3:.0f}", f"{later * 1e3:.0f}",
-                f"{ratio(seconds, 'fast', 'plain'):.2f}", f"{first - later:.0f}", paid,
-            ])  # fmt: skip
-    head = [
-        "UNet",
-        "ms",
-        "ms with `--compile`",
-        "times as fast",
-        "compiling, s",
-        "paid after steps",
-    ]
-    figures: list[Figure] = []
-    return Section(f"## Compiling\n\n{table(head, rows)}", figures)
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = folder
+        os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = "1"
+        try:
+            rows = [
+                _row("generate, one step", _denoise, turns),
+                _row("train, one step", _learn, turns),
+            ]
+        finally:
+            os.environ.clear()
+            os.environ.update(before)
+    head = ["UNet", "ms", "ms with `--compile`", "times as fast", "compiling, s", "paid after"]
+    return Section(f"## Compiling\n\n{table(head, rows)}")
+
+
+def _row(name: str, step: Callable[[Any], Callable[[], None]], turns: int) -> list[str]:
+    plain, fast = step(_unet(False)), step(_unet(True))
+    started = spent()
+    fast()
+    first = spent() - started
+    seconds = in_turns({"plain": plain, "fast": fast}, max(turns, 3), lambda: None, spent)
+    usual, later = statistics.median(seconds["plain"]), statistics.median(seconds["fast"])
+    saved = usual - later
+    paid = f"{(first - later) / saved:,.0f} steps" if saved > 0 else "never"
+    times = f"{ratio(seconds, 'fast', 'plain'):.2f}"
+    return [name, f"{usual * 1e3:.0f}", f"{later * 1e3:.0f}", times, f"{first - later:.0f}", paid]
 
 
 def spent() -> float:
