@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from socialcli.errors import SocialcliError
-from socialcli.shards.urls import filesystem, is_url, reaching
+from socialcli.shards.urls import filesystem, is_url, is_web, reaching
 
 FEW = 4  # files of one folder that are asked for one by one
 _listings: dict[str, dict[str, Any]] = {}  # folder -> name -> what the store says of the file
@@ -42,7 +42,7 @@ def known(location: str) -> tuple[bool, dict[str, Any] | None]:
 
 
 def _may_be_listed(location: str) -> bool:
-    return is_url(location) and not location.lower().startswith(("http://", "https://"))
+    return is_url(location) and not is_web(location)
 
 
 def _split(location: str) -> tuple[str, str]:

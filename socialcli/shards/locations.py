@@ -25,7 +25,7 @@ from socialcli import records
 from socialcli.errors import SocialcliError, UsageError
 from socialcli.shards import listing
 from socialcli.shards.behind import WriteBehind
-from socialcli.shards.urls import filesystem, is_url, public, reaching
+from socialcli.shards.urls import filesystem, is_url, is_web, public, reaching
 
 # What is read: an archive's suffix in capitals or not.
 TAR_SUFFIXES = (
@@ -209,8 +209,7 @@ def _is_apple_double(file: Path) -> bool:
 
 def _has_magic(url: str) -> bool:
     """Whether a URL is a pattern; ``?`` begins the query of a web address."""
-    web = url.lower().startswith(("http://", "https://"))
-    return glob.has_magic(url.partition("?")[0] if web else url)
+    return glob.has_magic(url.partition("?")[0] if is_web(url) else url)
 
 
 def _glob_url(url: str) -> list[str]:

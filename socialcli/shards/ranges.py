@@ -73,3 +73,11 @@ class Ranges:
 
     def __exit__(self, *_: object) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+def gives_ranges(file: Any) -> bool:
+    """Whether a store gives parts of this file; a plain web server may give all of it instead."""
+    try:
+        return file.size <= FIRST or len(file._fetch_range(1, 2)) == 1
+    except ValueError:
+        return False

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import IO, Any, BinaryIO, cast
 
 from socialcli.errors import MissingPackage, SocialcliError
-from socialcli.shards.urls import filesystem, is_url, public, reaching
+from socialcli.shards.urls import filesystem, is_url, is_web, public, reaching
 
 READINGS = 8  # how often at most a compressed or remote archive is read again for its hard links
 _BUFFER = 1 << 20
@@ -30,12 +30,7 @@ def open_read(location: str) -> Iterator[BinaryIO]:
         elif is_url(location):
             fs, path = filesystem(location)
             with reaching(location):
-                raw = stack.enter_context(fs.open(path, "rb", block_size=8 * _BUFFER))
-            if hasattr(raw, "_fetch_range") and getattr(raw, "size", None):
-                from socialcli.shards.ranges import Ranges
-
-                raw = cast(IO[bytes], stack.enter_context(Ranges(raw)))
-            raw = cast(IO[bytes], _Remote(raw, location))
+                raw = cast(IO[bytes], _Remote(_opened(fs, path, stack), location))
         else:
             try:
                 raw = stack.enter_context(open(location, "rb", buffering=_BUFFER))
@@ -50,6 +45,18 @@ def open_read(location: str) -> Iterator[BinaryIO]:
             if packed and not is_url(location):
                 stream.damage = _damage(location)
         yield cast(BinaryIO, stream)
+
+
+def _opened(fs: Any, path: str, stack: contextlib.ExitStack) -> Any:
+    """A remote file: in ranges where the store gives them, else as one stream."""
+    file = stack.enter_context(fs.open(path, "rb", block_size=8 * _BUFFER))
+    if not hasattr(file, "_fetch_range") or not getattr(file, "size", None):
+        return file
+    from socialcli.shards.ranges import Ranges, gives_ranges
+
+    if is_web(path) and not gives_ranges(file):
+        return stack.enter_context(fs.open(path, "rb", block_size=0))
+    return stack.enter_context(Ranges(file))
 
 
 def _standard_input() -> BinaryIO:

@@ -31,6 +31,10 @@ def is_url(location: str) -> bool:
     return bool(_URL.match(location))
 
 
+def is_web(location: str) -> bool:
+    return location.lower().startswith(("http://", "https://"))
+
+
 def public(location: str) -> str:
     """A location as it may be written down: without password and signature.
 

@@ -132,6 +132,14 @@ def test_other_content_of_the_same_size_is_noticed(store, tmp_path, run_cli, hea
     assert b"finished already" in run_cli(*command).stderr
 
 
+def test_a_server_without_ranges_is_read_as_one_stream(store, tmp_path):
+    """It answered a range with the whole shard: "Got more bytes than requested"."""
+    large = [(f"{n:03d}", {"bin": bytes([n]) * 900_000}) for n in range(11)]
+    shards.write(tmp_path / "large.tar", large)
+    Store.data = (tmp_path / "large.tar").read_bytes()
+    assert [(s.key, s.members) for s in shards.read(f"{store}/x.tar")] == large
+
+
 def test_a_plan_for_other_machines_holds_no_signature(tmp_path):
     """Jobs of Slurm read their plan from a file, perhaps days later."""
     from socialcli.errors import UsageError
