@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import json
 import os
 import re
@@ -16,7 +17,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -52,9 +53,13 @@ def unavailable(why: str) -> None:
 
 
 def socialcli(
-    *words: str, env: dict[str, str] | None = None, cwd: Path | None = None, ok: bool = True
+    *words: str,
+    env: dict[str, str] | None = None,
+    cwd: Path | None = None,
+    ok: bool = True,
+    python: Sequence[str] = (sys.executable,),
 ) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "socialcli", *words]
+    command = [*python, "-m", "socialcli", *words]
     done = subprocess.run(
         command, env={**ENV, **(env or {})}, cwd=cwd, capture_output=True, text=True, timeout=120
     )
@@ -63,7 +68,12 @@ def socialcli(
     return done
 
 
-def chain(folder: Path, *flags: str, env: dict[str, str] | None = None) -> dict[str, bytes]:
+def chain(
+    folder: Path,
+    *flags: str,
+    env: dict[str, str] | None = None,
+    python: Sequence[str] = (sys.executable,),
+) -> dict[str, bytes]:
     """import, caption, extract-entities from inside ``folder``'s parent, by relative names."""
     where, out = folder.parent, folder.name
     given = ["caption", f"{out}/a", "-o", f"{out}/b", "--backend", "given"]
@@ -74,7 +84,7 @@ def chain(folder: Path, *flags: str, env: dict[str, str] | None = None) -> dict[
     if HAVE_ENTITIES:
         steps.append(["extract-entities", f"{out}/b", "-o", f"{out}/c", "--max-error-rate", "0.2"])
     for step in steps:
-        done = socialcli(*step, *flags, env=env, cwd=where)
+        done = socialcli(*step, *flags, env=env, cwd=where, python=python)
         assert "samples: 1" in done.stderr
     return content(folder)
 
@@ -100,9 +110,9 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def expected(work: Path) -> dict[str, bytes]:
+def expected(work: Path, python: list[str]) -> dict[str, bytes]:
     """What one process makes of the pictures."""
-    files = chain(work / "local1")
+    files = chain(work / "local1", python=python)
     assert len(files) == (24 if HAVE_ENTITIES else 16)
     assert b"no given caption" in files["b/000002.errors.jsonl"]
     return files
@@ -206,8 +216,11 @@ def test_a_plan_survives_json() -> None:
     assert text.isascii()  # safe to read back under any locale
 
 
-def test_work_does_its_slice_and_collect_sums(work: Path, tmp_path: Path) -> None:
-    socialcli("import", "folder", "pictures", "-o", f"{tmp_path}/a", "--shard-size", "3", cwd=work)
+def test_work_does_its_slice_and_collect_sums(
+    work: Path, tmp_path: Path, python: list[str]
+) -> None:
+    run = functools.partial(socialcli, python=python)
+    run("import", "folder", "pictures", "-o", f"{tmp_path}/a", "--shard-size", "3", cwd=work)
     config = {"backend": "given", "device": "cpu"}
     sources = shards.expand([f"{tmp_path}/a"])
     targets = planning.targets(sources, f"{tmp_path}/b")
@@ -218,24 +231,24 @@ def test_work_does_its_slice_and_collect_sums(work: Path, tmp_path: Path) -> Non
     file.write_text(plan.to_json())
     job = ["work", str(file), "--submission", "job"]
     for i in (0, 1, 3):
-        socialcli(*job, "--slice", f"{i}/4")
-    early = socialcli(*job, "--collect", "--of", "4", ok=False)
+        run(*job, "--slice", f"{i}/4")
+    early = run(*job, "--collect", "--of", "4", ok=False)
     assert early.returncode == 1 and "1 of 4 shards are not finished" in early.stderr
     assert json.loads((tmp_path / "logs/job.summary.json").read_text())["tasks"][2] is None
-    assert socialcli(*job, "--slice", "2/4").returncode == 0
-    again = socialcli(*job, "--slice", "2/4")
+    assert run(*job, "--slice", "2/4").returncode == 0
+    again = run(*job, "--slice", "2/4")
     assert "1 of 1 shards are finished already" in again.stderr
-    summary = json.loads(socialcli(*job, "--collect", "--of", "4").stdout)
+    summary = json.loads(run(*job, "--collect", "--of", "4").stdout)
     assert summary["stats"]["counts"] == {
         "total": 12, "ok": 11, "filtered": 0, "failed": 1, "damaged": 0,
     }  # fmt: skip
     assert summary["tasks"] == [{"exit": 0, "message": ""}] * 4
     assert json.loads((tmp_path / "logs/job.summary.json").read_text()) == summary
     file.write_text(file.read_text().replace('"max_error_rate": 0.1', '"max_error_rate": 0.05'))
-    strict = socialcli(*job, "--collect", ok=False)
+    strict = run(*job, "--collect", ok=False)
     assert strict.returncode == 1 and "8.3% of the samples failed" in strict.stderr
     file.write_text("{}")
-    assert socialcli(*job, ok=False).returncode == 2
+    assert run(*job, ok=False).returncode == 2
 
 
 def test_two_workers_give_the_same(work: Path, expected: dict[str, bytes]) -> None:
