@@ -6,6 +6,7 @@ import gc
 import io
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -81,6 +82,25 @@ def python() -> Iterator[list[str]]:
 def program(python: list[str]) -> list[str]:
     """The words that start the command line in a process of its own, soon."""
     return [*python, "-m", "socialcli"]
+
+
+@pytest.fixture(scope="session")
+def torchrun(python: list[str], tmp_path_factory: pytest.TempPathFactory):
+    """``torchrun("train", ...)``: the command line in two processes of torch's launcher."""
+    start = tmp_path_factory.mktemp("torchrun") / "python"
+    start.write_text(f'#!/bin/sh\n[ "$1" != -u ] || shift\nexec {shlex.join(python)} "$@"\n')
+    start.chmod(0o755)
+    launch = [*python, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone",
+              "-m", "socialcli"]  # fmt: skip
+
+    def run(*args: Any) -> None:
+        done = subprocess.run(
+            [*launch, *map(str, args)], capture_output=True, timeout=300,
+            env={**os.environ, **ENVIRONMENT, "PYTHON_EXEC": str(start)},
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr.decode()
+
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -43,8 +43,9 @@ PYTHONPATH = os.environ.get("PYTHONPATH")  # the server's
 
 # Variables that packages may read while they are imported.
 READ_AT_IMPORT = (
-    r"(HF|HUGGINGFACE|TRANSFORMERS|DIFFUSERS|ACCELERATE|SAFETENSORS|TORCH|PYTORCH|ATEN|OMP|GOMP|KMP"
-    r"|MKL|OPENBLAS|NUMPY|SCIPY|SKLEARN|SPACY|CUDA|TF|USE|XDG|LC|LD|PYTHON(?!PATH)\w)\w*|HOME|LANG"
+    r"(HF|HUGGINGFACE|TRANSFORMERS|DIFFUSERS|ACCELERATE|SAFETENSORS|TORCH(?!ELASTIC_|_NCCL_)|PYTORCH"
+    r"|ATEN|OMP|GOMP|KMP|MKL|OPENBLAS|NUMPY|SCIPY|SKLEARN|SPACY|CUDA|TF|USE|XDG|LC|LD"
+    r"|PYTHON(?!PATH|_EXEC)\w)\w*|HOME|LANG"
 )
 
 # Of these, what packages set themselves while they are imported (cv2, diffusers, ray, sklearn), or

@@ -6,10 +6,7 @@ import dataclasses
 import io
 import json
 import math
-import os
 import random
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy
@@ -263,20 +260,13 @@ def test_micro_batches_do_not_change_the_words(tmp_path, subjects, model):
         assert torch.allclose(one[token], two[token], atol=1e-5), token
 
 
-def test_two_processes_learn_the_words_of_one(tmp_path, subjects, model):
+def test_two_processes_learn_the_words_of_one(tmp_path, subjects, model, torchrun):
     same = [
         "invert", subjects, "--method", "attractor", "--model", model, "--steps", "3",
         "--batch-size", "3", "--micro-batch", "1", "--optimiser", "sgd", "--learning-rate", "1",
         "--contrast", "one", "--dtype", "float32", "--device", "cpu", "--quiet",
     ]  # fmt: skip
-    launch = [
-        sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone",
-        "-m", "socialcli", *same, "-o", str(tmp_path / "two"),
-    ]  # fmt: skip
-    done = subprocess.run(
-        launch, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, timeout=300
-    )
-    assert done.returncode == 0, done.stderr.decode()
+    torchrun(*same, "-o", tmp_path / "two")
     two = load_file(tmp_path / "two" / "learned_embeds.safetensors")
     one = invert(
         tmp_path / "one", subjects, model, micro_batch=1, optimiser="sgd", learning_rate=1.0,

@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -99,20 +98,13 @@ def test_it_trains_and_diffusers_loads_the_result(tmp_path, captioned, model, ru
     assert (tmp_path / "out" / "pictures" / f"step-{steps:06d}.png").exists()
 
 
-def test_two_processes_of_torchrun_agree_with_one(tmp_path, captioned, model, run_cli):
+def test_two_processes_of_torchrun_agree_with_one(tmp_path, captioned, model, run_cli, torchrun):
     same = [
         *TRAIN, captioned, "--model", model, "--steps", 3, "--batch-size", 3, "--micro-batch", 1,
         "--optimiser", "sgd", "--learning-rate", 0.01,
     ]  # fmt: skip
     run_cli(*same, "-o", tmp_path / "one")
-    launch = [
-        sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone",
-        "-m", "socialcli", *map(str, same), "-o", str(tmp_path / "two"),
-    ]  # fmt: skip
-    done = subprocess.run(
-        launch, env={**os.environ, **ENVIRONMENT}, capture_output=True, timeout=300
-    )
-    assert done.returncode == 0, done.stderr.decode()
+    torchrun(*same, "-o", tmp_path / "two")
     assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=1e-4)
 
 
