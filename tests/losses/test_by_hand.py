@@ -36,6 +36,7 @@ def test_the_weighted_denoising_loss_is_a_weighted_mean():
     expected = [1.0, (0.1 * 1 + 0.3 * 17) / 0.4, 0.0]
     values = denoise.loss(predicted, target, weight)
     assert values.tolist() == pytest.approx(expected)
+    assert denoise.loss(predicted, target, weight * 1e-4).tolist() == pytest.approx(expected)
     assert denoise.loss(predicted.half(), target.half(), weight).dtype == torch.float32
 
 
@@ -48,6 +49,12 @@ def test_half_precision_is_widened():
     wide = torch.full((1, 1, 8, 8), 1.5).half()
     assert denoise.loss(wide, torch.zeros_like(wide)).item() == 2.25
     assert response.loss(wide, torch.zeros_like(wide)).tolist() == [0]
+
+
+def test_a_response_is_a_share_of_the_teachers_however_small_that_is():
+    change, truth = torch.tensor([[1.0, -3.0]]), torch.tensor([[1.0, 1.0]])
+    for size in (1.0, 1e-4):
+        assert response.loss(size * change, size * truth).tolist() == pytest.approx([2.0])
 
 
 def test_targets_get_no_gradient():
@@ -73,11 +80,10 @@ def test_defaults_are_those_of_the_papers():
     # Both pairs of different subjects have cosine 0, both of a subject and A cosine 1 / sqrt 2.
     expected = math.log1p(2 * math.exp(math.sqrt(0.5) / 0.07) / 2)
     assert contrast.loss(v, a).item() == pytest.approx(expected, rel=1e-5)
-    word, near = torch.tensor([[2.0, 0.0]]), torch.tensor([[[0.0, 3.0]]])
-    there = torch.ones(1, 1, dtype=torch.bool)
-    far = torch.tensor([[[-1.0, 5.0]]])
-    cosine = -1 / math.sqrt(26)
-    expected = math.log1p(math.exp(cosine / 0.07))
+    word, near = torch.tensor([[2.0, 0.0]]), torch.tensor([[[0.0, 3.0], [2.0, 2.0]]])
+    there, far = torch.tensor([[True, False]]), torch.tensor([[[5.0, 1.0], [1.0, 0.0]]])
+    positive = 1 + math.exp(math.sqrt(0.5) / 0.07)
+    expected = math.log1p(math.exp(5 / math.sqrt(26) / 0.07) / positive)
     assert steering.loss(word, near, far, there).item() == pytest.approx(expected, rel=1e-4)
     maps = torch.ones(1, 1, 1, 2, 2)
     assert attention_region.loss(maps, 0 * maps).item() == 4

@@ -21,6 +21,7 @@ def test_values_by_hand():
     assert value(p, "printed") == pytest.approx(1 - h, abs=1e-6)
     assert value(p, "pseudo-label") == pytest.approx(-torch.tensor(p).log().item(), abs=1e-6)
     assert value(0.2, "pseudo-label") == pytest.approx(-torch.tensor(0.8).log().item(), abs=1e-6)
+    assert value(0.6, "pseudo-label") == pytest.approx(-torch.tensor(0.6).log().item(), abs=1e-6)
     assert value(0.2, "segment") == pytest.approx(-torch.tensor(0.2).log().item(), abs=1e-6)
 
 
