@@ -115,6 +115,7 @@ def test_a_step_costs_its_parts():
 def test_growth_runs(monkeypatch, tmp_path):
     """In small: both numbers of shards are planned, found finished, added up and looked at."""
     monkeypatch.setattr(growth, "alone", growth._measured)  # not two processes for each
+    monkeypatch.setattr(growth, "FILES", 50)
     section = growth.run(1, 20)
     assert "| planning |" in section.text and len(section.figures) == 5
     assert section.figures[0].reached

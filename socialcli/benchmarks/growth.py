@@ -32,7 +32,7 @@ from socialcli.pipeline import run as running
 from socialcli.pipeline.report import Report
 from socialcli.reports import gather
 
-SHARDS, SAMPLES, FILES = 10_000, 100, 100
+SHARDS, SAMPLES, FILES = 10_000, 100, 1000
 STAGE = "benchmark_growth"
 
 
@@ -70,7 +70,7 @@ def _figures(count: int, costs: dict[str, dict[int, tuple[float, float]]]) -> li
         Figure(f"looking at {samples}, seconds over ten times those of a tenth",
                many[LOOK][0] / max(10 * few[LOOK][0], 1e-9), 1.2, lower=True),
         Figure(f"looking at {samples}, memory over that of a tenth", grown[LOOK], 1.2, lower=True),
-        Figure(f"publishing {FILES} files beside those of {count:,} shards, over beside a tenth",
+        Figure(f"publishing {FILES:,} files beside those of {count:,} shards, over beside a tenth",
                beside, 2, lower=True),
     ]  # fmt: skip
 
@@ -111,7 +111,7 @@ def _expect(value: int, wanted: int) -> None:
 
 
 PLAN, FINISHED, LOOK = "planning", "finding them all finished", "`inspect`, every sample"
-PUBLISH = f"publishing {FILES} files beside their outputs"
+PUBLISH = f"publishing {FILES:,} files beside their outputs"
 THINGS: dict[str, Callable[[Path, int], Any]] = {
     PLAN: _plan, "`--dry-run`": _show, FINISHED: _finish, "adding up their stats": _add_up,
     LOOK: _look, PUBLISH: _publish,
