@@ -46,6 +46,7 @@ def outcomes(
     threads: int = 2,
     batch_size: int | None = None,
     known: Callable[[Sample], Result | None] | None = None,
+    checked: bool = False,
     say: Callable[[str], None] = lambda message: None,
 ) -> Iterator[Outcome | Damage]:
     """Every sample with its result, in the order they came.
@@ -59,6 +60,7 @@ def outcomes(
             None for a stage without a model, whose samples are handed over in larger parts:
             there a thread's turn costs as much as the sample itself.
         known: results from an earlier run that need not be computed again.
+        checked: the samples were held against `refuse_malformed` when they were first read.
         say: called with one line when something of interest happens.
     """
     per_turn = _LIGHT if batch_size is None else 1
@@ -72,7 +74,8 @@ def outcomes(
         if sample.filtered is not None:
             return SampleFiltered(sample.filtered)
         try:
-            members.refuse_malformed(sample, remade=stage.WRITES)
+            if not checked:
+                members.refuse_malformed(sample, remade=stage.WRITES)
             work = stage.prepare(config, sample)
         except (SampleFailed, SampleFiltered) as reason:
             return reason

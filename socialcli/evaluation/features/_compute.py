@@ -201,7 +201,8 @@ def _pictures(
     stage = _Looking(seen, wants)
     for outcome in batches.outcomes(
         iter(samples.read(location)), stage, None, None,
-        name="score", seed=0, batch_size=batch_size, known=stage.known, say=report.warn_once,
+        name="score", seed=0, batch_size=batch_size, known=stage.known, checked=True,
+        say=report.warn_once,
     ):  # fmt: skip
         if isinstance(outcome, shards.Damage):
             continue
