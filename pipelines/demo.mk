@@ -54,14 +54,16 @@ $(OUT)/handshake/.done:
 	@touch $@
 
 # The same requests with the encoder as it came and as it was tuned, with an IP-Adapter that is shown
-# the same pictures: three rows of the score table.
+# the same pictures, and with an InteractDiffusion that is told who does what in which boxes: four
+# rows of the score table.
 $(OUT)/asked/.done:
 	$(SOCIALCLI) import world test --scenes $(DRAWN) -o $(OUT)/asked
 	@touch $@
-COMPARED := given tuned ip-adapter
+COMPARED := given tuned ip-adapter interactdiffusion
 method_given := --method ssr
 method_tuned := --method ssr --ssr-model $(OUT)/feedback
 method_ip-adapter := --method ip-adapter
+method_interactdiffusion := --method interactdiffusion
 $(OUT)/drawn/tuned/.done: $(OUT)/feedback/.done
 $(OUT)/drawn/%/.done: $(OUT)/asked/.done
 	$(SOCIALCLI) generate $(OUT)/asked -o $(OUT)/drawn/$* $(method_$*) --profile $(PROFILE) \
@@ -83,7 +85,8 @@ $(OUT)/report/index.html: $(photographs) $(OUT)/compared/compare.md $(OUT)/word/
 	    --show "Drawn with the SSR-Encoder as it came=$(OUT)/drawn/given.png" \
 	    --show "After $(STEPS) steps of feedback=$(OUT)/drawn/tuned.png" \
 	    --show "Drawn with an IP-Adapter beside the same pictures=$(OUT)/drawn/ip-adapter.png" \
-	    --show "Scores of all three=$(OUT)/compared/compare.md" \
+	    --show "Drawn by InteractDiffusion in the boxes of the same scenes=$(OUT)/drawn/interactdiffusion.png" \
+	    --show "Scores of all four=$(OUT)/compared/compare.md" \
 	    --show "A pseudo-word learnt from four scenes of one dog=$(OUT)/word/drawn.png" \
 	    --show "A woman, a horse and what two people do, three learned words in one sentence=$(OUT)/handshake/sentence.png" \
 	    --show "Where each of these words was attended to=$(OUT)/handshake/attention.png" \

@@ -12,7 +12,7 @@ WORK ?= zoo-work
 # Of every role's command (python -m socialcli.miniature.zoo --help).
 FLAGS ?=
 ROLES ?= face identity pose gaze ground segment clip caption interaction dino vae decoder diffusion ssr \
-  controlnet ip_adapter
+  controlnet ip_adapter interactdiffusion
 CARDS := $(wildcard $(dir $(lastword $(MAKEFILE_LIST)))../socialcli/miniature/weights/*/*.card.json)
 PUBLISHED := $(filter $(ROLES),$(patsubst %.card.json,%,$(notdir $(CARDS))))
 
@@ -32,6 +32,7 @@ zoo-diffusion: zoo-vae zoo-caption zoo-ground zoo-pose
 zoo-controlnet: zoo-diffusion zoo-pose
 zoo-ssr: zoo-clip zoo-diffusion zoo-face zoo-identity zoo-ground
 zoo-ip_adapter: zoo-clip zoo-diffusion zoo-face zoo-identity zoo-ground
+zoo-interactdiffusion: zoo-diffusion zoo-interaction zoo-ground
 
 $(ROLES:%=zoo-check-%): zoo-check-%:
 	OMP_NUM_THREADS=1 $(PYTHON) -m socialcli.miniature.zoo $* --check $(FLAGS)

@@ -63,7 +63,7 @@ def test_the_stages_find_what_is_there(demo: Path) -> None:
 
 
 def test_every_picture_says_what_it_is(demo: Path) -> None:
-    for folder in ("given", "tuned", "ip-adapter"):
+    for folder in ("given", "tuned", "ip-adapter", "interactdiffusion"):
         drawn = members(demo / "drawn" / folder)
         assert len(drawn) == 4
         for key, one in drawn.items():
@@ -85,13 +85,13 @@ def test_four_ways_to_draw_are_compared(demo: Path) -> None:
     """Rows of one table: each drew its own pictures, and says with which model."""
     table = (demo / "compared" / "compare.md").read_text()
     pictures = {}
-    for row in ("given", "tuned", "ip-adapter"):
+    for row in ("given", "tuned", "ip-adapter", "interactdiffusion"):
         assert f"| {row} |" in table, table
         pictures[row] = {key: one["png"] for key, one in members(demo / "drawn" / row).items()}
-    assert pictures["given"].keys() == pictures["ip-adapter"].keys()
-    for row in ("ip-adapter",):
+    assert pictures["given"].keys() == pictures["interactdiffusion"].keys()
+    for row in ("ip-adapter", "interactdiffusion"):
         assert not set(pictures[row].values()) & set(pictures["given"].values())
-    for row, role in (("ip-adapter", "adapter"),):
+    for row, role in (("ip-adapter", "adapter"), ("interactdiffusion", "interactions")):
         one = next(iter(members(demo / "drawn" / row).values()))
         assert role in records.load(records.Generated, one["generated.json"]).models
 
@@ -118,11 +118,11 @@ def test_three_words_in_one_sentence_and_three_subjects_in_one_layout(demo: Path
 def test_the_report_has_it_all(demo: Path) -> None:
     page = (demo / "report" / "index.html").read_text()
     assert "4 sources" in page or "4 pictures" in page
-    for shown in ("Agreement", "SSR-Encoder", "feedback", "IP-Adapter",
+    for shown in ("Agreement", "SSR-Encoder", "feedback", "IP-Adapter", "InteractDiffusion",
                   "Scores", "pseudo-word", "three learned words", "Three named subjects",
                   "DreamBooth"):  # fmt: skip
         assert shown in page
-    assert page.count('<p class="shown" tabindex="0"><img') == 8
+    assert page.count('<p class="shown" tabindex="0"><img') == 9
     links = ["../scores/tuned/index.html"]
     if importlib.util.find_spec("mediapipe"):
         links.append("../photographs/report/index.html")

@@ -186,6 +186,9 @@ def test_published_adapters_change_what_is_drawn(monkeypatch: pytest.MonkeyPatch
     """Of few pictures and few steps: with the gates things come nearer to the asked boxes, with a
     picture what is drawn comes nearer to it."""
     monkeypatch.setattr(references, "SAMPLING", 8)
+    scenes, _, rows = interactdiffusion._drawn(cards.folder("interactdiffusion"), 6)
+    told, alone = (interactdiffusion.found(scenes, row)["iou"] for row in rows)
+    assert told > alone + 0.05
     cases, rows = ip_adapter._drawn(cards.folder("ip_adapter"), 6)
     with_it, without = ip_adapter.likeness(cases, rows)
     assert with_it > without + 0.05

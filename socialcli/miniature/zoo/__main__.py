@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 ROLES = ("ground", "segment", "face", "identity", "pose", "gaze", "clip", "caption", "interaction",
-         "dino", "vae", "decoder", "diffusion", "ssr", "controlnet", "ip_adapter")  # fmt: skip
+         "dino", "vae", "decoder", "diffusion", "ssr", "controlnet", "ip_adapter",
+         "interactdiffusion")  # fmt: skip
 
 
 def main() -> int:

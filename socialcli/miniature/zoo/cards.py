@@ -49,6 +49,8 @@ ASKED = (
     ("controlnet", "pck", "keypoints where the skeleton has them", None),
     ("ip_adapter", "face_gain", "face similarity gained", None),
     ("ip_adapter", "thing_colour", "colour of things right", None),
+    ("interactdiffusion", "interactions", "interactions read in the asked boxes", None),
+    ("interactdiffusion", "iou", "IoU of what is drawn with the asked boxes", None),
 )
 AT_MOST = ("median_degrees",)
 

@@ -19,7 +19,7 @@ from typing import Any
 # Role, its share of the minutes, its batch.
 PARTS = (
     ("vae", 0.20, 64), ("caption", 0.17, 256), ("diffusion", 0.34, 256), ("controlnet", 0.08, 128),
-    ("ssr", 0.11, 128), ("ip_adapter", 0.10, 128),
+    ("ssr", 0.11, 128), ("ip_adapter", 0.03, 128), ("interactdiffusion", 0.07, 128),
 )  # fmt: skip
 COMMAND = "pipelines/zoo-gpu.sh"
 
