@@ -10,7 +10,7 @@ OUT ?= demo
 SCENES ?= 200
 STEPS ?= 60
 BATCH ?= 8
-DRAWN ?= 16
+DRAWN ?= 12
 WORD_STEPS ?= 100
 # Flags of the drawings with both encoders and with the pseudo-word.
 DRAW ?=
