@@ -4,7 +4,7 @@ Gates and position net of `socialcli.networks.interact_diffusion`, as `train --m
 interactdiffusion` has them; UNet and text encoder stay as they are. Half the captions are left
 out, so that who does what must be read off the interactions.
 
-Two things make it quick. Closed gates, as InteractDiffusion begins, hardly moved in 300 steps; here
+Two things make it quick. Closed gates, as InteractDiffusion begins, hardly moved in 190 steps; here
 they begin open, and what comes through them as zero. And each place in the picture is asked to read
 the tokens of the boxes that it lies in (see `attention`).
 """

@@ -3,7 +3,7 @@
 The plain kind, four tokens of CLIP's projected embedding, on a UNet that stays as it is. It learns
 as IP-Adapter does, from single scenes: what is shown is what is denoised, and a caption is read
 beside it. Pairs of different scenes with one person and thing, from which the SSR-Encoder learns,
-taught it nothing in 1,600 steps: the small CLIP's embedding knows places, acts and colours, but no
+taught it nothing in 1,000 steps: the small CLIP's embedding knows places, acts and colours, but no
 faces (no linear layer reads hair, skin or hats off it).
 """
 
