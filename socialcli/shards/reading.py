@@ -111,9 +111,7 @@ class _Stream:
     is known at its end only.
     """
 
-    def __init__(
-        self, stream: Any, again: Callable[[int, int], bytes], unproven: bool = False
-    ) -> None:
+    def __init__(self, stream: Any, again: Callable[[int, int], bytes], unproven: bool) -> None:
         self.read, self.again = stream.read, again
         self.unproven = unproven
         self.damage = ""
