@@ -23,7 +23,6 @@ from socialcli.shards.locations import (
     expand,
     explain_full_disk,
     is_tar,
-    list_files,
     modified,
     parts,
     publish,
@@ -50,7 +49,7 @@ from socialcli.shards.urls import is_url, public, public_text
 __all__ = [
     "STATUS", "TAR_SUFFIXES", "Behind", "Checksum", "Damage", "FolderPublication", "ManyFiles",
     "Sample", "Writer", "check_there", "discard_unfinished", "distinct_keys", "expand",
-    "explain_full_disk", "is_safe", "is_tar", "is_url", "list_files", "listed", "modified",
+    "explain_full_disk", "is_safe", "is_tar", "is_url", "listed", "modified",
     "open_read", "parts", "public", "public_text", "publish", "publish_folder", "read",
     "read_all", "read_bytes", "refuse_file_name", "remove", "remove_folder", "safe_key", "scan",
     "settle", "size", "split_name", "sweep", "without_suffix", "write", "write_bytes",

@@ -576,13 +576,3 @@ def remove(location: str) -> None:
             fs.invalidate_cache(path)
         else:
             Path(location).unlink()
-
-
-def list_files(folder: str, suffix: str) -> list[str]:
-    """Files in a folder or under a remote prefix whose names end with ``suffix``, sorted."""
-    if is_url(folder):
-        return sorted(_glob_url(folder.rstrip("/") + "/*" + suffix))
-    if not Path(folder).is_dir():
-        return []
-    names = (p for p in Path(folder).iterdir() if p.name.endswith(suffix) and p.name[0] != ".")
-    return sorted(str(p) for p in names)
