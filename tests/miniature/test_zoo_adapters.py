@@ -157,12 +157,12 @@ def test_fresh_gates_change_nothing_and_trained_ones_are_read_by_the_backend(
 
 def test_places_are_asked_to_read_the_boxes_that_they_lie_in() -> None:
     """By hand: a map of 2 x 2 places and two tokens, of which one has a box."""
-    boxes = torch.tensor([[[0.0, 0.0, 0.5, 1.0], [0.0, 0.0, 1.0, 1.0]]])
+    boxes = torch.tensor([[[0.5, 0.0, 1.0, 0.5], [0.0, 0.0, 1.0, 1.0]]])
     there = torch.tensor([[1.0, 0.0]])
-    # Places in rows: the left ones lie in the box. Shares that they read of both tokens.
+    # Places in rows: the second lies in the box. Shares that they read of both tokens.
     read = torch.tensor([[[0.5, 0.1], [0.2, 0.7], [0.25, 0.0], [0.0, 0.0]]])
-    inside = -(math.log(0.5) + math.log(0.25)) / 2
-    outside = -(math.log(0.8) + math.log(1.0)) / 2
+    inside = -math.log(0.2)
+    outside = -(math.log(0.5) + math.log(0.75) + math.log(1.0)) / 3
     value = float(attention.outside([read], boxes, there))
     assert value == pytest.approx(inside + outside, abs=1e-3)
     assert float(attention.outside([read, read], boxes, there)) == pytest.approx(value)
