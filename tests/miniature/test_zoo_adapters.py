@@ -24,6 +24,7 @@ from socialcli.miniature.zoo import (
     ip_adapter,
     latents,
     references,
+    seeing,
 )
 from socialcli.shards import Sample
 
@@ -171,10 +172,11 @@ def test_places_are_asked_to_read_the_boxes_that_they_lie_in() -> None:
 def test_who_is_in_the_asked_box_is_found_there() -> None:
     """The two rulers, on scenes themselves and on those of others."""
     scenes = [s for s in data.test_scenes(14) if s.relations]
+    asked = [interactdiffusion.placed(s) for s in scenes]
     own, others = [s.image for s in scenes], [s.image for s in scenes[1:] + scenes[:1]]
-    assert interactdiffusion.read(scenes, own)["interactions"] > 0.7
-    assert interactdiffusion.read(scenes, others)["interactions"] < 0.3
-    right, wrong = (interactdiffusion.found(scenes, p) for p in (own, others))
+    assert seeing.acts(own, asked)["interactions"] > 0.7
+    assert seeing.acts(others, asked)["interactions"] < 0.3
+    right, wrong = (seeing.overlap(p, asked) for p in (own, others))
     assert right["iou"] > 0.7 > 0.3 > wrong["iou"]
     assert right["boxes"] > 0.8 > 0.3 > wrong["boxes"]
 
@@ -187,7 +189,8 @@ def test_published_adapters_change_what_is_drawn(monkeypatch: pytest.MonkeyPatch
     picture what is drawn comes nearer to it."""
     monkeypatch.setattr(references, "SAMPLING", 8)
     scenes, _, rows = interactdiffusion._drawn(cards.folder("interactdiffusion"), 6)
-    told, alone = (interactdiffusion.found(scenes, row)["iou"] for row in rows)
+    asked = [interactdiffusion.placed(s) for s in scenes]
+    told, alone = (seeing.overlap(row, asked)["iou"] for row in rows)
     assert told > alone + 0.05
     cases, rows = ip_adapter._drawn(cards.folder("ip_adapter"), 6)
     with_it, without = ip_adapter.likeness(cases, rows)

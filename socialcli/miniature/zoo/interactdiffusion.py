@@ -268,65 +268,13 @@ def measure(folder: Path) -> dict[str, float]:
     and noise with the gates closed, ``..._scene`` of the scenes themselves.
     """
     scenes, _, rows = _drawn(folder, TEST)
+    asked = [placed(s) for s in scenes]
     figures: dict[str, float] = {}
     shown = (*rows, [s.image for s in scenes])
     for pictures, suffix in zip(shown, ("", "_without", "_scene"), strict=True):
-        both = read(scenes, pictures) | found(scenes, pictures)
+        both = seeing.acts(pictures, asked) | seeing.overlap(pictures, asked)
         figures |= {name + suffix: value for name, value in both.items()}
-    asked = sum(len(placed(s)) for s in scenes)
-    return figures | {"asked": asked, "pictures": len(scenes)}
-
-
-def read(scenes: list[Any], pictures: list[Any]) -> dict[str, float]:
-    """``interactions``, see `measure`; nothing without a published recogniser."""
-    import numpy
-    import torch
-
-    finder = seeing.backend("interaction", "pairwise")
-    if finder is None:
-        return {}
-    pixels = torch.from_numpy(numpy.stack([numpy.asarray(p) for p in pictures]))
-    asked = [placed(s) for s in scenes]
-    ings = {verb.ing: name for name, verb in VERBS.items()}
-    with torch.inference_mode():
-        logits = finder.logits(
-            pixels.permute(0, 3, 1, 2).float() / 255,
-            [torch.from_numpy(numpy.stack([boxes for boxes, _ in one])) for one in asked],
-            [[words[2] for _, words in one] for one in asked],
-        )  # fmt: skip
-    right = []
-    for rows, one in zip(logits, asked, strict=True):
-        for row, (_, words) in zip(rows, one, strict=True):
-            best = int(row.argmax())
-            right.append(finder.classes[best].verb == ings[words[1]] and float(row[best]) > 0)
-    return {"interactions": round(sum(right) / len(right), 4)}
-
-
-def found(scenes: list[Any], pictures: list[Any]) -> dict[str, float]:
-    """``iou`` and ``boxes``, see `measure`; nothing without a published grounder."""
-    import numpy
-
-    from socialcli.vision import boxes as geometry
-
-    grounder = seeing.backend("ground", "grounding-dino")
-    if grounder is None:
-        return {}
-    asked = [
-        [(box, word) for boxes, words in placed(scene)
-         for box, word in zip(boxes, (words[0], words[2]), strict=True)]
-        for scene in scenes
-    ]  # fmt: skip
-    nouns = [list(dict.fromkeys(word for _, word in one)) for one in asked]
-    best = []
-    seen = grounder.ground(pictures, nouns, seeing.BOX, seeing.TEXT)
-    for detections, wanted, names in zip(seen, asked, nouns, strict=True):
-        for box, word in wanted:
-            near = [one.xyxy for one in detections if names[one.phrase] == word]
-            best.append(geometry.iou(box[None], numpy.array(near)).max() if near else 0.0)
-    return {
-        "iou": round(float(numpy.mean(best)), 4),
-        "boxes": round(float(numpy.mean([one >= 0.5 for one in best])), 4),
-    }
+    return figures | {"asked": sum(map(len, asked)), "pictures": len(scenes)}
 
 
 def draw(base: Any, texts: Any, prompts: list[str], scenes: list[Any], gate: float) -> list[Any]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from socialcli.miniature.world.vocabulary import CLOTHES, COLOURS, LIGHTS
+from socialcli.miniature.world.vocabulary import CLOTHES, COLOURS, LIGHTS, VERBS
 from socialcli.miniature.zoo import cards
 
 SHOULDERS, HIPS = (5, 6), (11, 12)  # COCO's numbers
@@ -115,3 +115,65 @@ def box_colour(picture: Any, xyxy: tuple[float, ...], names: tuple[str, ...]) ->
     rows = slice(int(y0 + (y1 - y0) / 4), int(y1 - (y1 - y0) / 4) + 1)
     columns = slice(int(x0 + (x1 - x0) / 4), int(x1 - (x1 - x0) / 4) + 1)
     return shares(numpy.asarray(picture)[rows, columns].reshape(-1, 3), names)
+
+
+def acts(pictures: list[Any], asked: list[list[Any]]) -> dict[str, float]:
+    """``interactions``: the share of the asked ones that are read in their boxes; nothing without a
+    published recogniser.
+
+    Args:
+        asked: of each picture (boxes (2, 4) of subject and object, normalised; words of the
+            subject, of the act as a participle and of the object).
+    """
+    import numpy
+    import torch
+
+    finder = backend("interaction", "pairwise")
+    if finder is None:
+        return {}
+    pixels = torch.from_numpy(numpy.stack([numpy.asarray(p) for p in pictures]))
+    names = {verb.ing: name for name, verb in VERBS.items()}
+    with torch.inference_mode():
+        logits = finder.logits(
+            pixels.permute(0, 3, 1, 2).float() / 255,
+            [torch.from_numpy(numpy.stack([boxes for boxes, _ in one])) for one in asked],
+            [[words[2] for _, words in one] for one in asked],
+        )  # fmt: skip
+    right = []
+    for rows, one in zip(logits, asked, strict=True):
+        for row, (_, words) in zip(rows, one, strict=True):
+            best = int(row.argmax())
+            right.append(finder.classes[best].verb == names[words[1]] and float(row[best]) > 0)
+    return {"interactions": round(sum(right) / len(right), 4)}
+
+
+def overlap(pictures: list[Any], asked: list[list[Any]]) -> dict[str, float]:
+    """``iou`` of the asked boxes with the best that is found for their noun, and of ``boxes`` those
+    that are met by 0.5; nothing without a published grounder.
+
+    Args:
+        asked: see `acts`.
+    """
+    import numpy
+
+    from socialcli.vision import boxes as geometry
+
+    grounder = backend("ground", "grounding-dino")
+    if grounder is None:
+        return {}
+    wanted = [
+        [(box, word) for boxes, words in one
+         for box, word in zip(boxes, (words[0], words[2]), strict=True)]
+        for one in asked
+    ]  # fmt: skip
+    nouns = [list(dict.fromkeys(word for _, word in one)) for one in wanted]
+    best = []
+    seen = grounder.ground(pictures, nouns, BOX, TEXT)
+    for detections, one, names in zip(seen, wanted, nouns, strict=True):
+        for box, word in one:
+            near = [found.xyxy for found in detections if names[found.phrase] == word]
+            best.append(geometry.iou(box[None], numpy.array(near)).max() if near else 0.0)
+    return {
+        "iou": round(float(numpy.mean(best)), 4),
+        "boxes": round(float(numpy.mean([one >= 0.5 for one in best])), 4),
+    }
