@@ -7,8 +7,8 @@ and without stats. `cp` copies the files.
 
 from __future__ import annotations
 
+import io
 import os
-import random
 import shutil
 import statistics
 import subprocess
@@ -23,7 +23,8 @@ from socialcli.pipeline.plan import Plan, Task
 from socialcli.pipeline.report import Report
 from socialcli.pipeline.stage import Item, Stage
 
-SHARDS, SAMPLES, PICTURE = 12, 500, 163 * 1024
+SHARDS, SAMPLES = 12, 500
+PICTURES, SIDE = 16, 420  # noise of so many pixels: about 163 KB as JPEG
 MEMBER = b'{"schema":1,"text":"a woman is riding a brown horse"}'
 
 
@@ -58,19 +59,29 @@ def stage(name: str) -> str:
 
 
 def make(folder: Path) -> list[Path]:
-    """Shards of incompressible "pictures" with a short text each."""
+    """Shards of incompressible pictures with a short text each."""
     folder.mkdir()
-    sizes = random.Random(0)
+    pictures = [noise(seed) for seed in range(PICTURES)]
     for number in range(SHARDS):
         rows = (
-            (
-                f"{number:03d}{n:06d}",
-                {"jpg": os.urandom(PICTURE + sizes.randrange(-9999, 9999)), "txt": b"a horse"},
-            )
+            (f"{number:03d}{n:06d}", {"jpg": pictures[n % PICTURES], "txt": b"a horse"})
             for n in range(SAMPLES)
         )
         shards.write(folder / f"{number:06d}.tar", rows)
     return sorted(folder.glob("*.tar"))
+
+
+def noise(seed: int) -> bytes:
+    """A JPEG that nothing can compress; a stage refuses bytes that are no picture."""
+    import numpy
+    from PIL import Image
+
+    rng = numpy.random.default_rng(seed)
+    side = SIDE + int(rng.integers(-10, 10))
+    stream = io.BytesIO()
+    pixels = rng.integers(0, 256, (side, side, 3), dtype=numpy.uint8)
+    Image.fromarray(pixels).save(stream, "JPEG", quality=90)
+    return stream.getvalue()
 
 
 def ours(sources: list[Path], out: Path, sidecar: bool = False) -> None:
