@@ -121,6 +121,17 @@ def test_growth_runs(monkeypatch, tmp_path):
     assert section.figures[0].reached
 
 
+def test_shards_go_through_both_programs_with_the_same_result(monkeypatch, tmp_path):
+    """Its pictures were random bytes, which a stage refuses since every command checks them."""
+    through = growth.through
+    monkeypatch.setattr(through, "SHARDS", 2)
+    monkeypatch.setattr(through, "SAMPLES", 5)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(through.tempfile, "tempdir", None)
+    section = through.run(1)
+    assert "| socialcli, until on disk |" in section.text and len(section.figures) == 2
+
+
 def test_growth_is_measured_in_a_process_of_its_own(tmp_path):
     growth.make(tmp_path, 2, growth.through.stage(growth.STAGE))
     filled = b"x" * 300_000_000

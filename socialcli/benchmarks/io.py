@@ -84,6 +84,14 @@ def noise(seed: int) -> bytes:
     return stream.getvalue()
 
 
+def _small_picture() -> bytes:
+    from PIL import Image
+
+    out = io.BytesIO()
+    Image.new("RGB", (16, 12), (90, 60, 30)).save(out, "JPEG")
+    return out.getvalue()
+
+
 def ours(sources: list[Path], out: Path, sidecar: bool = False) -> None:
     tasks = [Task(i, str(s), str(out / s.name)) for i, s in enumerate(sources)]
     plan = Plan("stages", stage("benchmark_io"), {}, tuple(tasks), sidecar=sidecar)
@@ -107,6 +115,7 @@ def run(turns: int) -> Section:
     with tempfile.TemporaryDirectory(prefix="socialcli-benchmark-") as temporary:
         root = Path(temporary)
         sources = make(root / "in")
+        _check(root, sources)
         megabytes = sum(s.stat().st_size for s in sources) / 1e6
         out = root / "out"
 
@@ -136,7 +145,6 @@ def run(turns: int) -> Section:
             "webdataset, new member only": lambda: webdataset_through(sources, out, sidecar=True),
         }
         seconds = in_turns(runs, turns, before=fresh)
-        _check(root, sources)
     rows = []
     names = list(runs)
     for group in (names[:3], names[3:6], names[6:]):
