@@ -59,5 +59,12 @@ def test_a_row_that_says_more_than_there_are_references_is_refused(tmp_path):
         of_file(tmp_path, listed, "l.jsonl")
 
 
+def test_a_scale_of_nothing_is_said_and_without_any_reference_the_picture_alone_fails(tmp_path):
+    text = "prompt,query,scale\nx,hat,0\n"
+    rows = of_file(tmp_path, text, reference=["a.png"], scale=[0.5])
+    assert rows == [(Wanted("a.png", "hat", 0.0),)]
+    assert of_file(tmp_path, text, "q.csv") == [()]
+
+
 def test_methods_without_references_pass_these_columns_over(tmp_path):
     assert of_file(tmp_path, "prompt,query_2\nx,hat\n", method="text") == [()]
