@@ -84,14 +84,6 @@ def noise(seed: int) -> bytes:
     return stream.getvalue()
 
 
-def _small_picture() -> bytes:
-    from PIL import Image
-
-    out = io.BytesIO()
-    Image.new("RGB", (16, 12), (90, 60, 30)).save(out, "JPEG")
-    return out.getvalue()
-
-
 def ours(sources: list[Path], out: Path, sidecar: bool = False) -> None:
     tasks = [Task(i, str(s), str(out / s.name)) for i, s in enumerate(sources)]
     plan = Plan("stages", stage("benchmark_io"), {}, tuple(tasks), sidecar=sidecar)
