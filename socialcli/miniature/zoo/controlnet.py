@@ -48,9 +48,7 @@ def batches(cache: dict[str, Any]) -> Any:
 
     from socialcli.miniature.world import scene
 
-    nothing = torch.tensor(
-        latents.tokenizer()("", padding="max_length", max_length=latents.LENGTH)["input_ids"]
-    )
+    nothing = latents.nothing()
 
     def batch(step: int) -> tuple[Any, ...]:
         rng = torch.Generator().manual_seed(step)
@@ -61,12 +59,7 @@ def batches(cache: dict[str, Any]) -> Any:
         # Row n of the cache is training scene n.
         scenes = [scene(data.TRAIN_SEED, int(n), data.SIZE, "train") for n in rows]
         drawn = numpy.stack([numpy.asarray(hint(s)) for s in scenes])
-        clean = cache["latents"][rows].float()
-        spread = (torch.arange(BATCH) + torch.rand(BATCH, generator=rng)) / BATCH
-        late = torch.rand(BATCH, generator=rng) < NOISY
-        t = (torch.where(late, 0.5 + spread / 2, spread) * 1000).long()
-        noise = diffusion.tint(torch.randn(clean.shape, generator=rng), t, rng)
-        weight = cache["weight"][rows].float()[:, None] / 100
+        clean, weight, noise, t = diffusion.noised(cache, rows, NOISY, rng)
         return clean, ids, torch.from_numpy(drawn).movedim(3, 1) / 255, weight, noise, t
 
     return batch

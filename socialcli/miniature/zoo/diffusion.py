@@ -202,14 +202,31 @@ def tint(noise: Any, t: Any, rng: Any) -> Any:
     return noise + broad * torch.as_tensor(strength).view(-1, 1, 1, 1)
 
 
+def noised(cache: dict[str, Any], rows: Any, late: float, rng: Any) -> tuple[Any, ...]:
+    """What a network learns of that starts from the trained UNet.
+
+    Args:
+        rows: (B,), of the cache. late: share of them, beyond the usual half, in the noisier half.
+
+    Returns:
+        Latents (B, 4, 24, 24), how much each of them counts (B, 1, 24, 24), noise, timesteps (B,).
+    """
+    import torch
+
+    clean, count = cache["latents"][rows].float(), len(rows)
+    spread = (torch.arange(count) + torch.rand(count, generator=rng)) / count
+    moved = torch.rand(count, generator=rng) < late
+    t = (torch.where(moved, 0.5 + spread / 2, spread) * 1000).long()
+    noise = tint(torch.randn(clean.shape, generator=rng), t, rng)
+    return clean, cache["weight"][rows].float()[:, None] / 100, noise, t
+
+
 def batches(cache: dict[str, Any]) -> Any:
     """step -> latents, token ids, who is spoken of, what is shown, weights, noise, timesteps."""
     import torch
     from torch.nn import functional
 
-    nothing = torch.tensor(
-        latents.tokenizer()("", padding="max_length", max_length=latents.LENGTH)["input_ids"]
-    )
+    nothing = latents.nothing()
 
     def batch(step: int) -> tuple[Any, ...]:
         rng = torch.Generator().manual_seed(step)

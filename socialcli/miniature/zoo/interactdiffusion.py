@@ -160,9 +160,7 @@ def batches(cache: dict[str, Any], texts: Any) -> Any:
     """step -> latents, token ids, weights, noise, timesteps, arguments of the position net."""
     import torch
 
-    nothing = torch.tensor(
-        latents.tokenizer()("", padding="max_length", max_length=latents.LENGTH)["input_ids"]
-    )
+    nothing = latents.nothing()
 
     def batch(step: int) -> tuple[Any, ...]:
         rng = torch.Generator().manual_seed(step)
@@ -173,12 +171,7 @@ def batches(cache: dict[str, Any], texts: Any) -> Any:
         words = cache["words"][rows].long()
         words[torch.rand(BATCH, generator=rng) < ALONE] = -1
         told = arguments(texts, cache["boxes"][rows].float(), words)
-        clean = cache["latents"][rows].float()
-        spread = (torch.arange(BATCH) + torch.rand(BATCH, generator=rng)) / BATCH
-        late = torch.rand(BATCH, generator=rng) < NOISY
-        t = (torch.where(late, 0.5 + spread / 2, spread) * 1000).long()
-        noise = diffusion.tint(torch.randn(clean.shape, generator=rng), t, rng)
-        weight = cache["weight"][rows].float()[:, None] / 100
+        clean, weight, noise, t = diffusion.noised(cache, rows, NOISY, rng)
         return clean, ids, weight, noise, t, told
 
     return batch

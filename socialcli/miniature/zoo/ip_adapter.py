@@ -124,9 +124,7 @@ def batches(cache: dict[str, Any]) -> Any:
     """step -> clean, token ids, (B, 1, D) embeddings, weight, noise, timesteps."""
     import torch
 
-    nothing = torch.tensor(
-        latents.tokenizer()("", padding="max_length", max_length=latents.LENGTH)["input_ids"]
-    )
+    nothing = latents.nothing()
     no_text, no_picture, neither = DROPS
 
     def batch(step: int) -> tuple[Any, ...]:

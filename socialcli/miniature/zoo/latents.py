@@ -28,6 +28,14 @@ def tokenizer(folder: Path | None = None) -> Any:
     return words.clip_tokenizer(folder, LENGTH)
 
 
+def nothing() -> Any:
+    """(40,) tokens of no words, for captions that are left out."""
+    import torch
+
+    ids = tokenizer()("", padding="max_length", max_length=LENGTH)["input_ids"]
+    return torch.tensor(ids)
+
+
 def facts(folder: Path, chunk: int) -> dict[str, Any]:
     """The truth about a chunk's training scenes, from disk where it lies there.
 

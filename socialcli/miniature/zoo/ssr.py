@@ -179,9 +179,7 @@ def batches(cache: dict[str, Any], processor: Any, size: int | None = None) -> A
     import torch
 
     size = size or BATCH
-    nothing = torch.tensor(
-        latents.tokenizer()("", padding="max_length", max_length=latents.LENGTH)["input_ids"]
-    )
+    nothing = latents.nothing()
     mean, std = (
         torch.tensor(v).view(1, 3, 1, 1) for v in (processor.image_mean, processor.image_std)
     )
