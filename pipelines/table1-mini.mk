@@ -40,8 +40,9 @@ WEIGHT_interaction ?= 0.15
 # Of every loss in row `equal`.
 WEIGHT ?= 0.1
 CURVE_STEPS ?= 40
-# Flags of every drawing, of every score.
-DRAW ?= --steps 20
+# Flags of every drawing, of every score. Pictures drawn in bfloat16 differ from those of float32 by
+# 0.6 of 255 grey levels in the mean, and take some two thirds of the time.
+DRAW ?= --steps 20 --dtype bfloat16 --batch-size 16
 SCORE ?=
 METRICS ?= hoi,face,gaze,clip-t,clip-i,dino
 LOSSES := boundary identity gaze pose interaction
