@@ -11,6 +11,7 @@ from toy_method import train
 
 from socialcli import shards
 from socialcli.errors import SocialcliError, UsageError
+from socialcli.pipeline.engines import _slurm_jobs as jobs
 from socialcli.pipeline.engines import slurm
 from socialcli.pipeline.plan import Plan, Task
 from socialcli.training.place import LOCK, sole_owner
@@ -82,8 +83,8 @@ def test_a_refused_job_leaves_all_as_it_was(tmp_path, monkeypatch, refused):
             raise SocialcliError("slurm refused the job: no such partition")
         return "17"
 
-    monkeypatch.setattr(slurm, "_sbatch", sbatch)
-    monkeypatch.setattr(slurm, "cancel", cancelled.append)
+    monkeypatch.setattr(jobs, "_sbatch", sbatch)
+    monkeypatch.setattr(jobs, "cancel", cancelled.append)
     (tmp_path / "0.stats.json").write_text("stats")
     tasks = tuple(Task(n, f"{n}.tar", str(tmp_path / f"{n}.tar")) for n in (0, 1))
     config = {"backend": "given", "device": "cpu"}

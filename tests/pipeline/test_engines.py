@@ -159,10 +159,10 @@ def feed(folder: Path) -> None:
 
 
 def kill_reader(folder: Path) -> None:
-    """Kill who reads the pipe, once the shard before it is there: inputs are opened ahead."""
+    """Kill who reads the pipe, once the shard before it is finished: inputs are opened ahead."""
     ours, pid = reader(folder / "pipe.tar")
     end = time.monotonic() + 120
-    while not (folder / "out/0.tar").exists() and time.monotonic() < end:
+    while not (folder / "out/0.stats.json").exists() and time.monotonic() < end:
         time.sleep(0.05)
     os.kill(pid, signal.SIGKILL)
     gone(pid)
@@ -320,10 +320,11 @@ def test_slurm_wants_a_shared_folder_for_urls() -> None:
 
 def test_slurm_overwrites_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """--overwrite must not reach the array: a requeued task would make all its shards again."""
+    from socialcli.pipeline.engines import _slurm_jobs as jobs
     from socialcli.pipeline.engines import slurm
 
     submitted: list[tuple[str, ...]] = []
-    monkeypatch.setattr(slurm, "_sbatch", lambda *words: submitted.append(words) or "17")
+    monkeypatch.setattr(jobs, "_sbatch", lambda *words: submitted.append(words) or "17")
     shards.write(tmp_path / "one.tar", [("a", {"txt": b"A cat.", "png": picture(kind="PNG")})])
     task = Task(0, str(tmp_path / "one.tar"), str(tmp_path / "o/0.tar"))
     config = {"backend": "given", "device": "cpu"}

@@ -11,14 +11,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import os
-import re
-import shlex
 import shutil
-import subprocess
-import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +20,8 @@ from socialcli import shards
 from socialcli.errors import SocialcliError, UsageError
 from socialcli.pipeline import plan as planning
 from socialcli.pipeline.engines import Engine
+from socialcli.pipeline.engines import _slurm_jobs as jobs
+from socialcli.pipeline.engines._slurm_jobs import Request, Submission
 from socialcli.pipeline.plan import Plan, Stats, Task
 from socialcli.pipeline.report import Report
 
@@ -64,7 +60,7 @@ class SlurmEngine(Engine):
             raise UsageError(INSTALL)
         folder = _folder(plan, options.get("scratch"))
         run_name = name(plan)
-        queued = _queued(run_name)
+        queued = jobs.queued(run_name)
         if queued is not None:
             report.info(f"slurm: {run_name}: its jobs are in the queue already ({queued.ids})")
             if request.wait:
@@ -85,35 +81,11 @@ class SlurmEngine(Engine):
                 _wait(plan, tasks, submission, report)
                 return _result(folder, submission)
         except (KeyboardInterrupt, SystemExit):
-            cancel(submission)
+            jobs.cancel(submission)
             report.warn(f"slurm: cancelled jobs {submission.ids} (wait=no leaves them running)")
             raise
         print(submission.ids, flush=True)
         return Stats()
-
-
-@dataclass(frozen=True)
-class Request:
-    """The engine options, checked."""
-
-    number: int  # array tasks
-    limit: int | None  # how many of them may run at once
-    wait: bool
-    sbatch: tuple[str, ...]  # for the array job
-    collect: tuple[str, ...]  # for the collecting job
-
-
-@dataclass(frozen=True)
-class Submission:
-    """The two jobs of one run. ``name`` is the array job's, and what its files start with."""
-
-    name: str
-    array: str
-    collect: str
-
-    @property
-    def ids(self) -> str:
-        return " ".join(i for i in (self.array, self.collect) if i)
 
 
 def _request(plan: Plan, tasks: list[Task], options: dict[str, str]) -> Request:
@@ -203,7 +175,7 @@ def _submit(
     saved = dataclasses.replace(plan, tasks=tuple(tasks), overwrite=False)
     shards.write_bytes(str(file), saved.to_json().encode())
     try:
-        return _both_jobs(file, run_name, request)
+        return jobs.submit(file, run_name, request)
     except SocialcliError:  # refused: all is as it was
         for place, body in removed.items():
             shards.write_bytes(place, body)
@@ -214,90 +186,6 @@ def _submit(
         raise
 
 
-def _both_jobs(file: Path, run_name: str, request: Request) -> Submission:
-    """Submit the jobs of a plan's file.
-
-    Raises:
-        SocialcliError: one is refused; there is none then.
-    """
-    job = f"{run_name}-{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{os.getpid()}"
-    work = f"{shlex.quote(sys.executable)} -m socialcli work {shlex.quote(str(file))}"
-    part = f'--slice "$SLURM_ARRAY_TASK_ID/{request.number}" --submission {shlex.quote(job)}'
-    throttle = f"%{request.limit}" if request.limit else ""
-    logs = str(file.parent / "logs" / job).replace("%", "%%")
-    array = _sbatch(
-        f"{work} {part}",
-        f"--job-name={job}",
-        f"--array=0-{request.number - 1}{throttle}",
-        f"--output={logs}_%a.log",
-        "--requeue",
-        *request.sbatch,
-    )
-    submission = Submission(job, array, "")
-    try:
-        collect = _sbatch(
-            f"{work} --collect --of {request.number} --submission {shlex.quote(job)}",
-            f"--job-name={job}-collect",
-            f"--output={logs}_collect.log",
-            f"--dependency=afterany:{array}",
-            "--requeue",
-            *request.collect,
-        )
-    except BaseException:
-        cancel(submission)
-        raise
-    return dataclasses.replace(submission, collect=collect)
-
-
-def _sbatch(line: str, *options: str) -> str:
-    """Submit one line of shell as a job; returns the job's id."""
-    command = [
-        "sbatch", "--parsable", "--ntasks=1", "--open-mode=append", f"--chdir={Path.cwd()}",
-        *options,
-    ]  # fmt: skip
-    done = subprocess.run(command, input=f"#!/bin/sh\n{line}\n", capture_output=True, text=True)
-    if done.returncode:
-        raise SocialcliError(f"slurm refused the job: {_first_line(done.stderr)}")
-    return done.stdout.strip().splitlines()[-1].partition(";")[0]
-
-
-def _first_line(text: str) -> str:
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[0].removeprefix("sbatch: ").removeprefix("error: ") if lines else "no reason given"
-
-
-def cancel(submission: Submission) -> None:
-    with contextlib.suppress(OSError):
-        subprocess.run(["scancel", *submission.ids.split()], capture_output=True)
-
-
-def _jobs() -> list[tuple[str, str, str, str]]:
-    """(id, name, state, reason) of each of this user's jobs in the queue.
-
-    Raises:
-        SocialcliError: the controller did not answer.
-    """
-    command = ["squeue", "--noheader", f"--user={os.getuid()}", "--format=%F|%j|%T|%r"]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        raise SocialcliError(f"squeue: {_first_line(done.stderr)}")
-    rows = (line.split("|", 3) for line in done.stdout.splitlines())
-    return [(row[0].strip(), row[1], row[2], row[3]) for row in rows if len(row) == 4]
-
-
-def _queued(run_name: str) -> Submission | None:
-    """The jobs of an earlier call of the same command that have not ended yet."""
-    pattern = re.compile(re.escape(run_name) + r"-(\d{8}T\d{6}-\d+)(-collect)?")
-    jobs: dict[str, dict[bool, str]] = {}
-    for job, job_name, _, _ in _jobs():
-        match = pattern.fullmatch(job_name)
-        if match:
-            jobs.setdefault(match[1], {})[bool(match[2])] = job
-    for stamp, ids in sorted(jobs.items(), reverse=True):
-        return Submission(f"{run_name}-{stamp}", ids.get(False, ""), ids.get(True, ""))
-    return None
-
-
 def _wait(plan: Plan, tasks: list[Task], submission: Submission, report: Report) -> None:
     """Return when both jobs have left the queue; report shards as they appear meanwhile."""
     # Stats of the run before would look like progress; those are told at the end.
@@ -305,22 +193,22 @@ def _wait(plan: Plan, tasks: list[Task], submission: Submission, report: Report)
     pause, silent = 0.5, 0
     while True:
         try:
-            jobs = [row for row in _jobs() if row[1].startswith(submission.name)]
+            waiting = [row for row in jobs.rows() if row[1].startswith(submission.name)]
             silent = 0
         except SocialcliError as error:
             silent += 1  # controllers restart; the jobs go on without them
             if silent == 3:
                 report.warn(f"slurm: {error} (still waiting)")
-            jobs = [("", "", "", "")]
+            waiting = [("", "", "", "")]
         for task in list(watched):
             body = planning.load_stats(task.target)
             if body is not None:
                 watched.remove(task)
                 report.advance(body["counts"]["total"])
                 report.shard(task.source, body["counts"], body["timing"]["seconds"])
-        if not jobs:
+        if not waiting:
             return
-        for job, _, state, reason in jobs:
+        for job, _, state, reason in waiting:
             if state == "PENDING" and reason.startswith(("JobHeld", "Partition", "Assoc", "QOS")):
                 report.warn_once(f"slurm: job {job} is waiting: {reason}")
         time.sleep(pause)
