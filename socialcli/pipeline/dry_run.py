@@ -20,15 +20,15 @@ def show_plan(plan: Plan) -> None:
     samples = 0
     shown = plan.tasks[:MOST]
     with shards.listed(planning.places(plan)):
-        done = [shard.finished(plan, task, read=False) is not None for task in shown]
-    for task, is_done in zip(shown, done, strict=True):
-        state = "finished" if is_done else "to do"
-        known = ""
-        if not plan.numbered and "-" not in shards.parts(task.source):
-            count = sum(1 for _ in shards.scan(task.source))
-            samples += count
-            known = f", {count} samples"
-        lines.append(f"  {shards.public(task.source)} -> {task.target} ({state}{known})")
+        for task in shown:
+            is_done = shard.finished(plan, task, read=False) is not None
+            state = "finished" if is_done else "to do"
+            known = ""
+            if not plan.numbered and "-" not in shards.parts(task.source):
+                count = sum(1 for _ in planning.counted(task.source))
+                samples += count
+                known = f", {count} samples"
+            lines.append(f"  {shards.public(task.source)} -> {task.target} ({state}{known})")
     if len(plan.tasks) > MOST:
         lines.append(f"  ... and {len(plan.tasks) - MOST} more")
     if samples:
@@ -63,12 +63,13 @@ def show(
 
 def sources(locations: list[str]) -> list[str]:
     """One line for each of the first shards, with its samples where they can be counted."""
-    lines = []
-    for location in locations[:MOST]:
-        known = "its samples are not counted"
-        if "-" not in shards.parts(location):
-            known = f"{sum(1 for _ in shards.scan(location))} samples"
-        lines.append(f"  {shards.public(location)} ({known})")
+    lines, shown = [], locations[:MOST]
+    with shards.listed(shards.parts(location)[0] for location in shown):
+        for location in shown:
+            known = "its samples are not counted"
+            if "-" not in shards.parts(location):
+                known = f"{sum(1 for _ in planning.counted(location))} samples"
+            lines.append(f"  {shards.public(location)} ({known})")
     if len(locations) > MOST:
         lines.append(f"  ... and {len(locations) - MOST} more")
     return lines

@@ -397,36 +397,54 @@ def collected(plan: Plan) -> Stats:
     return total
 
 
-SCANNED = 2**31  # bytes of input that are read just to know how many samples will come
+SCANNED = 2**31  # bytes of shards that are looked through just to know how many samples will come
+FETCHED = 2**26  # the same of shards in a store, where a request counts as `REQUEST` bytes
+REQUEST = 2**20
+
+
+def counted(location: str) -> Iterable[Any]:
+    """One item for each sample of the first archive of a shard or join.
+
+    Their number is known from the stats file beside it where this program wrote it, else its
+    headers are read, as far as they are asked for.
+    """
+    source = shards.parts(location)[0]
+    known = _noted(source)
+    return shards.scan(source) if known is None else range(known)
 
 
 def samples(locations: list[str], limit: int | None = None) -> int | None:
     """How many samples shards have, for a progress bar; None where it costs too much to know.
 
-    Known from the stats file beside a shard that this program wrote, or by reading the shards'
-    headers while they are small.
+    See `counted`; headers are read while the shards are small.
     """
-    total, allowed = 0, SCANNED
+    total, allowed = 0, {False: SCANNED, True: FETCHED}
     for location in locations:
         source = shards.parts(location)[0]
-        known: int | None = None
         if source == "-":  # what is read of it is gone
             return None
-        with contextlib.suppress(SocialcliError):  # only the shard itself may be ours to read
-            known = _written(load_stats(source))
+        remote = shards.is_url(source)
+        allowed[remote] -= REQUEST if remote else 0
+        if allowed[remote] < 0:
+            return None
+        known = _noted(source)
         if known is None:
             size = shards.size(source)
-            if size is None or size > allowed:
+            if size is None or size > allowed[remote]:
                 return None
-            allowed -= size
+            allowed[remote] -= size
             known = sum(1 for _ in shards.scan(source))
         total += known
     return total if limit is None else min(total, limit)
 
 
-def _written(stats: dict[str, Any] | None) -> int | None:
-    """How many samples a finished shard holds; None where its stats do not say. Failed samples are
-    passed through only as far as their stage had something to pass."""
+def _noted(shard: str) -> int | None:
+    """How many samples a finished shard holds by the stats beside it; None where none are, or they
+    do not say. Failed samples are passed through only as far as their stage had something to
+    pass."""
+    stats = None
+    with contextlib.suppress(SocialcliError):  # only the shard itself may be ours to read
+        stats = load_stats(shard)
     if stats is None:
         return None
     counts, run = stats["counts"], stats.get("identity", {})

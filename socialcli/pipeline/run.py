@@ -198,7 +198,7 @@ def _results_of(plan: Plan, source: str) -> Iterator[Any]:
     """One item for each sample that an input shard makes."""
     part, config = planning.stage(plan), planning.config(plan)
     if part.each(config) == 1:
-        return iter(shards.scan(source))  # without reading what samples hold
+        return iter(planning.counted(source))  # without reading what samples hold
     return (one for one in part.samples(config, source, []) if getattr(one, "key", ""))
 
 

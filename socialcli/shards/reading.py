@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import stat
 import sys
@@ -14,11 +15,17 @@ from socialcli.shards.urls import filesystem, is_url, is_web, public, reaching
 
 READINGS = 8  # how often at most a compressed or remote archive is read again for its hard links
 _BUFFER = 1 << 20
+_HEADERS = 1 << 16  # bytes read at once of a file whose headers only are wanted
 
 
 @contextlib.contextmanager
-def open_read(location: str) -> Iterator[BinaryIO]:
+def open_read(location: str, skipping: bool = False) -> Iterator[BinaryIO]:
     """One archive for reading, decompressed as its first bytes ask (gzip, bzip2, xz, zstd).
+
+    Args:
+        skipping: only its headers are wanted: where it is no pipe and not compressed, the stream
+            has ``skip(count)``, which passes over bytes without reading them and says how many
+            there were. That a compressed archive is whole is not seen to.
 
     Raises:
         SocialcliError: it cannot be opened; while it is read, a store that cannot be reached.
@@ -30,24 +37,26 @@ def open_read(location: str) -> Iterator[BinaryIO]:
         elif is_url(location):
             fs, path = filesystem(location)
             with reaching(location):
-                raw = cast(IO[bytes], _Remote(_opened(fs, path, stack), location))
+                raw = cast(IO[bytes], _Remote(_opened(fs, path, stack, skipping), location))
         else:
             try:
-                raw = stack.enter_context(open(location, "rb", buffering=_BUFFER))
+                buffer = _HEADERS if skipping else _BUFFER
+                raw = stack.enter_context(open(location, "rb", buffering=buffer))
             except OSError as error:
                 raise SocialcliError(f"{location}: {error.strerror}") from None
         stream = _decompressed(raw, location)
+        skip = _skip(raw, stream) if skipping else None
         if location != "-":
             plain = isinstance(stream, _Replay) and not is_url(location)
             again = _at(raw.fileno()) if plain else stack.enter_context(_Again(location))
             packed = not isinstance(stream, _Replay)
-            stream = _Stream(stream, again, packed and is_url(location))
-            if packed and not is_url(location):
+            stream = _Stream(stream, again, packed and is_url(location), skip)
+            if packed and not is_url(location) and not skipping:
                 stream.damage = _damage(location)
         yield cast(BinaryIO, stream)
 
 
-def _opened(fs: Any, path: str, stack: contextlib.ExitStack) -> Any:
+def _opened(fs: Any, path: str, stack: contextlib.ExitStack, skipping: bool) -> Any:
     """A remote file: in ranges where the store gives them, else as one stream."""
     file = stack.enter_context(fs.open(path, "rb", block_size=8 * _BUFFER))
     if not hasattr(file, "_fetch_range") or not getattr(file, "size", None):
@@ -56,7 +65,7 @@ def _opened(fs: Any, path: str, stack: contextlib.ExitStack) -> Any:
 
     if is_web(path) and not gives_ranges(file):
         return stack.enter_context(fs.open(path, "rb", block_size=0))
-    return stack.enter_context(Ranges(file))
+    return stack.enter_context(Ranges(file, skipping))
 
 
 def _standard_input() -> BinaryIO:
@@ -87,6 +96,11 @@ class _Remote:
         with reaching(self.url):
             return self.file.read(count)
 
+    def skip(self, count: int) -> int:
+        with reaching(self.url):
+            skipped: int = self.file.skip(count)  # type: ignore[attr-defined]
+            return skipped
+
 
 class _Replay:
     """A stream whose first bytes were already read and are given again."""
@@ -108,11 +122,18 @@ class _Stream:
     """An archive's bytes in order; ``again(offset, size)`` gives some that have gone by.
 
     ``damage`` says why a compressed archive cannot be trusted; ``unproven`` is one of which that
-    is known at its end only.
+    is known at its end only. ``skip(count)`` passes over bytes without reading them, None where
+    there is no way but to read them.
     """
 
-    def __init__(self, stream: Any, again: Callable[[int, int], bytes], unproven: bool) -> None:
-        self.read, self.again = stream.read, again
+    def __init__(
+        self,
+        stream: Any,
+        again: Callable[[int, int], bytes],
+        unproven: bool,
+        skip: Callable[[int], int] | None,
+    ) -> None:
+        self.read, self.again, self.skip = stream.read, again, skip
         self.unproven = unproven
         self.damage = ""
 
@@ -171,6 +192,32 @@ class _Again:
 
     def __exit__(self, *_: object) -> None:
         self.opened.close()
+
+
+def _skip(raw: Any, stream: Any) -> Callable[[int], int] | None:
+    """How bytes of an open archive are passed over; see `_Stream`."""
+    if not isinstance(stream, _Replay):
+        return None
+    if isinstance(raw, _Remote):
+        passed_over = raw.skip if hasattr(raw.file, "skip") else None
+    elif stat.S_ISREG(os.fstat(raw.fileno()).st_mode) and raw.seekable():
+        passed_over = functools.partial(_seek, raw)
+    else:
+        passed_over = None
+    if passed_over is None:
+        return None
+
+    def skip(count: int) -> int:
+        begun = len(stream.read(min(count, len(stream.start))))
+        return begun + (passed_over(count - begun) if count > begun else 0)
+
+    return skip
+
+
+def _seek(file: IO[bytes], count: int) -> int:
+    """Pass over up to ``count`` bytes of a plain file, fewer at its end; says how many."""
+    here = file.tell()
+    return file.seek(min(here + count, max(here, os.fstat(file.fileno()).st_size))) - here
 
 
 def _decompressed(raw: IO[bytes], location: str) -> Any:

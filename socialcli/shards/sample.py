@@ -357,11 +357,11 @@ def read(location: str) -> Iterator[Sample]:
 
 
 def scan(location: str) -> Iterator[str]:
-    """The keys of one shard or join (of its first archive), without keeping any data."""
+    """The keys of one shard or join (of its first archive), from its headers alone."""
     first = locations.parts(location)[0]
-    with reading.open_read(first) as stream:
+    with reading.open_read(first, skipping=True) as stream:
         last = ""
-        for member in tar.members(stream):
+        for member in tar.members(stream, data=False):
             if isinstance(member, tar.ArchiveEnd):
                 last = ""
                 continue

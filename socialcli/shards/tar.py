@@ -111,6 +111,10 @@ class _Source:
             return b""
 
     def skip(self, size: int) -> int:
+        if (pass_over := getattr(self.stream, "skip", None)) is not None:
+            skipped: int = pass_over(size)
+            self.offset += skipped
+            return skipped
         left = size
         while left > 0:
             part = self._read_once(min(left, _CHUNK))
@@ -205,8 +209,12 @@ def _pax_problem(data: bytes) -> str | None:
     return None
 
 
-def members(stream: BinaryIO) -> Iterator[TarMember | ArchiveEnd]:
+def members(stream: BinaryIO, data: bool = True) -> Iterator[TarMember | ArchiveEnd]:
     """Every regular file of an archive in order; concatenated archives are read on.
+
+    Args:
+        stream: an archive's bytes; where it has ``skip(size)``, that passes over what is not read.
+        data: give the members' bytes. Without them they are passed over, and ``data`` is empty.
 
     Damage never raises: a bad header is skipped to the next good one and reported as a member
     with a ``problem``; a truncated end likewise.
@@ -274,22 +282,22 @@ def members(stream: BinaryIO) -> Iterator[TarMember | ArchiveEnd]:
                 header, long_name, long_link, pax = b"", None, None, {}
                 continue
             padded = size + -size % BLOCK
-            data = source.read(padded)
+            more = source.read(padded)
             extensions += 1
             if extensions > MAX_EXTENSIONS:
                 wrong = f"damaged: more than {MAX_EXTENSIONS} headers before one member"
                 continue
-            header += block + data
+            header += block + more
             if kind in b"xXg":
-                wrong = wrong or _pax_problem(data[:size])
+                wrong = wrong or _pax_problem(more[:size])
             if kind == b"L":
-                long_name = _text(data[:size])
+                long_name = _text(more[:size])
             elif kind == b"K":
-                long_link = _text(data[:size])
+                long_link = _text(more[:size])
             elif kind in b"xX":
-                pax = _pax(data[:size])
+                pax = _pax(more[:size])
             elif kind == b"g":
-                global_pax.update(_pax(data[:size]))
+                global_pax.update(_pax(more[:size]))
             continue
         facts = {**global_pax, **pax}
         name = facts.get("path") or long_name or _name(block)
@@ -325,16 +333,18 @@ def members(stream: BinaryIO) -> Iterator[TarMember | ArchiveEnd]:
             source.skip(padded)
             yield TarMember(name, whole_header, b"", problem)
             continue
-        data = source.read(size)
-        if len(data) < size:
+        content = source.read(size) if data else b""
+        there = len(content) if data else source.skip(size)
+        if there < size:
             why = f" ({source.error})" if source.error else ""
-            why = f"truncated: {len(data)} of {size} bytes are there{why}"
+            why = f"truncated: {there} of {size} bytes are there{why}"
             yield TarMember(name, whole_header, b"", why)
             yield ArchiveEnd(why)
             return
-        earlier.keep(name, source.offset - size, data)
+        if data:
+            earlier.keep(name, source.offset - size, content)
         padded_by = source.skip(padded - size)
-        yield TarMember(name, whole_header, data)
+        yield TarMember(name, whole_header, content)
         if padded_by < padded - size:
             why = source.error or f"the archive ends at byte {source.offset}"
             yield TarMember("", b"", b"", f"truncated: {why}", CUT_OFF)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import subprocess
 import threading
@@ -273,3 +274,80 @@ def test_ranges_come_in_order_and_several_at_once(small):
 def test_a_short_answer_is_no_end(small):
     with Ranges(Held(bytes(9000), short=5)) as stream, pytest.raises(OSError, match="gave 5 bytes"):
         stream.read()
+
+
+@pytest.fixture
+def reaching(client, monkeypatch):
+    """This process's clients talk to the store."""
+    for name, value in client.environment.items():
+        monkeypatch.setenv(name, value)
+    return client
+
+
+def asked(client, name: str) -> tuple[int, int]:
+    """(requests, bytes) of downloads of one object since it was asked last."""
+    gets = [r for r in client.store.requests if r.kind == "get" and r.path.endswith(name)]
+    client.store.requests.clear()
+    return len(gets), sum(r.sent for r in gets)
+
+
+@pytest.mark.parametrize(
+    "size, number, requests, read",
+    [
+        (3_000_000, 6, 7, FIRST + 6 * ranges.AFTER_FAR),  # one more for each picture passed over
+        (300_000, 20, 3, 20 * 300_000),  # 1 and 2 and 4 MB: near places come with what is wanted
+        (1000, 400, 2, 400 * 3072),
+    ],
+)
+def test_keys_are_known_from_headers(reaching, tmp_path, size, number, requests, read):
+    """What lies between headers is not fetched where another request costs less."""
+    drawn = [(f"{n:03d}", {"jpg": os.urandom(size), "txt": b"a horse"}) for n in range(number)]
+    shards.write(tmp_path / "0.tar", drawn)
+    whole = (tmp_path / "0.tar").read_bytes()
+    for name, data in (("whole", whole), ("cut", whole[: -size // 2])):
+        reaching.s3.put_object(Bucket=BUCKET, Key=f"heads/{name}.tar", Body=data)
+        reaching.store.requests.clear()
+        keys = list(shards.scan(f"s3://{BUCKET}/heads/{name}.tar"))
+        assert keys == [key for key, _ in drawn][: number if name == "whole" else len(keys)]
+        assert keys == list(shards.scan(str(tmp_path / "0.tar")))[: len(keys)]
+        asks, sent = asked(reaching, f"heads/{name}.tar")
+        assert asks <= requests and sent <= read + 4096, (asks, sent)
+
+
+def test_a_dry_run_asks_the_stats_and_not_the_shards(client, caption, local):
+    """Stats beside a shard say how many samples it has, to `--limit` too."""
+    caption(client.put(local / "in", "in"), "counted")
+    client.store.requests.clear()
+    source = f"s3://{BUCKET}/counted/"
+    done = caption(source, "elsewhere", "--dry-run", "--limit", "8")
+    assert b"samples: 8" in done.stdout or b"3 samples" in done.stdout, done.stdout
+    assert not [r for r in client.store.requests if r.kind == "get" and r.path.endswith(".tar")]
+
+
+class Bytes:
+    """A file of a store that notes which bytes are asked for."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data, self.size, self.asked = data, len(data), []
+
+    def _fetch_range(self, start, end):
+        self.asked.append((start, end))
+        return self.data[start:end]
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_skipping_gives_the_bytes_that_are_there(small, monkeypatch, seed):
+    monkeypatch.setattr(ranges, "FAR", 2500)
+    monkeypatch.setattr(ranges, "AFTER_FAR", 300)
+    draw = random.Random(seed)
+    data = draw.randbytes(60_000)
+    with Ranges(Bytes(data), skipping=True) as stream:
+        at = 0
+        while at < len(data):
+            count = draw.choice([draw.randrange(1, 80), draw.randrange(1, 9000)])
+            if draw.random() < 0.5:
+                assert stream.skip(count) == len(data[at : at + count])
+            else:
+                assert stream.read(count) == data[at : at + count]
+            at += count
+        assert stream.skip(5) == 0 and stream.read(5) == b""
