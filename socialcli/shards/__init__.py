@@ -19,17 +19,19 @@ from socialcli.shards.listing import listed
 from socialcli.shards.locations import (
     TAR_SUFFIXES,
     check_there,
-    discard_unfinished,
     expand,
-    explain_full_disk,
     is_tar,
     modified,
     parts,
-    publish,
     read_bytes,
     remove,
     size,
     without_suffix,
+)
+from socialcli.shards.publishing import (
+    discard_unfinished,
+    explain_full_disk,
+    publish,
     write_bytes,
 )
 from socialcli.shards.reading import open_read

@@ -1,6 +1,6 @@
 """Folders that appear whole or not at all, and many files of one folder.
 
-The same steps as for a file (`locations.Publication`): written beside its place under a hidden
+The same steps as for a file (`publishing.Publication`): written beside its place under a hidden
 name, synced, renamed. What a killed run leaves is swept away by the next one that writes there.
 """
 
@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from socialcli.errors import UsageError
-from socialcli.shards import locations
+from socialcli.shards import publishing
+from socialcli.shards.urls import is_url
 
 # Ends of names that are files' to everybody: a folder called so is a slip of the pen.
 _FILES = (
@@ -56,12 +57,12 @@ class FolderPublication:
         parent.mkdir(parents=True, exist_ok=True)
         sweep(parent)
         self.parent = parent
-        self.path = parent / f".{name}.tmp-{locations.mark()}"
+        self.path = parent / f".{name}.tmp-{publishing.mark()}"
         shutil.rmtree(self.path, ignore_errors=True)
         self.path.mkdir()
-        locations.unfinished.add(self.path)
+        publishing.unfinished.add(self.path)
         self._handle: int | None = os.open(self.path, os.O_RDONLY)
-        locations.lock(self._handle)
+        publishing.lock(self._handle)
 
     def sync(self) -> None:
         """All that is in it onto the disk, readable by whom the umask lets read.
@@ -76,12 +77,12 @@ class FolderPublication:
 
     def commit(self, name: str) -> Path:
         """Sync all that is in it and give it its name; what had that name before goes."""
-        with locations.explain_full_disk(str(self.parent / name)):
+        with publishing.explain_full_disk(str(self.parent / name)):
             self.sync()
         target = self.parent / name
         old = _retire(target)
         self.path.replace(target)
-        locations.sync_folder(self.parent)
+        publishing.sync_folder(self.parent)
         self._close()
         if old is not None:
             shutil.rmtree(old, ignore_errors=True)
@@ -94,7 +95,7 @@ class FolderPublication:
             shutil.rmtree(self.path, ignore_errors=True)
 
     def _close(self) -> None:
-        locations.unfinished.discard(self.path)
+        publishing.unfinished.discard(self.path)
         if self._handle is not None:
             os.close(self._handle)
             self._handle = None
@@ -105,7 +106,7 @@ def publish_folder(target: Path) -> Iterator[Path]:
     """A folder to write in, which has the name of ``target`` once all of it is on the disk."""
     publication = FolderPublication(target.parent, target.name)
     try:
-        with locations.explain_full_disk(str(target)):
+        with publishing.explain_full_disk(str(target)):
             yield publication.path
             publication.commit(target.name)
     finally:
@@ -117,7 +118,7 @@ def settle(part: Path, target: Path) -> None:
     sync(part)
     old = _retire(target) if target.is_dir() else None
     part.replace(target)
-    locations.sync_folder(target.parent)
+    publishing.sync_folder(target.parent)
     if old is not None:
         shutil.rmtree(old, ignore_errors=True)
 
@@ -132,7 +133,7 @@ def remove_folder(folder: Path) -> None:
 def _retire(target: Path) -> Path | None:
     if not target.exists():
         return None
-    old = target.with_name(f".{target.name}.gone-{locations.mark()}")
+    old = target.with_name(f".{target.name}.gone-{publishing.mark()}")
     target.replace(old)
     return old
 
@@ -146,7 +147,7 @@ def sweep(folder: Path) -> None:
         names = [entry.name for entry in entries if entry.name.startswith(".")]
         for name in names:
             match = _HIDDEN.fullmatch(name)
-            if match is not None and match[1] == locations.host():
+            if match is not None and match[1] == publishing.host():
                 _remove_free(folder / name)
 
 
@@ -155,7 +156,7 @@ def _remove_free(path: Path) -> None:
     with contextlib.suppress(OSError):
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
         try:
-            if not locations.lock(handle):
+            if not publishing.lock(handle):
                 return
             if path.is_dir():
                 shutil.rmtree(path, ignore_errors=True)
@@ -169,7 +170,7 @@ def sync(place: Path) -> None:
     """A file, or a folder with all that is in it, onto the disk."""
     for inside in [*(place.rglob("*") if place.is_dir() else ()), place]:
         if inside.is_dir():
-            locations.sync_folder(inside)
+            publishing.sync_folder(inside)
             continue
         handle = os.open(inside, os.O_RDONLY)
         try:
@@ -185,11 +186,11 @@ class ManyFiles:
         self._swept: set[Path] = set()
 
     def write(self, location: str, data: bytes, synced: bool = True) -> None:
-        """As `locations.write_bytes`."""
-        if not locations.is_url(location):
+        """As `publishing.write_bytes`."""
+        if not is_url(location):
             folder = Path(location).parent
             if folder not in self._swept:
                 sweep(folder)
                 self._swept.add(folder)
-        with locations.publish(location, synced, swept=True) as stream:
+        with publishing.publish(location, synced, swept=True) as stream:
             stream.write(data)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from socialcli.shards import keys, locations, tar, urls
+from socialcli.shards import keys, locations, publishing, tar, urls
 from socialcli.shards.sample import STATUS, Damage, Sample, _merge, read_all, write
 
 Span = tuple[int, int]  # offset and length of a member's data in its archive, bytes
@@ -176,7 +176,7 @@ def _copied(place: str, cache: Path, unusable: dict[str, str], say: Callable[[st
                 yield sample.key, {s: d for s, d in sample.members.items() if s != STATUS}
 
     write(copy, usable())
-    locations.write_bytes(str(notes), json.dumps(bad).encode())
+    publishing.write_bytes(str(notes), json.dumps(bad).encode())
     unusable.update(bad)
     return copy
 

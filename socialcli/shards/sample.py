@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, TypeVar
 
 from socialcli import records
 from socialcli.errors import SampleFailed, SocialcliError
-from socialcli.shards import keys, locations, reading, tar, urls
+from socialcli.shards import keys, locations, publishing, reading, tar, urls
 from socialcli.shards.behind import CHUNK, Behind
 
 REMEMBERED = 250_000  # keys, at least, that a duplicate is recognised among: some 40 MB
@@ -406,7 +406,7 @@ class Writer:
 
 def write(path: str | Path, samples: Iterable[tuple[str, dict[str, bytes]]]) -> None:
     """Publish one shard whole from (key, {suffix: bytes}) pairs."""
-    with locations.publish(str(path)) as stream:
+    with publishing.publish(str(path)) as stream:
         writer = Writer(stream)
         for key, members in samples:
             writer.added(key, members)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 
 from socialcli import shards
-from socialcli.shards import locations
+from socialcli.shards import publishing
 
 
 def test_a_large_folder_is_not_looked_through_for_every_shard(tmp_path, monkeypatch):
@@ -19,8 +19,8 @@ def test_a_large_folder_is_not_looked_through_for_every_shard(tmp_path, monkeypa
         now[0] += 1.0
         return real(place)
 
-    monkeypatch.setattr(locations.os, "scandir", scandir)
-    monkeypatch.setattr(locations.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(publishing.os, "scandir", scandir)
+    monkeypatch.setattr(publishing.time, "monotonic", lambda: now[0])
     for number in range(200):
         shards.write_bytes(str(tmp_path / f"{number}.json"), b"{}", synced=False)
     assert len(looks) == 1
@@ -35,12 +35,12 @@ def test_what_a_killed_run_left_is_removed_all_the_same(tmp_path, monkeypatch):
     for file in (left, other):
         file.write_bytes(b"half")
     held = (tmp_path / ".a.tar.tmp-here-2-0").open("wb")
-    assert locations.lock(held.fileno())
+    assert publishing.lock(held.fileno())
     shards.write(tmp_path / "a.tar", [("k", {"txt": b"x"})])
     names = {p.name for p in tmp_path.iterdir()}
     assert names == {"a.tar", other.name, ".a.tar.tmp-here-2-0"}
     held.close()
-    known = locations._folders[tmp_path]
+    known = publishing._folders[tmp_path]
     known.until = 0.0  # as some time later
     shards.write(tmp_path / "a.tar", [("k", {"txt": b"y"})])
     assert {p.name for p in tmp_path.iterdir()} == {"a.tar", other.name}

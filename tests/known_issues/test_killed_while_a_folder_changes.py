@@ -19,7 +19,7 @@ from conftest import samples
 from toy_method import train
 
 from socialcli import shards
-from socialcli.shards import folders, locations
+from socialcli.shards import folders, publishing
 
 SAME = {
     "steps": 10, "checkpoint_every": 2, "keep": 2, "save_every": 4, "validate_every": 5,
@@ -160,7 +160,7 @@ def test_what_a_living_process_writes_is_not_swept(tmp_path):
     assert child.returncode == 0
     assert [p.name for p in tmp_path.iterdir()] == ["a"]
     other = tmp_path / ".a.tmp-another-machine-7-0"  # which may be writing it at this moment
-    own = tmp_path / f".a.gone-{locations.mark()}"
+    own = tmp_path / f".a.gone-{publishing.mark()}"
     for folder in (other, own):
         folder.mkdir()
     folders.sweep(tmp_path)

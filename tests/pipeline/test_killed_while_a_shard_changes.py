@@ -17,7 +17,7 @@ from conftest import leftovers, samples, tars
 from socialcli import shards
 from socialcli.pipeline import plan as planning
 from socialcli.pipeline.run import RunOptions, run_stage
-from socialcli.shards import locations
+from socialcli.shards import publishing
 
 
 def caption(source: Path, out: Path, **options: Any) -> None:
@@ -72,7 +72,7 @@ def killed(count: int, run: Callable[[], None]) -> bool:
 @pytest.mark.parametrize("before", [False, True])
 def test_killed_at_every_change(tmp_path, inputs, before, monkeypatch):
     # Another command knows nothing of what this process saw in the folder a moment ago.
-    monkeypatch.setattr(locations, "_LOOKS", 0)
+    monkeypatch.setattr(publishing, "_LOOKS", 0)
     first, second = inputs
     clean = {}
     for source in inputs:

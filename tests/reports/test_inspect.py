@@ -25,7 +25,7 @@ from socialcli.reports import cards, draw, gather, marks, sheet, statistics
 from socialcli.reports.marks import LAYERS, Scale
 from socialcli.reports.overlay import HAS, LEFT_OUT, SIDE
 from socialcli.reports.view import PALETTE, View, decode, view
-from socialcli.shards import Sample, locations
+from socialcli.shards import Sample, publishing
 from socialcli.validation.members import read_members
 from socialcli.vision import text
 
@@ -551,7 +551,7 @@ def test_reports_are_the_same_bytes_again(tmp_path):
     (tmp_path / "two").mkdir()
     (tmp_path / "two" / "sheet-007.png").write_bytes(b"of an earlier report")
     # Of a killed run, and of an earlier report.
-    for left in (f".samples.tmp-{locations.mark()}", "samples-0123456789ab"):
+    for left in (f".samples.tmp-{publishing.mark()}", "samples-0123456789ab"):
         (tmp_path / "two" / left).mkdir()
         (tmp_path / "two" / left / "index-000000.js").write_bytes(b"x")
     for name in ("one", "two"):

@@ -11,7 +11,7 @@ import pytest
 
 from socialcli import shards
 from socialcli.errors import UsageError
-from socialcli.shards import folders, locations
+from socialcli.shards import folders, publishing
 
 
 def names(folder: Path) -> list[str]:
@@ -20,7 +20,7 @@ def names(folder: Path) -> list[str]:
 
 def left_behind(folder: Path, what: str = "old") -> Path:
     """What a process of this machine that was killed has left in a folder."""
-    left = folder / f".{what}.tmp-{locations.mark()}"
+    left = folder / f".{what}.tmp-{publishing.mark()}"
     left.mkdir(parents=True)
     (left / "x").write_text("half")
     return left
@@ -129,14 +129,14 @@ def test_files_of_their_owner_alone_are_published_readable(tmp_path):
 
 def test_an_exit_at_any_moment_removes_what_is_not_published(tmp_path, monkeypatch):
     """As `atexit` does it: a signal may come where no ``finally`` is yet."""
-    monkeypatch.setattr(locations, "unfinished", set())
+    monkeypatch.setattr(publishing, "unfinished", set())
     publication = folders.FolderPublication(tmp_path, "a")
     (publication.path / "x").write_text("half")
-    locations.discard_unfinished()
+    publishing.discard_unfinished()
     assert names(tmp_path) == []
     publication.discard()
     publication = folders.FolderPublication(tmp_path, "b")
     publication.commit("b")
     publication.discard()  # published: it stays
-    locations.discard_unfinished()
-    assert names(tmp_path) == ["b"] and not locations.unfinished
+    publishing.discard_unfinished()
+    assert names(tmp_path) == ["b"] and not publishing.unfinished

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import random
 import signal
 import subprocess
+import tarfile
 import threading
 import time
 from collections import Counter
 
 import pytest
-from conftest import ENVIRONMENT, leftovers, samples, tars
+from conftest import ENVIRONMENT, leftovers, picture, samples, tars
 
 from socialcli import shards
 from socialcli.shards import ranges
@@ -187,6 +189,75 @@ def test_killed_while_it_uploads(client, local, caption, program, tmp_path):
     assert f"2 of {COUNT} shards are finished already".encode() in done.stderr
     assert client.tars("killed") == tars(local / "out")
     assert not leftovers(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def in_parts(tmp_path_factory, running):
+    """A folder in the store with one shard that is uploaded in three parts, and its bytes."""
+    folder = tmp_path_factory.mktemp("large")
+    drawn = picture(kind="PNG")
+    noise = [
+        (f"{n}", {"txt": b"A cat.", "png": drawn, "bin": os.urandom(6 << 20)}) for n in (1, 2, 3)
+    ]
+    shards.write(folder / "0.tar", noise)
+    running.put(folder, "parts")
+    return (folder / "0.tar").read_bytes()
+
+
+def members(archive: bytes, suffix: str) -> list[bytes]:
+    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+        return [tar.extractfile(one).read() for one in tar if one.name.endswith(suffix)]
+
+
+def unfinished_uploads(client) -> list[str]:
+    return [
+        one["Key"] for one in client.s3.list_multipart_uploads(Bucket=BUCKET).get("Uploads", [])
+    ]
+
+
+def test_killed_inside_an_upload_in_parts(client, in_parts, caption, program, tmp_path):
+    """The parts that have arrived are seen by nobody, and the next run removes them."""
+    reached, released = threading.Event(), threading.Event()
+
+    def fault(request):
+        if request.kind == "part" and "partNumber=1" not in request.query:
+            reached.set()
+            released.wait(60)
+        return
+
+    client.store.fault = fault
+    words = [
+        "caption",
+        f"s3://{BUCKET}/parts/",
+        "-o",
+        f"s3://{BUCKET}/halves/",
+        "--backend",
+        "given",
+    ]
+    env = {**os.environ, **ENVIRONMENT, **client.environment, "TMPDIR": str(tmp_path)}
+    process = subprocess.Popen([*program, *words], env=env, stderr=subprocess.PIPE)
+    assert reached.wait(60)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    released.set()
+    client.store.fault = None
+    assert client.names("halves") == ["0.errors.jsonl"]
+    assert unfinished_uploads(client) == ["halves/0.tar"]
+    assert len(leftovers(tmp_path)) == 2  # the shard, and a note of its upload
+    caption(f"s3://{BUCKET}/parts/", "halves")
+    assert client.names("halves") == ["0.errors.jsonl", "0.stats.json", "0.tar"]
+    assert not unfinished_uploads(client) and not leftovers(tmp_path)
+    assert members(client.get("halves", "0.tar"), "bin") == members(in_parts, "bin")
+
+
+def test_an_upload_in_parts_that_fails_is_aborted(client, in_parts, caption, tmp_path):
+    client.store.fault = lambda one: (
+        500 if one.kind == "part" and "partNumber=2" in one.query else None
+    )
+    done = caption(f"s3://{BUCKET}/parts/", "aborted", code=1)
+    assert done.stderr.count(b"\n") == 1 and b"0.tar: cannot be written" in done.stderr
+    assert client.store.count("abort") == 1 and not unfinished_uploads(client)
+    assert client.names("aborted") == ["0.errors.jsonl"] and not leftovers(tmp_path)
 
 
 def test_an_object_replaced_while_it_is_read(client, caption, local):
