@@ -437,6 +437,38 @@ def test_ap_agrees_with_scikit_learn() -> None:
         assert every[0] >= sklearn.average_precision_score(right, scores) - 1e-9
 
 
+def every_recall(scores, right, counts, positives) -> float:
+    """11-point AP of one way of counting, by the definition: each prediction as often as counted,
+    the best precision at each recall or more."""
+    points = []
+    for least in sorted(set(scores.tolist()), reverse=True):
+        there = scores >= least
+        hits, asked = counts[there & right].sum(), counts[there].sum()
+        points.append((hits, hits / asked if asked else 0.0))
+    best = [
+        max((p for hits, p in points if 10 * hits >= step * positives), default=0.0)
+        for step in range(11)
+    ]
+    return sum(best) / 11
+
+
+def test_every_way_of_counting_is_as_if_it_were_the_only_one() -> None:
+    rng = numpy.random.default_rng(5)
+    for trial in range(40):
+        n = int(rng.integers(1, 30))
+        scores = rng.integers(0, 9, n) / 9
+        right = rng.random(n) < (0.0, 0.2, 0.6)[trial % 3]
+        counts = rng.integers(0, 3, (6, n)).astype(float)
+        positives = (counts * right).sum(1) + rng.integers(0, 3)
+        got = average_precision(scores, right, counts, positives)
+        for row, value in enumerate(got):
+            if positives[row]:
+                own = every_recall(scores, right, counts[row], positives[row])
+                assert value == pytest.approx(own, abs=1e-12)
+            else:
+                assert numpy.isnan(value)
+
+
 def coco_ap(predicted, true, pictures: int, classes: int) -> numpy.ndarray:
     """11-point AP of each class by pycocotools, with every box in the same place: detections and
     annotations of a picture match whatever they are, each once, the best-scored first."""

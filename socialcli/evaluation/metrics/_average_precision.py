@@ -146,29 +146,54 @@ def average_precision(
         return result
     order = numpy.argsort(-scores, kind="stable")
     last = numpy.append(numpy.diff(scores[order]) != 0, True)  # of each run of equal scores
-    counted = numpy.asarray(weights, numpy.float64)[:, order]
-    hits = (counted * right[order]).cumsum(1)[:, last]
-    asked = counted.cumsum(1)[:, last]
-    precision = numpy.divide(hits, asked, out=numpy.zeros_like(hits), where=asked > 0)
-    best = numpy.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]  # at this recall or more
+    counted = numpy.asarray(weights).take(order, axis=1)
     safe = numpy.maximum(positives, 1e-12)[:, None]
     if points:
+        hits, asked = _where_right(counted, right[order], last)
+    else:
+        counted = counted.astype(numpy.float64)
+        hits = (counted * right[order]).cumsum(1)[:, last]
+        asked = counted.cumsum(1)[:, last]
+    precision = numpy.divide(hits, asked, out=numpy.zeros_like(hits), where=asked > 0)
+    best = numpy.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]  # at this recall or more
+    if points:
         total = numpy.zeros(len(result))
+        # Compared as whole numbers: 3 of 10 found is a recall of 0.3, whatever floats say.
+        reached = hits / safe if floats else hits * (points - 1)
         for step in range(points):
-            if floats:
-                short = hits / safe < _recall(step, points)
-            else:
-                # Compared as whole numbers: 3 of 10 found is a recall of 0.3, whatever floats say.
-                short = hits * (points - 1) < step * safe
-            first = short.sum(1)
+            first = (reached < (_recall(step, points) if floats else step * safe)).sum(1)
             there = first < best.shape[1]
-            at = numpy.minimum(first, best.shape[1] - 1)
-            total += numpy.where(there, best[numpy.arange(len(best)), at], 0.0)
+            if best.shape[1]:
+                at = numpy.minimum(first, best.shape[1] - 1)
+                total += numpy.where(there, best[numpy.arange(len(best)), at], 0.0)
         area = total / points
     else:
         gained = numpy.diff(hits / safe, axis=1, prepend=0.0)
         area = (gained * best).sum(1)
     return numpy.where(positives > 0, area, numpy.nan)
+
+
+def _where_right(
+    counted: numpy.ndarray, right: numpy.ndarray, last: numpy.ndarray
+) -> tuple[numpy.ndarray, numpy.ndarray]:
+    """How much was found, and how much asked, (R, K) each, at those K scores that a right
+    prediction has: a recall is reached at one of them, and precision falls until the next.
+
+    Args:
+        counted: (R, P), by falling score. right, last: (P,) bool; ``last`` of its score.
+    """
+    import numpy
+
+    run = numpy.append(0, last.cumsum()[:-1])  # which score a prediction has, from 0
+    ends = last.nonzero()[0][numpy.unique(run[right])]  # the last prediction of each of the K
+    if not len(ends):
+        return numpy.zeros((len(counted), 0)), numpy.zeros((len(counted), 0))
+    # Sums between two ends: small arrays from here on, however many predictions there are.
+    asked = numpy.add.reduceat(counted[:, : ends[-1] + 1], numpy.append(0, ends[:-1] + 1), axis=1)
+    hits = counted[:, right]
+    starts = numpy.searchsorted(right.nonzero()[0], numpy.append(0, ends[:-1] + 1))
+    found = numpy.add.reduceat(hits, starts, axis=1)
+    return found.cumsum(1).astype(numpy.float64), asked.cumsum(1).astype(numpy.float64)
 
 
 def _recall(step: int, points: int) -> float:
@@ -201,7 +226,7 @@ def per_class(
         at = by_class[edges[c] : edges[c + 1]]
         positives = counts[:, true_picture[true_class == c]].sum(1)
         result[:, c] = average_precision(
-            score[at], right[at], counts[:, picture[at]], positives, points, floats
+            score[at], right[at], counts.take(picture[at], axis=1), positives, points, floats
         )
     return result
 
