@@ -100,7 +100,8 @@ class Block(nn.Module):
         super().__init__()
         self.body = nn.Sequential(
             nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs),
-            nn.ReLU(), nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False), nn.BatchNorm2d(outputs),
+            nn.ReLU(inplace=True), nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False),
+            nn.BatchNorm2d(outputs),
         )  # fmt: skip
         self.skip: nn.Module = nn.Identity()
         if stride != 1 or inputs != outputs:
@@ -109,7 +110,9 @@ class Block(nn.Module):
             )
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.relu(self.body(x) + self.skip(x))
+        seen: Tensor = self.body(x)  # in place: no gradient needs what a batch norm gave
+        seen += self.skip(x)
+        return seen.relu_()
 
 
 class InteractionNetwork(nn.Module):
@@ -136,8 +139,8 @@ class InteractionNetwork(nn.Module):
         self.side, self.window = int(config["image_size"]), int(config["window"])
         first, *more = config["widths"]
         levels: list[nn.Module] = [
-            nn.Conv2d(5, first, 3, 2, 1, bias=False), nn.BatchNorm2d(first), nn.ReLU(),
-            Block(first, first, 1),
+            nn.Conv2d(5, first, 3, 2, 1, bias=False), nn.BatchNorm2d(first),
+            nn.ReLU(inplace=True), Block(first, first, 1),
         ]  # fmt: skip
         for before, width in zip(config["widths"], more, strict=False):
             levels += [Block(before, width, 2), Block(width, width, 1)]

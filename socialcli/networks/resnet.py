@@ -5,7 +5,6 @@ Parameters have torchvision's names.
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 
@@ -27,5 +26,8 @@ class BasicBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         skip = x if self.downsample is None else self.downsample(x)
-        x = torch.relu(self.bn1(self.conv1(x)))
-        return torch.relu(self.bn2(self.conv2(x)) + skip)
+        # In place: no gradient needs what a batch norm gave, only what came in.
+        x = self.bn1(self.conv1(x)).relu_()
+        x = self.bn2(self.conv2(x))
+        x += skip
+        return x.relu_()

@@ -50,7 +50,7 @@ def resnet18(width: int = 64) -> nn.Sequential:
     layers: list[nn.Module] = [
         nn.Conv2d(3, width, 7, 2, 3, bias=False),
         nn.BatchNorm2d(width),
-        nn.ReLU(),
+        nn.ReLU(inplace=True),
         nn.MaxPool2d(3, 2, 1),
     ]
     before = width
@@ -179,16 +179,18 @@ class ResidualConvUnit(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.residual_module = nn.Sequential(
-            nn.ReLU(),
+            nn.ReLU(),  # not in place: what came in is added to what comes out
             nn.Conv2d(width, width, 3, padding=1, bias=False),
             nn.BatchNorm2d(width),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             nn.Conv2d(width, width, 3, padding=1, bias=False),
             nn.BatchNorm2d(width),
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.residual_module(x)
+        seen: Tensor = self.residual_module(x)
+        seen += x
+        return seen
 
 
 class Fusion(nn.Module):
@@ -203,7 +205,7 @@ class Fusion(nn.Module):
     def forward(self, here: Tensor, coarser: Tensor | None) -> Tensor:
         x = self.rcu1(here)
         if coarser is not None:
-            x = x + coarser
+            x += coarser
         x = F.interpolate(self.rcu2(x), scale_factor=2, mode="bilinear", align_corners=True)
         return self.proj(x)
 
@@ -226,9 +228,9 @@ class HeatmapDecoder(nn.Module):
         self.gaze_projs = nn.ModuleDict({f"g{s}": nn.Linear(token, width) for s in self.STRIDES})
         self.head = nn.Sequential(
             nn.Conv2d(width, width // 2, 3, padding=1),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             nn.Conv2d(width // 2, 32, 3, padding=1),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             nn.Conv2d(32, 1, 1),
         )
 

@@ -251,3 +251,22 @@ def test_mutual_acts_are_true_both_ways():
             assert back == both
             seen.add(both)
     assert seen == {True, False}
+
+
+def test_a_block_says_what_its_formula_says():
+    """Made in place, without spoiling what came in or its gradient."""
+    torch.manual_seed(0)
+    for block in (interactions.Block(4, 4, 1), interactions.Block(4, 6, 2)):
+        conv1, norm1, _, conv2, norm2 = block.eval().body
+        given = torch.randn(2, 4, 6, 6)
+        kept = given.clone()
+        x, y = given.requires_grad_(), kept.clone().requires_grad_()
+        plain = torch.relu(norm2(conv2(torch.relu(norm1(conv1(y))))) + block.skip(y))
+        got = block(x * 1)
+        assert torch.equal(got, plain)
+        got.square().sum().backward()
+        plain.square().sum().backward()
+        with torch.no_grad():
+            block(x)
+        assert torch.equal(x, kept)
+        assert torch.equal(x.grad, y.grad)

@@ -330,3 +330,30 @@ def test_backend_does_not_depend_on_its_batch(tmp_path, monkeypatch, maps):
             assert one.vector == pytest.approx(other.vector, abs=1e-5)
             assert math.hypot(*one.vector) == pytest.approx(1, abs=1e-5)
             assert one.inside == (one.score >= 0.5)
+
+
+def test_what_comes_in_is_never_overwritten():
+    """Sums and cuts at zero are made in place; the plain formulas say the same, and no gradient or
+    input is spoilt by it."""
+    torch.manual_seed(0)
+    unit = sharingan.ResidualConvUnit(4).eval()
+    block = sharingan.BasicBlock(4, 4, 1).eval()
+    relu = torch.relu
+
+    def plain_unit(x):
+        _, conv1, norm1, _, conv2, norm2 = unit.residual_module
+        return x + norm2(conv2(relu(norm1(conv1(relu(x))))))
+
+    def plain_block(x):
+        return relu(block.bn2(block.conv2(relu(block.bn1(block.conv1(x))))) + x)
+
+    for network, plain in ((unit, plain_unit), (block, plain_block)):
+        given = torch.randn(2, 4, 5, 5)
+        kept = given.clone()
+        x, y = given.requires_grad_(), kept.clone().requires_grad_()
+        network(x * 1).square().sum().backward()
+        plain(y * 1).square().sum().backward()
+        with torch.no_grad():
+            assert torch.equal(network(x), plain(y))
+        assert torch.equal(x, kept)
+        assert torch.equal(x.grad, y.grad)
