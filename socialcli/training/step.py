@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import sys
 from collections.abc import Callable, Iterator
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from socialcli.errors import SocialcliError
 from socialcli.randomness import Draw, seeded
-from socialcli.training import options
+from socialcli.training import options, precision
 from socialcli.training.examples import Examples, Ready
 from socialcli.training.place import gathered, summed
 
@@ -123,17 +122,18 @@ class Stepper:
             batch = self._batch(ready)
         # Dropout and the like draw from the global generator: it starts anew every time.
         torch.manual_seed(seeded(config.seed, "global", self.step, draw.positions[0]))
-        with place.clock("forward"), _autocast(config, place):
-            losses = self.method.losses(self.state, batch, draw)
-        unknown = set(losses) - set(self.weights)
-        assert not unknown, f"losses without a weight: {unknown}"
-        total = torch.zeros((), device=place.device)
-        for name, value in losses.items():
-            assert value.shape == (len(ready),), f"{name}: one value per sample, {value.shape}"
-            total = total + self.weights[name] * value.float().sum()
-        with place.clock("backward"):
-            if total.requires_grad:
-                (total / config.batch_size * self.scale).backward()
+        with precision.attention(config, place):
+            with place.clock("forward"), precision.autocast(config, place):
+                losses = self.method.losses(self.state, batch, draw)
+            unknown = set(losses) - set(self.weights)
+            assert not unknown, f"losses without a weight: {unknown}"
+            total = torch.zeros((), device=place.device)
+            for name, value in losses.items():
+                assert value.shape == (len(ready),), f"{name}: one value per sample, {value.shape}"
+                total = total + self.weights[name] * value.float().sum()
+            with place.clock("backward"):
+                if total.requires_grad:
+                    (total / config.batch_size * self.scale).backward()
         silent = torch.zeros(len(ready), device=place.device)
         return torch.stack([losses.get(n, silent).detach().float() for n in self.weights])
 
@@ -236,14 +236,6 @@ def optimiser(
     return kind(
         groups, betas=(config.beta1, config.beta2), eps=config.epsilon, fused=fused, **common
     )
-
-
-def _autocast(config: TrainingOptions, place: Place) -> Any:
-    import torch
-
-    if config.mixed_precision == "no":
-        return contextlib.nullcontext()
-    return torch.autocast(place.device.type, torch.bfloat16)
 
 
 def _share(parameters: list[torch.nn.Parameter], place: Place) -> None:
