@@ -335,7 +335,13 @@ def average(
     every = [m.mean(1, keepdim=True) if mean_heads else m for m in layers.values()]
     if len({m.shape[1] for m in every}) > 1:
         raise UsageError("these layers have different numbers of heads: average over heads")
-    return torch.stack([resize(m, size) for m in every]).mean(0)
+    # Resizing is linear: maps of one size are added first, and their sum is brought to the size.
+    sums: dict[tuple[int, ...], Tensor] = {}
+    for m in every:
+        shape = tuple(m.shape[-2:])
+        sums[shape] = sums[shape] + m if shape in sums else m
+    total = torch.stack([resize(m, size) for m in sums.values()]).sum(0)
+    return total / len(every)
 
 
 def resize(maps: Tensor, size: tuple[int, ...]) -> Tensor:

@@ -218,8 +218,7 @@ class IdentityMethod(InversionMethod):
         if maps is not None:
             pairs = zip(templates, chosen, strict=True)
             ordinary = [_inversion.filled(t, concept.initial) for t, concept in pairs]
-            with torch.no_grad():
-                maps.beside = state.diffusion.prompts(ordinary)
+            maps.beside = torch.stack([_ordinary(state, text) for text in ordinary])
             maps.tokens = _columns(config.attention_tokens, state, texts, tokens)
         model_pred = unet(noisy.to(unet.dtype), timesteps, **arguments).sample
         target = schedule.target(
@@ -267,6 +266,21 @@ def _complete(config: Config, index: Index) -> Config:
     concepts = _concepts.find(dataclasses.replace(config, initial_word=[PERSON]), index)
     words = [f"{one.token}={_concepts.class_of(one, index) or PERSON}" for one in concepts]
     return dataclasses.replace(config, initial_word=words)
+
+
+def _ordinary(state: State, text: str) -> Tensor:
+    """(L, D) states of a text without a learned word, encoded once: they never change.
+
+    One text at a time, so that its last bits do not depend on the texts beside it, which after a
+    restart are others.
+    """
+    import torch
+
+    kept: dict[str, Tensor] = state.more.setdefault("ordinary", {})
+    if text not in kept:
+        with torch.no_grad():
+            (kept[text],) = state.diffusion.prompts([text])
+    return kept[text]
 
 
 def _attention(config: Config, maps: Any) -> Tensor:
