@@ -427,8 +427,8 @@ def test_the_table_of_several_subjects_comes_out_at_its_smallest(
     printed = make(
         "table-004-mini.mk", "-n", f"OUT={tmp_path}", "SEEDS=0", "PICTURES=22", "LAYOUTS=2",
         "EVERY=20", "PER=1", "STEPS=2", "WORD_STEPS=1", "DREAM_STEPS=1",
-        "PRIOR=--prior-weight 0", "ROWS=words free-gd-sal dreambooth", "IDENTIFIERS=sks ktn",
-        "SEG_STEPS=1", "SEGMENT=--held-back 1 --quiet",
+        "PRIOR=--prior-weight 0", "ROWS=words free-gd-sal dreambooth custom-diffusion",
+        "IDENTIFIERS=sks ktn", "CUSTOM_STEPS=1", "SEG_STEPS=1", "SEGMENT=--held-back 1 --quiet",
         "SCORE=--resamples 20 --show 0 --quiet", "DRAW=--quiet",
     )  # fmt: skip
     group = typer.main.get_command(app.app)
@@ -439,7 +439,8 @@ def test_the_table_of_several_subjects_comes_out_at_its_smallest(
         if words[:1] == ["socialcli"]:
             group.main(args=words[1:], standalone_mode=False)
             scores += [Path(words[-1])] if words[1] == "score" else []
-    assert [folder.name for folder in scores] == ["words", "free-gd-sal", "dreambooth"]
+    rows = ["words", "free-gd-sal", "dreambooth", "custom-diffusion"]
+    assert [folder.name for folder in scores] == rows
     figures = table004.figures(scores[1])
     assert set(figures["subjects_missing"]) == {"1", "2"}  # one layout of one subject, one of two
     value, low, high = figures["clip_t_score"]["2"]
@@ -447,6 +448,11 @@ def test_the_table_of_several_subjects_comes_out_at_its_smallest(
     assert set(figures["sas"]) == {"1", "2"}
     table = "\n".join(table004.lines(scores))
     assert "| free-gd-sal | " in table and "**missing**" in table and "0.93 / 0.50 / 0.89" in table
+    concept = records.load(
+        records.Generated,
+        next(iter(members(tmp_path / "pictures/custom-diffusion-0").values()))["generated.json"],
+    )
+    assert "a <wjd> woman" in concept.prompt
     drawn = [records.load(records.Generated, m["generated.json"]) for m in
              members(tmp_path / "pictures/dreambooth-0").values()]  # fmt: skip
     assert {" ".join(one.prompt.split()[:3]) for one in drawn} != {"a woman in"}

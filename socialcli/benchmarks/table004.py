@@ -3,7 +3,8 @@
 ``python -m socialcli.benchmarks.table004 SCORES`` prints Markdown from the folders that ``socialcli
 score`` wrote, one a row (`pipelines/table-004-mini.mk`): the rows of arrays that each metric keeps
 are cut by how many subjects a picture's layout has, which its key says ("3-subjects-06/park-0").
-Pictures of one layout are resampled together.
+Pictures of one layout are resampled together. Below the tables stands what became of the effects
+that the Makefile names (`_named_effects`).
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 from typing import Any
+
+from socialcli.benchmarks import _named_effects
 
 GROUPS = ("1", "2", "3", ">3")
 FIGURES = {
@@ -105,6 +108,32 @@ def figures(folder: Path) -> dict[str, dict[str, tuple[float, float, float]]]:
     return by_column
 
 
+def by_layout(folder: Path) -> dict[str, dict[tuple[str, str], float]]:
+    """Figure -> (layout, group) -> mean over the layout's pictures; those that could be judged."""
+    import numpy
+
+    from socialcli import registry
+
+    means: dict[str, dict[tuple[str, str], float]] = {}
+    for name, columns in FIGURES.items():
+        file = folder / "rows" / f"{name}.npz"
+        if not file.is_file():
+            continue
+        metric: Any = registry.load("metrics", name)
+        with numpy.load(file, allow_pickle=False) as kept:
+            arrays = {key: kept[key] for key in kept.files}
+        keys, units = arrays.pop("key"), arrays.pop("unit")
+        for column, values in metric.pictures(arrays).items():
+            if column not in columns:
+                continue
+            of_layout: dict[tuple[str, str], list[float]] = {}
+            for key, unit, value in zip(keys, units, values, strict=True):
+                if numpy.isfinite(value) and group(str(key)):
+                    of_layout.setdefault((str(unit), group(str(key))), []).append(float(value))
+            means[column] = {at: float(numpy.mean(some)) for at, some in of_layout.items()}
+    return means
+
+
 def resampled(units: Any) -> Any:
     """(`RESAMPLES`, N): how often each picture counts when whole units are drawn again."""
     import numpy
@@ -130,6 +159,7 @@ def lines(folders: list[Path]) -> list[str]:
             shown = [_cell(cells.get(g)) for g in GROUPS]
             page.append(f"| {name} | " + " | ".join(shown) + " |")
         page.append("")
+    page += [*_named_effects.table({folder.name: by_layout(folder) for folder in folders}), ""]
     page += ["The paper (Table 1; CLIP-I, CLIP-T, SAS):", ""]
     page += ["| | " + " | ".join(f"n {g}" for g in GROUPS) + " |", "|---" * 5 + "|"]
     for name, numbers in PAPER.items():

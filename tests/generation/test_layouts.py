@@ -552,6 +552,62 @@ def test_by_the_command_the_layout_goes_with_the_picture(models, tmp_path):
     assert Image.open(io.BytesIO(by_batch[0]["0"]["png"])).size == (SIZE, SIZE)
 
 
+# What the middle of three segments is shown: a name, and its weight.
+SHOWN = {
+    "nothing": None, "file": ("gnome.png", 0.9), "subject": ("Gnome", 0.9), "other": ("Rose", 0.9),
+    "weightless": ("gnome.png", 0.0),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def by_hand(models, run_cli, tmp_path_factory):
+    """`SHOWN` as folders of one shard each, all with the key that decides the noise, and
+    ``refs.tar``, whose folders are called Gnome and Rose."""
+    place = tmp_path_factory.mktemp("by-hand")
+    refs = []
+    for name in ("gnome", "rose"):
+        refs.append((f"{name.title()}/0", {"png": (models / f"{name}.png").read_bytes()}))
+    shards.write(place / "refs.tar", refs)
+    for name, shown in SHOWN.items():
+        lines = [f'prompt = "three in a park"\nsize = [{SIZE}, {SIZE}]']
+        for part, prompt in (("left", "a dog"), ("middle", "a man"), ("right", "a woman")):
+            lines.append(f'[[segments]]\nplace = "{part} third"\nprompt = "{prompt}"')
+            if shown and part == "middle":
+                own = str(models / shown[0]) if "." in shown[0] else shown[0]
+                lines.append(
+                    f'references = [{{name = "{own}", query = "man", scale = {shown[1]}}}]'
+                )
+        (place / name).mkdir()
+        (place / name / "one.toml").write_text("\n".join(lines))
+        run_cli("import", "layout", place / name, "-o", place / f"{name}.tar", "--fill", "nearest")
+    return place
+
+
+@pytest.mark.parametrize("reader", [0, 1])
+def test_references_of_a_layout_by_hand_by_the_commands(models, by_hand, run_cli, tmp_path, reader):
+    """From a text to pictures: a reference is a file or a subject of ``--references``; another one
+    gives another picture, and one that weighs nothing gives what none does."""
+    flags = [f"--{k.replace('_', '-')}={v}" for k, v in readers(models)[reader].items()]
+    inputs = [by_hand / f"{name}.tar" for name in SHOWN]
+    run_cli(
+        "generate", *inputs, "-o", tmp_path, "--method", "multidiffusion", "--steps", 2,
+        "--model", models / "sd", "--device", "cpu", "--references", by_hand / "refs.tar", *flags,
+    )  # fmt: skip
+    pictures = {}
+    for name, shown in SHOWN.items():
+        (one,) = shards.read(str(tmp_path / f"{name}.tar"))
+        layout = records.load(records.Layout, one.members["layout.json"])
+        assert [len(s.references) for s in layout.segments] == [0, 1 if shown else 0, 0]
+        pictures[name] = numpy.asarray(Image.open(io.BytesIO(one.members["png"]))).astype(int)
+
+    def apart(first, second):
+        return numpy.abs(pictures[first] - pictures[second]).max()
+
+    assert apart("file", "subject") == 0
+    assert apart("weightless", "nothing") <= 1
+    assert apart("file", "nothing") > 1 and apart("file", "other") > 1
+
+
 # ------------------------------------------------------------------ drawing again
 
 
