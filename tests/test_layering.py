@@ -33,8 +33,8 @@ MAY: dict[str, str] = {
     "miniature": "backends errors losses networks records vision",
     "pipeline": "backends config errors records registry shards validation",
     "reports": "errors pipeline records shards validation vision",
-    "training": "backends config errors networks pipeline randomness records registry shards "
-    "validation vision",
+    "training": "backends config diffusion errors networks pipeline randomness records registry "
+    "shards validation vision",
     "generation": "backends config diffusion errors networks pipeline records registry shards "
     "spreadsheets validation vision",
     "stages": "backends config errors pipeline records shards vision",

@@ -38,25 +38,19 @@ def lean(unet: Any) -> Iterator[None]:
     if torch.is_grad_enabled():
         raise RuntimeError("`lean` is for inference: call it under torch.inference_mode()")
     changed: list[Any] = []
-
-    def put(layer: Any, forward: Callable[..., Any]) -> None:
-        if "forward" not in vars(layer):  # somebody else's stays
-            layer.forward = types.MethodType(forward, layer)
-            changed.append(layer)
-
     if getattr(unet, "_compiled_call_impl", None) is None and not unet.training:
         for layer in unet.modules():
-            if type(layer) is ResnetBlock2D and _usual_resnet(layer):
-                put(layer, _resnet)
+            if type(layer) is ResnetBlock2D and usual_resnet(layer):
+                changed += put(layer, _resnet)
             elif type(layer) is GEGLU:
-                put(layer, _geglu)
-            elif type(layer) is Attention and _usual_attention(layer):
-                put(layer, _attention)
+                changed += put(layer, _geglu)
+            elif type(layer) is Attention and usual_attention(layer):
+                changed += put(layer, _attention)
             elif type(layer) is BasicTransformerBlock and _usual_block(layer):
-                put(layer, _block)
+                changed += put(layer, _block)
                 for projection in (layer.attn2.to_k, layer.attn2.to_v):
                     if type(projection) is nn.Linear:
-                        put(projection, _constant())
+                        changed += put(projection, _constant())
     try:
         yield
     finally:
@@ -64,8 +58,16 @@ def lean(unet: Any) -> Iterator[None]:
             del layer.forward
 
 
-def _usual_resnet(layer: Any) -> bool:
-    """Whether a layer is as Stable Diffusion's are; `_resnet` knows no others."""
+def put(layer: Any, forward: Callable[..., Any]) -> list[Any]:
+    """Give a layer another ``forward``; the layer, or none where somebody else gave it one."""
+    if "forward" in vars(layer):
+        return []
+    layer.forward = types.MethodType(forward, layer)
+    return [layer]
+
+
+def usual_resnet(layer: Any) -> bool:
+    """Whether a layer is as Stable Diffusion's are; no others are known here."""
     return (
         layer.time_embedding_norm == "default" and layer.time_emb_proj is not None
         and layer.upsample is None and layer.downsample is None and not layer.skip_time_act
@@ -73,7 +75,8 @@ def _usual_resnet(layer: Any) -> bool:
     )  # fmt: skip
 
 
-def _usual_attention(layer: Any) -> bool:
+def usual_attention(layer: Any) -> bool:
+    """The same of an attention layer."""
     norms = (layer.spatial_norm, layer.group_norm, layer.norm_q, layer.norm_k, layer.norm_cross)
     return (
         not any(norm is not None for norm in norms) and not layer.residual_connection
@@ -82,6 +85,7 @@ def _usual_attention(layer: Any) -> bool:
 
 
 def _usual_block(layer: Any) -> bool:
+    """The same of a transformer's block."""
     return (
         layer.norm_type == "layer_norm" and layer.pos_embed is None and layer._chunk_size is None
         and layer.attn2 is not None and not layer.only_cross_attention

@@ -48,6 +48,11 @@ class Stepper:
     def __post_init__(self) -> None:
         self.parameters = [p for p in self.module.parameters() if p.requires_grad]
         self.weights: dict[str, float] = self.method.weights(self.config)
+        if self.method.has("compiled"):
+            from socialcli.diffusion import lean_training
+
+            for network in self.method.compiled(self.state):
+                lean_training.attach(network)
         if self.scaled:
             self.scale = SCALE
 
@@ -172,9 +177,16 @@ class Stepper:
         """The gradient's norm before it is clipped."""
         import torch
 
-        gradients = [p for p in self.parameters if p.grad is not None]
+        parameters = [p for p in self.parameters if p.grad is not None]
+        if not parameters:
+            return 0.0
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm(gradients)
         limit = self.config.max_grad_norm or math.inf
-        return float(torch.nn.utils.clip_grad_norm_(gradients, limit)) if gradients else 0.0
+        # What is short enough would be multiplied by 1, number by number.
+        if not bool(limit / (norm + 1e-6) >= 1):
+            torch.nn.utils.clip_grads_with_norm_(parameters, limit, norm)
+        return float(norm)
 
     def _means(
         self, each: torch.Tensor, keys: list[str], norm: float, event: Callable[..., None]

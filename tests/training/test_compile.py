@@ -80,3 +80,27 @@ def test_without_a_compiler_one_line_says_so(monkeypatch):
     monkeypatch.delenv("CXX", raising=False)
     with pytest.raises(UsageError, match=r"C\+\+ compiler \(g\+\+ or clang\+\+\)"):
         devices.compile_network(torch.nn.Linear(1, 1), "cpu")
+
+
+def test_a_lean_unet_trains_to_the_same_weights(tmp_path, model, monkeypatch):
+    """Its layers are those of `diffusion.lean_training`, whose numbers are diffusers' own."""
+    from safetensors.torch import load_file
+
+    from socialcli.diffusion import lean_training
+
+    data = tmp_path / "a.tar"
+    shards.write(data, [(f"{n}", scenes.members(n)) for n in range(2)])
+    attach, attached = lean_training.attach, []
+
+    def noted(network):
+        attached.append(type(network).__name__)
+        attach(network)
+
+    for name, how in (("lean", noted), ("plain", lambda network: None)):
+        monkeypatch.setattr(lean_training, "attach", how)
+        train("text-to-image", data, tmp_path / name, model=model, steps=2)
+    assert attached == ["UNet2DConditionModel"]
+    file = "unet/diffusion_pytorch_model.safetensors"
+    lean, plain = (load_file(tmp_path / name / file) for name in ("lean", "plain"))
+    assert lean.keys() == plain.keys()
+    assert all(torch.equal(lean[name], plain[name]) for name in plain)

@@ -6,6 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 import toy_method
 from conftest import samples
 from toy_method import train
@@ -197,3 +198,18 @@ def test_gradients_are_summed_over_processes_in_buckets(monkeypatch, bucket, sen
     assert sent == sends
     gradients = [None if p.grad is None else p.grad.tolist() for p in here]
     assert gradients == [[2, 4, 6], [10, 20], [200, 400, 600, 800], None]
+
+
+@pytest.mark.parametrize("limit", [0.0, 0.5, 1.0, 40.0])
+def test_gradients_are_cut_to_the_length_that_torch_cuts_them_to(limit):
+    generator = torch.Generator().manual_seed(0)
+    own, theirs = ([torch.nn.Parameter(torch.zeros(size)) for size in (3, 90)] for _ in range(2))
+    for one, other in zip(own, theirs, strict=True):
+        one.grad = torch.randn(len(one), generator=generator)
+        other.grad = one.grad.clone()
+    stepper = SimpleNamespace(parameters=own, config=SimpleNamespace(max_grad_norm=limit))
+    norm = step.Stepper._norm(stepper)
+    assert norm == float(torch.nn.utils.clip_grad_norm_(theirs, limit or float("inf")))
+    assert all(torch.equal(one.grad, other.grad) for one, other in zip(own, theirs, strict=True))
+    length = sum(float(one.grad.square().sum()) for one in own) ** 0.5
+    assert length == pytest.approx(min(norm, limit or norm), rel=1e-4)
