@@ -198,13 +198,12 @@ def _skip(raw: Any, stream: Any) -> Callable[[int], int] | None:
     """How bytes of an open archive are passed over; see `_Stream`."""
     if not isinstance(stream, _Replay):
         return None
-    if isinstance(raw, _Remote):
-        passed_over = raw.skip if hasattr(raw.file, "skip") else None
-    elif stat.S_ISREG(os.fstat(raw.fileno()).st_mode) and raw.seekable():
+    passed_over: Callable[[int], int]
+    if isinstance(raw, _Remote) and hasattr(raw.file, "skip"):
+        passed_over = raw.skip
+    elif not isinstance(raw, _Remote) and stat.S_ISREG(os.fstat(raw.fileno()).st_mode):
         passed_over = functools.partial(_seek, raw)
     else:
-        passed_over = None
-    if passed_over is None:
         return None
 
     def skip(count: int) -> int:

@@ -192,7 +192,8 @@ def grounders(dino):
         backends.load(ModelSpec("ground", "grounding-dino", str(dino / "hf"))),
     ]
     for grounder in loaded:  # pictures of 800 pixels a side would take a minute
-        grounder.processor.size = type(grounder.processor.size)(shortest_edge=128, longest_edge=192)
+        processor = grounder.remembered.processor
+        processor.size = type(processor.size)(shortest_edge=128, longest_edge=192)
     return loaded
 
 
@@ -217,7 +218,8 @@ def test_the_packages_own_predict_finds_the_same_boxes(grounders):
 
     original, asked, image = grounders[0], ["dog", "horse", "ball"], pictures()[0]
     [detections] = original.ground([image], [asked], 0.3, 0.25)
-    pixels = original.processor(images=image, return_tensors="pt")["pixel_values"][0]
+    processor = original.remembered.processor
+    pixels = processor(images=image, return_tensors="pt")["pixel_values"][0]
     from tiny import ground as tiny
     from transformers import BertTokenizer
 
@@ -245,6 +247,21 @@ def test_original_is_alone_what_it_is_in_a_batch(grounders):
         for a, b in zip(alone, expected, strict=True):
             assert a.xyxy == pytest.approx(b.xyxy, abs=1e-4)
             assert a.score == pytest.approx(b.score, abs=1e-4)
+
+
+def test_original_sees_a_picture_once_for_several_texts(grounders, monkeypatch):
+    from dataclasses import replace
+
+    original, rows = grounders[0], []
+    monkeypatch.setattr(original, "words", replace(original.words, longest=9))
+    swin = original.network.backbone[0]
+    watch = swin.patch_embed.register_forward_pre_hook(lambda _, given: rows.append(len(given[0])))
+    asked = [["dog", "a man in red", "horse", "a ball", "a man"]]
+    once = original.ground(pictures()[:1], asked, 0.2, 0.1)
+    assert rows == [1] and any(once)
+    monkeypatch.setattr(original.remembered, "maps", lambda pixels, compute: list(compute(pixels)))
+    assert original.ground(pictures()[:1], asked, 0.2, 0.1) == once and len(rows) > 2
+    watch.remove()
 
 
 def test_a_configuration_that_runs_code_is_refused(dino):

@@ -1,14 +1,15 @@
-"""Pictures that a GroundingDINO looks at again with other phrases: their features are kept.
+"""Pictures that a GroundingDINO looks at with several texts: each passes its image backbone once.
 
-The image backbone does not see the text. What it says of the pictures of one batch is kept until
-other pictures come, so that a second search in the same pictures costs the rest of the model only.
+The image backbone does not see the text. What it says of the pictures of one search is kept until
+the search has ended: a picture whose phrases fill more than one text would pass it once for each
+text. With `Remembered.keep` it is kept until other pictures come, so that a second search in the
+same pictures costs the rest of the model only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -30,15 +31,17 @@ class Remembered:
     """The pictures of the last search.
 
     Args:
-        backbone: the image backbone; its ``forward`` is replaced by one that remembers.
-        processor: pictures -> pixels.
+        processor: pictures -> pixels, as transformers' own processors do.
+
+    Attributes:
+        keep: keep what is known of pictures when their search has ended.
     """
 
-    def __init__(self, backbone: Any, processor: Any) -> None:
-        self._compute, self._processor = backbone.forward, processor
+    def __init__(self, processor: Any) -> None:
+        self.keep = False
+        self.processor = processor
         self._kept: dict[int, _Kept] = {}
         self._rows: list[_Kept] = []
-        backbone.forward = self._forward
 
     def pixels(self, images: Sequence[Image]) -> list[torch.Tensor]:
         """Pixels of each picture; all others are forgotten."""
@@ -46,7 +49,7 @@ class Remembered:
         for image in images:
             known = self._kept.get(id(image))
             if known is None:
-                prepared = self._processor(images=image, return_tensors="pt")["pixel_values"][0]
+                prepared = self.processor(images=image, return_tensors="pt")["pixel_values"][0]
                 known = _Kept(image, prepared)
             kept[id(image)] = known
         self._kept = kept
@@ -56,13 +59,31 @@ class Remembered:
         """Tell which pictures the rows of the next batch are."""
         self._rows = [self._kept[id(image)] for image in images]
 
-    def _forward(self, pixel_values: Any, **options: Any) -> Any:
+    def maps(
+        self, pixels: torch.Tensor, compute: Callable[[torch.Tensor], Sequence[torch.Tensor]]
+    ) -> list[torch.Tensor]:
+        """The backbone's feature maps of a batch.
+
+        Args:
+            pixels: (N, 3, height, width), of the pictures that were told to be next; where none
+                were, nothing is known of them and nothing is kept.
+            compute: pixels -> feature maps, (N, channels, height, width) each.
+        """
         import torch
 
-        fresh = {id(row): at for at, row in enumerate(self._rows) if not row.maps}
-        if fresh:
-            maps = self._compute(pixel_values[list(fresh.values())], **options).feature_maps
-            for number, at in enumerate(fresh.values()):
-                self._rows[at].maps = tuple(level[number] for level in maps)
-        levels = zip(*(row.maps for row in self._rows), strict=True)
-        return SimpleNamespace(feature_maps=tuple(torch.stack(level) for level in levels))
+        rows, self._rows = self._rows, []
+        if not rows:
+            return list(compute(pixels))
+        fresh = {id(row): at for at, row in enumerate(rows) if not row.maps}
+        if len(fresh) == len(rows):
+            levels = compute(pixels)
+        elif fresh:
+            levels = compute(pixels[sorted(fresh.values())])
+        for number, at in enumerate(sorted(fresh.values())):
+            rows[at].maps = tuple(level[number] for level in levels)
+        return [torch.stack(level) for level in zip(*(row.maps for row in rows), strict=True)]
+
+    def end(self) -> None:
+        """The search has ended."""
+        if not self.keep:
+            self._kept = {}

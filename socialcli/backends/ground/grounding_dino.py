@@ -8,6 +8,7 @@ smaller Swin-T is
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from socialcli.backends import BackendInfo
@@ -38,21 +39,21 @@ class GroundingDino:
         load = checkpoints.pretrained
         self.network = load("GroundingDinoForObjectDetection", spec, INFO.model, INFO.get)
         # The PIL processor whether or not torchvision is there: one machine, one result.
-        self.processor = load("GroundingDinoImageProcessorPil", spec, INFO.model, INFO.get)
+        self.remembered = Remembered(
+            load("GroundingDinoImageProcessorPil", spec, INFO.model, INFO.get)
+        )
         tokenizer = load("AutoTokenizer", spec, INFO.model, INFO.get)
         self.words = phrases_.vocabulary(tokenizer, self.network.config.max_text_len)
         self.pooling = spec.options.get("phrase_score", "max")
         self.device = spec.device
-        self.remembered: Remembered | None = None
+        _look_once(self.network.model.backbone.conv_encoder.model, self.remembered)
         self.model = checkpoints.describe(spec, INFO.model, {"phrase_score": self.pooling})
 
     ground = phrases_.ground
 
     def remember(self) -> None:
         """Keep features of the pictures of each call, of which the next asks for more."""
-        if self.remembered is None:
-            backbone = self.network.model.backbone.conv_encoder.model
-            self.remembered = Remembered(backbone, self.processor)
+        self.remembered.keep = True
 
     def forward(
         self, pixels: Any, texts: list[phrases_.Text]
@@ -67,6 +68,17 @@ class GroundingDino:
                 attention_mask=torch.tensor(mask, device=self.device),
             )
         return out.logits.float().cpu().numpy(), out.pred_boxes.float().cpu().numpy()
+
+
+def _look_once(backbone: Any, remembered: Remembered) -> None:
+    """Have a backbone compute only what is not remembered."""
+    compute = backbone.forward
+
+    def forward(pixel_values: Any, **options: Any) -> SimpleNamespace:
+        maps = remembered.maps(pixel_values, lambda new: compute(new, **options).feature_maps)
+        return SimpleNamespace(feature_maps=tuple(maps))
+
+    backbone.forward = forward
 
 
 def load(spec: ModelSpec) -> GroundingDino:

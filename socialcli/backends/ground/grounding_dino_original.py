@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from socialcli.backends import BackendInfo, naming
 from socialcli.backends.ground import phrases as phrases_
+from socialcli.backends.ground._remembered import Remembered
 from socialcli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -64,7 +65,8 @@ class OriginalGroundingDino:
         config = read_config(spec.options.get("model_config") or _shipped_config(state))
         self.network = build(config, tokenizer, state).to(spec.device).eval()
         # The package's own preprocessing, shortest side 800 and longest at most 1333, is this.
-        self.processor = GroundingDinoImageProcessorPil()
+        self.remembered = Remembered(GroundingDinoImageProcessorPil())
+        _look_once(self.network.backbone[0], self.remembered)
         self.words = phrases_.vocabulary(tokenizer, config["max_text_len"])
         self.pooling = spec.options.get("phrase_score", "max")
         self.device = spec.device
@@ -79,6 +81,10 @@ class OriginalGroundingDino:
         )
 
     ground = phrases_.ground
+
+    def remember(self) -> None:
+        """Keep features of the pictures of each call, of which the next asks for more."""
+        self.remembered.keep = True
 
     def forward(
         self, pixels: Any, texts: list[phrases_.Text]
@@ -101,6 +107,30 @@ class OriginalGroundingDino:
         with torch.inference_mode():
             out = self.network(pixels.to(self.device), captions=[text.ids for text in texts])
         return out["pred_logits"].float().cpu().numpy(), out["pred_boxes"].float().cpu().numpy()
+
+
+def _look_once(backbone: Any, remembered: Remembered) -> None:
+    """Have the package's Swin compute only what is not remembered.
+
+    It takes and gives pairs of a tensor and a mask of padding, of which there is none: pictures of
+    one shape are looked at together (see `phrases.by_shape`).
+    """
+    import torch
+    from groundingdino.util.misc import NestedTensor
+
+    compute = backbone.forward
+
+    def unpadded(tensor: torch.Tensor) -> Any:
+        rows, _, height, width = tensor.shape
+        return NestedTensor(tensor, torch.zeros(rows, height, width, device=tensor.device).bool())
+
+    def maps_of(pixels: torch.Tensor) -> list[torch.Tensor]:
+        return [level.tensors for level in compute(unpadded(pixels)).values()]
+
+    def forward(batch: Any) -> dict[int, Any]:
+        return dict(enumerate(map(unpadded, remembered.maps(batch.tensors, maps_of))))
+
+    backbone.forward = forward
 
 
 def read(path: str) -> dict[str, Any]:

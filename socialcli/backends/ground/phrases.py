@@ -175,7 +175,7 @@ class GroundingDino(Protocol):
 
     words: Vocabulary  # how to tokenise
     pooling: str  # see `phrase_scores`
-    processor: Any  # pictures -> pixels, as transformers' own processors do
+    remembered: Remembered  # the pictures that are looked at, and what is known of them
 
     def forward(
         self, pixels: torch.Tensor, texts: list[Text]
@@ -195,21 +195,14 @@ def ground(
     """`roles.Grounder.ground` of any GroundingDINO; detections in the order of `detections`."""
     import torch
 
-    remembered: Remembered | None = getattr(self, "remembered", None)
-    if remembered is not None:
-        pixels = remembered.pixels(images)
-    else:
-        pixels = [
-            self.processor(images=image, return_tensors="pt")["pixel_values"][0] for image in images
-        ]
+    pixels = self.remembered.pixels(images)
     detected: list[list[Detection]] = [[] for _ in pixels]
     for group in by_shape(pixels):
         jobs = [(index, text) for index in group for text in texts(phrases[index], self.words)]
         for start in range(0, len(jobs), len(pixels)):  # never more at once than were given
             part = jobs[start : start + len(pixels)]
             stacked = torch.stack([pixels[index] for index, _ in part])
-            if remembered is not None:
-                remembered.next([images[index] for index, _ in part])
+            self.remembered.next([images[index] for index, _ in part])
             logits, boxes = self.forward(stacked, [text for _, text in part])
             for (index, text), own_logits, own_boxes in zip(part, logits, boxes, strict=True):
                 detected[index] += detections(
@@ -220,4 +213,5 @@ def ground(
                     text_threshold,
                     self.pooling,
                 )
+    self.remembered.end()
     return detected
