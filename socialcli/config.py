@@ -27,6 +27,7 @@ def option(
     choices: Iterable[str] | Callable[[], Iterable[str]] = (),
     many: bool = False,
     role: str = "",
+    only: str = "",
 ) -> Any:
     """A field of a Config: its default, its help line, and whether results depend on it
     (``file``: on the content of the file it names; ``mends``: what is missing or wrong in that
@@ -36,7 +37,7 @@ def option(
     decides whether a finished shard may be kept. Numbers have bounds, which `beyond` checks
     wherever a value comes from; ``above`` is a bound that is itself too low. ``choices`` are the
     words a value can be, or with ``many`` each of those between its commas; ``role`` says that it
-    names one of that role's backends.
+    names one of that role's backends. ``only`` says with what it is read at all (see `unread`).
     """
     metadata = {
         "help": help,
@@ -47,6 +48,7 @@ def option(
         "choices": choices,
         "many": many,
         "role": role,
+        "only": only,
     }
     if isinstance(default, (list, dict)):
         return field(default_factory=lambda: type(default)(default), metadata=metadata)
@@ -97,6 +99,33 @@ def no_choice(option: Field[Any], value: Any, known: list[str]) -> str:
     return next((word for word in words if word and word not in known), "")
 
 
+def unread(config_type: type, values: Mapping[str, Any], given: Iterable[str]) -> list[str]:
+    """One line for each option that was given though nothing reads it.
+
+    Args:
+        config_type: a dataclass of option fields, whose ``only`` is "query_by=mask" (another
+            option's value) or "attempts" (another option that is not at its default); of a method
+            of generate also "shards" or "prompts", where the prompts come from, which is not
+            known here.
+        values: field name -> value of all of them. given: names of those that were given.
+    """
+    named, lines = {field_.name: field_ for field_ in fields(config_type)}, []
+    for name in given:
+        other, is_value, word = named[name].metadata.get("only", "").partition("=")
+        if other not in named:
+            continue
+        usual = named[other].default
+        usual = [] if usual is MISSING else usual
+        if values[other] != word if is_value else values[other] == usual:
+            wanted = f"--{_flag(other)}" + (f" {word}" if is_value else "")
+            lines.append(f"--{_flag(name)} changes nothing without {wanted}")
+    return lines
+
+
+def _flag(name: str) -> str:
+    return name.strip("_").replace("_", "-")
+
+
 def check_bounds(config_type: type, values: Mapping[str, Any]) -> None:
     """Refuse numbers that make no sense and words that are no choice.
 
@@ -109,12 +138,10 @@ def check_bounds(config_type: type, values: Mapping[str, Any]) -> None:
     for field_ in fields(config_type):
         named = no_choice(field_, values.get(field_.name), choices(field_))
         if named:
-            flag = field_.name.strip("_").replace("_", "-")
-            raise UnknownName(f"--{flag}", named, choices(field_))
+            raise UnknownName(f"--{_flag(field_.name)}", named, choices(field_))
         wrong = beyond(field_.metadata, values.get(field_.name))
         if wrong:
-            flag = field_.name.strip("_").replace("_", "-")
-            raise UsageError(f"--{flag} {_plain(values[field_.name])}: {wrong}")
+            raise UsageError(f"--{_flag(field_.name)} {_plain(values[field_.name])}: {wrong}")
 
 
 def _plain(value: Any) -> str:
@@ -135,5 +162,5 @@ class ModelOptions:
 
 
 __all__ = [
-    "MISSING", "ModelOptions", "beyond", "check_bounds", "choices", "no_choice", "option",
+    "MISSING", "ModelOptions", "beyond", "check_bounds", "choices", "no_choice", "option", "unread",
 ]  # fmt: skip

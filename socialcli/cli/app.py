@@ -18,7 +18,7 @@ import inspect
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -278,6 +278,7 @@ def _runner(part: Any) -> Callable[..., None]:
         table = ("import", command) if importing else (command, None)
         config = profiles.values(values["profile"], table[0], part.config_type, typed, table[1])
         options = RunOptions(**{n: values[n] for n in _names(RunOptions) if n in values})
+        _warn_of_unread(part.config_type, config, typed, options)
         inputs, output = values.get("inputs") or [], values["output"]
         run_stage(
             part.kind, command, config, inputs, output, options, values.get("shard_size", 1000)
@@ -323,6 +324,7 @@ def _method_runner(command: str, module: Any, args: list[str]) -> Callable[..., 
         typed = flags.given(ctx, values, method.config_type)
         config = profiles.values(values["profile"], command, method.config_type, typed, name)
         options = RunOptions(**{n: values[n] for n in _names(RunOptions) if n in values})
+        _warn_of_unread(method.config_type, config, typed, options)
         module.run(name, config, values["inputs"] or [], values["output"], options)
 
     parameters = [
@@ -349,6 +351,20 @@ def _method_runner(command: str, module: Any, args: list[str]) -> Callable[..., 
     else:
         parameters.append(flags.dry_run())
     return flags.signed(run, parameters)
+
+
+def _warn_of_unread(
+    config_type: type, config: dict[str, Any], typed: Iterable[str], options: Any
+) -> None:
+    """One warning for each flag that was given though nothing reads it."""
+    from socialcli.config import unread
+
+    if lines := unread(config_type, config, typed):
+        from socialcli.pipeline.report import Report
+
+        report = Report(options.log_json, config.get("quiet", options.quiet))
+        for line in lines:
+            report.warn(line)
 
 
 def _names(config: type) -> list[str]:

@@ -24,6 +24,7 @@ class GenerateMethod(Part, base=True):
         VERSION: raised when the same options give other pictures.
         REFERENCES: whether it takes reference pictures.
         QUERIES: whether it reads the words that say what is meant in them.
+        MASKS: the flag with which it reads masks of them.
         SCALE: their weight where none is given.
         WHOLE: whether all of a picture reads its one prompt, in one call of the UNet a step; so
             that there is a map of each word of it.
@@ -36,6 +37,7 @@ class GenerateMethod(Part, base=True):
     VERSION: int = 1
     REFERENCES: ClassVar[bool] = False
     QUERIES: ClassVar[bool] = True
+    MASKS: ClassVar[str] = ""
     SCALE: ClassVar[float] = 1.0
     WHOLE: ClassVar[bool] = True
     TWO_ENCODERS: ClassVar[bool] = False
@@ -107,6 +109,14 @@ class GenerateMethod(Part, base=True):
         """Whether a mask says which part of a reference is meant: None if words do; else the mask
         files of ``--reference``, one each, [] for the masks of the samples themselves."""
         return None
+
+    def unread(self, config: Any) -> dict[str, str]:
+        """Of the columns of a prompt file that speak of reference pictures (reference, query,
+        scale, mask) those that it does not read: name -> the flag with which it does, or ""."""
+        if not self.REFERENCES:
+            return dict.fromkeys(("reference", "query", "scale", "mask"), "")
+        names = {} if self.QUERIES else {"query": ""}
+        return names if self.masks(config) is not None else {**names, "mask": self.MASKS}
 
     def plain(self, config: Any, studio: Any, prompt: str) -> str | None:
         """The prompt in ordinary words, for `score`; None where it has no others."""

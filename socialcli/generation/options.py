@@ -36,15 +36,22 @@ class GenerateOptions(ModelOptions):
         file=True,
     )  # fmt: skip
     caption: int = option(
-        0, "Of shards: which caption is the prompt; 0 first, 1... the others.", at_least=0
+        0,
+        "Of shards: which caption is the prompt; 0 first, 1... the others.",
+        at_least=0,
+        only="shards",
     )
     captions: int = option(
-        1, "Of shards: how many captions of each sample are drawn, from --caption on.", at_least=1
+        1,
+        "Of shards: how many captions of each sample are drawn, from --caption on.",
+        at_least=1,
+        only="shards",
     )
     subject_word: str = option(
         "", "Of shards of subjects: draw the prompts that their data set gives (meta.json) with "
         "this word where the subject stands; {name} is the subject's name, so '<{name}>' is what "
         "invert calls it, and '{identifier} {class}' what train --method dreambooth does.",
+        only="shards",
     )  # fmt: skip
     negative: str = option("", "What guidance leads away from.")
     long_prompts: str = option(
@@ -91,7 +98,7 @@ class GenerateOptions(ModelOptions):
     )  # fmt: skip
     merge_captions: str = option(
         "", "File of texts, one a line, that such a merging changes as little as it can; default: "
-        "200 ordinary ones.", file=True,
+        "200 ordinary ones.", file=True, only="custom_diffusion",
     )  # fmt: skip
     compile: bool = option(
         False, "Compile the UNet for this machine when it is called first: a minute or several, "
@@ -101,7 +108,7 @@ class GenerateOptions(ModelOptions):
         "shards", "shards, or files: PNG and JSON side by side in a folder.", choices=FORMATS
     )
     shard_size: int = option(
-        1000, "Pictures per shard, where prompts are not from shards.", at_least=1
+        1000, "Pictures per shard, where prompts are not from shards.", at_least=1, only="prompts"
     )
     provenance: bool = option(
         True, "Say in each PNG that it is generated, by which model, from what."
@@ -135,10 +142,12 @@ class ReferenceOptions(GenerateOptions):
     match: str | None = option(
         None, "Of shards: whose picture is the reference. own (default), key: the same key in "
         "--references (default with it), identity: another picture of the same person.",
-        choices=MATCHES,
+        choices=MATCHES, only="shards",
     )  # fmt: skip
     per_subject: bool = option(
-        False, "Of shards: one reference for each subject, instead of one for all of them."
+        False,
+        "Of shards: one reference for each subject, instead of one for all of them.",
+        only="shards",
     )
 
 
@@ -149,7 +158,9 @@ class SourceOptions(GenerateOptions):
     GROUPS: ClassVar[dict[str, str]] = {"instruction": "The pictures that are changed"}
 
     instruction: str = option(
-        "", "Of shards: what is to be changed in each picture; default: its caption says it."
+        "",
+        "Of shards: what is to be changed in each picture; default: its caption says it.",
+        only="shards",
     )
     reference: list[str] = option(
         [], "Of --prompt: the picture to be changed, a file, or a key or subject of --references."
@@ -194,17 +205,25 @@ class LayoutOptions(GenerateOptions):
         1, "Draw a picture again, up to so many times in all, while a detector finds a subject "
         "missing, doubled, blended or swapped; keep the best.", at_least=1,
     )  # fmt: skip
-    ground_backend: str = option("grounding-dino", "Detector of --attempts.", role="ground")
-    ground_model: str = option("", "Its model: hub id or folder.")
-    box_threshold: float = option(
-        0.35, "A thing's box scores at least this (0 to 1).", at_least=0, at_most=1
+    ground_backend: str = option(
+        "grounding-dino", "Detector of --attempts.", role="ground", only="attempts"
     )
-    dino_backend: str = option("vit", "What tells subjects apart for --attempts.", role="dino")
-    dino_model: str = option("", "Its model: hub id or folder.")
-    price_missing: float = option(1.0, "What a missing subject costs.", above=0)
-    price_surplus: float = option(0.5, "What a thing too many costs.", above=0)
-    price_hybrid: float = option(0.75, "What a blend of two subjects costs.", at_least=0)
-    price_swapped: float = option(0.75, "What a subject at another's place costs.", at_least=0)
+    ground_model: str = option("", "Its model: hub id or folder.", only="attempts")
+    box_threshold: float = option(
+        0.35, "A thing's box scores at least this (0 to 1).", at_least=0, at_most=1, only="attempts"
+    )
+    dino_backend: str = option(
+        "vit", "What tells subjects apart for --attempts.", role="dino", only="attempts"
+    )
+    dino_model: str = option("", "Its model: hub id or folder.", only="attempts")
+    price_missing: float = option(1.0, "What a missing subject costs.", above=0, only="attempts")
+    price_surplus: float = option(0.5, "What a thing too many costs.", above=0, only="attempts")
+    price_hybrid: float = option(
+        0.75, "What a blend of two subjects costs.", at_least=0, only="attempts"
+    )
+    price_swapped: float = option(
+        0.75, "What a subject at another's place costs.", at_least=0, only="attempts"
+    )
 
 
 @dataclass
@@ -218,30 +237,37 @@ class ControlOptions:
     )
     control: list[str] = option(
         [], "What it sees: pose (the skeletons of layout.json, else of people.json), picture (the "
-        "sample's own), or a picture file. One for all nets, or one each; default: pose."
+        "sample's own), or a picture file. One for all nets, or one each; default: pose.",
+        only="controlnet_model",
     )  # fmt: skip
     control_scale: list[float] = option(
-        [], "How much a net's word weighs. One for all, or one each; default: 1.", at_least=0
+        [],
+        "How much a net's word weighs. One for all, or one each; default: 1.",
+        at_least=0,
+        only="controlnet_model",
     )
     control_start: list[float] = option(
         [],
         "Share of the steps before which a net is not asked. One for all, or one each.",
         at_least=0,
         at_most=1,
+        only="controlnet_model",
     )
     control_end: list[float] = option(
         [],
         "Share of the steps after which a net is not asked. One for all, or one each.",
         at_least=0,
         at_most=1,
+        only="controlnet_model",
     )
     guess: bool = option(
         False, "Let the nets lead without the prompt: only the conditional half of guidance sees "
-        "them. Take a guidance of 3 to 5."
+        "them. Take a guidance of 3 to 5.", only="controlnet_model",
     )  # fmt: skip
     pose_style: str = option(
         "v11", "How skeletons are drawn: as ControlNet 1.1's annotator draws them, the first "
         "one's (v10), or scaled with the picture.", choices=("v11", "v10", "scaled"),
+        only="controlnet_model",
     )  # fmt: skip
 
 

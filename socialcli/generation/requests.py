@@ -4,7 +4,7 @@ of the samples of shards."""
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -190,14 +190,25 @@ def _file(file: str) -> list[tuple[str | None, Request, str]]:
     return row_requests
 
 
-def unread(file: str) -> list[str]:
-    """The columns of a prompt file that no method reads, in the order in which they come.
+def unread(file: str, of_references: Mapping[str, str]) -> list[str]:
+    """The columns of a prompt file that are not read, in the order in which they come.
+
+    Args:
+        of_references: see `GenerateMethod.unread`.
 
     Raises:
         UsageError: it cannot be read.
     """
     columns = dict.fromkeys(column for _, row in _rows(file) for column in row)
-    return [c for c in columns if c not in COLUMNS and not _REFERENCE.fullmatch(c)]
+    names = []
+    for column in columns:
+        match = _REFERENCE.fullmatch("reference" if column == "references" else column)
+        if match is None and column not in COLUMNS:
+            names.append(column)
+        elif match is not None and match[1] in of_references:
+            mend = of_references[match[1]]
+            names.append(f"{column} (it is with {mend})" if mend else column)
+    return names
 
 
 def _rows(file: str) -> list[tuple[int, dict[str, Any]]]:

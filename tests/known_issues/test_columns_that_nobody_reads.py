@@ -1,8 +1,12 @@
 """A column of a prompt file under another name than ours (`negative_prompt`, `guidance`) was passed
 over in silence, and the picture was drawn without what it says."""
 
+import dataclasses
+
 import pytest
 
+from socialcli import config as options_of
+from socialcli import registry
 from socialcli.cli.commands import generate
 from socialcli.errors import UsageError
 from socialcli.generation import requests
@@ -18,14 +22,96 @@ def test_a_line_names_them(tmp_path, capsys):
     }
     for name, text in files.items():
         (tmp_path / name).write_text(text)
-    unread = {name: requests.unread(str(tmp_path / name)) for name in files}
+    unread = {name: requests.unread(str(tmp_path / name), {}) for name in files}
     assert unread == {
         "all.csv": [], "p.csv": ["negative_prompt", "guidance"], "q.jsonl": ["steps"], "r.txt": []
     }  # fmt: skip
+    assert warnings(capsys, "ssr", tmp_path / "p.csv") == [
+        f"{tmp_path}/p.csv: columns that are not read: negative_prompt, guidance"
+    ]
+
+
+def warnings(capsys, method, file, **config):
+    """What `generate` warns of before anything is loaded."""
     options = type("O", (), {"log_json": False, "quiet": False, "retry_failed": True})()
-    config = {"prompt": [], "prompts": [str(tmp_path / "all.csv")], "format": "files"}
+    config_type = registry.load("methods.generate", method).config_type
+    config = vars(config_type(format="files", **config))
     with pytest.raises(UsageError, match="writes a folder of pictures"):
-        generate.run("text", config, [str(tmp_path / "p.csv")], "out", options)
-    assert capsys.readouterr().err == (
-        f"warning: {tmp_path}/p.csv: columns that are not read: negative_prompt, guidance\n"
+        generate.run(method, config, [str(file)], "out", options)
+    lines = capsys.readouterr().err.splitlines()
+    return [line.removeprefix("warning: ") for line in lines]
+
+
+@pytest.mark.parametrize(
+    "method, config, unread",
+    [
+        ("ssr", {}, ["mask (it is with --query-by mask)", "mask_2 (it is with --query-by mask)"]),
+        ("ssr", {"query_by": "mask"}, []),
+        ("fastcomposer", {}, ["mask (it is with --cut-out)", "mask_2 (it is with --cut-out)"]),
+        ("fastcomposer", {"cut_out": True}, []),
+        ("ip-adapter", {}, ["query", "mask", "mask_2"]),
+        ("photomaker", {}, ["query", "scale", "mask", "mask_2"]),
+        ("instruct-pix2pix", {}, ["query", "mask", "mask_2"]),
+        ("text", {}, ["reference", "query", "scale", "mask", "mask_2"]),
+        ("controlnet", {}, ["reference", "query", "scale", "mask", "mask_2"]),
+    ],
+)
+def test_a_line_names_what_the_method_does_not_read(tmp_path, capsys, method, config, unread):
+    """A row's `mask` was passed over in silence without `--query-by mask`, and so was all that a
+    row says of references where the method takes none, or reads no words of them."""
+    (tmp_path / "p.csv").write_text(
+        "prompt,reference,query,scale,mask,mask_2\nx,r.png,hat,0.3,m.png,n.png\n"
     )
+    line = f"{tmp_path}/p.csv: columns that are not read: {', '.join(unread)}"
+    assert warnings(capsys, method, tmp_path / "p.csv", **config) == [line] * bool(unread)
+
+
+def test_flags_that_are_for_shards_alone(tmp_path, capsys):
+    (tmp_path / "p.txt").write_text("a dog\n")
+    assert warnings(capsys, "ssr", tmp_path / "p.txt", match="own", captions=2) == [
+        "--captions changes nothing: the prompts are not from shards",
+        "--match changes nothing: the prompts are not from shards",
+    ]
+    assert warnings(capsys, "ssr", "shards/", match="own", shard_size=5) == [
+        "--shard-size changes nothing: the prompts are from shards"
+    ]
+
+
+@pytest.mark.parametrize(
+    "kind, method, values, line",
+    [
+        ("generate", "ssr", {"mask_weight": 2.0}, "--mask-weight changes nothing without "
+         "--query-by mask"),
+        ("generate", "composite", {"ground_model": "x"}, "--ground-model changes nothing without "
+         "--attempts"),
+        ("generate", "composite", {"control": ["pose"]}, "--control changes nothing without "
+         "--controlnet-model"),
+        ("train", "dreambooth", {"rank": 4}, "--rank changes nothing without --adapter lora"),
+        ("train", "text-to-image", {"prompt": ["x"]}, "--prompt changes nothing without "
+         "--validate-every"),
+    ],
+)  # fmt: skip
+def test_flags_that_only_another_flag_makes_count(kind, method, values, line):
+    """They were passed over in silence; of a profile, which speaks of many runs, they still are."""
+    config_type = registry.load(f"methods.{kind}", method).config_type
+    whole = vars(config_type(**values))
+    assert options_of.unread(config_type, whole, values) == [line]
+    assert options_of.unread(config_type, whole, []) == []
+    mend = {"--query-by": {"query_by": "mask"}, "--attempts": {"attempts": 2},
+            "--controlnet-model": {"controlnet_model": ["x"]}, "--adapter": {"adapter": "lora"},
+            "--validate-every": {"validate_every": 5}}  # fmt: skip
+    (more,) = (v for flag, v in mend.items() if f"without {flag}" in line)
+    assert options_of.unread(config_type, {**whole, **more}, values) == []
+
+
+def test_every_condition_names_an_option():
+    for kind in ("stages", "importers", "methods.generate", "methods.train", "methods.invert"):
+        for name in registry.available(kind):
+            config_type = registry.load(kind, name).config_type
+            fields = {f.name: f for f in dataclasses.fields(config_type)}
+            for field in fields.values():
+                other, is_value, word = field.metadata.get("only", "").partition("=")
+                known = {*fields, "shards", "prompts", "", "controlnet_model"}
+                assert other in known, (name, field.name)
+                if is_value:
+                    assert word in options_of.choices(fields[other]), (name, field.name)

@@ -9,6 +9,7 @@ socialcli generate SHARDS -o out/ --method ssr --query nouns
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -50,9 +51,18 @@ def run(
     if not from_prompts and not places:
         raise UsageError("no prompt: give --prompt TEXT, a .txt, .csv or .jsonl file, or shards")
     report = Report(options.log_json, options.quiet)
+    chosen = registry.load("methods.generate", method)
+    of_references = chosen.unread(chosen.config_type(**config)) if config["prompts"] else {}
     for file in config["prompts"]:
-        if columns := requests.unread(file):
+        if columns := requests.unread(file, of_references):
             report.warn(f"{file}: columns that are not read: {', '.join(columns)}")
+    for field in dataclasses.fields(chosen.config_type):
+        only = field.metadata.get("only")
+        usual = field.default if field.default_factory is dataclasses.MISSING else []
+        if only == ("shards" if from_prompts else "prompts") and config[field.name] != usual:
+            where = "prompts are not from shards" if from_prompts else "prompts are from shards"
+            flag = field.name.replace("_", "-")
+            report.warn(f"--{flag} changes nothing: the {where}")
     if config["format"] == "files" and (options.retry_failed or output.endswith(".tar")):
         what = "--retry-failed" if options.retry_failed else output
         raise UsageError(f"{what}: --format files writes a folder of pictures, not a shard")
@@ -60,7 +70,7 @@ def run(
         if config[sheet] and output == "-":
             flag = f"--{sheet.replace('_', '-')}"
             raise UsageError(f"{flag} reads the pictures again: give -o FOLDER instead of -")
-    stage = registry.load("methods.generate", method).as_stage()
+    stage = chosen.as_stage()
     config = devices.resolved(config, elsewhere=options.engine != "local")
     stage.check(stage.config_type(**config))
     plan = start.planned(

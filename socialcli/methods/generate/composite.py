@@ -60,7 +60,10 @@ class Config(ControlOptions, LayoutOptions):
         "", "Network that marks the subjects' pixels (train --method subject-segmentation)."
     )
     sal_weight: float = option(
-        0.02, "How far it moves the estimate in a step, as a share of its size.", above=0
+        0.02,
+        "How far it moves the estimate in a step, as a share of its size.",
+        above=0,
+        only="sal",
     )
 
     def __post_init__(self) -> None:

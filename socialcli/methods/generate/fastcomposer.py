@@ -43,6 +43,7 @@ class FastComposerMethod(GenerateMethod):
     """See `GenerateMethod`. Source: Xiao et al., FastComposer (arXiv 2305.10431)."""
 
     REFERENCES = True
+    MASKS = "--cut-out"
     config_type = Config
 
     def masks(self, config: Config) -> list[str] | None:

@@ -41,6 +41,9 @@ class InstructPix2PixMethod(GenerateMethod):
     SCALE = 1.5
     config_type = Config
 
+    def unread(self, config: Config) -> dict[str, str]:
+        return {"query": "", "mask": ""}
+
     def models(self, config: Config) -> list[ModelSpec]:
         return [drawing.spec(config)]
 

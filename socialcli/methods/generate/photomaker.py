@@ -75,6 +75,9 @@ class PhotoMakerMethod(GenerateMethod):
         if any(scale != self.SCALE for scale in config.scale):
             raise UsageError("photomaker has no scale; --merge-after says how much of the prompt")
 
+    def unread(self, config: Config) -> dict[str, str]:
+        return {**super().unread(config), "scale": ""}
+
     def models(self, config: Config) -> list[ModelSpec]:
         kind = _adapter.peek(config.adapter_model)
         specs = [drawing.spec(config), ModelSpec("adapter", "photomaker", config.adapter_model)]

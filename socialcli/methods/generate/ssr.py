@@ -48,6 +48,7 @@ class Config(ReferenceOptions):
         5.0,
         "How much a mask binds (--query-by mask); the reference implementation's demo: 1.",
         above=0,
+        only="query_by=mask",
     )
     compat: bool = option(
         False, "Weigh several subjects as the reference implementation does: all like the first."
@@ -74,6 +75,7 @@ class SsrMethod(GenerateMethod):
 
     VERSION = 2  # the unconditional branch of --query-by mask is masked
     REFERENCES = True
+    MASKS = "--query-by mask"
     SCALE = 0.65  # what the reference implementation recommends (0.5 to 0.8)
     config_type = Config
 

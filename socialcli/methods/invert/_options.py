@@ -56,7 +56,7 @@ class InversionOptions(TrainingOptions):
     flip: bool = fields.mirror_in_turn()
     prompt: list[str] = option(
         [], "Drawn by --validate-every, with {} for each pseudo-word. Repeatable; default: the "
-        "first templates.", affects_result=False,
+        "first templates.", affects_result=False, only="validate_every",
     )  # fmt: skip
     sampling_steps: int = fields.sampling_steps()
     guidance: float = fields.guidance(5.0)

@@ -67,7 +67,7 @@ class Config(PriorOptions):
     )
     prompt: list[str] = option(
         [], "Drawn by --validate-every, with {} for each subject. Repeatable; default: the "
-        "templates.", affects_result=False,
+        "templates.", affects_result=False, only="validate_every",
     )  # fmt: skip
     sampling_steps: int = fields.sampling_steps()
     guidance: float = fields.guidance(6.0)

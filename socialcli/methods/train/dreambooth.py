@@ -58,8 +58,10 @@ class Config(PriorOptions):
         "none", "none: the weights themselves; lora: low-rank adapters beside them.",
         choices=("none", "lora"),
     )  # fmt: skip
-    rank: int = option(4, "Rank of the adapters.", at_least=1)
-    alpha: float = option(0.0, "They count alpha / rank; 0: as the rank.", at_least=0)
+    rank: int = option(4, "Rank of the adapters.", at_least=1, only="adapter=lora")
+    alpha: float = option(
+        0.0, "They count alpha / rank; 0: as the rank.", at_least=0, only="adapter=lora"
+    )
     lora_targets: str = option(
         "to_q,to_k,to_v,to_out.0", "Layers of the UNet that get one: ends of their names."
     )
@@ -76,7 +78,7 @@ class Config(PriorOptions):
     )  # fmt: skip
     prompt: list[str] = option(
         [], "Drawn by --validate-every, with {} for each subject. Repeatable; default: the "
-        "templates.", affects_result=False,
+        "templates.", affects_result=False, only="validate_every",
     )  # fmt: skip
     sampling_steps: int = fields.sampling_steps()
     guidance: float = fields.guidance(7.5)

@@ -42,7 +42,9 @@ class Config(TrainingOptions):
     caption_drop: float = option(
         0.1, "Probability that the UNet is not told the caption.", at_least=0, at_most=1
     )
-    prompt: list[str] = option([], "Drawn by --validate-every. Repeatable.", affects_result=False)
+    prompt: list[str] = option(
+        [], "Drawn by --validate-every. Repeatable.", affects_result=False, only="validate_every"
+    )
     sampling_steps: int = fields.sampling_steps()
     guidance: float = fields.guidance(5.0)
 

@@ -123,7 +123,9 @@ class Options(TrainingOptions):
         "gates, or inverse: no gates, weights inverse to --curves (Table 1, row 10).",
         choices=("gates", "inverse"),
     )
-    curves: str = option("", "JSON file of loss curves for --weighting inverse.", file=True)
+    curves: str = option(
+        "", "JSON file of loss curves for --weighting inverse.", file=True, only="weighting=inverse"
+    )
     write_curves: str = option(
         "", "Train nothing: measure each loss at all timesteps and write the curves here.",
         affects_result=False,
