@@ -325,7 +325,8 @@ def _method_runner(command: str, module: Any, args: list[str]) -> Callable[..., 
         config = profiles.values(values["profile"], command, method.config_type, typed, name)
         options = RunOptions(**{n: values[n] for n in _names(RunOptions) if n in values})
         _warn_of_unread(method.config_type, config, typed, options)
-        module.run(name, config, values["inputs"] or [], values["output"], options)
+        with profiles.explaining(values["profile"], method.config_type, config, typed):
+            module.run(name, config, values["inputs"] or [], values["output"], options)
 
     parameters = [
         flags.parameter("ctx", typer.Context, inspect.Parameter.empty),

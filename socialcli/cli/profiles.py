@@ -20,13 +20,15 @@ begins with a dot and exists nowhere.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
 from socialcli.config import check_bounds, choices, no_choice
-from socialcli.errors import UnknownName, UsageError
+from socialcli.errors import SocialcliError, UnknownName, UsageError
 
 
 def folders() -> list[Path]:
@@ -118,6 +120,41 @@ def values(
     if missing:
         raise UsageError(f"{command}: --{missing[0].replace('_', '-')} is required")
     return result
+
+
+@contextlib.contextmanager
+def explaining(
+    name: str | None, config_type: type, config: dict[str, Any], given: Collection[str]
+) -> Iterator[None]:
+    """Have an error about a profile's file say that it is the profile's.
+
+    A profile's adapters are made for the profile's model, and who names another model did not name
+    them.
+
+    Args:
+        name: of the profile. config: as `values` gave it. given: the fields whose flag was given.
+
+    Raises:
+        SocialcliError: the one that was raised, with the mend in its line.
+    """
+    try:
+        yield
+    except SocialcliError as error:
+        if name is None or "model" not in given or type(error).lines is not SocialcliError.lines:
+            raise
+        for field in dataclasses.fields(config_type):
+            value = config[field.name]
+            places = value if isinstance(value, list) else [value]
+            if not field.name.endswith("_model") or field.name in given:
+                continue
+            if any(isinstance(place, str) and place and place in str(error) for place in places):
+                flag = key_of(field.name)
+                error.args = (
+                    f"{error}. It is the one of --profile {name}, for the profile's own model: "
+                    f"with --model {config['model']} give --{flag} too ('' for none)",
+                )
+                break
+        raise
 
 
 def words(option: dataclasses.Field[Any]) -> list[str]:

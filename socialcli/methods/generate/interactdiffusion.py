@@ -77,7 +77,8 @@ class InteractDiffusionMethod(GenerateMethod):
         """The diffusion model with its gates.
 
         Raises:
-            ModelMissing: it is not here. UsageError: it has no gates, and no file brings them.
+            ModelMissing: it is not here. UsageError: it has no gates, and no file brings them; or
+                it has some, and a file brings others.
         """
         from socialcli.backends import naming
         from socialcli.records import Model
@@ -85,6 +86,11 @@ class InteractDiffusionMethod(GenerateMethod):
         studio = drawing.studio(config)
         diffusion = studio.diffusion
         file = config.adapter_model
+        if file and diffusion.gated:
+            raise UsageError(
+                f"{config.model} has gates of its own, in whose place those of --adapter-model "
+                f"{file} would come: give --adapter-model '' to draw with its own"
+            )
         if file:
             diffusion.add(file)
         if not diffusion.gated:
