@@ -1,6 +1,6 @@
 # Figure 1 of Towards More Accurate Personalized Image Generation in miniature: likeness to training
 # pictures and to test pictures, and CLIP-T, over the steps of one training.
-#   make -f pipelines/overfit-mini.mk -j2         some four hours of one core; goes on where it was
+#   make -f pipelines/overfit-mini.mk -j2         an hour and a half of one core; goes on where it was
 #   make -f pipelines/overfit-mini.mk SEEDS=0 SUBJECTS=2 STEPS=100 EVERY=50      a first look
 # Named before any run:
 #   effects    between the first and the last step that is drawn: 1. dino_gap (DINO to training pictures
@@ -11,6 +11,8 @@
 #              A difference of DINO between two steps has a standard deviation of about 0.10 from
 #              source to source, so 200 sources see 0.020 with a power of 0.8 at 0.05, and 0.024
 #              after Holm's correction for these three.
+# Words are learned and pictures drawn in bfloat16, which processors without it (no amx_bf16 or
+# avx512_bf16 in /proc/cpuinfo) do slowly: PRECISION= DRAW='--steps 20' is float32, in twice the time.
 # The word has 8 vectors, which is what overfits here; METHOD and FIT take any other method of invert.
 SOCIALCLI ?= socialcli
 PYTHON ?= python
@@ -23,9 +25,10 @@ STEPS ?= 2000
 EVERY ?= 400
 CAPTIONS ?= 1
 METHOD ?= textual-inversion
+PRECISION ?= --mixed-precision bf16
 FIT ?= --vectors 8 --batch-size 16 --micro-batch 16 --learning-rate 5e-3
 # Flags of every drawing, of every score.
-DRAW ?= --steps 20
+DRAW ?= --steps 20 --dtype bfloat16 --batch-size 16
 SCORE ?=
 METRICS ?= dino,clip-i,clip-t
 AT := $(shell seq $(EVERY) $(EVERY) $(STEPS))
@@ -41,7 +44,7 @@ $(OUT)/test/.done:
 	$(SOCIALCLI) import world subjects-test --scenes $(TEST) -o $(OUT)/test && touch $@
 $(OUT)/words/%/.done: $(OUT)/train/.done
 	$(SOCIALCLI) invert $(OUT)/train --method $(METHOD) --profile $(PROFILE) -o $(OUT)/words/$* \
-	    --seed $* --steps $(STEPS) --save-every $(EVERY) $(FIT) && touch $@
+	    --seed $* --steps $(STEPS) --save-every $(EVERY) $(PRECISION) $(FIT) && touch $@
 
 # The words after STEP steps; the last ones are the run's result itself.
 words_at = $(OUT)/words/$(2)$(if $(filter $(STEPS),$(1)),,/step-$(shell printf %06d $(1)))

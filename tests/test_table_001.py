@@ -21,6 +21,10 @@ def test_interactions_in_miniature(tmp_path: Path) -> None:
     """Exemplars, judges, words of both stages, pictures, scores, table, map and sheet."""
     printed = make("table-001-mini.mk", "-n", "SEEDS=0 1 2", f"OUT={tmp_path}")
     assert printed.count("invert ") == 18 and printed.count("generate ") == 21
+    # The pose words of stage I are learned once, with and without the attention loss of stage II.
+    for seed in range(3):
+        assert f"--pose-words {tmp_path}/words/interaction-{seed}/poses" in printed
+    assert printed.count("--stages relation ") == 3
     make(
         "table-001-mini.mk", f"OUT={tmp_path}", "SEEDS=0", "STEPS=1", "EXEMPLARS=4", "JUDGES=30",
         "JUDGE_STEPS=8", "SENTENCES=4", "VARIANTS=1", "BATCH=2", "DRAW=--steps 1",

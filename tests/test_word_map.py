@@ -64,14 +64,17 @@ def test_a_table_says_what_was_found_beside_the_papers(tmp_path):
     def cell(value, **more):
         return {"value": value, "low": value - 1, "high": value + 1, "bold": False, **more}
 
-    one = {"difference": -3.0, "difference_low": -5.0, "difference_high": -1.0, "p_corrected": 0.01}
+    one = {"difference": -3.0, "difference_low": -5.0, "difference_high": -1.0, "p": 0.002,
+           "p_corrected": 0.01}  # fmt: skip
     cells = {
         "interaction": {name: cell(30.0, bold=True) for name in table001.FIGURES},
         "text": {name: cell(27.0, **one) for name in table001.FIGURES},
     }
     compared = tmp_path / "compared"
     compared.mkdir()
-    body = {"cells": cells, "units": 5, "resamples": 9, "baseline": "interaction", "tests": 4}
+    columns = {name: {"title": title} for name, title in table001.FIGURES.items()}
+    body = {"cells": cells, "units": 5, "resamples": 9, "baseline": "interaction", "tests": 4,
+            "columns": columns}  # fmt: skip
     (compared / "compare.json").write_text(json.dumps(body))
     held = {f"{name}_held_out": {"value": 96.0} for name in ("pose_s", "pose_kp")}
     for row in ("interaction", "text", "scenes"):
@@ -87,4 +90,9 @@ def test_a_table_says_what_was_found_beside_the_papers(tmp_path):
     assert "| Inverted Interaction | **30** [29, 31] |" in page
     assert "| ordinary words | -3 [-5, -1], p = 0.01 |" in page
     assert "| Inverted Interaction | 100.0 | 50.0 | 0.0 | 0.0 |" in page
+    # Two effects are there, so Holm doubles the smaller p and keeps the larger at that.
+    for title in ("Pose-S %", "Pose-KP %"):
+        line = f"| {title}: text below interaction | paper | -3.0000 | [-5.0000, -1.0000] | 0.0040"
+        assert f"{line} | holds |" in page
+    assert page.count(" below interaction ") == 2
     assert "The judges get 96 % (Pose-S)" in page and "| ReVersion | 24.68 | 22.81 |" in page

@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from socialcli.benchmarks import effects
+from socialcli.benchmarks.effects import Effect
 from socialcli.errors import UsageError
 
 NAMES = {
@@ -31,6 +33,13 @@ FIRST = ("ordinary", "dreambooth", "custom-diffusion", "ti", "ti5", "textual-inv
          "prospect", "neti", "p-plus", "celeb-basis", "fastcomposer", "identity")  # fmt: skip
 XL = ("faceid", "photomaker", "instantid", "identity-xl")
 THIRD = ("none", "word", "prompt", "identity", "pairs1", "pairs10")
+# What the paper says of its rows; `table-003-mini.mk` names these before the run.
+EXPECTED = [
+    Effect("identity", "ti", "prompt_score", -1),
+    Effect("identity", "ti", "id_p", -1),
+    *(Effect("identity", row, "prompt_score", -1) for row in ("none", "word", "prompt")),
+    Effect("identity", "pairs1", "id", -1),
+]
 COLUMNS = {
     "prompt_score": "Prompt", "id": "ID", "detect": "Detect", "id_p": "ID (P)", "id_f": "ID (F)",
     "detect_f": "Detect (F)",
@@ -186,6 +195,12 @@ def lines(result: dict[str, Any], cost: dict[str, tuple[float, float, float]]) -
             page.append(f"| {NAMES.get(row, row)} | " + " | ".join(cells) + " |")
     if any(row in result["cells"] for row in XL):
         return [*page, ""]
+    rows_there = [e for e in EXPECTED if e.second in result["cells"]]
+    if rows_there and result["baseline"] == "identity":
+        page += [
+            "", f"**Named effects** (Holm over these {len(rows_there)})", "",
+            *effects.table(rows_there, [result]),
+        ]  # fmt: skip
     return [*page, "", "The paper (SD 1.4) says:", "", *(f"- {line}" for line in PAPER), ""]
 
 

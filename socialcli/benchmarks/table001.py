@@ -15,6 +15,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from socialcli.benchmarks import effects
+from socialcli.benchmarks.effects import Effect
+
 if TYPE_CHECKING:
     import numpy
     from PIL.Image import Image
@@ -41,6 +44,14 @@ PARTS = {
     "verbs": (214, 60, 40), "prepositions": (44, 98, 208), "adjectives": (170, 170, 150),
     "nouns": (150, 190, 160), "conjunctions": (190, 160, 200),
 }  # fmt: skip
+# The paper's claims, Table 1 and Figure 8; `table-001-mini.mk` names them before the run.
+EXPECTED = [
+    Effect("interaction", row, figure, -1)
+    for row in (
+        "reversion", "p-plus", "textual-inversion", "text", "no-prior", "no-poses", "no-attention",
+    )
+    for figure in ("pose_s", "pose_kp")
+]  # fmt: skip
 SIDE, MARGIN, SHOWN = 720, 40, 8
 
 
@@ -73,6 +84,8 @@ def table(compared: Path, scores: Path) -> list[str]:
     ]  # fmt: skip
     if miniature:
         lines += _known_and_new(rows, scores)
+    if result["baseline"] == "interaction":
+        lines += ["", "## Named effects", "", *effects.table(EXPECTED, [result])]
     lines += [
         "", f"## Differences from {_name(result['baseline'])}", "",
         _row(["", *(f"{title}, p" for title in FIGURES.values())]), _rule(len(head)),

@@ -65,9 +65,17 @@ def test_the_tables():
         "ti": {"prompt_score": {**cell, "verdict": "worse"}, "id": {**cell, "bold": True}},
         "pairs1": {"id": {**cell, "value": None}},
     }
-    result = {"cells": cells, "units": 12, "resamples": 100, "baseline": "identity"}
+    cells["ti"]["prompt_score"] |= {
+        "p": 0.02, "difference": -0.1, "difference_low": -0.2, "difference_high": -0.05
+    }  # fmt: skip
+    columns = {name: {"title": title} for name, title in identity_tables.COLUMNS.items()}
+    result = {"cells": cells, "units": 12, "resamples": 100, "baseline": "identity",
+              "columns": columns}  # fmt: skip
     text = "\n".join(identity_tables.lines(result, {"ti": (32.0, 32.0, 0.5)}))
     assert "12 prompts" in text and text.count("| 5 pairs, all tokens (identity) | 0.512 [0.4") == 2
     assert "| Textual Inversion | 0.512 ↧ [0.4, 0.61] | **0.512** [0.4, 0.61] |" in text
     assert "| 32 | 32 | 0.5 |" in text and "| 1 pair, all tokens |  |  |" in text
+    assert text.count(" below identity |") == 1  # of what has a p value
+    effect = "| Prompt: ti below identity | paper | -0.1000 | [-0.2000, -0.0500] | 0.0200 | holds |"
+    assert effect in text
     assert text.index("Table I**") < text.index("Table III**") < text.index("The paper")
