@@ -21,6 +21,8 @@ from diffusers.models.attention_processor import Attention, AttnProcessor2_0
 from diffusers.models.resnet import ResnetBlock2D
 from torch import Tensor, nn
 
+from socialcli.networks.ssr_encoder import SubjectAttention
+
 CACHE = 2**20  # bytes of a core's own cache that a feed-forward may fill
 
 
@@ -48,7 +50,7 @@ def lean(unet: Any) -> Iterator[None]:
                 changed += put(layer, _attention)
             elif type(layer) is BasicTransformerBlock and _usual_block(layer):
                 changed += put(layer, _block)
-                for projection in (layer.attn2.to_k, layer.attn2.to_v):
+                for projection in _of_text(layer.attn2):
                     if type(projection) is nn.Linear:
                         changed += put(projection, _constant())
     try:
@@ -56,6 +58,13 @@ def lean(unet: Any) -> Iterator[None]:
     finally:
         for layer in changed:
             del layer.forward
+
+
+def _of_text(layer: Any) -> list[Any]:
+    """What makes keys and values of the text, and of the subjects beside it."""
+    more = layer.processor.layer if type(layer.processor) is SubjectAttention else None
+    own = [] if more is None else [more.to_k_SSR, more.to_v_SSR]
+    return [layer.to_k, layer.to_v, *own]
 
 
 def put(layer: Any, forward: Callable[..., Any]) -> list[Any]:
@@ -121,7 +130,9 @@ def _attention(
     **named: Any,
 ) -> Any:
     """`Attention.forward` with `AttnProcessor2_0`, without its division by 1; any other processor
-    does what it did."""
+    does what it did, ours without diffusers' look at its signature."""
+    if type(self.processor) is SubjectAttention and not named.keys() - {"subjects"}:
+        return self.processor(self, hidden_states, encoder_hidden_states, attention_mask, **named)
     if type(self.processor) is not AttnProcessor2_0 or attention_mask is not None or named:
         return Attention.forward(
             self, hidden_states, encoder_hidden_states, attention_mask, **named
@@ -147,15 +158,17 @@ def _block(
     """`BasicTransformerBlock.forward` in place, where nobody else sees what it changes."""
     usual: Any = BasicTransformerBlock.forward
     masks = attention_mask is not None or encoder_attention_mask is not None
-    if masks or cross_attention_kwargs or not all(map(_unseen, (self.attn1, self.attn2, self.ff))):
+    named = cross_attention_kwargs or {}
+    foreign = named.keys() - {"subjects"}
+    if masks or foreign or not all(map(_unseen, (self.attn1, self.attn2, self.ff))):
         as_ever: Tensor = usual(
             self, hidden_states, attention_mask, encoder_hidden_states, encoder_attention_mask,
             timestep, cross_attention_kwargs, class_labels, added_cond_kwargs,
         )  # fmt: skip
         return as_ever
-    hidden: Tensor = self.attn1(self.norm1(hidden_states))
+    hidden: Tensor = self.attn1(self.norm1(hidden_states), **named)
     hidden += hidden_states
-    attended = self.attn2(self.norm2(hidden), encoder_hidden_states=encoder_hidden_states)
+    attended = self.attn2(self.norm2(hidden), encoder_hidden_states=encoder_hidden_states, **named)
     hidden += attended
     for part in hidden.split(_together(self.ff, hidden)):
         part += self.ff(self.norm3(part))
@@ -165,7 +178,7 @@ def _block(
 def _unseen(layer: Any) -> bool:
     """Whether what a layer gives is its caller's alone, and made row by row."""
     if type(layer) is Attention:
-        return type(layer.processor) is AttnProcessor2_0 and not _hooked(layer)
+        return type(layer.processor) in (AttnProcessor2_0, SubjectAttention) and not _hooked(layer)
     return type(layer) is FeedForward and not any(map(_hooked, layer.modules()))
 
 

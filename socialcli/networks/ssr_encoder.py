@@ -17,7 +17,7 @@ The design is Social Context Feedback's section 3 and the reference implementati
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -283,6 +283,18 @@ class Subjects:
 
     text_tokens: int
     weights: Tensor | None
+    _last: list[tuple[Tensor, Tensor, Tensor]] = field(default_factory=list, repr=False)
+
+    def split(self, states: Tensor) -> tuple[Tensor, Tensor]:
+        """(text, subject tokens) of hidden states. Where no gradient passes, all layers and steps
+        that are given the same states get the same two objects."""
+        at = self.text_tokens
+        if torch.is_grad_enabled():  # else gradients would be summed in another order
+            return states[:, :at], states[:, at:]
+        if not self._last or self._last[0][0] is not states:
+            self._last[:] = [(states, states[:, :at], states[:, at:])]
+        _, text, tokens = self._last[0]
+        return text, tokens
 
 
 class SubjectAttention:
@@ -308,7 +320,7 @@ class SubjectAttention:
         subjects = subjects if self.layer is not None else None
         if attn.norm_cross:
             states = attn.norm_encoder_hidden_states(states)
-        text = states if subjects is None else states[:, : subjects.text_tokens]
+        text, tokens = (states, None) if subjects is None else subjects.split(states)
         if attention_mask is not None:
             attention_mask = attn.prepare_attention_mask(
                 attention_mask, text.shape[1], hidden_states.shape[0]
@@ -317,18 +329,18 @@ class SubjectAttention:
         k = split_heads(attn.to_k(text), attn.heads)
         v = split_heads(attn.to_v(text), attn.heads)
         out = attend(q, k, v, attention_mask)
-        if self.layer is not None and subjects is not None:
-            tokens = states[:, subjects.text_tokens :]
+        if self.layer is not None and subjects is not None and tokens is not None:
             value = self.layer.to_v_SSR(tokens)
             if subjects.weights is not None:
                 value = value * subjects.weights.to(value.dtype)
             k = split_heads(self.layer.to_k_SSR(tokens), attn.heads)
             v = split_heads(value, attn.heads)
-            out = out + attend(q, k, v, None)
+            more = attend(q, k, v, None)
+            out = out + more if torch.is_grad_enabled() else out.add_(more)
         joined = attn.to_out[1](attn.to_out[0](join_heads(out)))
         if attn.residual_connection:
             joined = joined + hidden_states
-        return joined / attn.rescale_output_factor
+        return joined if attn.rescale_output_factor == 1 else joined / attn.rescale_output_factor
 
 
 def cross_attentions(unet: Any) -> list[tuple[int, str, Any]]:
@@ -374,10 +386,11 @@ def mask_bias(masks: Tensor, patches: int, weight: float) -> Tensor:
 def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
     """Attention of (B, heads, T, D) with an additive bias on the logits.
 
-    The fused kernel, but for half precision on CPUs: its backward is several times slower there
-    than plain products.
+    The fused kernel, but where gradients pass in half precision on CPUs: its backward is several
+    times slower there than plain products.
     """
-    if q.device.type != "cpu" or q.dtype == torch.float32 or q.dtype == torch.float64:
+    half = q.device.type == "cpu" and q.dtype in (torch.bfloat16, torch.float16)
+    if not half or not torch.is_grad_enabled():
         return functional.scaled_dot_product_attention(q, k, v, attn_mask=bias)
     scores = q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5
     if bias is not None:

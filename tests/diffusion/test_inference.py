@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
 from socialcli.diffusion import inference
 from socialcli.networks import lora
+from socialcli.networks.ssr_encoder import SSREncoder
 from tests.tiny import diffusion
 
 
@@ -114,3 +117,54 @@ def test_everything_is_put_back(unet):
 
 def blocks(unet):
     return [layer for layer in unet.modules() if isinstance(layer, inference.BasicTransformerBlock)]
+
+
+@pytest.fixture
+def subjects(unet):
+    """An SSR-Encoder in the UNet, and what four rows with two subjects call it with."""
+    random = torch.Generator().manual_seed(3)
+    width = diffusion.WIDTH
+    torch.manual_seed(2)
+    before = dict(unet.attn_processors)
+    encoder = SSREncoder.create(unet, SimpleNamespace(hidden_size=8), width, 2, 2, 4)
+    encoder.attach(unet)
+    text = torch.randn(4, diffusion.TOKENS, width, generator=random)
+    both = [torch.randn(4, 6, width, generator=random) for _ in range(2)]
+    yield encoder, encoder.condition(text, both, [0.6, 0.9])
+    unet.set_attn_processor(before)
+
+
+def test_subjects_are_projected_once(unet, subjects, monkeypatch):
+    encoder, condition = subjects
+    latents = inputs(0)[0]
+    projected, linear = [], torch.nn.functional.linear
+
+    def counted(x, *rest):
+        projected.append(x)
+        return linear(x, *rest)
+
+    def told():
+        with torch.inference_mode():
+            return [unet(latents, t, **condition).sample for t in (801, 401, 1)]
+
+    plain = told()
+    monkeypatch.setattr(torch.nn.functional, "linear", counted)
+    with torch.inference_mode(), inference.lean(unet):
+        lean = told()
+    assert same(lean, plain) and not same(plain[:1], plain[1:2])
+    of_text = [x for x in projected if x.shape[-2:] == (diffusion.TOKENS, diffusion.WIDTH)]
+    of_subjects = [x for x in projected if x.shape[-2:] == (12, diffusion.WIDTH)]
+    assert len(of_text) == len(of_subjects) == 2 * len(encoder.layers)
+
+
+def test_in_training_every_layer_cuts_for_itself(subjects):
+    """One cut for all would sum their gradients in another order."""
+    _, condition = subjects
+    parts = condition["cross_attention_kwargs"]["subjects"]
+    states = condition["encoder_hidden_states"].requires_grad_()
+    first, second = parts.split(states), parts.split(states)
+    assert same(first, second) and first[1] is not second[1]
+    with torch.no_grad():
+        assert parts.split(states)[1] is parts.split(states)[1]
+        assert same(parts.split(states), first)
+        assert same(parts.split(states * 2), [2 * part for part in first])
