@@ -71,6 +71,34 @@ def invert(name: str, output, inputs: str, model: str, **changed) -> None:
     loop.run("invert", name, method, config, [inputs], str(output))
 
 
+@pytest.mark.parametrize("name", ["p-plus", "prospect", "reversion", "celeb-basis"])
+def test_gone_on_with_it_ends_with_the_same_bits(tmp_path, pictures, model, name):
+    """Also what is no gradient's: dropout of a block, a moving average."""
+    lines = [f"{a} {b}" for a in ("red", "blue", "green", "old") for b in ("man", "boy")]
+    (tmp_path / "names.txt").write_text("\n".join(lines))
+    (tmp_path / "t.txt").write_text("face of {}\n")
+    own = {
+        "p-plus": {"initial_word": ["dog"], "by": "none"},
+        "prospect": {"initial_word": ["dog"], "by": "none"},
+        "reversion": {"by": "none"},
+        "celeb-basis": {
+            "names": str(tmp_path / "names.txt"), "by": "none", "templates": str(tmp_path / "t.txt")
+        },
+    }[name]  # fmt: skip
+    for place, steps in (("halves", 2), ("halves", 4), ("whole", 4)):
+        invert(name, tmp_path / place, pictures, model, steps=steps, **own)
+    halves, whole = (
+        {
+            n: t
+            for f in sorted((tmp_path / place).glob("*.safetensors"))
+            for n, t in load_file(f).items()
+        }
+        for place in ("halves", "whole")
+    )
+    assert whole and halves.keys() == whole.keys()
+    assert all(torch.equal(halves[token], whole[token]) for token in whole)
+
+
 # --- ReVersion ------------------------------------------------------------------------------------
 
 

@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy
 import pytest
 import scenes
 import subjects
@@ -37,6 +38,7 @@ METHODS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "prospect": ("invert", "subjects", {"by": "none", "initial_word": ["dog"]}),
     "p-plus": ("invert", "subjects", {"by": "none", "initial_word": ["dog"]}),
     "reversion": ("invert", "captions", {"initial_word": ["with"]}),
+    "celeb-basis": ("invert", "people", {"by": "none", "templates": "object"}),
     "identity": ("invert", "people", {"pairs": 2}),
     "interaction": ("invert", "exemplars", {"variants": 2, "attention_side": 8,
                     "pose_initial_word": "standing", "pose_steps": 1, "sampling_steps": 1,
@@ -57,7 +59,10 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     fastcomposer.own_networks()[0].save_pretrained(place / "tower")
     tiny.controlnet(place / "controlnet")
     tiny.stable_diffusion(place / "sd")
+    names = [f"{first} {last}" for first in ("red", "blue", "green") for last in ("man", "boy")]
+    (place / "names.txt").write_text("\n".join(names))
     return {
+        "names": str(place / "names.txt"),
         "model": str(place / "sd"),
         "image_encoder_model": str(place / "tower"),
         "controlnet_model": str(place / "controlnet"),
@@ -78,7 +83,12 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     marks = [(0.25, 0.3), (0.35, 0.3), (0.3, 0.4), (0.26, 0.45), (0.34, 0.45)]
     person = records.Person(1, face=records.Face((0.2, 0.2, 0.4, 0.5), 0.9, marks))
     one = records.dump(records.People(48, 40, [person]))
-    people = [(key, {"png": members["png"], "people.json": one}) for key, members in pictures[::2]]
+    embeddings = numpy.random.default_rng(0).normal(size=(len(pictures), 1, 16)).astype("float32")
+    faces = [records.dump_identity(records.identity_array([1], row)) for row in embeddings]
+    people = [
+        (key, {"png": members["png"], "people.json": one, "identity.npy": face})
+        for (key, members), face in zip(pictures[::2], faces, strict=False)
+    ]
     shards.write(place / "people.tar", people)
     exemplars = [(world.key("interactions", n), world.exemplar(0, n, 64)) for n in (0, 7, 15, 22)]
     shards.write(place / "exemplars.tar", exemplars)
