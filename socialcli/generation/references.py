@@ -105,6 +105,7 @@ class Library:
     keys: dict[str, int]
     people: dict[str, list[str]] = field(default_factory=dict)  # identity -> keys
     topics: dict[str, list[str]] = field(default_factory=dict)  # subject -> keys
+    unread: dict[str, str] = field(default_factory=dict)  # key -> why nobody knows who is in it
     folder: Any = None  # of copies, as long as this lives
 
     def sample(self, key: str) -> Sample:
@@ -151,8 +152,10 @@ def library(locations: tuple[str, ...]) -> Library:
                     if person.identity is not None:
                         opened.people.setdefault(person.identity, []).append(entry.key)
             topic = _topic(sample)
-        except SampleFailed:
-            continue  # it is of no use as somebody's picture; named by its key it fails with why
+        except SampleFailed as error:
+            # It is of no use as somebody's picture; named by its key it fails with why.
+            opened.unread[entry.key] = str(error)
+            continue
         opened.topics.setdefault(topic, []).append(entry.key)
     return opened
 
@@ -202,7 +205,16 @@ def find(wanted: Wanted, locations: tuple[str, ...], key: str, prompt: str) -> R
     if there and wanted.name in there.topics:
         return _of(there.sample(_pick(there.topics[wanted.name], key)), wanted)
     where = ", no file and no key or subject of --references" if locations else ": no such file"
-    raise SampleFailed(f"the reference picture '{wanted.name}' is not there{where}")
+    raise SampleFailed(f"the reference picture '{wanted.name}' is not there{where}{_unread(there)}")
+
+
+def _unread(there: Library | None) -> str:
+    """What a message says of references whose subject or people cannot be read."""
+    if there is None or not there.unread:
+        return ""
+    key, reason = next(iter(sorted(there.unread.items())))
+    more = f" and {len(there.unread) - 1} more" if len(there.unread) > 1 else ""
+    return f"; who is in {key}{more} cannot be read ({reason})"
 
 
 def _of(sample: Sample, wanted: Wanted) -> Reference:
@@ -274,7 +286,9 @@ def _other(wanted: Wanted, locations: tuple[str, ...], key: str) -> Sample:
     assert wanted.identity is not None
     keys = [k for k in there.people.get(wanted.identity, []) if k != wanted.name]
     if not keys:
-        raise SampleFailed(f"no other picture of '{wanted.identity}' among the references")
+        raise SampleFailed(
+            f"no other picture of '{wanted.identity}' among the references{_unread(there)}"
+        )
     return there.sample(_pick(keys, key))
 
 
