@@ -21,7 +21,10 @@
 #              at p = 0.05, differences of 0.14 in missing (4; 0.16 of the 25 layouts of three and
 #              four, 1) and 0.29 in CLIP-T (3); if all of that is the noise of single pictures, which
 #              three seeds average, of 0.08, 0.09 and 0.17. Holm's correction of the 8 tests asks for a
-#              quarter more in the first. PER=4 helps little beyond that: layouts are what is few.
+#              quarter more in the first. PER=4 helps little beyond that: layouts are what is few. SAS
+#              with and without sal differed with a standard deviation of 0.006 in the trial of --sal
+#              (15 layouts, a picture each), so that 0.0023 is seen (5); CLIP-I with one of 0.02 to
+#              0.03, so that 0.01 is.
 # Ends with OUT/results.md: each figure by the number of subjects, beside the paper's numbers, and what
 # became of the effects.
 SOCIALCLI ?= socialcli
@@ -43,7 +46,7 @@ SEG_STEPS ?= 925
 SEGMENT ?= --batch-size 16 --micro-batch 16 --learning-rate 1e-3 --warm-up 30 --schedule cosine \
     --mixed-precision bf16
 # Which reading of the subject-aware loss guides: docs/results/subjects.md says why.
-SAL ?= entropy
+SAL ?= segment
 # Flags of every training of subjects, of every drawing, of every score. Pictures drawn in bfloat16
 # differ from those of float32 by less than a grey level in the mean.
 TRAIN ?= --mixed-precision bf16

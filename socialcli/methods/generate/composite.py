@@ -54,7 +54,8 @@ class Config(ControlOptions, LayoutOptions):
     global_at: str = option("start", "Where they are.", choices=AT)
     sal: str = option(
         "none", "Subject-aware guidance by --sal-model: the paper's loss as printed, which asks "
-        "the network to doubt, or one of three readings of it.", choices=("none", *FORMS),
+        "the network to doubt, or one of three readings of it, of which segment alone raised SAS "
+        "in a trial, by little.", choices=("none", *FORMS),
     )  # fmt: skip
     sal_model: str = option(
         "", "Network that marks the subjects' pixels (train --method subject-segmentation)."
