@@ -43,13 +43,12 @@ CUSTOM_STEPS ?= 500
 PRIOR ?= --class-count 20
 SEG_STEPS ?= 925
 # Of the subject segmentation: as many pictures as 3,700 steps of four, in the time of a third of them.
-SEGMENT ?= --batch-size 16 --micro-batch 16 --learning-rate 1e-3 --warm-up 30 --schedule cosine \
-    --mixed-precision bf16
+SEGMENT ?= --batch-size 16 --micro-batch 16 --learning-rate 1e-3 --warm-up 30 --schedule cosine
 # Which reading of the subject-aware loss guides: docs/results/subjects.md says why.
 SAL ?= segment
-# Flags of every training of subjects, of every drawing, of every score. Pictures drawn in bfloat16
-# differ from those of float32 by less than a grey level in the mean.
-TRAIN ?= --mixed-precision bf16
+# Flags of every drawing, of every score. All trains and draws in bfloat16, which processors without it
+# (no amx_bf16 or avx512_bf16 in /proc/cpuinfo) do slowly: PRECISION= DRAW= is float32, in twice the time.
+PRECISION ?= --mixed-precision bf16
 DRAW ?= --dtype bfloat16 --batch-size 16
 SCORE ?=
 IDENTIFIERS := sks ktn pll ucd zwx olis mth vbr qel hta wjd
@@ -125,18 +124,18 @@ $(foreach r,$(ROWS),$(foreach s,$(SEEDS),$(eval $(call row,$(r),$(s)))))
 $(OUT)/dreambooth-%/pytorch_lora_weights.safetensors: $(OUT)/eleven/.done
 	$(SOCIALCLI) train $(OUT)/eleven -o $(OUT)/dreambooth-$* --method dreambooth --adapter lora \
 	    --rank 16 --profile $(PROFILE) --seed $* --augment 0.9 --steps $(DREAM_STEPS) \
-	    $(addprefix --identifier ,$(IDENTIFIERS)) $(PRIOR) $(TRAIN)
+	    $(addprefix --identifier ,$(IDENTIFIERS)) $(PRIOR) $(PRECISION)
 $(OUT)/custom-diffusion-%/delta.bin: $(OUT)/eleven/.done
 	$(SOCIALCLI) train $(OUT)/eleven -o $(OUT)/custom-diffusion-$* --method custom-diffusion \
 	    --profile $(PROFILE) --seed $* --steps $(CUSTOM_STEPS) --learning-rate 4e-4 \
-	    $(IDENTIFIERS:%=--identifier '<%>') $(PRIOR) $(TRAIN)
+	    $(IDENTIFIERS:%=--identifier '<%>') $(PRIOR) $(PRECISION)
 $(OUT)/words-%/learned_embeds.safetensors: $(OUT)/eleven/.done
 	$(SOCIALCLI) invert $(OUT)/eleven -o $(OUT)/words-$* --profile $(PROFILE) --seed $* \
-	    --templates captions --steps $(WORD_STEPS) --learning-rate 5e-3 $(TRAIN)
+	    --templates captions --steps $(WORD_STEPS) --learning-rate 5e-3 $(PRECISION)
 
 $(OUT)/segmentation/model.safetensors: $(OUT)/eleven/.done
 	$(SOCIALCLI) train $(OUT)/eleven -o $(OUT)/segmentation --method subject-segmentation --size 96 \
-	    --steps $(SEG_STEPS) $(SEGMENT)
+	    --steps $(SEG_STEPS) $(PRECISION) $(SEGMENT)
 
 # One score a row over the pictures of all seeds; a layout counts once in the bootstrap.
 define scored
