@@ -26,7 +26,7 @@ def normalise(rgb: Tensor) -> Tensor:
     """RGB (..., 3, H, W) in [0, 1] -> what the network takes."""
     mean = torch.tensor(MEAN, dtype=rgb.dtype, device=rgb.device)[:, None, None]
     std = torch.tensor(STD, dtype=rgb.dtype, device=rgb.device)[:, None, None]
-    return (rgb - mean) / std
+    return (rgb - mean).div_(std)
 
 
 def head_squares(heads: Tensor, width: int, height: int, grow: float = 0.1) -> Tensor:
