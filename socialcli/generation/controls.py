@@ -131,10 +131,9 @@ def _picture(kind: str, sample: Any, size: tuple[int, int]) -> Tensor:
     if kind == "picture":
         if sample is None:
             raise SampleFailed("--control picture is of shards: a prompt has no picture")
-        data = sample.picture()
+        image = images.decode(sample.picture())
     else:
-        data = Path(kind).expanduser().read_bytes()
-    image = images.decode(data)
+        image = images.decode_file(Path(kind).expanduser())
     if image.size != size:
         image = image.resize(size, Image.Resampling.LANCZOS)
     return torch.from_numpy(numpy.array(image)).permute(2, 0, 1).float() / 255

@@ -313,5 +313,7 @@ def size(config: Any) -> tuple[int, int] | None:
         return None
     parts = str(config.size).lower().split("x")
     if len(parts) > 2 or not all(p.strip().isdigit() and 8 <= int(p) <= 8192 for p in parts):
-        raise UsageError(f"--size {config.size}: pixels as 512 or 768x512 (width x height)")
+        raise UsageError(
+            f"--size {config.size}: pixels as 512 or 768x512 (width x height), each from 8 to 8192"
+        )
     return int(parts[0]), int(parts[-1])

@@ -180,8 +180,6 @@ def find(wanted: Wanted, locations: tuple[str, ...], key: str, prompt: str) -> R
     Raises:
         SampleFailed: there is none, or it cannot be read.
     """
-    from socialcli.vision import images
-
     if wanted.own is not None:
         return _of(wanted.own, wanted)
     if wanted.identity is not None:
@@ -196,7 +194,7 @@ def find(wanted: Wanted, locations: tuple[str, ...], key: str, prompt: str) -> R
                     f"the reference {wanted.name} is a file: give the words that name its subject "
                     "as --query, or in a column 'query'"
                 )
-            picture = images.decode(_bytes(file))
+            picture = _picture(file)
             seen = _mask_file(wanted, picture) if wanted.by_mask else None
             return Reference(file.name, picture, query, wanted.scale, seen)
     there = library(locations) if locations else None
@@ -244,7 +242,7 @@ def _mask_file(wanted: Wanted, picture: Image) -> numpy.ndarray:
     file = next((place for place in places if place.is_file()), None)
     if file is None:
         raise SampleFailed(f"the mask '{wanted.mask}' is not there: no such file")
-    seen = numpy.asarray(images.decode(_bytes(file)).convert("L")) > 127
+    seen = numpy.asarray(images.decode_file(file).convert("L")) > 127
     return _fitting(seen, picture, wanted.mask)
 
 
@@ -297,8 +295,19 @@ def _pick(keys: list[str], key: str) -> str:
     return sorted(keys)[zlib.crc32(key.encode("utf-8", "surrogateescape")) % len(keys)]
 
 
-def _bytes(file: Path) -> bytes:
+def _picture(file: Path) -> Image:
+    """A reference that is a file."""
+    from socialcli.vision import images
+
+    if shards.is_tar(file.name):
+        raise SampleFailed(
+            f"the reference {file} is a shard: give it as --references, and the key or subject of "
+            "one of its samples as --reference"
+        )
     try:
-        return file.read_bytes()
-    except OSError as error:
-        raise SampleFailed(f"{file}: cannot be read ({error.strerror})") from None
+        picture = images.decode_file(file)
+        images.refuse_sliver(picture)
+    except SampleFailed as error:
+        named = str(error) if str(file) in str(error) else f"{file}: {error}"
+        raise SampleFailed(f"the reference {named}") from None
+    return picture

@@ -33,7 +33,8 @@ def discard_unfinished() -> None:
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
         else:
-            path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # what cannot be written to has nothing of ours
+                path.unlink()
 
 
 class Publication:
@@ -52,7 +53,11 @@ class Publication:
                 _sweep(target)
             self.temporary = target.parent / f".{target.name}.tmp-{mark()}"
             unfinished.add(self.temporary)
-            file = open(self.temporary, "wb", buffering=0)
+            try:
+                file = open(self.temporary, "wb", buffering=0)
+            except OSError as error:  # nobody knows the hidden name
+                unfinished.discard(self.temporary)
+                raise OSError(error.errno, error.strerror, location) from None
             lock(file.fileno())
         self.file = WriteBehind(cast(BinaryIO, file))
 
@@ -200,6 +205,11 @@ def explain_full_disk(location: str) -> Iterator[None]:
             raise SocialcliError(
                 f"{location}: the disk is full; free some space and run the same command again "
                 "(finished shards are kept)"
+            ) from None
+        if isinstance(error, OSError) and error.errno == errno.EFBIG:
+            raise SocialcliError(
+                f"{location}: no file may grow that large here (ulimit -f, or the file system); "
+                "raise the limit, write elsewhere, or make smaller shards"
             ) from None
         raise
 

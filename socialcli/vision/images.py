@@ -14,6 +14,7 @@ import re
 import warnings
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from socialcli.errors import SampleFailed, install
@@ -252,6 +253,20 @@ def decode(data: bytes) -> Image:
         raise
     except Exception as error:  # truncated or corrupt data: Pillow raises many kinds
         raise SampleFailed(f"the picture cannot be decoded ({_why(error)})") from None
+
+
+def decode_file(file: Path) -> Image:
+    """`decode` of a picture file that was named; what is wrong with it is said with its name.
+
+    Raises:
+        SampleFailed: it cannot be read, or as `decode`.
+    """
+    try:
+        return decode(file.read_bytes())
+    except OSError as error:
+        raise SampleFailed(f"{file}: cannot be read ({error.strerror})") from None
+    except SampleFailed as error:
+        raise SampleFailed(f"{file}: {error}") from None
 
 
 def decode_to_look(data: bytes) -> Image:

@@ -52,7 +52,7 @@ def latents(config: Any, studio: Studio, request: Any, plan: Planned) -> Tensor 
     elif given.startswith("#"):
         image = Image.new("RGB", size, given)
     else:
-        image = images.decode(Path(given).expanduser().read_bytes())
+        image = images.decode_file(Path(given).expanduser())
     if image.size != size:
         image = image.resize(size, Image.Resampling.LANCZOS)
     pixels = torch.from_numpy(numpy.array(image)).permute(2, 0, 1)[None].float() / 127.5 - 1

@@ -297,7 +297,10 @@ def _regions(config: Config, studio: Studio) -> Any:
         return None
     masks = []
     for file in config.region:
-        picture = images.decode(Path(file).expanduser().read_bytes()).convert("L")
+        try:
+            picture = images.decode_file(Path(file).expanduser()).convert("L")
+        except SampleFailed as error:
+            raise UsageError(f"--region {error}") from None
         small = picture.resize(drawing.size(config, studio), Image.Resampling.NEAREST)
         white = torch.from_numpy(numpy.asarray(small) > 127).float()
         if not white.any():
