@@ -3,7 +3,9 @@
 What a layer has just made is added to in place where no gradient needs it, nothing is divided by
 1, and the gradient of a gated feed-forward is written where it belongs. In float32 every loss and
 every gradient stays what it was, to the last bit. In bfloat16 on a CPU attention is computed by
-plain products where it is short: the fused kernel's backward pass takes two to six times as long.
+plain products where it is short: the fused kernel's backward pass takes two to six times as long
+there, and in float32, which trainings choose for all other attention, still twice as long where
+there are many places. A step of the miniature is 1.05 times as fast as with float32's kernel alone.
 """
 
 from __future__ import annotations
