@@ -160,10 +160,10 @@ def test_the_words_of_a_file_are_said_or_the_prompt(tmp_path):
 
 
 def test_a_mask_file_is_white_from_the_middle_grey_on(tmp_path):
-    Image.new("RGB", (4, 1), "red").save(tmp_path / "r.png")
-    Image.fromarray(numpy.array([[0, 127, 128, 255]], numpy.uint8)).save(tmp_path / "m.png")
+    Image.new("RGB", (4, 4), "red").save(tmp_path / "r.png")
+    Image.fromarray(numpy.array([[0, 127, 128, 255]] * 4, numpy.uint8)).save(tmp_path / "m.png")
     wanted = Wanted("r.png", "hat", None, str(tmp_path), by_mask=True, mask="m.png")
-    assert references.find(wanted, (), "k", "").mask.tolist() == [[False, False, True, True]]
+    assert references.find(wanted, (), "k", "").mask.tolist() == ([[False, False, True, True]] * 4)
 
 
 def masked(own: Sample, **wanted) -> numpy.ndarray:

@@ -75,11 +75,14 @@ def test_jobs_of_the_same_run_are_known_by_their_names(monkeypatch):
 
 
 def test_a_controller_that_is_silent_is_waited_for(monkeypatch):
-    """It is told after the third time, once, and the end is still seen."""
-    answers = [SocialcliError("down")] * 4 + [[("5", "n", "PENDING", "QOSMax")], []]
+    """It is told after the third time in a row, once, and the end is still seen."""
+    down, busy = SocialcliError("down"), [("5", "n", "RUNNING", "QOSMax")]
+    answers = [down, down, busy, *[down] * 4, [("5", "n", "PENDING", "QOSMax")], []]
     said: list[str] = []
 
     def rows():
+        if len(answers) >= 4:
+            assert not said
         answer = answers.pop(0)
         if isinstance(answer, Exception):
             raise answer
