@@ -21,6 +21,7 @@ from diffusers.models.attention_processor import Attention, AttnProcessor2_0
 from diffusers.models.resnet import ResnetBlock2D
 from torch import Tensor, nn
 
+from socialcli.networks.attention import attend, join_heads, split_heads
 from socialcli.networks.ssr_encoder import SubjectAttention
 
 CACHE = 2**20  # bytes of a core's own cache that a feed-forward may fill
@@ -139,9 +140,8 @@ def _attention(
         )
     seen = hidden_states if encoder_hidden_states is None else encoder_hidden_states
     parts = self.to_q(hidden_states), self.to_k(seen), self.to_v(seen)
-    query, key, value = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in parts)
-    result = F.scaled_dot_product_attention(query, key, value)
-    return self.to_out[1](self.to_out[0](result.transpose(1, 2).flatten(2)))
+    query, key, value = (split_heads(part, self.heads) for part in parts)
+    return self.to_out[1](self.to_out[0](join_heads(attend(query, key, value))))
 
 
 def _block(

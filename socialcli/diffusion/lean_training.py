@@ -21,8 +21,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from socialcli.diffusion import inference
+from socialcli.networks.attention import attend, join_heads, split_heads
 
-SHORT = 2**22  # scores of an attention, over all rows and heads, that are kept for its gradient
 WHOLE = 64  # numbers that a kernel takes at once, in the smallest type: of fewer, last bits differ
 
 
@@ -111,16 +111,5 @@ def _attention(
         )
     seen = hidden_states if encoder_hidden_states is None else encoder_hidden_states
     parts = self.to_q(hidden_states), self.to_k(seen), self.to_v(seen)
-    query, key, value = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in parts)
-    result = attend(query, key, value)
-    return self.to_out[1](self.to_out[0](result.transpose(1, 2).flatten(2)))
-
-
-def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """Attention of (B, heads, L, D) to (B, heads, S, D)."""
-    scores = query[..., 0].numel() * key.shape[-2]
-    slow = query.device.type == "cpu" and query.dtype == torch.bfloat16
-    if not slow or scores > SHORT or not torch.is_grad_enabled():
-        return F.scaled_dot_product_attention(query, key, value)
-    scale: float = query.shape[-1] ** -0.5
-    return ((query * scale) @ key.transpose(-1, -2)).softmax(-1) @ value
+    query, key, value = (split_heads(part, self.heads) for part in parts)
+    return self.to_out[1](self.to_out[0](join_heads(attend(query, key, value))))

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from socialcli.errors import UsageError
+from socialcli.networks.attention import attend, join_heads, split_heads
 
 SCALES = 6
 MASK_WEIGHT = 5.0
@@ -335,7 +336,7 @@ class SubjectAttention:
                 value = value * subjects.weights.to(value.dtype)
             k = split_heads(self.layer.to_k_SSR(tokens), attn.heads)
             v = split_heads(value, attn.heads)
-            more = attend(q, k, v, None)
+            more = attend(q, k, v)
             out = out + more if torch.is_grad_enabled() else out.add_(more)
         joined = attn.to_out[1](attn.to_out[0](join_heads(out)))
         if attn.residual_connection:
@@ -381,31 +382,6 @@ def mask_bias(masks: Tensor, patches: int, weight: float) -> Tensor:
     inside = small.flatten(1) * weight
     inside = torch.cat([torch.ones_like(inside[:, :1]), inside], dim=1)
     return (inside - (1 - inside) * weight)[:, None, None]
-
-
-def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
-    """Attention of (B, heads, T, D) with an additive bias on the logits.
-
-    The fused kernel, but where gradients pass in half precision on CPUs: its backward is several
-    times slower there than plain products.
-    """
-    half = q.device.type == "cpu" and q.dtype in (torch.bfloat16, torch.float16)
-    if not half or not torch.is_grad_enabled():
-        return functional.scaled_dot_product_attention(q, k, v, attn_mask=bias)
-    scores = q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5
-    if bias is not None:
-        scores = scores + bias
-    return scores.softmax(-1).to(v.dtype) @ v
-
-
-def split_heads(x: Tensor, heads: int) -> Tensor:
-    """(B, T, heads * D) -> (B, heads, T, D)."""
-    return x.unflatten(-1, (heads, -1)).transpose(1, 2)
-
-
-def join_heads(x: Tensor) -> Tensor:
-    """(B, heads, T, D) -> (B, T, heads * D)."""
-    return x.transpose(1, 2).flatten(2)
 
 
 def _column(scale: float | Tensor, like: Tensor) -> Tensor:

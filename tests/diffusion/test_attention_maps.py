@@ -216,7 +216,7 @@ def test_beside_ssr_encoder_and_ip_adapter(unet, monkeypatch):
     latents, t, text = inputs()
     seen = []
 
-    def spy(q, k, v, bias):
+    def spy(q, k, v, bias=None):
         seen.append((q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5).softmax(-1))
         return functional.scaled_dot_product_attention(q, k, v, attn_mask=bias)
 

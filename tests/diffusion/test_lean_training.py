@@ -10,6 +10,7 @@ import torch
 from tiny import diffusion
 
 from socialcli.diffusion import inference, lean_training
+from socialcli.networks import attention
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +107,7 @@ def test_half_precision_on_a_cpu_trains_without_the_fused_kernel(unet, monkeypat
         lean(torch.randn(1, 4, 16, 16), 7, torch.randn(1, diffusion.TOKENS, diffusion.WIDTH))
     assert set(calls) == {torch.bfloat16}
     calls.clear()
-    monkeypatch.setattr(lean_training, "SHORT", 10)
+    monkeypatch.setattr(attention, "SHORT", 10)
     step(lean, torch.bfloat16)
     assert set(calls) == {torch.bfloat16}
 
