@@ -212,5 +212,6 @@ def test_schedules_rise_from_nothing_to_one():
     assert contrast.schedule("cosine", 0.5) == pytest.approx(0.5)
     assert contrast.schedule("sigmoid", 0.5) == pytest.approx(0.5)
     assert contrast.schedule("linear", 7.0) == 1
+    assert contrast.schedule("linear", -7.0) == 0
     with pytest.raises(UsageError, match="no schedule 'step'"):
         contrast.schedule("step", 0.5)
