@@ -1,7 +1,7 @@
 # Tables 1 and 2 of Social Context Feedback (arXiv 2507.16095) in miniature: the SSR-Encoder that comes with the
 # package, fine-tuned on rendered scenes with denoising and regularisation alone, with each loss,
 # with all of them and with inverse weighting; pictures of unseen people; scores with intervals.
-#   make -f pipelines/table1-mini.mk -j2          five hours of one core; goes on where it was
+#   make -f pipelines/table1-mini.mk -j2          three and a half hours of one core; goes on where it was
 #   make -f pipelines/table1-mini.mk SEEDS=0 STEPS=20 TEST=48      a first look
 #   make -f pipelines/table1-mini.mk ROWS='plain gaze'             these rows and SSR-Encoder's own
 # At rates of 2e-4 and 2e-6 so few small steps do next to nothing, whatever the weight: hence RATES,
