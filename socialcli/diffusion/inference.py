@@ -48,7 +48,7 @@ def lean(unet: Any) -> Iterator[None]:
             elif type(layer) is GEGLU:
                 changed += put(layer, _geglu)
             elif type(layer) is Attention and usual_attention(layer):
-                changed += put(layer, _attention)
+                changed += put(layer, attention)
             elif type(layer) is BasicTransformerBlock and _usual_block(layer):
                 changed += put(layer, _block)
                 for projection in _of_text(layer.attn2):
@@ -123,7 +123,7 @@ def _geglu(self: Any, hidden_states: Tensor, *_: Any, **__: Any) -> Tensor:
     return gated
 
 
-def _attention(
+def attention(
     self: Any,
     hidden_states: Tensor,
     encoder_hidden_states: Tensor | None = None,
@@ -131,7 +131,7 @@ def _attention(
     **named: Any,
 ) -> Any:
     """`Attention.forward` with `AttnProcessor2_0`, without its division by 1; any other processor
-    does what it did, ours without diffusers' look at its signature."""
+    does what it did, ours without diffusers' look at its signature. In training too."""
     if type(self.processor) is SubjectAttention and not named.keys() - {"subjects"}:
         return self.processor(self, hidden_states, encoder_hidden_states, attention_mask, **named)
     if type(self.processor) is not AttnProcessor2_0 or attention_mask is not None or named:

@@ -15,13 +15,12 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from diffusers.models.activations import GEGLU
-from diffusers.models.attention_processor import Attention, AttnProcessor2_0
+from diffusers.models.attention_processor import Attention
 from diffusers.models.resnet import ResnetBlock2D
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from socialcli.diffusion import inference
-from socialcli.networks.attention import attend, join_heads, split_heads
 
 WHOLE = 64  # numbers that a kernel takes at once, in the smallest type: of fewer, last bits differ
 
@@ -40,7 +39,7 @@ def attach(unet: Any) -> None:
         elif type(layer) is GEGLU and layer.proj.out_features % (2 * WHOLE) == 0:
             inference.put(layer, _geglu)
         elif type(layer) is Attention and inference.usual_attention(layer):
-            inference.put(layer, _attention)
+            inference.put(layer, inference.attention)
 
 
 def _added(given: Tensor, more: Tensor) -> Tensor:
@@ -95,21 +94,3 @@ def _geglu(self: Any, hidden_states: Tensor, *_: Any, **__: Any) -> Tensor:
     """`GEGLU.forward`."""
     gated: Tensor = _Gated.apply(self.proj(hidden_states))
     return gated
-
-
-def _attention(
-    self: Any,
-    hidden_states: Tensor,
-    encoder_hidden_states: Tensor | None = None,
-    attention_mask: Tensor | None = None,
-    **named: Any,
-) -> Any:
-    """`Attention.forward` with `AttnProcessor2_0`; any other processor does what it did."""
-    if type(self.processor) is not AttnProcessor2_0 or attention_mask is not None or named:
-        return Attention.forward(
-            self, hidden_states, encoder_hidden_states, attention_mask, **named
-        )
-    seen = hidden_states if encoder_hidden_states is None else encoder_hidden_states
-    parts = self.to_q(hidden_states), self.to_k(seen), self.to_v(seen)
-    query, key, value = (split_heads(part, self.heads) for part in parts)
-    return self.to_out[1](self.to_out[0](join_heads(attend(query, key, value))))
