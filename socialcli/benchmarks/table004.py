@@ -10,6 +10,7 @@ that the Makefile names (`_named_effects`).
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -76,21 +77,27 @@ def group(key: str) -> str:
     return count if int(count) <= 3 else ">3"
 
 
-def figures(folder: Path) -> dict[str, dict[str, tuple[float, float, float]]]:
-    """Figure -> group -> (value, low, high) of one score; those that it has."""
+def pictures(folder: Path) -> Iterator[tuple[Any, tuple[str, ...], dict[str, Any], Any, Any]]:
+    """(metric, its figures, arrays a picture, keys, units) of each metric that a score has."""
     import numpy
 
     from socialcli import registry
 
-    by_column: dict[str, dict[str, tuple[float, float, float]]] = {}
     for name, columns in FIGURES.items():
         file = folder / "rows" / f"{name}.npz"
-        if not file.is_file():
-            continue
-        metric: Any = registry.load("metrics", name)
-        with numpy.load(file, allow_pickle=False) as kept:
-            arrays = {key: kept[key] for key in kept.files}
-        keys, units = arrays.pop("key"), arrays.pop("unit")
+        if file.is_file():
+            with numpy.load(file, allow_pickle=False) as kept:
+                arrays = {key: kept[key] for key in kept.files}
+            keys, units = arrays.pop("key"), arrays.pop("unit")
+            yield registry.load("metrics", name), columns, arrays, keys, units
+
+
+def figures(folder: Path) -> dict[str, dict[str, tuple[float, float, float]]]:
+    """Figure -> group -> (value, low, high) of one score; those that it has."""
+    import numpy
+
+    by_column: dict[str, dict[str, tuple[float, float, float]]] = {}
+    for metric, columns, arrays, keys, units in pictures(folder):
         groups = numpy.array([group(str(key)) for key in keys])
         for wanted in GROUPS:
             some = groups == wanted
@@ -112,17 +119,8 @@ def by_layout(folder: Path) -> dict[str, dict[tuple[str, str], float]]:
     """Figure -> (layout, group) -> mean over the layout's pictures; those that could be judged."""
     import numpy
 
-    from socialcli import registry
-
     means: dict[str, dict[tuple[str, str], float]] = {}
-    for name, columns in FIGURES.items():
-        file = folder / "rows" / f"{name}.npz"
-        if not file.is_file():
-            continue
-        metric: Any = registry.load("metrics", name)
-        with numpy.load(file, allow_pickle=False) as kept:
-            arrays = {key: kept[key] for key in kept.files}
-        keys, units = arrays.pop("key"), arrays.pop("unit")
+    for metric, columns, arrays, keys, units in pictures(folder):
         for column, values in metric.pictures(arrays).items():
             if column not in columns:
                 continue
