@@ -52,10 +52,7 @@ def batches(cache: dict[str, Any]) -> Any:
 
     def batch(step: int) -> tuple[Any, ...]:
         rng = torch.Generator().manual_seed(step)
-        rows = torch.randint(len(cache["latents"]), (BATCH,), generator=rng)
-        which = torch.randint(latents.TEXTS, (BATCH,), generator=rng)
-        ids = cache["ids"][rows, which].long()
-        ids[torch.rand(BATCH, generator=rng) < SILENT] = nothing
+        rows, ids = latents.captioned(cache, BATCH, SILENT, nothing, rng)
         # Row n of the cache is training scene n.
         scenes = [scene(data.TRAIN_SEED, int(n), data.SIZE, "train") for n in rows]
         drawn = numpy.stack([numpy.asarray(hint(s)) for s in scenes])

@@ -164,10 +164,7 @@ def batches(cache: dict[str, Any], texts: Any) -> Any:
 
     def batch(step: int) -> tuple[Any, ...]:
         rng = torch.Generator().manual_seed(step)
-        rows = torch.randint(len(cache["latents"]), (BATCH,), generator=rng)
-        which = torch.randint(latents.TEXTS, (BATCH,), generator=rng)
-        ids = cache["ids"][rows, which].long()
-        ids[torch.rand(BATCH, generator=rng) < SILENT] = nothing
+        rows, ids = latents.captioned(cache, BATCH, SILENT, nothing, rng)
         words = cache["words"][rows].long()
         words[torch.rand(BATCH, generator=rng) < ALONE] = -1
         told = arguments(texts, cache["boxes"][rows].float(), words)

@@ -36,6 +36,19 @@ def nothing() -> Any:
     return torch.tensor(ids)
 
 
+def captioned(
+    cache: dict[str, Any], size: int, silent: float, nothing: Any, rng: Any
+) -> tuple[Any, Any]:
+    """(B,) rows of the cache, (B, 40) tokens of one of each one's captions, or of no words."""
+    import torch
+
+    rows = torch.randint(len(cache["latents"]), (size,), generator=rng)
+    which = torch.randint(TEXTS, (size,), generator=rng)
+    ids = cache["ids"][rows, which].long()
+    ids[torch.rand(size, generator=rng) < silent] = nothing
+    return rows, ids
+
+
 def facts(folder: Path, chunk: int) -> dict[str, Any]:
     """The truth about a chunk's training scenes, from disk where it lies there.
 
