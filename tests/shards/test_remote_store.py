@@ -157,6 +157,15 @@ def test_what_a_store_always_fails_ends_in_one_line(client, local, caption, tmp_
     assert client.tars(prefix) == tars(local / "out")
 
 
+def kill_at(reached, words, client, folder):
+    """Start a command whose temporary files lie in a folder; kill -9 it once ``reached`` is set."""
+    env = {**os.environ, **ENVIRONMENT, **client.environment, "TMPDIR": str(folder)}
+    process = subprocess.Popen(words, env=env, stderr=subprocess.PIPE)
+    assert reached.wait(60)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+
+
 def test_killed_while_it_uploads(client, local, caption, program, tmp_path):
     """Killed without a chance to tidy up: nothing half written has a name, and the next run goes
     on, and removes what was left on the local disk."""
@@ -172,11 +181,7 @@ def test_killed_while_it_uploads(client, local, caption, program, tmp_path):
 
     client.store.fault = fault
     words = ["caption", source, "-o", f"s3://{BUCKET}/killed/", "--backend", "given"]
-    env = {**os.environ, **ENVIRONMENT, **client.environment, "TMPDIR": str(tmp_path)}
-    process = subprocess.Popen([*program, *words], env=env, stderr=subprocess.PIPE)
-    assert reached.wait(60)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
+    kill_at(reached, [*program, *words], client, tmp_path)
     released.set()
     deadline = time.monotonic() + 30
     while not leftovers(tmp_path) and time.monotonic() < deadline:
@@ -234,11 +239,7 @@ def test_killed_inside_an_upload_in_parts(client, in_parts, caption, program, tm
         "--backend",
         "given",
     ]
-    env = {**os.environ, **ENVIRONMENT, **client.environment, "TMPDIR": str(tmp_path)}
-    process = subprocess.Popen([*program, *words], env=env, stderr=subprocess.PIPE)
-    assert reached.wait(60)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
+    kill_at(reached, [*program, *words], client, tmp_path)
     released.set()
     client.store.fault = None
     assert client.names("halves") == ["0.errors.jsonl"]
