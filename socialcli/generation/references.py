@@ -92,9 +92,8 @@ def words(sample: Sample, query: str, number: int = 0) -> str:
         return str(extra["class"])
     if sample.has("entities.json"):
         raise SampleFailed("entities.json: the entity list is empty; give --query WORDS")
-    raise SampleFailed(
-        "nothing names its subjects: run `socialcli extract-entities` first, or give --query WORDS"
-    )
+    why = sample.lacking("entities.json", instead="or give --query WORDS")
+    raise SampleFailed(f"nothing names its subjects: {why}")
 
 
 @dataclass

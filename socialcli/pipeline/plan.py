@@ -192,17 +192,7 @@ def difference(old: dict[str, Any], new: dict[str, Any]) -> str:
 
 
 def stats_location(target: str) -> str:
-    return _stem(target) + ".stats.json"
-
-
-def errors_location(target: str) -> str:
-    return _stem(target) + ".errors.jsonl"
-
-
-def _stem(target: str) -> str:
-    if shards.is_url(target):  # what is signed is the shard alone
-        target = target.partition("?")[0]
-    return target.removesuffix(".tar").removesuffix(".jsonl")
+    return shards.stem(target) + ".stats.json"
 
 
 def targets(sources: list[str], output: str) -> list[str]:

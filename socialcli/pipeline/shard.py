@@ -33,7 +33,7 @@ def finished(plan: Plan, task: Task, read: bool = True) -> Stats | None:
         return None
     body = planning.load_stats(task.target)
     if body is None:
-        has_errors_file = shards.read_bytes(planning.errors_location(task.target)) is not None
+        has_errors_file = shards.read_bytes(shards.errors_location(task.target)) is not None
         if not has_errors_file and shards.size(task.target) is not None:
             raise UsageError(
                 f"{task.target} is there already and was not made by this program's stages; give "
@@ -277,7 +277,7 @@ def _write(
 def _publish_errors(task: Task, problems: list[dict[str, Any]]) -> None:
     """The errors file, before the shard: a shard without one is not ours to replace."""
     lines = "".join(json.dumps(p, ensure_ascii=False) + "\n" for p in problems)
-    shards.write_bytes(planning.errors_location(task.target), _encoded(lines), synced=bool(lines))
+    shards.write_bytes(shards.errors_location(task.target), _encoded(lines), synced=bool(lines))
 
 
 def _publish_stats(
@@ -361,7 +361,7 @@ def _earlier_results(plan: Plan, task: Task) -> _Earlier | None:
     stats = planning.load_stats(task.target)
     if stats is None:
         return None
-    data = shards.read_bytes(planning.errors_location(task.target)) or b""
+    data = shards.read_bytes(shards.errors_location(task.target)) or b""
     lines = data.decode().split("\n")
     problems = [json.loads(line) for line in lines if line]
     samples = (

@@ -1,12 +1,11 @@
-"""What a run left beside its shard: ``<stem>.stats.json`` and ``<stem>.errors.jsonl``.
+"""What a run left beside its shard: ``<stem>.stats.json`` (`shards.read_errors` has its failures).
 
-Files of other programs may have these names too, so nothing here trusts their form.
+Files of other programs may have this name too, so nothing here trusts its form.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 from socialcli.errors import SocialcliError
@@ -32,24 +31,3 @@ def counts(body: dict[str, Any] | None) -> dict[str, int] | None:
     if not isinstance(numbers, dict):
         return None
     return {str(k): v for k, v in numbers.items() if isinstance(v, int)}
-
-
-def errors(archive: str) -> Iterator[dict[str, str]]:
-    """Every sample that did not end well: key, status, stage and reason as text."""
-    from socialcli import shards
-    from socialcli.pipeline import plan as planning
-
-    if archive == "-":
-        return
-    try:
-        data = shards.read_bytes(planning.errors_location(archive)) or b""
-    except (OSError, SocialcliError):
-        return
-    for line in data.decode("utf-8", "replace").splitlines():
-        try:
-            entry = json.loads(line)
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(entry, dict):
-            fields = ("key", "status", "stage", "reason")
-            yield {name: str(entry.get(name) or "") for name in fields}

@@ -129,7 +129,7 @@ def _one_shard(
     row.ended = _once(looked, beside.counts(stats))
     row.made = _made(stats)
     for part in shards.parts(location):
-        for entry in beside.errors(part):
+        for entry in shards.read_errors(part):
             _lose(looked, part, entry)
     looked.shards.append(row)
     looked.per_shard.append(_once(looked, members) or {})

@@ -5,6 +5,7 @@ names is run.
 """
 
 from socialcli.shards.behind import Behind
+from socialcli.shards.failures import errors_location, read_errors, stem
 from socialcli.shards.folders import (
     FolderPublication,
     ManyFiles,
@@ -50,9 +51,10 @@ from socialcli.shards.urls import is_url, public, public_text
 
 __all__ = [
     "STATUS", "TAR_SUFFIXES", "Behind", "Checksum", "Damage", "FolderPublication", "ManyFiles",
-    "Sample", "Writer", "check_there", "discard_unfinished", "distinct_keys", "expand",
-    "explain_full_disk", "is_safe", "is_tar", "is_url", "listed", "modified",
+    "Sample", "Writer", "check_there", "discard_unfinished", "distinct_keys", "errors_location",
+    "expand", "explain_full_disk", "is_safe", "is_tar", "is_url", "listed", "modified",
     "open_read", "parts", "public", "public_text", "publish", "publish_folder", "read",
-    "read_all", "read_bytes", "refuse_file_name", "remove", "remove_folder", "safe_key", "scan",
-    "settle", "size", "split_name", "sweep", "without_suffix", "write", "write_bytes",
+    "read_all", "read_bytes", "read_errors", "refuse_file_name", "remove", "remove_folder",
+    "safe_key", "scan", "settle", "size", "split_name", "stem", "sweep", "without_suffix", "write",
+    "write_bytes",
 ]  # fmt: skip

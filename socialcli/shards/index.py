@@ -45,6 +45,7 @@ class Index:
     files: list[Path] = field(default_factory=list)
     entries: list[Entry] = field(default_factory=list)
     unusable: dict[str, str] = field(default_factory=dict)  # key -> why it was left out
+    copied: dict[int, list[str]] = field(default_factory=dict)  # file that is a copy -> of what
     _opened: dict[int, int] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
@@ -55,7 +56,8 @@ class Index:
         entry = self.entries[number]
         whole: Sample | None = None
         for file, spans in entry.parts:
-            part = Sample(entry.key)
+            archives = self.copied.get(file) or [str(self.files[file])]
+            part = Sample(entry.key, archives=tuple(archives))
             for suffix, (offset, length) in spans.items():
                 part.members[suffix] = self._bytes(file, offset, length)
                 part.blocks.append((suffix, b"", part.members[suffix]))
@@ -83,7 +85,7 @@ class Index:
     def select(self, numbers: Iterable[int]) -> Index:
         """The same archives, only these samples, in this order."""
         kept = [self.entries[n] for n in numbers]
-        return Index(self.shards, self.files, kept, self.unusable, self._opened)
+        return Index(self.shards, self.files, kept, self.unusable, self.copied, self._opened)
 
     def fingerprint(self) -> str:
         """Tells another selection of samples, or other sizes of their members, from this one.
@@ -133,6 +135,7 @@ def build(places: list[str], cache: Path, say: Callable[[str], None] = lambda li
             copy = _copied(place, cache, index.unusable, say)
             index.files.append(copy)
             number = len(index.files) - 1
+            index.copied[number] = archives
             index.entries += [Entry(key, [(number, spans)]) for key, spans in _plain(copy) or []]
     return index
 

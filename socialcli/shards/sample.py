@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, TypeVar
 
 from socialcli import records
 from socialcli.errors import SampleFailed, SocialcliError
-from socialcli.shards import keys, locations, publishing, reading, tar, urls
+from socialcli.shards import failures, keys, locations, publishing, reading, tar, urls
 from socialcli.shards.behind import CHUNK, Behind
 
 REMEMBERED = 250_000  # keys, at least, that a duplicate is recognised among: some 40 MB
@@ -37,6 +37,7 @@ class Sample:
     filtered: str | None = None  # a sidecar says this sample was filtered, and why
     notes: list[dict[str, Any]] = field(default_factory=list)  # what sidecars say went wrong
     work: Any = None  # an importer's entry, when the sample is still to be made
+    archives: tuple[str, ...] = ()  # those it was read from, several of a join
 
     def picture(self) -> bytes:
         """The picture's bytes as stored.
@@ -76,8 +77,41 @@ class Sample:
         """
         suffix = _BY_TYPE[kind]
         if suffix not in self.members:
-            raise SampleFailed(f"no {suffix}: run `socialcli {records.WRITERS[suffix]}` first")
+            raise self.lacking(suffix)
         return records.load(kind, self.members[suffix], suffix)
+
+    def lacking(self, suffix: str, wanted: str = "", instead: str = "") -> SampleFailed:
+        """What is to be raised where a member is missing: it names the command that writes it, or
+        why that command has failed on this sample.
+
+        Args:
+            wanted: what needs the member ("--augment"). instead: what helps as well.
+        """
+        needed = f", which {wanted} needs" if wanted else ""
+        mend = self.failure(suffix)
+        if not mend:
+            mend = f"run `socialcli {records.WRITERS[suffix]}` first"
+            if "-" in self.archives:  # a pipe carries no notes of failures
+                mend += " (if it ran, it failed on this sample)"
+        return SampleFailed(f"no {suffix}{needed}: {mend}" + (f", {instead}" if instead else ""))
+
+    def failure(self, suffix: str) -> str:
+        """Why a command failed to write a member of this sample, and the mend; "" where nothing
+        is noted. A later command that failed for want of the member has noted the same."""
+        notes = [
+            note for archive in self.archives for note in failures.of_sample(archive, self.key)
+        ]
+        notes += [note for note in self.notes if note.get("status") == "failed"]
+        command = records.WRITERS[suffix]
+        for note in notes:
+            if note.get("stage") == command.split()[0]:
+                return (
+                    f"`socialcli {command}` failed on this sample ({note['reason']}); mend that "
+                    "and run it again with --retry-failed"
+                )
+        begin = f"no {suffix}: `socialcli {command}` failed "
+        reasons = (str(note["reason"]) for note in notes)
+        return next((r.partition(": ")[2] for r in reasons if r.startswith(begin)), "")
 
     def decoded(self, suffix: str) -> Any:
         """A member that the record schema knows: its record, of `records.IDENTITY` its rows.
@@ -149,11 +183,11 @@ class Damage:
 
 
 def _group(
-    stream: BinaryIO, checksum: Checksum, whole: bool = False
+    stream: BinaryIO, checksum: Checksum, archive: str = ""
 ) -> Generator[Sample | Damage, None, None]:
     """Consecutive members with one key become a sample; damage is yielded where it lies.
 
-    ``whole``: a stream that ends early raises `SocialcliError`.
+    ``archive``: where the stream comes from. Of "-", one that ends early raises `SocialcliError`.
 
     A key that comes back within the last `REMEMBERED` samples is a sample with a ``problem``,
     because every reader that groups consecutive members would see two. Several archives in one
@@ -161,6 +195,7 @@ def _group(
     """
     current: Sample | None = None
     loose: list[tuple[str, bytes, bytes]] = []
+    archives = (archive,) if archive else ()
     recent: set[int] = set()  # hashes of keys, in two generations: a stream may have no end
     older: set[int] = set()
     for member in tar.members(stream):
@@ -170,7 +205,7 @@ def _group(
                     f"the compressed stream is corrupt or cut ({member.early}), so that nothing in "
                     "it can be trusted; fetch it, or write it again"
                 )
-            if member.early and whole:
+            if member.early and archive == "-":
                 raise SocialcliError(
                     f"standard input ended early ({member.early}): the command before has perhaps "
                     "failed. Nothing was finished; what is damaged indeed is read from a file"
@@ -197,7 +232,7 @@ def _group(
         if current is None or current.key != key:
             if current is not None:
                 yield current
-            current = Sample(key)
+            current = Sample(key, archives=archives)
             current.blocks, loose = loose, []
             if hash(key) in recent or hash(key) in older:
                 current.problem = (
@@ -264,7 +299,7 @@ def read_all(location: str, checksums: list[Checksum] | None = None) -> Iterator
     with ExitStack() as stack:
         opened = [stack.enter_context(reading.open_read(a)) for a in archives]
         streams = [
-            stack.enter_context(closing(_group(stream, checksum, whole=archive == "-")))
+            stack.enter_context(closing(_group(stream, checksum, archive)))
             for archive, stream, checksum in zip(archives, opened, sums, strict=True)
         ]
         for number, stream in enumerate(opened):
@@ -324,6 +359,7 @@ def _merge(base: Sample, other: Sample, name: str) -> None:
             f"in {name}: {other.problem}",
             base.whole and other.whole,
         )
+    base.archives += other.archives
     for suffix, header, data in other.blocks:
         if suffix == STATUS:
             status = _status(data)

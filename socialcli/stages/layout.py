@@ -199,9 +199,7 @@ def _things(
 
     if config.shapes == "masks":
         if not sample.has("masks.json"):
-            raise SampleFailed(
-                "no masks.json: run `socialcli segment` first, or give --shapes boxes"
-            )
+            raise sample.lacking("masks.json", instead="or give --shapes boxes")
         record = sample.record(records.Masks)
         if (record.width, record.height) != (boxes.width, boxes.height):
             raise SampleFailed(

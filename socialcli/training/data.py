@@ -61,21 +61,33 @@ def _named(places: list[str]) -> str:
 def _complete(method: Any, index: indexing.Index, where: str, report: Report) -> indexing.Index:
     """The samples with every member in the method's READS."""
     lacking: Counter[str] = Counter()
+    first: dict[str, int] = {}  # member -> the first sample without it
     kept = []
     for number, entry in enumerate(index.entries):
         missing = [suffix for suffix in method.READS if not entry.has(suffix)]
         lacking.update(missing)
+        first = dict.fromkeys(missing, number) | first
         if not missing:
             kept.append(number)
     if not kept:
         suffix, count = lacking.most_common(1)[0]
-        writer = records.WRITERS.get(suffix)
-        mend = f": run `socialcli {writer}` first" if writer else ""
-        raise UsageError(f"{where}: {count} of {len(index)} samples have no {suffix}{mend}")
+        why = _mend(index.read(first[suffix]), suffix)
+        raise UsageError(f"{where}: {count} of {len(index)} samples have no {suffix}{why}")
     if len(kept) < len(index):
         left = len(index) - len(kept)
-        report.warn(f"{left} of {len(index)} samples are left out: no {', '.join(lacking)}")
+        suffix = lacking.most_common(1)[0][0]
+        why = _mend(index.read(first[suffix]), suffix)
+        report.warn(f"{left} of {len(index)} samples are left out: no {', '.join(lacking)}{why}")
     return index.select(kept)
+
+
+def _mend(sample: shards.Sample, suffix: str) -> str:
+    """What helps where a sample lacks a member; "" where no command of ours writes it."""
+    if suffix not in records.WRITERS:
+        return ""
+    if sample.failure(suffix):
+        return f"; the first is {sample.key}: {sample.lacking(suffix)}"
+    return f": run `socialcli {records.WRITERS[suffix]}` first"
 
 
 def _one_passes(method: Any, config: TrainingOptions, index: indexing.Index, where: str) -> None:

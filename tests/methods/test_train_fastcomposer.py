@@ -125,7 +125,7 @@ def test_what_cannot_be_trained_is_a_line(place, tmp_path):
         records.Masks(scenes.WIDTH, scenes.HEIGHT, []))}))  # fmt: skip
     method.check(config(place), sample)
     for one, kinds in ((empty, "person"), (sample, "object")):
-        with pytest.raises(SampleFailed, match=f"no mask of a subject .{kinds}."):
+        with pytest.raises(SampleFailed, match=f"no mask of a subject .--kinds {kinds}."):
             method.check(config(place, kinds=kinds), one)
     from socialcli.training import loop
 

@@ -73,7 +73,6 @@ def _merge(done: Merged, source: str, target: str, last: bool) -> None:
     import sys
 
     from socialcli import shards
-    from socialcli.pipeline import plan as planning
     from socialcli.pipeline.report import one_line
     from socialcli.pipeline.shard import output_stream
 
@@ -105,7 +104,7 @@ def _merge(done: Merged, source: str, target: str, last: bool) -> None:
             writer.close()
         if target != "-":
             lines = "".join(json.dumps(note, ensure_ascii=True) + "\n" for note in notes)
-            shards.write_bytes(planning.errors_location(target), lines.encode())
+            shards.write_bytes(shards.errors_location(target), lines.encode())
 
 
 def _malformed(sample: Sample) -> str:

@@ -20,7 +20,7 @@ def check(config: Any, sample: Sample, masked: bool) -> None:
     """Refuse a sample without masks where one is needed (SampleFailed)."""
     if (config.augment or masked) and not sample.has("masks.json"):
         flag = "--augment" if config.augment else "--masked-loss"
-        raise SampleFailed(f"no masks.json, which {flag} needs: run `socialcli segment` first")
+        raise sample.lacking("masks.json", wanted=flag)
 
 
 def facts(config: Any, behind: Backgrounds) -> dict[str, str]:

@@ -324,7 +324,8 @@ def _subjects(config: Config, sample: Sample) -> list[tuple[Any, Any]]:
     shown = [(entities[number], mask) for number, mask in by_entity.items() if mask.any()]
     if not shown:
         raise SampleFailed(
-            f"no mask of a subject ({config.kinds}): run `socialcli ground` and `segment` first"
+            f"masks.json: no mask of a subject (--kinds {config.kinds}); `socialcli ground` and "
+            "`segment` have seen none"
         )
     return shown
 

@@ -1,0 +1,64 @@
+"""What a run noted beside its shard of the samples it failed on: ``NAME.errors.jsonl``.
+
+Files of other programs may have this name too, so nothing here trusts their form.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Iterator
+
+from socialcli.errors import SocialcliError
+from socialcli.shards import locations, urls
+
+FIELDS = ("key", "status", "stage", "reason")
+
+
+def stem(archive: str) -> str:
+    """An archive's location without its suffix: what the files beside it begin with."""
+    if urls.is_url(archive):  # what is signed is the shard alone
+        archive = archive.partition("?")[0]
+    return archive.removesuffix(".tar").removesuffix(".jsonl")
+
+
+def errors_location(archive: str) -> str:
+    """Where the run that wrote an archive notes the samples that did not end well."""
+    return stem(archive) + ".errors.jsonl"
+
+
+def read_errors(archive: str) -> Iterator[dict[str, str]]:
+    """Every sample of one archive (not of a join) that did not end well: `FIELDS` as text."""
+    if archive == "-":
+        return
+    try:
+        data = locations.read_bytes(errors_location(archive)) or b""
+    except (OSError, SocialcliError):
+        return
+    for line in data.decode("utf-8", "replace").splitlines():
+        try:
+            entry = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(entry, dict):
+            yield {name: str(entry.get(name) or "") for name in FIELDS}
+
+
+def of_sample(archive: str, key: str) -> list[dict[str, str]]:
+    """What is noted beside an archive of one sample that failed; `FIELDS` as text."""
+    if archive == "-":
+        return []
+    place = errors_location(archive)
+    written = None if urls.is_url(place) else locations.modified(place)
+    return _failed(archive, written).get(key, [])
+
+
+@functools.lru_cache(maxsize=8)
+def _failed(archive: str, written: int | str | None) -> dict[str, list[dict[str, str]]]:
+    """The failures of an archive by key; ``written`` is when they were noted, so that a file that
+    was written anew is read anew."""
+    failed: dict[str, list[dict[str, str]]] = {}
+    for entry in read_errors(archive):
+        if entry["status"] == "failed":
+            failed.setdefault(entry["key"], []).append(entry)
+    return failed
