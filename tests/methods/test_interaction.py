@@ -305,6 +305,7 @@ def test_stage_one_trains_the_pose_words_alone(tmp_path, models, exemplars):
     assert not [p for n in networks for p in n.parameters() if p.requires_grad]
     trained = [p for p in _poses.POSES.trainable(loaded).parameters() if p.requires_grad]
     assert len(trained) == 4  # two interactions, two poses
+    assert any("forward" in vars(layer) for layer in loaded.diffusion.unet.modules())  # lean
     sample = loaded.place.index.read(0)
     examples = [_poses.POSES.prepare(loaded, sample, Variant(0, sample.key, n, 2)) for n in (0, 1)]
     assert not torch.equal(examples[0]["hints"], examples[1]["hints"])  # mirrored

@@ -250,6 +250,29 @@ def test_gone_on_with_it_ends_with_the_same_bits(tmp_path, subjects, model):
     assert all((halves[token] == whole[token]).all() for token in whole)
 
 
+def test_a_lean_unet_teaches_the_same_word(tmp_path, subjects, model, monkeypatch):
+    """Its layers are those of `diffusion.lean_training`, whose numbers are diffusers' own."""
+    from safetensors.torch import load_file
+
+    from socialcli.diffusion import lean_training
+
+    attach, attached = lean_training.attach, []
+
+    def noted(network):
+        attach(network)
+        attached.append(any("forward" in vars(layer) for layer in network.modules()))
+
+    for name, how in (("lean", noted), ("plain", lambda network: None)):
+        monkeypatch.setattr(lean_training, "attach", how)
+        invert(tmp_path / name, subjects, model)
+    assert attached == [True]
+    lean, plain = (
+        load_file(tmp_path / name / "learned_embeds.safetensors") for name in ("lean", "plain")
+    )
+    assert lean.keys() == plain.keys()
+    assert all((lean[token] == plain[token]).all() for token in plain)
+
+
 def test_new_rows_lie_behind_the_old_table():
     import torch
 

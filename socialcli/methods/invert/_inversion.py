@@ -168,7 +168,7 @@ class InversionMethod(TrainMethod, base=True):
 
         from socialcli import backends
         from socialcli.diffusion import latents as common
-        from socialcli.diffusion import layered, schedule
+        from socialcli.diffusion import layered, lean_training, schedule
         from socialcli.diffusion.lexicon import Lexicon
 
         (spec, *_) = self.models(config)
@@ -199,6 +199,7 @@ class InversionMethod(TrainMethod, base=True):
                 )
         if config.gradient_checkpointing:
             diffusion.unet.enable_gradient_checkpointing()
+        lean_training.attach(diffusion.unet)
         return state
 
     def trainable(self, state: Any) -> Any:

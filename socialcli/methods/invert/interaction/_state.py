@@ -101,7 +101,7 @@ def load(config: Config, place: Place) -> State:
     """The diffusion model and the interactions; no word yet."""
     from socialcli import backends
     from socialcli.diffusion import latents as common
-    from socialcli.diffusion import schedule
+    from socialcli.diffusion import lean_training, schedule
 
     spec = dataclasses.replace(model(config), device=str(place.device), dtype=config.dtype)
     diffusion = backends.load(spec)
@@ -119,6 +119,7 @@ def load(config: Config, place: Place) -> State:
     side = common.size(diffusion, config.size)
     if config.gradient_checkpointing:
         diffusion.unet.enable_gradient_checkpointing()
+    lean_training.attach(diffusion.unet)
     return State(
         config, place, diffusion, alphas_cumprod, prediction_type, side, interactions, of,
         nouns=nouns,
