@@ -33,6 +33,7 @@ def main() -> None:
     unknown = set(options.names) - set(NAMES)
     if unknown:
         parser.error(f"no benchmark {', '.join(sorted(unknown))}; there are {', '.join(NAMES)}")
+    publishing.check(parser, options.record)
     names, file = list(options.names or NAMES), options.record
     measured = [name for name in (publishing.done(file) if file else []) if name in names]
     if measured:

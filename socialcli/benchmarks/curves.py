@@ -17,6 +17,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from socialcli import shards
+from socialcli.benchmarks import publishing
+
 if TYPE_CHECKING:
     import numpy
     from PIL.Image import Image
@@ -290,9 +293,11 @@ def main(arguments: list[str]) -> int:
     one.add_argument("--measured", type=int, default=64, help="pictures of the means")
     one.add_argument("-o", "--output", type=Path, required=True)
     asked = parser.parse_args(arguments)
+    if asked.command != "blur":
+        publishing.check(parser, asked.output)
     if asked.command == "figure":
         curves = [json.loads(file.read_text(encoding="utf-8")) for file in asked.curves]
-        asked.output.write_text(figure(*curves[:2]), encoding="utf-8")
+        shards.write_bytes(str(asked.output), figure(*curves[:2]).encode())
     elif asked.command == "blur":
         *places, out = asked.shards
         blur(places, Path(out), asked.radius)

@@ -66,6 +66,7 @@ def main() -> int:
     parser.add_argument("--dry", action="store_true", help="miniatures on the processor")
     parser.add_argument("--record", type=Path, metavar="FILE.json", help="put the result there")
     options = parser.parse_args()
+    publishing.check(parser, options.record)
     import torch
 
     if not options.dry and not torch.cuda.is_available():

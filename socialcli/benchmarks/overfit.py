@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 from typing import Any
 
-from socialcli.benchmarks import effects
+from socialcli import shards
+from socialcli.benchmarks import effects, publishing
 from socialcli.benchmarks.effects import Effect
 
 FIGURES = {
@@ -29,8 +29,9 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("compared")
     parser.add_argument("--figure", required=True)
     given = parser.parse_args(arguments)
+    publishing.check(parser, given.figure)
     result = effects.load(given.compared)
-    Path(given.figure).write_text(svg(result), encoding="utf-8")
+    shards.write_bytes(given.figure, svg(result).encode())
     print("\n".join(lines(result)))
     return 0
 

@@ -9,6 +9,7 @@ measured, so that the same command after a stop goes on with the others.
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import json
 import os
@@ -55,6 +56,17 @@ def record(file: Path, sections: dict[str, Section], seconds: float | None = Non
     file.parent.mkdir(parents=True, exist_ok=True)
     _write(file, json.dumps(body, indent=1, ensure_ascii=False) + "\n")
     _write(file.with_suffix(".md"), page(body))
+
+
+def check(parser: argparse.ArgumentParser, file: Path | str | None) -> None:
+    """End the command (exit code 2) where a file that it is to write could not be written."""
+    from socialcli import shards
+    from socialcli.errors import UsageError
+
+    try:
+        shards.check_output_file("-" if file is None else str(file))
+    except UsageError as error:
+        parser.error(str(error))
 
 
 def _write(file: Path, text: str) -> None:

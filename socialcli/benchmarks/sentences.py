@@ -28,6 +28,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from socialcli import records, shards
+from socialcli.benchmarks import publishing
 from socialcli.errors import SampleFailed, SocialcliError, UsageError
 from socialcli.vision import boxes as geometry
 from socialcli.vision.people import kind_of
@@ -56,9 +57,9 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("file", type=Path)
     parser.add_argument("-o", "--output", type=Path, required=True)
     given = parser.parse_args(arguments)
+    publishing.check(parser, given.output)
     try:
         written = list(samples(exemplars(given.exemplars), read(given.file)))
-        given.output.parent.mkdir(parents=True, exist_ok=True)
         shards.write(given.output, written)
     except SocialcliError as error:
         print(f"sentences: {error}", file=sys.stderr)

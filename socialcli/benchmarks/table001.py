@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from socialcli.benchmarks import effects
+from socialcli.benchmarks import effects, publishing
 from socialcli.benchmarks.effects import Effect
 
 if TYPE_CHECKING:
@@ -206,9 +206,10 @@ def word_map(with_prior: str, without: str, profile: str, file: Path) -> dict[st
     points = numpy.concatenate(rows).astype(numpy.float64)
     near = neighbours(points, labels)
     from socialcli.benchmarks import _tsne
+    from socialcli.training import pictures
 
     picture = _drawn(_tsne.embed(points), labels)
-    picture.save(file)
+    pictures.write(picture, file)
     return near
 
 
@@ -316,6 +317,8 @@ def main(arguments: list[str]) -> int:
     one.add_argument("drawn", nargs="+")
     one.add_argument("-o", "--output", type=Path, required=True)
     asked = parser.parse_args(arguments)
+    if asked.command != "table":
+        publishing.check(parser, asked.output)
     if asked.command == "table":
         print("\n".join(table(asked.compared, asked.scores)))
     elif asked.command == "map":

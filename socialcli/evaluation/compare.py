@@ -198,9 +198,7 @@ def write(result: dict[str, Any], output: str) -> list[str]:
         "compare.tex": tables.compared_latex(result),
         "compare.json": json.dumps(result, ensure_ascii=False, indent=1, allow_nan=False) + "\n",
     }
-    paths = []
-    for name, text in comparison.items():
-        path = str(Path(output) / name)
-        shards.write_bytes(path, text.encode("utf-8", "replace"))
-        paths.append(path)
-    return paths
+    with shards.publish_files(Path(output), last="compare.json") as folder:
+        for name, text in comparison.items():
+            (folder / name).write_bytes(text.encode("utf-8", "replace"))
+    return [str(Path(output) / name) for name in comparison]

@@ -98,6 +98,9 @@ def score(inputs: list[str], output: str, config: Any, options: Options) -> Scor
     metrics = training_set.metrics(settings.chosen(config), bool(options.train_set))
     needs = {name: metric.needs(config) for name, metric in metrics.items()}
     check_bounds(Options, vars(options))
+    shards.check_output_folder(output)
+    if options.features:
+        shards.check_output_folder(options.features, "--features")
     seen = _seen(needs, config, Path(options.features or Path(output) / "features"))
     generated = samples.locations(inputs)
     asked = [*options.reference, *options.test_set] or (inputs if options.real else [])

@@ -19,29 +19,32 @@ if TYPE_CHECKING:
 
 
 def write(score: Score, out: Path) -> Iterator[str]:
-    """Write everything; yields the paths a person wants to open. ``score.json`` comes last, so
-    that a folder with one is whole."""
+    """Write everything; yields the paths a person wants to open. The folder is as it was until all
+    of it is on the disk; ``score.json`` comes last, so that a folder with one is whole."""
     from socialcli.evaluation import page
 
     body = run.as_json(score)
-    for name, rows in score.rows.items():
-        cases = {"key": [c.key for c in score.cases], "unit": [c.unit for c in score.cases]}
-        shards.write_bytes(str(out / "rows" / f"{name}.npz"), _npz({**cases, **rows}))
-    _lines(out / "samples.jsonl", _samples(score))
-    _lines(out / "errors.jsonl", (_public(one) for one in score.lost))
-    shards.write_bytes(str(out / "table.md"), tables.markdown(body).encode())
-    shards.write_bytes(str(out / "table.tex"), tables.latex(body).encode())
     figures, pictures = page.shown(score)
-    for name, data in pictures.items():
-        shards.write_bytes(str(out / page.FOLDER / name), data, synced=False)
-    with shards.publish(str(out / "index.html")) as stream:
-        for piece in page.page(body, figures):
-            stream.write(piece.encode("utf-8", "replace"))
+    with shards.publish_files(out, last="score.json") as folder:
+        for name in ("rows",) * bool(score.rows) + (page.FOLDER,) * bool(pictures):
+            (folder / name).mkdir()
+        for name, rows in score.rows.items():
+            cases = {"key": [c.key for c in score.cases], "unit": [c.unit for c in score.cases]}
+            (folder / "rows" / f"{name}.npz").write_bytes(_npz({**cases, **rows}))
+        _lines(folder / "samples.jsonl", _samples(score))
+        _lines(folder / "errors.jsonl", (_public(one) for one in score.lost))
+        (folder / "table.md").write_bytes(tables.markdown(body).encode())
+        (folder / "table.tex").write_bytes(tables.latex(body).encode())
+        for name, data in pictures.items():
+            (folder / page.FOLDER / name).write_bytes(data)
+        with open(folder / "index.html", "wb") as stream:
+            for piece in page.page(body, figures):
+                stream.write(piece.encode("utf-8", "replace"))
+        text = json.dumps(body, ensure_ascii=False, indent=1, allow_nan=False)
+        (folder / "score.json").write_bytes(text.encode("utf-8", "replace"))
     for old in (out / page.FOLDER).glob(f"{'[0-9a-f]' * 16}.jpg"):
         if old.name not in pictures:
             old.unlink()
-    text = json.dumps(body, ensure_ascii=False, indent=1, allow_nan=False)
-    shards.write_bytes(str(out / "score.json"), text.encode("utf-8", "replace"))
     yield str(out / "score.json")
     yield str(out / "index.html")
 
@@ -68,7 +71,7 @@ def rows(folder: Path, metric: str) -> dict[str, numpy.ndarray]:
 
 
 def _lines(path: Path, items: Any) -> None:
-    with shards.publish(str(path)) as stream:
+    with open(path, "wb") as stream:
         for item in items:
             line = json.dumps(item, ensure_ascii=False, allow_nan=False)
             stream.write(line.encode("utf-8", "replace") + b"\n")

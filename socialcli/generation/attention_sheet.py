@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from socialcli import records, shards
@@ -38,7 +37,6 @@ def write(targets: list[str], file: str, marked: bool = True) -> int:
     out = io.BytesIO()
     generated = [(key, record) for key, _, record, _, _ in shown] if marked else []
     sheet(shown).save(out, "PNG", pnginfo=provenance.of_sheet(generated))
-    Path(file).parent.mkdir(parents=True, exist_ok=True)
     shards.write_bytes(file, out.getvalue())
     return len(shown)
 

@@ -52,8 +52,10 @@ def write_metadata(targets: list[str]) -> None:
     know what is said of the pictures.
 
     Args:
-        targets: the lists, in order; those that are not there yet are left out.
+        targets: the lists, in order; those that are not there yet are left out. Where none is,
+            nothing is written.
     """
-    lists = [shards.read_bytes(target) for target in targets]
+    lists = [text for target in targets if (text := shards.read_bytes(target)) is not None]
     folder = targets[0].rpartition("/")[0] or "."
-    shards.write_bytes(f"{folder}/metadata.jsonl", b"".join(one for one in lists if one))
+    if lists:
+        shards.write_bytes(f"{folder}/metadata.jsonl", b"".join(lists))

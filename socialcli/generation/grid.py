@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 from socialcli import records, shards
@@ -65,7 +64,6 @@ def write(targets: list[str], file: str, marked: bool = True) -> int:
     out = io.BytesIO()
     generated = [(key, record) for key, _, record in shown] if marked else []
     _sheet(shown).save(out, "PNG", pnginfo=provenance.of_sheet(generated))
-    Path(file).parent.mkdir(parents=True, exist_ok=True)
     shards.write_bytes(file, out.getvalue())
     return len(shown)
 

@@ -134,6 +134,8 @@ def execute(plan: Plan, engine: str, engine_options: dict[str, str], report: Rep
         report.info(f"{plan.command}: this slice has no shards; there are fewer than slices")
     if total.skipped:
         report.info(f"{total.skipped} of {len(plan.tasks)} shards are finished already")
+    for target in {task.target.rpartition("/")[0]: task.target for task in todo}.values():
+        shards.check_output_file(target)  # before models are loaded: one of each folder
     report.start(plan.command, expected)
     try:
         if todo:

@@ -41,14 +41,16 @@ class Cards:
     """Writes the folder, sample by sample; memory holds one unfinished file of each kind.
 
     Args:
-        out: the report's folder, which is there.
+        out: the report's folder.
         thumbnails: so many samples have a small picture; later ones are listed without.
     """
 
     def __init__(self, out: Path, thumbnails: int) -> None:
         self._out, self._thumbnails = out, thumbnails
-        self._unfinished = shards.FolderPublication(out, "samples")
-        self._folder = self._unfinished.path
+        self._unfinished = shards.FolderPublication(out, "report")
+        self.folder = self._unfinished.path  # of the report's other files
+        self._samples = self.folder / "samples"
+        self._samples.mkdir()
         self._digest = hashlib.sha256()
         self._waiting: dict[str, list[Any]] = {kind: [] for kind in SIZES}
         self._files = dict.fromkeys(SIZES, 0)
@@ -82,16 +84,17 @@ class Cards:
                 self._put("larger", number)
 
     def finish(self) -> str:
-        """Publish the folder and return its name. Folders of earlier reports stay until `sweep`,
-        since the page that is there may still lead to one."""
+        """The name that the folder of samples has beside the page, by what is in it: the page that
+        is there leads to another one until it is replaced."""
         for kind in SIZES:
             self._flush(kind)
         name = PREFIX + self._digest.hexdigest()[:12]
-        if (self._out / name).is_dir():  # the same samples again
-            self.discard()
-        else:
-            self._unfinished.commit(name)
+        self._samples.rename(self.folder / name)
         return name
+
+    def publish(self) -> None:
+        """Give everything in ``folder`` its place in the report's folder, the page last."""
+        self._unfinished.spread("index.html")
 
     def discard(self) -> None:
         """Remove what was written and is not published."""
@@ -117,7 +120,7 @@ class Cards:
         packed = gzip.compress(text.encode("utf-8", "replace"), _LEVEL, mtime=0)
         data = f'socialcli("{kind}",{number},"{base64.b64encode(packed).decode()}")\n'.encode()
         with shards.explain_full_disk(str(self._out)):
-            (self._folder / file_name(kind, number)).write_bytes(data)
+            (self._samples / file_name(kind, number)).write_bytes(data)
         self._digest.update(data)
         self._files[kind], self._waiting[kind] = number + 1, []
 
@@ -125,7 +128,6 @@ class Cards:
 @contextmanager
 def writing(out: Path, thumbnails: int) -> Iterator[Cards]:
     """`Cards` into a folder, which is made; nothing unfinished is left behind."""
-    out.mkdir(parents=True, exist_ok=True)
     cards = Cards(out, thumbnails)
     try:
         yield cards

@@ -186,8 +186,8 @@ def write(
     links: list[tuple[str, str]] | None = None,
     sections: list[tuple[str, str]] | None = None,
 ) -> Iterator[str]:
-    """Write ``sheet-NNN.png``, the folder of samples and ``index.html``; yields each path when it
-    is there.
+    """Write ``sheet-NNN.png``, the folder of samples and ``index.html``; yields the paths when all
+    are there. The folder is as it was until then, and if they cannot be written.
 
     The page leads to the ``links`` (name, where) and contains the ``sections`` (name, HTML made by
     `shown.section`). Sheets and samples that an earlier report left in the folder are removed.
@@ -202,9 +202,6 @@ def write(
 
     written = looked.cards
     assert written is not None
-    folder = Path(out)
-    for old in folder.glob("sheet-[0-9][0-9][0-9].png"):
-        old.unlink()
     text.missing.clear()
     shown, total = len(looked.views), looked.statistics.samples
     sheets = []
@@ -215,12 +212,11 @@ def write(
         ]
         info = provenance.of_sheet(drawn_from)
         for number, image in enumerate(sheet.pages(looked.views, columns, page_size, heading)):
-            path = folder / f"sheet-{number:03}.png"
-            with shards.publish(str(path)) as stream:
+            file = f"sheet-{number:03}.png"
+            with shards.explain_full_disk(f"{out}/{file}"):
                 # Run lengths only: less than half the time of the default, a tenth more bytes.
-                image.save(stream, "PNG", compress_type=zlib.Z_RLE, pnginfo=info)
-            sheets.append((f"Sheet {number + 1}", path.name))
-            yield str(path)
+                image.save(written.folder / file, compress_type=zlib.Z_RLE, pnginfo=info)
+            sheets.append((f"Sheet {number + 1}", file))
     if shown < total:
         chosen = (
             f"The contact sheets show {shown:,} of {total:,} samples, chosen by the hash of their "
@@ -237,11 +233,19 @@ def write(
     report = Report(title, looked.statistics, looked.shards, looked.lost, lost, chosen,
                     written.enlarged, written.count, name,
                     sheets[:MOST_SHEETS], links or [], sections or [])  # fmt: skip
-    with shards.publish(str(folder / "index.html")) as stream:
+    with (
+        shards.explain_full_disk(f"{out}/index.html"),
+        open(written.folder / "index.html", "wb") as stream,
+    ):
         for piece in page(report):
             stream.write(piece.encode("utf-8", "replace"))
+    written.publish()
+    folder, files = Path(out), [file for _, file in sheets]
+    for old in folder.glob("sheet-[0-9][0-9][0-9].png"):
+        if old.name not in files:
+            old.unlink()
     cards.sweep(folder, name)
-    yield str(folder / "index.html")
+    yield from (str(folder / file) for file in (*files, "index.html"))
     if text.missing:
         some = "".join(sorted(text.missing)[:12])
         looked.complaints.append(

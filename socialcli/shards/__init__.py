@@ -9,6 +9,7 @@ from socialcli.shards.failures import errors_location, read_errors, stem
 from socialcli.shards.folders import (
     FolderPublication,
     ManyFiles,
+    publish_files,
     publish_folder,
     refuse_file_name,
     remove_folder,
@@ -29,6 +30,7 @@ from socialcli.shards.locations import (
     size,
     without_suffix,
 )
+from socialcli.shards.outputs import check_output_file, check_output_folder
 from socialcli.shards.publishing import (
     discard_unfinished,
     explain_full_disk,
@@ -51,10 +53,10 @@ from socialcli.shards.urls import is_url, public, public_text
 
 __all__ = [
     "STATUS", "TAR_SUFFIXES", "Behind", "Checksum", "Damage", "FolderPublication", "ManyFiles",
-    "Sample", "Writer", "check_there", "discard_unfinished", "distinct_keys", "errors_location",
-    "expand", "explain_full_disk", "is_safe", "is_tar", "is_url", "listed", "modified",
-    "open_read", "parts", "public", "public_text", "publish", "publish_folder", "read",
-    "read_all", "read_bytes", "read_errors", "refuse_file_name", "remove", "remove_folder",
-    "safe_key", "scan", "settle", "size", "split_name", "stem", "sweep", "without_suffix", "write",
-    "write_bytes",
+    "Sample", "Writer", "check_output_file", "check_output_folder", "check_there",
+    "discard_unfinished", "distinct_keys", "errors_location", "expand", "explain_full_disk",
+    "is_safe", "is_tar", "is_url", "listed", "modified", "open_read", "parts", "public",
+    "public_text", "publish", "publish_files", "publish_folder", "read", "read_all", "read_bytes",
+    "read_errors", "refuse_file_name", "remove", "remove_folder", "safe_key", "scan", "settle",
+    "size", "split_name", "stem", "sweep", "without_suffix", "write", "write_bytes",
 ]  # fmt: skip

@@ -54,12 +54,12 @@ class FolderPublication:
 
     def __init__(self, parent: Path, name: str) -> None:
         """``parent`` is made where it is missing, and swept; ``name`` tells what is being made."""
-        parent.mkdir(parents=True, exist_ok=True)
+        self._new = publishing.make_folder(parent)
         sweep(parent)
         self.parent = parent
         self.path = parent / f".{name}.tmp-{publishing.mark()}"
         shutil.rmtree(self.path, ignore_errors=True)
-        self.path.mkdir()
+        self.path.mkdir(parents=True)
         publishing.unfinished.add(self.path)
         self._handle: int | None = os.open(self.path, os.O_RDONLY)
         publishing.lock(self._handle)
@@ -74,6 +74,19 @@ class FolderPublication:
             if file.is_file():
                 file.chmod(file.stat().st_mode | readable)
         sync(self.path)
+
+    def spread(self, last: str) -> None:
+        """Sync all that is in it, and give each file its place in the parent, the file ``last`` as
+        the last one. What else is there stays."""
+        with publishing.explain_full_disk(str(self.parent)):
+            self.sync()
+        for part in sorted(self.path.iterdir(), key=lambda part: (part.name == last, part.name)):
+            if part.name == last:
+                publishing.sync_folder(self.parent)
+            _move(part, self.parent / part.name)
+        publishing.sync_folder(self.parent)
+        self._close()
+        shutil.rmtree(self.path, ignore_errors=True)
 
     def commit(self, name: str) -> Path:
         """Sync all that is in it and give it its name; what had that name before goes."""
@@ -93,6 +106,7 @@ class FolderPublication:
         if self._handle is not None:
             self._close()
             shutil.rmtree(self.path, ignore_errors=True)
+            publishing.remove_empty(self._new)
 
     def _close(self) -> None:
         publishing.unfinished.discard(self.path)
@@ -109,6 +123,29 @@ def publish_folder(target: Path) -> Iterator[Path]:
         with publishing.explain_full_disk(str(target)):
             yield publication.path
             publication.commit(target.name)
+    finally:
+        publication.discard()
+
+
+def _move(part: Path, target: Path) -> None:
+    """Give a file or folder its place; files of a folder that is there already go into that."""
+    if part.is_dir() and target.is_dir():
+        for inside in part.iterdir():
+            _move(inside, target / inside.name)
+        publishing.sync_folder(target)
+    else:
+        part.replace(target)
+
+
+@contextlib.contextmanager
+def publish_files(folder: Path, last: str) -> Iterator[Path]:
+    """A folder to write in, whose files and folders have their places in ``folder`` once all of
+    them are on the disk (see `FolderPublication.spread`). Until then ``folder`` is as it was."""
+    publication = FolderPublication(folder, "files")
+    try:
+        with publishing.explain_full_disk(str(folder)):
+            yield publication.path
+        publication.spread(last)
     finally:
         publication.discard()
 

@@ -43,20 +43,22 @@ class Publication:
     def __init__(self, location: str, swept: bool = False) -> None:
         self.location = location
         self._lock: int | None = None
+        self._new: list[Path] = []  # folders made for it
         if is_url(location):
             self.temporary, file = _to_upload()
             self._lock = os.dup(file.fileno())  # held until it is uploaded, after it is closed
         else:
             target = Path(location)
-            target.parent.mkdir(parents=True, exist_ok=True)
+            self._new = make_folder(target.parent)
             if not swept:
                 _sweep(target)
             self.temporary = target.parent / f".{target.name}.tmp-{mark()}"
             unfinished.add(self.temporary)
             try:
-                file = open(self.temporary, "wb", buffering=0)
+                file = _opened(self.temporary)
             except OSError as error:  # nobody knows the hidden name
                 unfinished.discard(self.temporary)
+                remove_empty(self._new)
                 raise OSError(error.errno, error.strerror, location) from None
             lock(file.fileno())
         self.file = WriteBehind(cast(BinaryIO, file))
@@ -84,6 +86,7 @@ class Publication:
         with contextlib.suppress(OSError):
             self.file.close()
         self._forget()
+        remove_empty(self._new)
 
     def _forget(self) -> None:
         """Remove the temporary file, if it is there, and let go of it."""
@@ -92,6 +95,28 @@ class Publication:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
+
+
+def _opened(path: Path) -> FileIO:
+    try:
+        return open(path, "wb", buffering=0)
+    except FileNotFoundError:  # another process has taken away the folder, which it had made
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return open(path, "wb", buffering=0)
+
+
+def make_folder(folder: Path) -> list[Path]:
+    """Make a folder where it is missing; returns those that are new, the innermost first."""
+    new = list(itertools.takewhile(lambda path: not path.exists(), (folder, *folder.parents)))
+    folder.mkdir(parents=True, exist_ok=True)
+    return new
+
+
+def remove_empty(folders: list[Path]) -> None:
+    """Take away folders that were made for what then could not be written, the innermost first."""
+    for folder in folders:
+        with contextlib.suppress(OSError):  # another file has been put there
+            folder.rmdir()
 
 
 _counter = itertools.count()

@@ -93,6 +93,9 @@ def run(
             vars(config),
         )
         return
+    shards.check_output_folder(output)
+    if config.cache:
+        shards.check_output_folder(config.cache, "--cache")
     backends.require(method.models(config))
     phases = method.phases(config, Path(output))
     for phase in phases:

@@ -3,9 +3,11 @@ and with tiny checkpoints through the command line."""
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -243,6 +245,31 @@ def test_the_page_shows_best_and_worst_and_runs_nothing(data, world, tmp_path: P
     assert len(shown) == 2 * 4 * 2  # figures, pictures, generated and reference
     files = {f"pictures/{path.name}" for path in (tmp_path / "out" / "pictures").iterdir()}
     assert files == set(shown)  # one file each, whatever it is shown for
+
+
+def test_a_full_disk_leaves_a_score_as_it_was(data, world, tmp_path: Path, monkeypatch) -> None:
+    gen, ref = data
+
+    def contents() -> dict[str, bytes]:
+        files = (p for p in tmp_path.rglob("*") if p.is_file() and "features" not in p.parts)
+        return {str(p.relative_to(tmp_path)): p.read_bytes() for p in files}
+
+    def full(body: object, figures: object) -> Iterator[str]:
+        yield "<html>"
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    before = contents()
+    with monkeypatch.context() as patch, pytest.raises(SocialcliError, match="the disk is full"):
+        patch.setattr("socialcli.evaluation.page.page", full)
+        score(gen, tmp_path / "out", ref, "clip-t")
+    assert contents() == before
+    score(gen, tmp_path / "out", ref, "clip-t")
+    whole = contents()
+    assert {"out/score.json", "out/rows/clip-t.npz", "out/samples.jsonl"} <= set(whole)
+    with monkeypatch.context() as patch, pytest.raises(SocialcliError, match="the disk is full"):
+        patch.setattr("socialcli.evaluation.page.page", full)
+        score(gen, tmp_path / "out", ref, "clip-i", {"limit": 1})
+    assert contents() == whole
 
 
 def test_a_picture_folder_is_as_good_as_shards(data, world, tmp_path: Path) -> None:

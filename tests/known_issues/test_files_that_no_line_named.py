@@ -64,10 +64,13 @@ def test_a_disk_that_cannot_be_written_to(tmp_path, run_cli):
         pytest.skip("only root may mount a disk")
     try:
         shards.write(tmp_path / "a.tar", samples(0, 2))
-        done = run_cli("export", tmp_path / "a.tar", "-o", place / "coco.json", code=1)
+        done = run_cli("export", tmp_path / "a.tar", "-o", place / "coco.json", code=2)
     finally:
         subprocess.run(["umount", "-l", place], check=True)
-    assert done.stderr.decode() == f"socialcli: error: {place}/coco.json: Read-only file system\n"
+    assert done.stderr.decode() == (
+        f"socialcli: error: {place}/coco.json: nothing can be written in {place} (Read-only "
+        "file system); give another place\n"
+    )
 
 
 @pytest.mark.parametrize(

@@ -57,6 +57,8 @@ def command(
     for option, wanted in (("--found-source", found_source), ("--truth-source", truth_source)):
         if wanted not in comparing.SOURCES:
             raise UnknownName(f"{option}: no source", wanted, comparing.SOURCES)
+    for file in output or []:
+        shards.check_output_file(file, "-o")
     reference = {}
     for location in shards.expand([truth]):
         for sample in shards.read(location):

@@ -92,6 +92,10 @@ def command(
     if dry_run:
         show("export", locations, [*targets.values(), *([f"{folder}/"] if folder else [])])
         return
+    for target in targets.values():
+        shards.check_output_file(target)
+    if images is not None:
+        shards.check_output_folder(images, "--images")
     report = Report()
     report.start("export", planning.samples(locations, limit) if report.has_bar else None)
     seen = failed = turned = 0
@@ -170,6 +174,7 @@ def _layouts(
     if dry_run:
         show("export", locations, [f"{output.rstrip('/')}/*.png", f"{output.rstrip('/')}/*.toml"])
         return
+    shards.check_output_folder(output)
     report = Report()
     seen = failed = 0
     for location, sample in _samples(locations, limit):

@@ -67,9 +67,11 @@ def run(
         what = "--retry-failed" if options.retry_failed else output
         raise UsageError(f"{what}: --format files writes a folder of pictures, not a shard")
     for sheet in ("grid", "attention_maps"):
+        flag = f"--{sheet.replace('_', '-')}"
         if config[sheet] and output == "-":
-            flag = f"--{sheet.replace('_', '-')}"
             raise UsageError(f"{flag} reads the pictures again: give -o FOLDER instead of -")
+        if config[sheet]:
+            shards.check_output_file(config[sheet], flag)
     stage = chosen.as_stage()
     config = devices.resolved(config, elsewhere=options.engine != "local")
     stage.check(stage.config_type(**config))

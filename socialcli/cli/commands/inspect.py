@@ -83,6 +83,8 @@ def command(
         files = [] if out is None else [f"{out}/index.html", f"{out}/sheet-*.png"]
         dry.show("inspect", locations, files)
         return
+    if out is not None:
+        shards.check_output_folder(out, "--out")
     report = Report()
     report.start("inspect", planning.samples(locations, limit) if report.has_bar else None)
     if out is None:

@@ -40,6 +40,8 @@ def run(ctx: typer.Context, **values: Any) -> None:
     if output:
         shards.refuse_file_name(output, "scores")
     if values["compare"]:
+        if output:
+            shards.check_output_folder(output)
         names = [n.strip() for n in values["names"].split(",")] if values["names"] else None
         result = compare.compare(inputs, names, options.resamples, options.seed)
         sys.stdout.write(tables.compared_markdown(result))

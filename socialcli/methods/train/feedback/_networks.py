@@ -6,7 +6,7 @@ import contextlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from socialcli import backends
+from socialcli import backends, shards
 from socialcli.backends import ModelSpec
 from socialcli.errors import UsageError
 from socialcli.methods.train.feedback._options import (
@@ -90,7 +90,6 @@ class State:
         A part that no sample fell into takes the mean of its nearest neighbours.
         """
         import json
-        from pathlib import Path
 
         import numpy
 
@@ -110,7 +109,7 @@ class State:
         text = json.dumps(
             {"samples": {n: len(p) for n, p in self.curves.items()}, **curves_by_name}
         )
-        Path(self.config.write_curves).write_text(text + "\n", encoding="utf-8")
+        shards.write_bytes(self.config.write_curves, text.encode() + b"\n")
 
     def draw(self, samples: list[dict[str, Any]]) -> list[Image]:
         """UniPC from fixed noise, one picture for each of `feedback.prepare`'s samples."""

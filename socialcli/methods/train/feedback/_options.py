@@ -12,6 +12,7 @@ import typing
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from socialcli import shards
 from socialcli.backends import ModelSpec, variants
 from socialcli.backends.ssr.ssr_encoder import CLIP, own_tower
 from socialcli.config import option
@@ -272,6 +273,8 @@ def check_options(config: Any) -> None:
         feedback.check_options(config)
     if config.weighting == "inverse" and not (config.curves or config.write_curves):
         raise UsageError("--weighting inverse needs --curves FILE; --write-curves FILE makes one")
+    if config.write_curves:
+        shards.check_output_file(config.write_curves, "--write-curves")
     if not config.ssr_model:
         raise UsageError(f"feedback starts from an SSR-Encoder: {SSR_GET}")
     gates(config)

@@ -1,0 +1,50 @@
+"""Whether an output can be written, asked before hours of work depend on it."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from socialcli.errors import UsageError
+from socialcli.shards.urls import is_url
+
+
+def check_output_file(location: str, flag: str = "") -> None:
+    """Refuse the place of a file that could not be written. What is there already stays as it is,
+    and no folder is made; a place in a store is not asked.
+
+    Args:
+        flag: the option that names it ("--grid"), for the message.
+
+    Raises:
+        UsageError: it is a folder, its folder cannot be made, or nothing can be written in it.
+    """
+    if location == "-" or is_url(location):
+        return
+    named = f"{flag} {location}".strip()
+    if Path(location).is_dir():
+        raise UsageError(f"{named}: a folder is there; give the name of a file")
+    _check(Path(location).parent, named)
+
+
+def check_output_folder(location: str, flag: str = "") -> None:
+    """The same of a folder in which files are to be written.
+
+    Raises:
+        UsageError: it cannot be made, or nothing can be written in it.
+    """
+    if location != "-" and not is_url(location):
+        _check(Path(location), f"{flag} {location}".strip())
+
+
+def _check(folder: Path, named: str) -> None:
+    there = next(p for p in (folder, *folder.absolute().parents) if os.path.lexists(p))
+    try:
+        # The one sure way to know: rights say nothing of a disk that was mounted for reading only,
+        # nor of an administrator. A temporary file has no name, or loses it at once.
+        with tempfile.TemporaryFile(dir=there):
+            pass
+    except OSError as error:
+        why = f"nothing can be written in {there} ({error.strerror})"
+        raise UsageError(f"{named}: {why}; give another place") from None
