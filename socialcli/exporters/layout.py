@@ -79,7 +79,7 @@ def _text(value: str) -> str:
 
 
 def write(sample: Sample, folder: Path, style: str) -> int:
-    """Write a sample's files into a folder, each whole or not at all; how many there are.
+    """Write a sample's files into a folder, all of them or none; how many there are.
 
     Raises:
         SampleFailed: as `files`.
@@ -87,7 +87,8 @@ def write(sample: Sample, folder: Path, style: str) -> int:
     from socialcli import shards
 
     contents = files(sample, style)
-    for suffix, data in contents.items():
-        with shards.publish(str(folder / f"{sample.key}{suffix}")) as stream:
-            stream.write(data)
+    place = folder / sample.key
+    with shards.publish_files(place.parent, f"{place.name}.toml") as beside:
+        for suffix, data in contents.items():
+            (beside / f"{place.name}{suffix}").write_bytes(data)
     return len(contents)

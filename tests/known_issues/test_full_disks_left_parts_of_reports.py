@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import resource
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -84,6 +85,37 @@ def test_files_that_belong_together(tmp_path):
             assert not (out / "b.json").exists() or there
     # A folder that is there keeps what else is in it.
     assert [p.name for p in sorted((out / "rows").iterdir())] == ["False.npz", "True.npz"]
+
+
+def test_exported_layouts(source, tmp_path):
+    """The colours of a layout were there, and not its words."""
+    line = ["export", str(source), "--format", "layout", "-o", str(tmp_path / "new")]
+    assert CliRunner().invoke(app.app, line).exit_code == 0
+    sizes = [len(data or b"") for data in contents(tmp_path / "new").values()]
+    shutil.rmtree(tmp_path / "new")
+    with files_up_to(max(sizes) - 1):
+        done = CliRunner().invoke(app.app, line)
+    assert done.exit_code == 1 and "no file may grow that large here" in done.output
+    assert contents(tmp_path) == {}
+
+
+def test_exported_annotations(source, tmp_path, monkeypatch):
+    """The first of three files was there, and not the others."""
+    written = []
+
+    def write(out, wanted, *more):
+        out.write(b"{}")
+        written.append(wanted)
+        if len(written) == 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("socialcli.exporters.coco.write", write)
+    line = ["export", str(source), "-o", str(tmp_path / "new")]
+    done = CliRunner().invoke(app.app, line)
+    assert done.exit_code == 1 and "the disk is full" in done.output
+    assert contents(tmp_path) == {}
+    assert CliRunner().invoke(app.app, line).exit_code == 0
+    assert len(contents(tmp_path / "new")) == 3
 
 
 def test_comparisons(tmp_path, monkeypatch):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated, Any
 
@@ -132,13 +132,12 @@ def command(
             )
         if folder is not None:
             os.sync()  # the pictures are on the disk before a file that lists them
-        for wanted, target in targets.items():
-            if target == "-":
-                coco.write(sys.stdout.buffer, wanted, image_entries, annotations[wanted], numbers)
-                sys.stdout.buffer.flush()
-            else:
-                with shards.publish(target) as out:
-                    coco.write(out, wanted, image_entries, annotations[wanted], numbers)
+        _write(
+            targets,
+            lambda out, wanted: coco.write(
+                out, wanted, image_entries, annotations[wanted], numbers
+            ),
+        )
     facts = {"images": numbers.images, "annotations": numbers.annotations, "failed": failed}
     listing = ", ".join(f"{count:,} {what}" for what, count in facts.items())
     where = "stdout" if output == "-" else json.dumps(output, ensure_ascii=False)
@@ -208,6 +207,26 @@ def _targets(output: str, part: str, name: str) -> dict[str, str]:
     shards.refuse_file_name(output, "annotations that are no single .json")
     folder = output.rstrip("/")
     return {wanted: f"{folder}/{wanted}_{name}.json" for wanted in coco.PARTS}
+
+
+def _write(targets: dict[str, str], write: Callable[[Any, str], None]) -> None:
+    """Call ``write(stream, part)`` for each; local files appear when all of them are whole."""
+    from socialcli import shards
+
+    if len(targets) == 1 or any(shards.is_url(target) for target in targets.values()):
+        for part, target in targets.items():
+            if target == "-":
+                write(sys.stdout.buffer, part)
+                sys.stdout.buffer.flush()
+            else:
+                with shards.publish(target) as out:
+                    write(out, part)
+        return
+    *_, last = places = [Path(target) for target in targets.values()]
+    with shards.publish_files(last.parent, last.name) as folder:
+        for part, place in zip(targets, places, strict=True):
+            with open(folder / place.name, "wb") as stream:
+                write(stream, part)
 
 
 def _samples(locations: list[str], limit: int | None) -> Iterator[tuple[str, Any]]:
