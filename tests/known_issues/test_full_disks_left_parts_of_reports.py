@@ -8,6 +8,7 @@ import contextlib
 import errno
 import resource
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,12 +25,14 @@ from socialcli.evaluation import compare
 @contextlib.contextmanager
 def files_up_to(size: int) -> Iterator[None]:
     """No file may grow larger: as on a full disk, part of what is to be written does not fit."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before, bytecode = resource.getrlimit(resource.RLIMIT_FSIZE), sys.dont_write_bytecode
+    sys.dont_write_bytecode = True  # it would be cut, and be there for the next who imports it
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        sys.dont_write_bytecode = bytecode
 
 
 def contents(folder: Path) -> dict[str, bytes | None]:
