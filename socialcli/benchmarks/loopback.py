@@ -10,6 +10,7 @@ was noted since the last such call as JSON.
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import socket
@@ -26,7 +27,7 @@ from urllib.parse import parse_qs
 from socialcli.errors import MissingPackage
 
 NOTED = "/-/requests"
-_PIECE = 1 << 16
+_PIECE = 1 << 18  # bytes between two looks at the clock
 
 
 @dataclass
@@ -93,7 +94,10 @@ class Store:
         )  # fmt: skip
         with self._lock:
             self.requests.append(request)
-        time.sleep(self.delay + (request.received / self.rate if self.rate else 0))
+        if self.rate and request.received:
+            environ["wsgi.input"] = self._taken(environ["wsgi.input"], request.received)
+            environ["wsgi.input_terminated"] = True  # it ends by itself: it can be read at once
+        time.sleep(self.delay)
         fault = self.fault(request) if self.fault else None
         if isinstance(fault, int):
             self._read(environ)
@@ -108,14 +112,28 @@ class Store:
     ) -> Iterator[bytes]:
         whole = b"".join(self.app(environ, start))
         half = whole[: len(whole) // 2] if cut else whole
+        begun = time.monotonic()
         for at in range(0, len(half), _PIECE):
             request.sent += len(half[at : at + _PIECE])
             yield half[at : at + _PIECE]
-            if self.rate:
-                time.sleep(len(half[at : at + _PIECE]) / self.rate)
+            self._wait(begun, request.sent)
         request.ended = time.monotonic()
         if cut:
             yield from self._cut(environ)
+
+    def _taken(self, stream: Any, size: int) -> io.BytesIO:
+        """A body of so many bytes, as fast as a connection gives it."""
+        body, begun = io.BytesIO(), time.monotonic()
+        while body.tell() < size and (piece := stream.read(min(_PIECE, size - body.tell()))):
+            body.write(piece)
+            self._wait(begun, body.tell())
+        body.seek(0)
+        return body
+
+    def _wait(self, begun: float, passed: int) -> None:
+        """Wait until a connection that has been open since then may have passed so many bytes."""
+        if self.rate:
+            time.sleep(max(0.0, begun + passed / self.rate - time.monotonic()))
 
     def _cut(self, environ: dict[str, Any]) -> Iterable[bytes]:
         with contextlib.suppress(OSError):
@@ -157,6 +175,8 @@ def store(delay: float = 0.0, rate: float = 0.0) -> Iterator[tuple[str, Store]]:
     except ImportError as error:
         raise MissingPackage(f"a loopback S3 server ({error})", "dev") from None
 
+    _keep_values()
+
     class Silent(WSGIRequestHandler):
         protocol_version = "HTTP/1.1"
 
@@ -175,11 +195,35 @@ def store(delay: float = 0.0, rate: float = 0.0) -> Iterator[tuple[str, Store]]:
         server.server_close()
 
 
+def _keep_values() -> None:
+    """moto reads all of an object from a file for each range of it, and a store does not: have it
+    keep every object's bytes as they came."""
+    from moto.s3.models import FakeKey
+
+    stored = FakeKey.value
+    if hasattr(stored.fget, "keeps"):
+        return
+
+    def get(key: Any) -> bytes:
+        value: bytes = key.kept
+        return value
+
+    def put(key: Any, value: bytes) -> None:
+        stored.fset(key, value)
+        key.kept = value if isinstance(value, bytes) else stored.fget(key)
+
+    get.keeps = True  # type: ignore[attr-defined]
+    FakeKey.value = property(get, put)  # type: ignore[assignment]
+
+
 @contextlib.contextmanager
 def elsewhere(delay: float = 0.0, rate: float = 0.0) -> Iterator[str]:
     """The address of a store in a process of its own."""
     words = [sys.executable, "-m", "socialcli.benchmarks.loopback", str(delay), str(rate)]
-    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+    environment = {**os.environ, "MOTO_S3_DEFAULT_KEY_BUFFER_SIZE": str(1 << 30)}  # no files
+    with subprocess.Popen(
+        words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
+    ) as process:
         assert process.stdout is not None and process.stdin is not None
         address = process.stdout.readline().decode().strip()
         if not address:
