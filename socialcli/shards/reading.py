@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import os
 import stat
@@ -58,11 +59,17 @@ def open_read(location: str, skipping: bool = False) -> Iterator[BinaryIO]:
 
 def _opened(fs: Any, path: str, stack: contextlib.ExitStack, skipping: bool) -> Any:
     """A remote file: in ranges where the store gives them, else as one stream."""
+    from socialcli.shards.ranges import Ranges, S3Object, gives_ranges
+
+    if "s3" in fs.protocol:
+        try:
+            return stack.enter_context(Ranges(S3Object(fs, path), skipping))
+        except OSError as error:
+            if error.errno != errno.EINVAL:  # there are no ranges: it is empty, for example
+                raise
     file = stack.enter_context(fs.open(path, "rb", block_size=8 * _BUFFER))
     if not hasattr(file, "_fetch_range") or not getattr(file, "size", None):
         return file
-    from socialcli.shards.ranges import Ranges, gives_ranges
-
     if is_web(path) and not gives_ranges(file):
         return stack.enter_context(fs.open(path, "rb", block_size=0))
     return stack.enter_context(Ranges(file, skipping))
