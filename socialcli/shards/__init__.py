@@ -5,6 +5,7 @@ names is run.
 """
 
 from socialcli.shards.behind import Behind
+from socialcli.shards.checksum import Checksum
 from socialcli.shards.failures import errors_location, read_errors, stem
 from socialcli.shards.folders import (
     FolderPublication,
@@ -40,7 +41,6 @@ from socialcli.shards.publishing import (
 from socialcli.shards.reading import open_read
 from socialcli.shards.sample import (
     STATUS,
-    Checksum,
     Damage,
     Sample,
     Writer,

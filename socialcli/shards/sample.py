@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import functools
-import zlib
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +11,7 @@ from typing import Any, BinaryIO, TypeVar
 from socialcli import records
 from socialcli.errors import SampleFailed, SocialcliError
 from socialcli.shards import failures, keys, locations, publishing, reading, tar, urls
-from socialcli.shards.behind import CHUNK, Behind
+from socialcli.shards.checksum import Checksum
 
 REMEMBERED = 250_000  # keys, at least, that a duplicate is recognised among: some 40 MB
 STATUS = "status.json"  # a sidecar's note that a sample was filtered or failed
@@ -123,56 +121,6 @@ class Sample:
         if suffix == records.IDENTITY:
             return records.load_identity(data)
         return records.load(records.MEMBERS[suffix], data, suffix)
-
-
-class Checksum:
-    """CRC-32 and length of everything a shard gave: tells a changed input from the same one.
-
-    CRC-32 because it runs at many GB/s, so that nobody is tempted to switch it off; it guards
-    against accidents, not against an adversary. Python's own takes longer than reading does, so
-    ISA-L's is taken where that is installed: the same number, twenty times as fast.
-    """
-
-    def __init__(self) -> None:
-        self.crc = 0
-        self.bytes = 0
-        self._held: list[bytes] = []
-        self._size = 0
-        self._behind: Behind | None = None
-
-    def add(self, data: bytes) -> None:
-        self.bytes += len(data)
-        self._held.append(data)
-        self._size += len(data)
-        if self._size >= CHUNK:
-            if self._behind is None:
-                self._behind = Behind()
-            self._behind.do(self._sum, self._held)
-            self._held, self._size = [], 0
-
-    def _sum(self, parts: list[bytes]) -> None:
-        crc32 = _crc32()
-        for part in parts:
-            self.crc = crc32(part, self.crc)
-
-    def __str__(self) -> str:
-        if self._behind is not None:
-            self._behind.wait()
-            self._behind.close()
-            self._behind = None
-        self._sum(self._held)
-        self._held, self._size = [], 0
-        return f"crc32:{self.crc:08x}"
-
-
-@functools.cache
-def _crc32() -> Callable[[bytes, int], int]:
-    try:
-        from isal import isal_zlib
-    except ImportError:  # there are machines that nobody builds it for
-        return zlib.crc32
-    crc32: Callable[[bytes, int], int] = isal_zlib.crc32
-    return crc32
 
 
 @dataclass(slots=True)

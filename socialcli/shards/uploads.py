@@ -8,17 +8,20 @@ aborts it. Other stores forget unfinished uploads by themselves after some days.
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import mimetypes
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from socialcli.errors import SocialcliError
+from socialcli.shards.checksum import crc32
 from socialcli.shards.urls import filesystem, public
 
-PART = 8 << 20  # bytes of a part
+LEAST, PART = 5 << 20, 8 << 20  # bytes of a part: by S3's rule at least, as a rule at most
 MOST = 10_000  # parts of one upload, by S3's rule
 AT_ONCE = 10  # parts that are sent at the same time
 _made: set[str] = set()  # remote folders that are there
@@ -37,47 +40,89 @@ def upload(file: Path, location: str) -> None:
         fs.makedirs(parent, exist_ok=True)
         _made.add(folder)
     length = file.stat().st_size
-    if "s3" in fs.protocol and length >= 2 * PART:
+    proven = False
+    if "s3" not in fs.protocol:
+        fs.put_file(str(file), path)
+    elif length >= 2 * LEAST:
         _in_parts(fs, path, file, location)
     else:
-        fs.put_file(str(file), path)
+        proven = _at_once(fs, path, file.read_bytes())
     fs.invalidate_cache(path)
+    if proven:
+        return
     arrived = fs.info(path).get("size")
     if arrived != length:
         raise SocialcliError(f"{public(location)}: uploaded {length} bytes but {arrived} arrived")
 
 
+def _at_once(fs: Any, path: str, data: bytes) -> bool:
+    """Upload bytes to S3 in one request; whether its answer proves that they have arrived."""
+    facts = _facts(fs, path)
+    sums = _sums(data) if "ChecksumAlgorithm" in facts else {}
+    answer = fs.call_s3("put_object", Body=data, **facts, **sums)
+    return bool(sums) and answer.get("ChecksumCRC32") == sums["ChecksumCRC32"]
+
+
 def _in_parts(fs: Any, path: str, file: Path, location: str) -> None:
     """Upload a file to S3 in parts, several at the same time; aborted if it cannot be completed."""
-    from concurrent.futures import ThreadPoolExecutor
-
-    bucket, key, _ = fs.split_path(path)
-    length = file.stat().st_size
-    kind = mimetypes.guess_type(key)[0]
-    facts = {"ContentType": kind} if kind else {}
-    begun = fs.call_s3("create_multipart_upload", Bucket=bucket, Key=key, **facts)["UploadId"]
-    which = {"Bucket": bucket, "Key": key, "UploadId": begun}
-    size = max(PART, -(-length // MOST))
+    facts = _facts(fs, path)
+    size = part_size(file.stat().st_size)
+    count = -(-file.stat().st_size // size)
+    begun: Future[dict[str, str]] = Future()
 
     def send(number: int) -> dict[str, Any]:
         with open(file, "rb") as stream:
             stream.seek(size * (number - 1))
             data = stream.read(size)
-        answer = fs.call_s3("upload_part", PartNumber=number, Body=data, **which)
-        return {"PartNumber": number, "ETag": answer["ETag"]}
+        # The client would take longer for them, and sum one part after the other.
+        sums = _sums(data) if "ChecksumAlgorithm" in facts else {}
+        which = begun.result()
+        answer = fs.call_s3("upload_part", PartNumber=number, Body=data, **sums, **which)
+        return {"PartNumber": number, "ETag": answer["ETag"], **sums}
 
-    with _noted(file, location, begun):
-        pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="parts")
-        try:
-            parts = list(pool.map(send, range(1, -(-length // size) + 1)))
-            fs.call_s3("complete_multipart_upload", MultipartUpload={"Parts": parts}, **which)
-        except BaseException:
-            pool.shutdown(cancel_futures=True)  # a part that arrives after it outlives an abort
-            with contextlib.suppress(Exception):
-                fs.call_s3("abort_multipart_upload", **which)
-            raise
-        finally:
-            pool.shutdown(cancel_futures=True)
+    pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="parts")
+    try:
+        sent = pool.map(send, range(1, count + 1))  # they are read while the upload is begun
+        answer = fs.call_s3("create_multipart_upload", **facts)
+        which = {name: facts[name] for name in ("Bucket", "Key")}
+        which["UploadId"] = answer["UploadId"]
+        with _noted(file, location, answer["UploadId"]):
+            begun.set_result(which)
+            try:
+                parts = list(sent)
+                fs.call_s3("complete_multipart_upload", MultipartUpload={"Parts": parts}, **which)
+            except BaseException:
+                pool.shutdown(cancel_futures=True)  # a part that comes after it outlives an abort
+                with contextlib.suppress(Exception):
+                    fs.call_s3("abort_multipart_upload", **which)
+                raise
+    finally:
+        begun.cancel()  # where it did not begin, nobody waits for it
+        pool.shutdown(cancel_futures=True)
+
+
+def part_size(length: int) -> int:
+    """Bytes of each part of an upload but the last: as many parts as are sent at once where they
+    are not too small for S3 then, more where they would be large."""
+    count = max(min(length // LEAST, AT_ONCE), -(-length // PART), 1)
+    return -(-length // min(count, MOST))
+
+
+def _facts(fs: Any, path: str) -> dict[str, str]:
+    """What every upload to S3 tells of its object. Checksums, by which the store sees that bytes
+    have arrived, are part of it as the client's settings want it: there are stores without them."""
+    bucket, key, _ = fs.split_path(path)
+    facts = {"Bucket": bucket, "Key": key}
+    if kind := mimetypes.guess_type(key)[0]:
+        facts["ContentType"] = kind
+    wish = getattr(fs.s3.meta.config, "request_checksum_calculation", "")
+    if wish == "when_supported":
+        facts["ChecksumAlgorithm"] = "CRC32"
+    return facts
+
+
+def _sums(data: bytes) -> dict[str, str]:
+    return {"ChecksumCRC32": base64.b64encode(crc32(data).to_bytes(4, "big")).decode()}
 
 
 def _note(file: Path) -> Path:
