@@ -44,10 +44,10 @@ class Behind:
 
 
 class WriteBehind:
-    """An open file that is written, and synced as it grows, on threads of their own."""
+    """An open file that is written on a thread, and with ``syncs`` synced on one as it grows."""
 
-    def __init__(self, file: BinaryIO) -> None:
-        self.file = file
+    def __init__(self, file: BinaryIO, syncs: bool = True) -> None:
+        self.file, self.syncs = file, syncs
         self.held: list[bytes] = []
         self.size = self.unsynced = 0
         self.writer: Behind | None = None
@@ -77,7 +77,7 @@ class WriteBehind:
                 done -= len(views.pop(0))
             if left:  # cut short: a disk nearly full, or a signal
                 views[0] = views[0][done:]
-        if self.unsynced >= _SYNCED:
+        if self.syncs and self.unsynced >= _SYNCED:
             self.unsynced = 0
             if self.syncer is None:
                 self.syncer = Behind(depth=1)

@@ -61,7 +61,8 @@ class Publication:
                 remove_empty(self._new)
                 raise OSError(error.errno, error.strerror, location) from None
             lock(file.fileno())
-        self.file = WriteBehind(cast(BinaryIO, file))
+        # What is uploaded is deleted then: that the local disk has it is of no use to anybody.
+        self.file = WriteBehind(cast(BinaryIO, file), syncs=self._lock is None)
 
     def commit(self, synced: bool = True, after_others: bool = False) -> None:
         """Flush to disk and give the file its final name (or upload it and check its size).
@@ -71,7 +72,7 @@ class Publication:
         vouches for it even after a power cut.
         """
         with explain_full_disk(self.location):
-            self.file.finish(synced)
+            self.file.finish(synced and not is_url(self.location))
         if not is_url(self.location):
             if after_others:
                 sync_folder(Path(self.location).parent)
