@@ -213,6 +213,12 @@ def test_the_table_in_miniature(tmp_path: Path) -> None:
     assert {name for name, weight in weights["gaze"] if weight != "0"} == {"gaze"}
     assert set(dict(weights["equal"]).values()) == {"0.1"}
     assert len(set(dict(weights["all"]).values())) == 5 and weights["all"] == weights["inverse"]
+    more = make("table1-mini.mk", "-n", "SEEDS=0", "ROWS=plain all open small").splitlines()
+    (opened,) = (line for line in more if "--gate-identity all" in line)
+    (small,) = (line for line in more if "--decoder tiny" in line)
+    assert dict(re.findall(r"--weight-(\w+) (\S+)", opened))["gaze"] == "0"
+    assert re.findall(r"--weight-(\w+) (\S+)", small) == weights["all"]
+    assert any("--compare" in line and "/all " in line and "/small " in line for line in more)
     make(
         "table1-mini.mk", f"OUT={tmp_path}", "ROWS=plain inverse", "SEEDS=0", "STEPS=1",
         "CURVE_STEPS=2", "BATCH=2", "TRAIN=4", "TEST=2", "DRAW=--steps 1", "METRICS=clip-t",

@@ -44,6 +44,7 @@ GAZEFOLLOW: Numbers = {
 NAMES = {
     "ssr": "SSR-Encoder", "plain": "fine-tuned, no feedback", "all": "all feedback",
     "equal": "all feedback, one weight", "inverse": "inverse weighting",
+    "open": "identity, at all timesteps", "small": "all feedback, small decoder",
     "ip-adapter": "IP-Adapter", "mip-adapter": "MIP-Adapter (SDXL)",
 }  # fmt: skip
 # The paper's columns -> the figures of `socialcli score` that stand for them.
@@ -57,6 +58,8 @@ EXPECTED = [
     Effect("plain", "interaction", "hoi", 1),
     *(Effect("all", "inverse", name, -1) for name in ("face", "hoi")),
     Effect("all", "equal", "face", -1, "us"),
+    Effect("plain", "open", "face", 1, "us"),
+    Effect("plain", "open", "clip_t", -1, "us"),
 ]
 
 
