@@ -6,12 +6,12 @@ said a moment earlier was still on its way, the driver read the ear, had all sha
 
 from types import SimpleNamespace
 
-from socialcli.pipeline.engines.ray import SAID_EVERY, _Relay
+from socialcli.pipeline.engines._ray_actors import SAID_EVERY, Relay
 
 
 def test_an_actor_waits_for_all_it_has_said() -> None:
     ear = SimpleNamespace(tell=SimpleNamespace(remote=tuple))  # answers with what it was told
-    relay = _Relay(ear)
+    relay = Relay(ear)
     assert relay.flush() is None, "nothing was said"
     relay.said -= SAID_EVERY
     relay.advance(5)
