@@ -166,7 +166,7 @@ def _bare(value: Any) -> Any:
 
 def _held(location: str) -> str:
     """A file's name and what it holds in a word; where there is none, its location."""
-    held = _content(location, shards.size(location), shards.modified(location))
+    held = _content(location, *shards.size_and_modified(location))
     public = shards.public(location)
     return PurePosixPath(public).name + held if held else public
 

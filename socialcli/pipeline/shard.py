@@ -109,10 +109,10 @@ def _changed(part: str, known: dict[str, Any], whole: bool) -> str:
     An input of the same size is read again only if it was written since, or if its store gives
     another version of it.
     """
-    size = shards.size(part)
+    size, now = shards.size_and_modified(part)
     if size is not None and known.get("file_bytes") not in (None, size):
         return f"{known['file_bytes']} bytes then, {size} now"
-    then, now = known.get("modified"), shards.modified(part)
+    then = known.get("modified")
     if not whole or then is None or now in (None, then):
         return ""
     checksums: list[shards.Checksum] = []
@@ -141,9 +141,7 @@ def make(plan: Plan, task: Task, loaded: Any, report: Report) -> Callable[[], St
     earlier = _earlier_results(plan, task)
     checksums: list[shards.Checksum] = []
     inputs = [] if plan.numbered else shards.parts(task.source)
-    before: list[dict[str, int | str | None]] = [
-        {"file_bytes": shards.size(p), "modified": shards.modified(p)} for p in inputs
-    ]
+    before = [shards.size_and_modified(part) for part in inputs]
     samples = _samples(plan, task, checksums)
     where = one_line(task.target if plan.numbered else shards.public(task.source))
     counts = Stats().counts
@@ -285,7 +283,7 @@ def _publish_stats(
     task: Task,
     stats: Stats,
     checksums: list[shards.Checksum],
-    before: list[dict[str, int | str | None]],
+    before: list[tuple[int | None, int | str | None]],
 ) -> None:
     """The stats file, after the shard: its presence says that the shard is finished."""
     if task.target == "-":
@@ -297,8 +295,14 @@ def _publish_stats(
         "command": plan.command,
         "counts": stats.counts,
         "input": [
-            {"location": shards.public(part), "checksum": str(c), "bytes": c.bytes, **facts}
-            for part, c, facts in zip(archives, checksums, before, strict=False)
+            {
+                "location": shards.public(part),
+                "checksum": str(c),
+                "bytes": c.bytes,
+                "file_bytes": size,
+                "modified": modified,
+            }
+            for part, c, (size, modified) in zip(archives, checksums, before, strict=False)
         ],
         "output": {"location": shards.public(task.target), "bytes": stats.bytes},
         "fingerprint": planning.fingerprint(identity),

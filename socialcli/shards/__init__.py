@@ -29,6 +29,7 @@ from socialcli.shards.locations import (
     read_bytes,
     remove,
     size,
+    size_and_modified,
     without_suffix,
 )
 from socialcli.shards.outputs import check_output_file, check_output_folder
@@ -58,5 +59,6 @@ __all__ = [
     "is_safe", "is_tar", "is_url", "listed", "modified", "open_read", "parts", "public",
     "public_text", "publish", "publish_files", "publish_folder", "read", "read_all", "read_bytes",
     "read_errors", "refuse_file_name", "remove", "remove_folder", "safe_key", "scan", "settle",
-    "size", "split_name", "stem", "sweep", "without_suffix", "write", "write_bytes",
+    "size", "size_and_modified", "split_name", "stem", "sweep", "without_suffix", "write",
+    "write_bytes",
 ]  # fmt: skip

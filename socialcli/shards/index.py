@@ -153,9 +153,7 @@ def _copied(place: str, cache: Path, unusable: dict[str, str], say: Callable[[st
     """The usable samples of a location as a plain archive in the cache."""
     import json
 
-    facts = [
-        (urls.public(a), locations.size(a), locations.modified(a)) for a in locations.parts(place)
-    ]
+    facts = [(urls.public(a), *locations.size_and_modified(a)) for a in locations.parts(place)]
     name = hashlib.sha256(repr(facts).encode("utf-8", "replace")).hexdigest()[:24]
     copy, notes = cache / f"{name}.tar", cache / f"{name}.json"
     known = locations.read_bytes(str(notes))

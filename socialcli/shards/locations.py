@@ -11,7 +11,7 @@ import stat
 from collections.abc import Iterable
 from itertools import chain, islice
 from pathlib import Path, PurePosixPath
-from typing import cast
+from typing import Any, cast
 
 from socialcli import records
 from socialcli.errors import SocialcliError, UsageError
@@ -245,22 +245,12 @@ def plain_file(location: str) -> None:
 
 def size(location: str) -> int | None:
     """Bytes of one archive (not of a join), None where that cannot be known."""
-    if location == "-":
-        return None
-    try:
-        if is_url(location):
-            there, info = listing.known(location)
-            if there:
-                return None if info is None else info.get("size")
-            fs, path = filesystem(location)
-            with reaching(location):
-                return fs.info(path).get("size")
-        path_ = Path(location)
-        return path_.stat().st_size if path_.is_file() else None
-    except UsageError:
-        raise
-    except (OSError, SocialcliError):
-        return None
+    if is_url(location):
+        return _facts(location).get("size")
+    path = Path(location)
+    with contextlib.suppress(OSError):
+        return path.stat().st_size if location != "-" and path.is_file() else None
+    return None
 
 
 # What stores say of an object that changes with its content: S3, HTTP, Google, Azure, and others.
@@ -274,13 +264,33 @@ def modified(location: str) -> int | str | None:
     """What changes when an archive is written again: a local one's time in nanoseconds, of a
     remote one the checksum, version or time that its store gives; None where nothing does."""
     if is_url(location):
-        fs, path = filesystem(location)
-        with contextlib.suppress(OSError, SocialcliError), reaching(location):
-            info = listing.known(location)[1] or fs.info(path)
-            return next((str(info[name]) for name in _VERSIONS if info.get(name)), None)
-        return None
-    path_ = Path(location)
-    return path_.stat().st_mtime_ns if path_.is_file() else None
+        return _version(_facts(location))
+    path = Path(location)
+    return path.stat().st_mtime_ns if path.is_file() else None
+
+
+def size_and_modified(location: str) -> tuple[int | None, int | str | None]:
+    """`size` and `modified` from one question to a store, which answers it after a while."""
+    if is_url(location):
+        facts = _facts(location)
+        return facts.get("size"), _version(facts)
+    return size(location), modified(location)
+
+
+def _facts(url: str) -> dict[str, Any]:
+    """What a store says of a file, nothing where it is not there or cannot be asked."""
+    there, info = listing.known(url)
+    if there:
+        return info or {}
+    fs, path = filesystem(url)
+    with contextlib.suppress(OSError, SocialcliError), reaching(url):
+        facts: dict[str, Any] = fs.info(path)
+        return facts
+    return {}
+
+
+def _version(facts: dict[str, Any]) -> str | None:
+    return next((str(facts[name]) for name in _VERSIONS if facts.get(name)), None)
 
 
 def read_bytes(location: str) -> bytes | None:

@@ -180,6 +180,21 @@ def test_a_prefix_that_cannot_be_listed_is_asked_file_by_file(client, source, fi
     assert client.store.count("list") > 0
 
 
+def test_a_shard_is_asked_for_once_and_read_once(client, source, caption):
+    """Whatever the store is asked takes its time to be answered. A shard and what is known of it
+    are one question each; what is written is no question but the three files."""
+    caption(source + "000.tar", "asked")
+    asked = Counter(
+        (one.kind, one.path) for one in client.store.requests if one.path != f"/{BUCKET}"
+    )
+    shard, made = f"/{BUCKET}/in/000.tar", f"/{BUCKET}/asked/000"
+    files = {("put", f"{made}.{end}"): 1 for end in ("tar", "stats.json", "errors.jsonl")}
+    assert {one: number for one, number in asked.items() if one[0] == "put"} == files
+    assert {one: number for one, number in asked.items() if one[1] == shard} == {
+        ("head", shard): 1, ("get", shard): 1,
+    }, asked  # fmt: skip
+
+
 @pytest.mark.parametrize("answer", [503, "cut"])
 def test_what_a_store_fails_once_is_asked_again(client, source, two, caption, impatient, answer):
     """Every object's first download, upload and listing fails, a cut one in the middle."""
