@@ -62,7 +62,8 @@ class Config(ControlOptions, LayoutOptions):
     )
     sal_weight: float = option(
         0.02,
-        "How far it moves the estimate in a step, as a share of its size.",
+        "How far it moves the estimate in a step, as a share of its size. 0.02 hardly changes a "
+        "picture.",
         above=0,
         only="sal",
     )
