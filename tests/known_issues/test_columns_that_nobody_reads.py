@@ -104,6 +104,39 @@ def test_flags_that_only_another_flag_makes_count(kind, method, values, line):
     assert options_of.unread(config_type, {**whole, **more}, values) == []
 
 
+@dataclasses.dataclass
+class Options:
+    how: str = options_of.option("one", "How.", choices=("one", "two", "three"))
+    more: list[str] = options_of.option([], "More.")
+    width: int = options_of.option(1, "Of the third.", only="how=three")
+    least: int = options_of.option(1, "Of any but the default.", only="how")
+    each: int = options_of.option(1, "Of each.", only="more")
+    of_shards: int = options_of.option(1, "Of shards.", only="shards")
+
+
+@pytest.mark.parametrize(
+    "values, unread",
+    [
+        ({}, {"width": "how three", "least": "how", "each": "more"}),
+        ({"how": "two"}, {"width": "how three", "each": "more"}),
+        ({"how": "three", "more": ["x"]}, {}),
+    ],
+)
+def test_an_option_with_several_values(values, unread):
+    """Another one than the default is not yet the one that is asked for."""
+    whole = vars(Options(**values))
+    assert options_of.unread(Options, whole, ["width", "least", "each", "of_shards"]) == [
+        f"--{flag} changes nothing without --{wanted}" for flag, wanted in unread.items()
+    ]
+
+
+def test_the_command_warns_of_them(tmp_path, run_cli):
+    line = ("train", "--method", "dreambooth", tmp_path, "-o", tmp_path / "o", "--model", "m")
+    done = run_cli(*line, "--rank", 4, code=2)
+    assert b"warning: --rank changes nothing without --adapter lora\n" in done.stderr
+    assert b"changes nothing" not in run_cli(*line, "--rank", 4, "--adapter", "lora", code=2).stderr
+
+
 def test_every_condition_names_an_option():
     for kind in ("stages", "importers", "methods.generate", "methods.train", "methods.invert"):
         for name in registry.available(kind):

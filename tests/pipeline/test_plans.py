@@ -230,6 +230,24 @@ def test_as_many_samples_are_expected_as_come(make_shards, picture_folder, tmp_p
     assert planning.samples(["-"]) is None
 
 
+def test_a_dry_run_asks_the_stats_and_not_the_shards(make_shards, tmp_path, capsys, monkeypatch):
+    folder, out = make_shards(2, 5), tmp_path / "out"
+    caption(folder, out)
+
+    def shown(source: Path, **options: Any) -> str:
+        caption(source, tmp_path / "next", dry_run=True, **options)
+        return capsys.readouterr().out
+
+    lines = shown(out)
+    scan, scanned = shards.scan, []
+    monkeypatch.setattr(shards, "scan", lambda place: scanned.append(place) or scan(place))
+    assert shown(out) == lines and lines.count(", 5 samples)") == 2 and "samples: 10," in lines
+    assert "000.tar" in shown(out, limit=3) and "001.tar" not in shown(out, limit=3)
+    assert scanned == []
+    stats(out, "001").unlink()  # of that one the headers are read
+    assert shown(out) == lines and scanned == [str(out / "001.tar")]
+
+
 def test_a_device_is_looked_for_where_the_run_is(make_shards, tmp_path):
     """A plan for other machines may name a device that this one lacks."""
     folder = make_shards(1, 1)
