@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -213,3 +214,9 @@ def test_gradients_are_cut_to_the_length_that_torch_cuts_them_to(limit):
     assert all(torch.equal(one.grad, other.grad) for one, other in zip(own, theirs, strict=True))
     length = sum(float(one.grad.square().sum()) for one in own) ** 0.5
     assert length == pytest.approx(min(norm, limit or norm), rel=1e-4)
+    for parameters in (own, theirs):  # a step in which one number is lost moves nothing else
+        parameters[0].grad[0] = math.nan
+    assert math.isnan(step.Stepper._norm(stepper))
+    torch.nn.utils.clip_grad_norm_(theirs, limit or float("inf"))
+    for one, other in zip(own, theirs, strict=True):
+        assert torch.equal(one.grad.isnan(), other.grad.isnan())
