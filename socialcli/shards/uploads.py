@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import hashlib
 import json
 import mimetypes
 from collections.abc import Iterator
@@ -44,7 +45,7 @@ def upload(file: Path, location: str) -> None:
     if "s3" not in fs.protocol:
         fs.put_file(str(file), path)
     elif length >= 2 * LEAST:
-        _in_parts(fs, path, file, location)
+        proven = _in_parts(fs, path, file, location)
     else:
         proven = _at_once(fs, path, file.read_bytes())
     fs.invalidate_cache(path)
@@ -58,26 +59,35 @@ def upload(file: Path, location: str) -> None:
 def _at_once(fs: Any, path: str, data: bytes) -> bool:
     """Upload bytes to S3 in one request; whether its answer proves that they have arrived."""
     facts = _facts(fs, path)
-    sums = _sums(data) if "ChecksumAlgorithm" in facts else {}
-    answer = fs.call_s3("put_object", Body=data, **facts, **sums)
+    sums = _sums(facts, data)
+    answer = fs.call_s3("put_object", Body=data, **{**facts, **sums})
     return bool(sums) and answer.get("ChecksumCRC32") == sums["ChecksumCRC32"]
 
 
-def _in_parts(fs: Any, path: str, file: Path, location: str) -> None:
-    """Upload a file to S3 in parts, several at the same time; aborted if it cannot be completed."""
+def _in_parts(fs: Any, path: str, file: Path, location: str) -> bool:
+    """Upload a file to S3 in parts, several at the same time; aborted if it cannot be completed.
+
+    Returns:
+        Whether the store's answers prove that it is there: the checksums of all parts are right,
+        and the object's tag is that of these parts in this order.
+    """
     facts = _facts(fs, path)
     size = part_size(file.stat().st_size)
     count = -(-file.stat().st_size // size)
     begun: Future[dict[str, str]] = Future()
+    right: list[int] = []  # parts whose checksum the store gave back
 
     def send(number: int) -> dict[str, Any]:
         with open(file, "rb") as stream:
             stream.seek(size * (number - 1))
             data = stream.read(size)
         # The client would take longer for them, and sum one part after the other.
-        sums = _sums(data) if "ChecksumAlgorithm" in facts else {}
+        sums = _sums(facts, data)
         which = begun.result()
         answer = fs.call_s3("upload_part", PartNumber=number, Body=data, **sums, **which)
+        if sums and answer.get("ChecksumCRC32") == sums["ChecksumCRC32"]:
+            right.append(number)
+        sums.pop("ChecksumAlgorithm", None)
         return {"PartNumber": number, "ETag": answer["ETag"], **sums}
 
     pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="parts")
@@ -90,7 +100,8 @@ def _in_parts(fs: Any, path: str, file: Path, location: str) -> None:
             begun.set_result(which)
             try:
                 parts = list(sent)
-                fs.call_s3("complete_multipart_upload", MultipartUpload={"Parts": parts}, **which)
+                whole = {"Parts": parts}
+                answer = fs.call_s3("complete_multipart_upload", MultipartUpload=whole, **which)
             except BaseException:
                 pool.shutdown(cancel_futures=True)  # a part that comes after it outlives an abort
                 with contextlib.suppress(Exception):
@@ -99,6 +110,7 @@ def _in_parts(fs: Any, path: str, file: Path, location: str) -> None:
     finally:
         begun.cancel()  # where it did not begin, nobody waits for it
         pool.shutdown(cancel_futures=True)
+    return len(right) == count and answer.get("ETag") == _tag([part["ETag"] for part in parts])
 
 
 def part_size(length: int) -> int:
@@ -121,8 +133,20 @@ def _facts(fs: Any, path: str) -> dict[str, str]:
     return facts
 
 
-def _sums(data: bytes) -> dict[str, str]:
-    return {"ChecksumCRC32": base64.b64encode(crc32(data).to_bytes(4, "big")).decode()}
+def _sums(facts: dict[str, str], data: bytes) -> dict[str, str]:
+    """What is sent with these bytes where the object has checksums."""
+    if "ChecksumAlgorithm" not in facts:
+        return {}
+    encoded = base64.b64encode(crc32(data).to_bytes(4, "big")).decode()
+    return {"ChecksumAlgorithm": "CRC32", "ChecksumCRC32": encoded}
+
+
+def _tag(parts: list[str]) -> str:
+    """The tag that S3 gives an object of parts with these tags; encrypted ones have others."""
+    with contextlib.suppress(ValueError):
+        sums = b"".join(bytes.fromhex(tag.strip('"')) for tag in parts)
+        return f'"{hashlib.md5(sums, usedforsecurity=False).hexdigest()}-{len(parts)}"'
+    return ""
 
 
 def _note(file: Path) -> Path:
