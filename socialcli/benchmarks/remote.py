@@ -124,7 +124,6 @@ def _transfers(
     megabytes = len(data) / 1e6
     with tempfile.TemporaryDirectory() as folder:
         local = Path(folder) / "0.tar"
-        local.write_bytes(data)
 
         def read() -> None:
             with shards.open_read(place) as stream:
@@ -140,14 +139,18 @@ def _transfers(
         def write() -> None:
             shards.write_bytes(f"s3://{BUCKET}/up/ours.tar", data, synced=False)
 
-        fetch, send = "boto3, download to a file", "boto3, upload of a file"
+        def theirs() -> None:
+            local.write_bytes(data)
+            client.upload_file(str(local), BUCKET, "up/theirs.tar")
+
+        fetch, send = "boto3, download to a file", "boto3, write a file and upload it"
         ours, up = "socialcli, read", "socialcli, write and upload"
         runs = {
             ours: read,
             fetch: lambda: client.download_file(BUCKET, "large/0.tar", str(local) + ".got"),
             "s3fs, read of an opened file": plain,
             up: write,
-            send: lambda: client.upload_file(str(local), BUCKET, "up/theirs.tar"),
+            send: theirs,
         }
         seconds = in_turns(runs, turns, before=lambda: None)
     if client.get_object(Bucket=BUCKET, Key="up/ours.tar")["Body"].read() != data:

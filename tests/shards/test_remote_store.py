@@ -442,6 +442,36 @@ def test_that_an_upload_has_arrived_is_known(reaching, wishing, wish, size):
         assert head.get("ChecksumCRC32") == (of_both if summed else None)
 
 
+@pytest.mark.parametrize("answer", ["a part's", "the object's"])
+def test_another_answer_than_that_of_these_parts_is_no_proof(
+    reaching, wishing, monkeypatch, answer
+):
+    """A store without checksums, or with tags that are no sums, is asked for the size."""
+    wishing("when_supported")
+    app, place = reaching.store.app, f"s3://{BUCKET}/proof/0.tar"
+
+    def other(environ, start):
+        def without(status, headers, *rest):
+            kept = [one for one in headers if one[0].lower() != "x-amz-checksum-crc32"]
+            return start(status, kept, *rest)
+
+        query, method = environ["QUERY_STRING"], environ["REQUEST_METHOD"]
+        if answer == "a part's" and "partNumber=2" in query:
+            return app(environ, without)
+        whole = b"".join(app(environ, start))
+        if answer == "the object's" and method == "POST" and "uploadId" in query:
+            assert b"-2&quot;" in whole or b'-2"' in whole, whole
+            return [whole.replace(b"-2", b"-3")]
+        return [whole]
+
+    shards.write_bytes(place, b"")  # the folder is known after it
+    reaching.store.requests.clear()
+    monkeypatch.setattr(reaching.store, "app", other)
+    shards.write_bytes(place, bytes(2 * uploads.LEAST))
+    kinds = [request.kind for request in reaching.store.requests]
+    assert kinds == ["begin", "part", "part", "complete", "head"]
+
+
 def test_an_upload_of_which_less_arrives_is_an_error(reaching, wishing, monkeypatch):
     wishing("when_required")
     app = reaching.store.app
