@@ -13,7 +13,6 @@ import contextlib
 import hashlib
 import json
 import mimetypes
-from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -96,21 +95,25 @@ def _in_parts(fs: Any, path: str, file: Path, location: str) -> bool:
         answer = fs.call_s3("create_multipart_upload", **facts)
         which = {name: facts[name] for name in ("Bucket", "Key")}
         which["UploadId"] = answer["UploadId"]
-        with _noted(file, location, answer["UploadId"]):
+        try:
+            noted = json.dumps({"location": location, "upload": which["UploadId"]})
+            _note(file).write_text(noted, encoding="utf-8")
             begun.set_result(which)
-            try:
-                parts = list(sent)
-                whole = {"Parts": parts}
-                answer = fs.call_s3("complete_multipart_upload", MultipartUpload=whole, **which)
-            except BaseException:
-                pool.shutdown(cancel_futures=True)  # a part that comes after it outlives an abort
-                with contextlib.suppress(Exception):
-                    fs.call_s3("abort_multipart_upload", **which)
-                raise
+            whole = {"Parts": list(sent)}
+            answer = fs.call_s3("complete_multipart_upload", MultipartUpload=whole, **which)
+        except BaseException:
+            begun.cancel()
+            pool.shutdown(cancel_futures=True)  # a part that comes after it outlives an abort
+            with contextlib.suppress(Exception):
+                fs.call_s3("abort_multipart_upload", **which)
+            raise
+        finally:
+            _note(file).unlink(missing_ok=True)
     finally:
-        begun.cancel()  # where it did not begin, nobody waits for it
+        begun.cancel()  # or the parts would wait for ever for what did not begin
         pool.shutdown(cancel_futures=True)
-    return len(right) == count and answer.get("ETag") == _tag([part["ETag"] for part in parts])
+    tag = _tag([part["ETag"] for part in whole["Parts"]])
+    return len(right) == count and answer.get("ETag") == tag
 
 
 def part_size(length: int) -> int:
@@ -150,18 +153,8 @@ def _tag(parts: list[str]) -> str:
 
 
 def _note(file: Path) -> Path:
+    """Where it is noted that a file is being uploaded in parts."""
     return file.with_name(f".parts-of{file.name}")
-
-
-@contextlib.contextmanager
-def _noted(file: Path, location: str, upload: str) -> Iterator[None]:
-    """While it lasts, a note beside the file says that it is being uploaded in parts."""
-    note = _note(file)
-    note.write_text(json.dumps({"location": location, "upload": upload}), encoding="utf-8")
-    try:
-        yield
-    finally:
-        note.unlink(missing_ok=True)
 
 
 def abort_noted(file: Path) -> None:

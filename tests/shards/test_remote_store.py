@@ -330,6 +330,22 @@ def test_an_upload_in_parts_that_fails_is_aborted(client, in_parts, caption, imp
     assert client.names("aborted") == ["0.errors.jsonl"] and not leftovers(tmp_path)
 
 
+def test_an_upload_in_parts_that_cannot_begin_ends(reaching, impatient):
+    reaching.store.fault = lambda one: 500 if one.kind == "begin" else None
+    with pytest.raises(SocialcliError, match=r"begins/0\.tar: cannot be written"):
+        shards.write_bytes(f"s3://{BUCKET}/begins/0.tar", bytes(2 * uploads.LEAST))
+    assert not reaching.names("begins") and not reaching.store.count("part")
+
+
+def test_an_upload_in_parts_that_cannot_be_noted_is_aborted(reaching, monkeypatch, tmp_path):
+    """As on a full disk: nobody would know of its parts, which are stored and paid for."""
+    monkeypatch.setattr(uploads, "_note", lambda file: tmp_path / "missing" / "note")
+    with pytest.raises(SocialcliError, match=r"notes/0\.tar: "):
+        shards.write_bytes(f"s3://{BUCKET}/notes/0.tar", bytes(2 * uploads.LEAST))
+    assert reaching.store.count("abort") == 1 and not unfinished_uploads(reaching)
+    assert not reaching.names("notes") and not leftovers(tmp_path)
+
+
 def test_an_object_replaced_while_it_is_read(client, caption, local):
     """The ranges of one shard are never of two versions of it."""
     large = [(f"{n:03d}", {"bin": os.urandom(400_000)}) for n in range(12)]
