@@ -187,9 +187,15 @@ def _check_members(joined: list[Joined], needs: dict[str, Needs], where: str) ->
         for member in need.members:
             if any(j.source is not None and member in j.source.records for j in joined):
                 continue
+            mend = "annotate the reference shards first"
+            first = next((j.source for j in joined if j.source is not None), None)
+            if first is not None:
+                archives = shards.parts(first.location)
+                if why := shards.why_missing(archives, first.key, member):
+                    mend = f"the first is {first.key}: {why}"
             raise UsageError(
                 f"{name}: no sample of {where} that was generated from has {member}, which "
-                f"{name} compares with; annotate the reference shards first"
+                f"{name} compares with; {mend}"
             )
         if need.speaks is not None and not any(
             need.speaks(j.real)

@@ -114,6 +114,8 @@ def skeletons_of(sample: Any) -> list[Any]:
         people = sample.record(records.People).people
         skeletons = [p.keypoints for p in people if p.keypoints is not None]
     if not skeletons:
+        if sample is not None and not sample.has("people.json") and sample.failure("people.json"):
+            raise sample.lacking("people.json")
         raise SampleFailed(
             "no skeleton to draw: give shards with layout.json or people.json that have keypoints, "
             "or a picture file as --control"

@@ -6,7 +6,7 @@ names is run.
 
 from socialcli.shards.behind import Behind
 from socialcli.shards.checksum import Checksum
-from socialcli.shards.failures import errors_location, read_errors, stem
+from socialcli.shards.failures import errors_location, read_errors, stem, why_missing
 from socialcli.shards.folders import (
     FolderPublication,
     ManyFiles,
@@ -59,6 +59,6 @@ __all__ = [
     "is_safe", "is_tar", "is_url", "listed", "modified", "open_read", "parts", "public",
     "public_text", "publish", "publish_files", "publish_folder", "read", "read_all", "read_bytes",
     "read_errors", "refuse_file_name", "remove", "remove_folder", "safe_key", "scan", "settle",
-    "size", "size_and_modified", "split_name", "stem", "sweep", "without_suffix", "write",
-    "write_bytes",
+    "size", "size_and_modified", "split_name", "stem", "sweep", "why_missing",
+    "without_suffix", "write", "write_bytes",
 ]  # fmt: skip

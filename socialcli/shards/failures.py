@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
+from socialcli import records
 from socialcli.errors import SocialcliError
 from socialcli.shards import locations, urls
 
@@ -51,6 +53,30 @@ def of_sample(archive: str, key: str) -> list[dict[str, str]]:
     place = errors_location(archive)
     written = None if urls.is_url(place) else locations.modified(place)
     return _failed(archive, written).get(key, [])
+
+
+def why_missing(
+    archives: Iterable[str], key: str, suffix: str, notes: Iterable[Mapping[str, Any]] = ()
+) -> str:
+    """Why the command that writes a member has failed on a sample, and the mend; "" where nothing
+    is noted. A later command that failed for want of the member has noted the same.
+
+    Args:
+        archives: those that the sample was read from. suffix: of the member ("boxes.json").
+        notes: what sidecars say of the sample besides (`Sample.notes`).
+    """
+    failed: list[Mapping[str, Any]] = [note for a in archives for note in of_sample(a, key)]
+    failed += [note for note in notes if note.get("status") == "failed"]
+    command = records.WRITERS[suffix]
+    for note in failed:
+        if note.get("stage") == command.split()[0]:
+            return (
+                f"`socialcli {command}` failed on this sample ({note['reason']}); mend that and "
+                "run it again with --retry-failed"
+            )
+    begin = f"no {suffix}: `socialcli {command}` failed "
+    reasons = (str(note["reason"]) for note in failed)
+    return next((r.partition(": ")[2] for r in reasons if r.startswith(begin)), "")
 
 
 @functools.lru_cache(maxsize=8)

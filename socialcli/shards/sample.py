@@ -96,20 +96,7 @@ class Sample:
     def failure(self, suffix: str) -> str:
         """Why a command failed to write a member of this sample, and the mend; "" where nothing
         is noted. A later command that failed for want of the member has noted the same."""
-        notes = [
-            note for archive in self.archives for note in failures.of_sample(archive, self.key)
-        ]
-        notes += [note for note in self.notes if note.get("status") == "failed"]
-        command = records.WRITERS[suffix]
-        for note in notes:
-            if note.get("stage") == command.split()[0]:
-                return (
-                    f"`socialcli {command}` failed on this sample ({note['reason']}); mend that "
-                    "and run it again with --retry-failed"
-                )
-        begin = f"no {suffix}: `socialcli {command}` failed "
-        reasons = (str(note["reason"]) for note in notes)
-        return next((r.partition(": ")[2] for r in reasons if r.startswith(begin)), "")
+        return failures.why_missing(self.archives, self.key, suffix, self.notes)
 
     def decoded(self, suffix: str) -> Any:
         """A member that the record schema knows: its record, of `records.IDENTITY` its rows.

@@ -16,7 +16,10 @@ from parts import part
 
 from socialcli import shards
 from socialcli.errors import SampleFailed, UsageError
-from socialcli.generation import references
+from socialcli.evaluation import joining
+from socialcli.evaluation.metrics import Needs
+from socialcli.evaluation.samples import Known
+from socialcli.generation import controls, references
 from socialcli.methods.train import _examples
 from socialcli.pipeline.report import Report
 from socialcli.training import data
@@ -73,7 +76,8 @@ def failed(tmp_path) -> str:
     bare = {n: m for n, m in scenes.members().items() if n.rpartition(".")[2] in ("jpg", "png")}
     shards.write(tmp_path / "x.tar", [("a", bare), ("b", bare)])
     note = {"key": "b", "status": "failed", "reason": "out of memory"}
-    lines = [{**note, "stage": s} for s in ("ground", "segment", "extract-entities")]
+    stages = ("ground", "segment", "extract-entities", "annotate-pose")
+    lines = [{**note, "stage": s} for s in stages]
     lines.append({**note, "key": "a", "status": "filtered", "stage": "ground"})
     (tmp_path / "x.errors.jsonl").write_text("".join(json.dumps(one) + "\n" for one in lines))
     return str(tmp_path / "x.tar")
@@ -109,6 +113,25 @@ def test_other_readers_say_so_too(failed):
     masks = "no masks.json: `socialcli segment`"
     with pytest.raises(SampleFailed, match=f"^{masks} {FAILED}, or give --shapes boxes$"):
         layout.of_sample(layout.config_type(), second)
+
+
+def test_skeletons_to_draw_and_what_metrics_compare_with(failed):
+    first, second = shards.read(failed)
+    with pytest.raises(
+        SampleFailed, match=r"no skeleton to draw: give shards with layout\.json or"
+    ):
+        controls.skeletons_of(first)
+    with pytest.raises(SampleFailed, match=f"^no people.json: `socialcli annotate-pose` {FAILED}$"):
+        controls.skeletons_of(second)
+    needs = {"gaze": Needs(members=("people.json",))}
+    generated = Known("g", "g.tar", "")
+    for key, mend in (
+        ("a", "annotate the reference shards first"),
+        ("b", f"the first is b: `socialcli annotate-pose` {FAILED}"),
+    ):
+        source = joining.Joined(generated, source=Known(key, failed, ""))
+        with pytest.raises(UsageError, match=f"has people.json, which gaze compares with; {mend}$"):
+            joining._check_members([source], needs, "x.tar")
 
 
 @pytest.mark.parametrize("packed", [False, True])  # what is packed is copied before it is read

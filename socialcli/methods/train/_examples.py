@@ -69,6 +69,8 @@ def example(
     placed = rng.random() < config.augment
     where = _subjects.mask(sample, subjects[number]) if placed or masked else None
     if where is None and (placed or masked):
+        if not sample.has("masks.json"):
+            raise sample.lacking("masks.json")
         raise SampleFailed(f"no mask of {subjects[number].name}; `socialcli segment` makes masks")
     if placed and where is not None:
         pixels, share = _augment.place(image, where, side, rng, behind, config.flip)
@@ -167,6 +169,8 @@ def marked(
     where = {n: _subjects.mask(sample, subjects[n]) for n in shown}
     for number, mask in where.items():
         if mask is None:
+            if not sample.has("masks.json"):
+                raise sample.lacking("masks.json")
             raise SampleFailed(f"no mask of {subjects[number].name}")
     masks = numpy.zeros((len(subjects), side, side), numpy.float32)
     if rng.random() < config.augment:
