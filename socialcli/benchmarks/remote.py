@@ -1,8 +1,12 @@
 """Shards in a store of S3: how many requests a run costs, and how fast bytes come and go.
 
 The store is a server on the loopback interface in a process of its own (`loopback`) that behaves
-as a distant one does: it waits `DELAY` before each answer and gives each connection `RATE` bytes a
-second. Peers are boto3's managed transfers, which use ten threads, and a file that s3fs opens.
+as a distant one does: it waits before each answer and gives each connection so many bytes a second.
+Peers are boto3's managed transfers, which use ten threads, and a file that s3fs opens.
+
+A store takes nothing of our processor, this server does: from the `NEAR` one, on a busy machine
+above all, transfers wait for Python, in the client and in the server. What the line allows is seen
+with the `FAR` one, four times slower; how much of the processor a client takes stands beside it.
 """
 
 from __future__ import annotations
@@ -13,7 +17,7 @@ import statistics
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,18 +27,22 @@ from socialcli.benchmarks import io as through
 from socialcli.pipeline import run as running
 from socialcli.pipeline.report import Report
 
-DELAY, RATE = 0.05, 20e6
+NEAR, FAR = (0.05, 20e6), (0.2, 5e6)  # seconds before an answer, bytes a second of a connection
 SHARDS, MEMBER, MEMBERS = 1000, 160_000, 200
 BUCKET, STAGE = "bucket", "benchmark_remote"
 
 
 def run(turns: int, count: int = SHARDS, members: int = MEMBERS) -> Section:
-    """Two Markdown tables: requests of looking for finished shards, and speed of transfers."""
-    with loopback.elsewhere(DELAY, RATE) as address, _reached(address):
+    """Requests of looking for finished shards, and Markdown tables of the speed of transfers."""
+    with loopback.elsewhere(*NEAR) as address, _reached(address):
         client = _client(address)
         client.create_bucket(Bucket=BUCKET)
         kinds, seconds = _finished(address, client, count)
-        rows, ratios, first = _transfers(address, client, turns, members)
+        near, _, first = _transfers(address, client, turns, members)
+    with loopback.elsewhere(*FAR) as address, _reached(address):
+        client = _client(address)
+        client.create_bucket(Bucket=BUCKET)
+        far, ratios, _ = _transfers(address, client, turns, members)
     megabytes = MEMBER * members / 1e6
     asked = ", ".join(f"{number:,} {kind}" for kind, number in sorted(kinds.items()))
     head = (
@@ -43,7 +51,10 @@ def run(turns: int, count: int = SHARDS, members: int = MEMBERS) -> Section:
         f"it takes {seconds:.1f} s. Of a shard of {megabytes:.0f} MB its first sample costs "
         f"{first / 1e6:.1f} MB.\n\n"
     )
-    text = head + table([f"{megabytes:.0f} MB in one shard", "MB/s", "times boto3"], rows)
+    columns = ["MB/s", "times boto3", "seconds of the client's processor"]
+    text = head + table([f"{megabytes:.0f} MB in one shard", *columns], near)
+    text += "\n\nThe same from a server that waits 200 ms and gives a connection 5 MB a second:\n\n"
+    text += table([f"{megabytes:.0f} MB in one shard", *columns], far)
     pages = f"requests for listings, {count:,} shards finished"
     return Section(text, [
         Figure(pages, kinds["list"], 2 + -(-4 * count // 1000), lower=True),
@@ -55,7 +66,10 @@ def run(turns: int, count: int = SHARDS, members: int = MEMBERS) -> Section:
 @contextlib.contextmanager
 def _reached(address: str) -> Iterator[None]:
     """This process's clients talk to the store at this address."""
+    import fsspec
+
     before = dict(os.environ)
+    fsspec.get_filesystem_class("s3").clear_instance_cache()  # a client keeps its address
     os.environ.update(loopback.environment(address))
     try:
         yield
@@ -112,6 +126,17 @@ def _bytes(samples: list[tuple[str, dict[str, bytes]]]) -> bytes:
         return (Path(folder) / "x.tar").read_bytes()
 
 
+def _noting(run: Callable[[], Any], processor: list[float]) -> Callable[[], None]:
+    """The same, which notes how many seconds of this process's processor it takes."""
+
+    def noted() -> None:
+        started = time.process_time()
+        run()
+        processor.append(time.process_time() - started)
+
+    return noted
+
+
 def _transfers(
     address: str, client: Any, turns: int, members: int
 ) -> tuple[list[list[str]], dict[str, float], int]:
@@ -152,7 +177,11 @@ def _transfers(
             up: write,
             send: theirs,
         }
-        seconds = in_turns(runs, turns, before=lambda: None)
+        processor: dict[str, list[float]] = {name: [] for name in runs}
+        seconds = in_turns(
+            {name: _noting(run, processor[name]) for name, run in runs.items()}, turns,
+            before=lambda: None,
+        )  # fmt: skip
     if client.get_object(Bucket=BUCKET, Key="up/ours.tar")["Body"].read() != data:
         raise SystemExit("what was uploaded is not what was written: the benchmark is wrong")
     loopback.noted(address)
@@ -162,5 +191,6 @@ def _transfers(
     for peer, names in ((fetch, list(runs)[:3]), (send, list(runs)[3:])):
         for name in names:
             speed = megabytes / statistics.median(seconds[name])
-            rows.append([name, f"{speed:.0f}", f"{ratio(seconds, name, peer):.2f}"])
+            own = f"{statistics.median(processor[name][1:]):.2f}"
+            rows.append([name, f"{speed:.0f}", f"{ratio(seconds, name, peer):.2f}", own])
     return rows, {"read": ratio(seconds, ours, fetch), "upload": ratio(seconds, up, send)}, first

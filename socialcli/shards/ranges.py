@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 FIRST, LARGEST = 1 << 20, 8 << 20  # bytes of a range
-AT_ONCE = 10  # ranges fetched ahead of the reader, as many as clients of S3 have connections
+AT_ONCE = 8  # ranges fetched ahead of the reader
 # Bytes that a store sends in about the time it takes to answer (50 ms at 20 MB a second): what is
 # skipped beyond them is cheaper not to fetch, whatever is nearer comes with what is wanted.
 FAR = 1 << 20
