@@ -38,11 +38,11 @@ def run(turns: int, count: int = SHARDS, members: int = MEMBERS) -> Section:
         client = _client(address)
         client.create_bucket(Bucket=BUCKET)
         kinds, seconds = _finished(address, client, count)
-        near, _, first = _transfers(address, client, turns, members)
+        near, ratios, first = _transfers(address, client, turns, members)
     with loopback.elsewhere(*FAR) as address, _reached(address):
         client = _client(address)
         client.create_bucket(Bucket=BUCKET)
-        far, ratios, _ = _transfers(address, client, turns, members)
+        far, far_ratios, _ = _transfers(address, client, turns, members)
     megabytes = MEMBER * members / 1e6
     asked = ", ".join(f"{number:,} {kind}" for kind, number in sorted(kinds.items()))
     head = (
@@ -60,6 +60,8 @@ def run(turns: int, count: int = SHARDS, members: int = MEMBERS) -> Section:
         Figure(pages, kinds["list"], 2 + -(-4 * count // 1000), lower=True),
         Figure("reading a shard over boto3's download", ratios["read"], 1),
         Figure("uploading a shard over boto3's upload", ratios["upload"], 1),
+        Figure("reading a shard from a slow store, the same", far_ratios["read"], 1),
+        Figure("uploading a shard to a slow store, the same", far_ratios["upload"], 1),
     ])  # fmt: skip
 
 
