@@ -200,7 +200,7 @@ def _keep_values() -> None:
     keep every object's bytes as they came."""
     from moto.s3.models import FakeKey
 
-    stored = FakeKey.value
+    stored: Any = FakeKey.value
     if hasattr(stored.fget, "keeps"):
         return
 
