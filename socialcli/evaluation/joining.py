@@ -42,8 +42,14 @@ class Joined:
         return self.generated.source or self.generated.prompt or self.generated.key
 
 
-def wanted(samples: list[Known]) -> set[str]:
-    """Keys of all reference samples that are named; a file's name stands for its key."""
+def wanted(samples: list[Known], needs: dict[str, Needs]) -> set[str] | None:
+    """Keys of the reference samples whose records are needed; None: all of them.
+
+    Those that are named (a file's name stands for its key); all where a metric looks at what is cut
+    out of reference pictures, since a subject's own pictures are named nowhere.
+    """
+    if any(name.endswith("-subjects") for need in needs.values() for name in need.references):
+        return None
     named = {sample.source for sample in samples if sample.source}
     given = {key for sample in samples for key, _ in sample.references}
     return named | given | {shards.safe_key(key) for key in given}

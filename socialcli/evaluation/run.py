@@ -108,7 +108,7 @@ def score(inputs: list[str], output: str, config: Any, options: Options) -> Scor
     pictures, lost = samples.generated(generated, options.limit, options.real)
     members = joining.HELPFUL | {m for need in needs.values() for m in need.members}
     believed = settings.estimates(config)
-    known, unread = samples.reference(reference, joining.wanted(pictures), members, believed)
+    known, unread = samples.reference(reference, joining.wanted(pictures, needs), members, believed)
     where = (", ".join(public(inputs)), ", ".join(public(asked)))
     joined, unjoined = joining.join(pictures, known, needs, config.against, where)
     notes: list[str] = []

@@ -95,7 +95,7 @@ def test_references_alone_or_all_pictures_of_their_subjects():
 
 def test_the_name_of_a_file_stands_for_its_key():
     sample = generated("a", references=[{"key": "my dog.jpg", "query": "dog"}])
-    safe = next(iter(joining.wanted([sample]) - {"my dog.jpg"}))
+    safe = next(iter(joining.wanted([sample], {}) - {"my dog.jpg"}))
     (one,), _ = joined([sample], reference(safe), against="references")
     assert keys(one) == [[safe]]
 
