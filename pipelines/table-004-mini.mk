@@ -14,16 +14,16 @@
 #              4. with ControlNet fewer subjects are missing than without (control-gd against free-gd);
 #              5. the subject-aware loss (sal) raises SAS at every number of subjects. Guide and judge
 #                 of SAS are one network, as in the paper; CLIP-I is the independent judge.
-#   pictures   55 layouts x 3 seeds: 165 pictures a row, a layout counts once. In the first look (11
-#              layouts, a picture each, docs/results/subjects.md) figures of a row had a standard
-#              deviation from layout to layout of 0.16 to 0.29 in the share of missing subjects and of
-#              0.4 to 0.6 in CLIP-T. If rows differ independently, 55 layouts see, with a power of 0.8
-#              at p = 0.05, differences of 0.14 in missing (4; 0.16 of the 25 layouts of three and
-#              four, 1) and 0.29 in CLIP-T (3); if all of that is the noise of single pictures, which
-#              three seeds average, of 0.08, 0.09 and 0.17. Holm's correction of the 8 tests asks for a
-#              quarter more in the first. PER=4 helps little beyond that: layouts are what is few. SAS
-#              with and without sal differed with a standard deviation of 0.006 in the trial of --sal
-#              (15 layouts, a picture each), so that 0.0023 is seen (5); CLIP-I with one of 0.02 to
+#   pictures   55 layouts x 3 seeds: 165 pictures a row, a layout counts once. In a first look (11
+#              layouts, a picture each) figures of a row had a standard deviation from layout to
+#              layout of 0.16 to 0.29 in the share of missing subjects and of 0.4 to 0.6 in CLIP-T. If
+#              rows differ independently, 55 layouts see, with a power of 0.8 at p = 0.05, differences
+#              of 0.14 in missing (4; 0.16 of the 25 layouts of three and four, 1) and 0.29 in CLIP-T
+#              (3); if all of that is the noise of single pictures, which three seeds average, of 0.08,
+#              0.09 and 0.17. Holm's correction of the 8 tests asks for a quarter more in the first.
+#              PER=4 helps little beyond that: layouts are what is few. SAS with and without sal
+#              differed with a standard deviation of 0.006 in the trial of --sal (15 layouts, a picture
+#              each), so that 0.0023 is seen (5); CLIP-I, as it was measured then, with one of 0.02 to
 #              0.03, so that 0.01 is.
 # Ends with OUT/results.md: each figure by the number of subjects, beside the paper's numbers, and what
 # became of the effects.
