@@ -162,18 +162,14 @@ class InversionMethod(TrainMethod, base=True):
         Raises:
             UsageError: a token that is a word of the model already.
         """
-        import dataclasses
-
         from torch import nn
 
-        from socialcli import backends
         from socialcli.diffusion import latents as common
-        from socialcli.diffusion import layered, lean_training, schedule
+        from socialcli.diffusion import layered, schedule
         from socialcli.diffusion.lexicon import Lexicon
 
         (spec, *_) = self.models(config)
-        spec = dataclasses.replace(spec, device=str(place.device), dtype=config.dtype)
-        diffusion = backends.load(spec)
+        diffusion = frozen(config, place, spec)
         alphas_cumprod, prediction_type = schedule.schedule(diffusion.scheduler)
         concepts = _concepts.find(config, place.index)
         of: dict[str, list[int]] = {}
@@ -197,9 +193,6 @@ class InversionMethod(TrainMethod, base=True):
                     f"--templates: '{template[:40]}' is longer than the {diffusion.window} tokens "
                     "that the text encoder reads"
                 )
-        if config.gradient_checkpointing:
-            diffusion.unet.enable_gradient_checkpointing()
-        lean_training.attach(diffusion.unet)
         return state
 
     def trainable(self, state: Any) -> Any:
@@ -280,6 +273,21 @@ class InversionMethod(TrainMethod, base=True):
         widths = [encoder.width for encoder in state.diffusion.encoders]
         word_files.write(folder, words, initial, metadata, len(widths))
         _files.write_for_others(folder, words, initial, metadata, widths)
+
+
+def frozen(config: Any, place: Place, spec: ModelSpec) -> Any:
+    """The diffusion model, as words train in it."""
+    import dataclasses
+
+    from socialcli import backends
+    from socialcli.diffusion import lean_training
+
+    spec = dataclasses.replace(spec, device=str(place.device), dtype=config.dtype)
+    diffusion = backends.load(spec)
+    if config.gradient_checkpointing:
+        diffusion.unet.enable_gradient_checkpointing()
+    lean_training.attach(diffusion.unet)
+    return diffusion
 
 
 def _cut_off(state: Any, template: str, concept: Concept) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 from collections import Counter
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from socialcli.backends import ModelSpec
 from socialcli.errors import SampleFailed, UsageError
-from socialcli.methods.invert import _concepts, _initial
+from socialcli.methods.invert import _concepts, _initial, _inversion
 from socialcli.methods.invert.interaction import _exemplars
 
 if TYPE_CHECKING:
@@ -99,12 +98,10 @@ def model(config: Config) -> ModelSpec:
 
 def load(config: Config, place: Place) -> State:
     """The diffusion model and the interactions; no word yet."""
-    from socialcli import backends
     from socialcli.diffusion import latents as common
-    from socialcli.diffusion import lean_training, schedule
+    from socialcli.diffusion import schedule
 
-    spec = dataclasses.replace(model(config), device=str(place.device), dtype=config.dtype)
-    diffusion = backends.load(spec)
+    diffusion = _inversion.frozen(config, place, model(config))
     alphas_cumprod, prediction_type = schedule.schedule(diffusion.scheduler)
     interactions = concepts(config, place.index)
     of: dict[str, list[int]] = {}
@@ -117,9 +114,6 @@ def load(config: Config, place: Place) -> State:
                     first, second = _exemplars.pair(place.index.read(sample))
                     nouns[number] = first.noun, second.noun
     side = common.size(diffusion, config.size)
-    if config.gradient_checkpointing:
-        diffusion.unet.enable_gradient_checkpointing()
-    lean_training.attach(diffusion.unet)
     return State(
         config, place, diffusion, alphas_cumprod, prediction_type, side, interactions, of,
         nouns=nouns,
