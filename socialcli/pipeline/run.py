@@ -134,8 +134,7 @@ def execute(plan: Plan, engine: str, engine_options: dict[str, str], report: Rep
         report.info(f"{plan.command}: this slice has no shards; there are fewer than slices")
     if total.skipped:
         report.info(f"{total.skipped} of {len(plan.tasks)} shards are finished already")
-    for target in {task.target.rpartition("/")[0]: task.target for task in todo}.values():
-        shards.check_output_file(target)  # before models are loaded: one of each folder
+    shards.check_output_files(task.target for task in todo)  # before models are loaded
     report.start(plan.command, expected)
     try:
         if todo:

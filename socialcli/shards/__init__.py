@@ -32,7 +32,7 @@ from socialcli.shards.locations import (
     size_and_modified,
     without_suffix,
 )
-from socialcli.shards.outputs import check_output_file, check_output_folder
+from socialcli.shards.outputs import check_output_file, check_output_files, check_output_folder
 from socialcli.shards.publishing import (
     discard_unfinished,
     explain_full_disk,
@@ -54,7 +54,8 @@ from socialcli.shards.urls import is_url, public, public_text
 
 __all__ = [
     "STATUS", "TAR_SUFFIXES", "Behind", "Checksum", "Damage", "FolderPublication", "ManyFiles",
-    "Sample", "Writer", "check_output_file", "check_output_folder", "check_there",
+    "Sample", "Writer", "check_output_file", "check_output_files", "check_output_folder",
+    "check_there",
     "discard_unfinished", "distinct_keys", "errors_location", "expand", "explain_full_disk",
     "is_safe", "is_tar", "is_url", "listed", "modified", "open_read", "parts", "public",
     "public_text", "publish", "publish_files", "publish_folder", "read", "read_all", "read_bytes",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 from socialcli.errors import UsageError
@@ -26,6 +27,12 @@ def check_output_file(location: str, flag: str = "") -> None:
     if Path(location).is_dir():
         raise UsageError(f"{named}: a folder is there; give the name of a file")
     _check(Path(location).parent, named)
+
+
+def check_output_files(locations: Iterable[str]) -> None:
+    """`check_output_file` of files of which many are in one folder: of one in each."""
+    for one in {location.rpartition("/")[0]: location for location in locations}.values():
+        check_output_file(one)
 
 
 def check_output_folder(location: str, flag: str = "") -> None:

@@ -53,8 +53,7 @@ def command(
         return
     if output == "-" and sys.stdout.isatty():
         raise UsageError("-o - writes an archive to stdout; pipe it on, or give a folder")
-    for target in {target.rpartition("/")[0]: target for target in targets}.values():
-        shards.check_output_file(target)
+    shards.check_output_files(targets)
     done = Merged()
     for source, target in zip(sources, targets, strict=True):
         if target != "-" and shards.size(target) is not None and not overwrite:
