@@ -26,8 +26,9 @@ def write(score: Score, out: Path) -> Iterator[str]:
     body = run.as_json(score)
     figures, pictures = page.shown(score)
     with shards.publish_files(out, last="score.json") as folder:
-        for name in ("rows",) * bool(score.rows) + (page.FOLDER,) * bool(pictures):
-            (folder / name).mkdir()
+        for name, files in (("rows", score.rows), (page.FOLDER, pictures)):
+            if files:
+                (folder / name).mkdir()
         for name, rows in score.rows.items():
             cases = {"key": [c.key for c in score.cases], "unit": [c.unit for c in score.cases]}
             (folder / "rows" / f"{name}.npz").write_bytes(_npz({**cases, **rows}))
