@@ -3,10 +3,9 @@ was `not a picture`, without saying which; a reference that is a shard, or too n
 anything, was taken for a picture. A file that outgrew `ulimit -f` was `writing failed`. On a disk
 that cannot be written to, the line that said so was followed by a traceback."""
 
-import os
 import resource
-import subprocess
 
+import disks
 import pytest
 from conftest import picture, samples
 
@@ -57,16 +56,9 @@ def test_a_file_that_may_not_grow(tmp_path):
 
 
 def test_a_disk_that_cannot_be_written_to(tmp_path, run_cli):
-    place = tmp_path / "disk"
-    place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "ro", "tmpfs", place]
-    if os.geteuid() or subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("only root may mount a disk")
-    try:
+    with disks.mounted(tmp_path / "disk", "ro") as place:
         shards.write(tmp_path / "a.tar", samples(0, 2))
         done = run_cli("export", tmp_path / "a.tar", "-o", place / "coco.json", code=2)
-    finally:
-        subprocess.run(["umount", "-l", place], check=True)
     assert done.stderr.decode() == (
         f"socialcli: error: {place}/coco.json: nothing can be written in {place} (Read-only "
         "file system); give another place\n"

@@ -11,6 +11,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import disks
 import pytest
 from conftest import samples
 from toy_method import train
@@ -22,13 +23,8 @@ from socialcli.errors import SocialcliError
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of 256 KB."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", place]
-    if os.geteuid() or subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("only root may make a small disk")
-    yield place
-    subprocess.run(["umount", "-l", place], check=True)
+    with disks.mounted(tmp_path / "disk", "size=256k") as place:
+        yield place
 
 
 def files(folder: Path) -> list[str]:
