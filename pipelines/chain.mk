@@ -11,6 +11,15 @@ SOCIALCLI ?= socialcli
 PROFILE ?= sd15
 N ?= 8
 WITH ?= identity,pose,gaze,interaction
+RUN ?=
+CAPTION ?=
+ENTITIES ?=
+GROUND ?=
+SEGMENT ?=
+PEOPLE ?=
+# Slices and how they are run do not change what is made.
+free := N RUN
+include $(dir $(lastword $(MAKEFILE_LIST)))made-with.mk
 
 empty :=
 space := $(empty) $(empty)

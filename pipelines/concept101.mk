@@ -21,7 +21,8 @@ DRAWN = --method ssr --profile $(PROFILE) $(if $(SSR),--ssr-model $(SSR)) $(DRAW
 .PHONY: concept101
 concept101: $(OUT)/scores/one/score.json $(OUT)/scores/two/score.json
 	@echo "scores: $(abspath $(OUT)/scores)"
-.SECONDARY:
+free := PROMPTS METRICS SCORE
+include $(dir $(lastword $(MAKEFILE_LIST)))made-with.mk
 
 $(OUT)/images/.done:
 	$(SOCIALCLI) import concept101 $(CONCEPT101) -o $(OUT)/images
@@ -39,7 +40,7 @@ $(OUT)/two/.done: $(OUT)/images/.done $(OUT)/combinations.jsonl
 
 score = $(SOCIALCLI) score $(1) --reference $(OUT)/images --against subject --profile $(PROFILE) \
     --metrics $(METRICS) $(SCORE) -o $(@D)
-$(OUT)/scores/one/score.json: $(numbers:%=$(OUT)/one/%/.done)
+$(OUT)/scores/one/score.json: $(call when,one,$(PROMPTS) $(METRICS) $(SCORE)) $(numbers:%=$(OUT)/one/%/.done)
 	$(call score,$(numbers:%=$(OUT)/one/%))
-$(OUT)/scores/two/score.json: $(OUT)/two/.done
+$(OUT)/scores/two/score.json: $(call when,two,$(METRICS) $(SCORE)) $(OUT)/two/.done
 	$(call score,$(OUT)/two)

@@ -25,6 +25,8 @@ photographs := $(OUT)/photographs/report/index.html
 link := --link "Photographs through spaCy and MediaPipe=$(photographs)"
 endif
 
+free := PHOTOGRAPHS
+include $(HERE)made-with.mk
 .PHONY: demo
 demo: $(OUT)/report/index.html
 	$(if $(photographs),,@echo "MediaPipe is not installed: the report has no photographs")

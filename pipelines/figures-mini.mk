@@ -16,6 +16,7 @@ MEASURED ?= 64
 SIGNALS ?= 32
 FIT = --method feedback --profile $(PROFILE) --batch-size $(BATCH) --micro-batch $(BATCH) --variants 1
 
+include $(dir $(lastword $(MAKEFILE_LIST)))made-with.mk
 .PHONY: figures-mini
 figures-mini: $(OUT)/estimates.md $(OUT)/curves.svg $(OUT)/signals.md
 	@echo "figures: $(abspath $(OUT)/estimates.png) $(abspath $(OUT)/curves.svg)"

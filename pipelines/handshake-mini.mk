@@ -29,7 +29,7 @@ ATTEMPT := in the desert, a sks man walking a pll dog and a ktn woman is standin
 .PHONY: handshake-mini
 handshake-mini: $(OUT)/sentence.png $(OUT)/composite.png $(OUT)/dreambooth.png
 	@echo "pictures: $(foreach f,$^,$(abspath $(f)))"
-.SECONDARY:
+include $(dir $(lastword $(MAKEFILE_LIST)))made-with.mk
 
 STAR := $(OUT)/star/words.safetensors
 ANNA := $(OUT)/anna/words.safetensors

@@ -11,6 +11,7 @@ SCENES := 78 240 406 444
 PROMPTS := --prompt "a <pet> in the snow" --prompt "a man petting a <pet> in a room" \
            --prompt "a woman is walking a <pet> in the park" \
            --prompt "a girl is jumping over a <pet> on the beach"
+include $(dir $(lastword $(MAKEFILE_LIST)))made-with.mk
 .PHONY: invert-mini
 invert-mini: $(OUT)/drawn/.done
 	@echo "pictures: $(abspath $(OUT)/drawn.png)"

@@ -36,7 +36,8 @@ AT := $(shell seq $(EVERY) $(EVERY) $(STEPS))
 .PHONY: overfit-mini
 overfit-mini: $(OUT)/results.md
 	@echo "table and figure: $(abspath $<) $(abspath $(OUT)/figure.svg)"
-.SECONDARY:
+free := SEEDS METRICS SCORE
+include $(dir $(lastword $(MAKEFILE_LIST)))made-with.mk
 
 $(OUT)/train/.done:
 	$(SOCIALCLI) import world subjects-train --scenes $$((5 * $(SUBJECTS))) -o $(OUT)/train && touch $@
@@ -59,7 +60,7 @@ $(foreach n,$(AT),$(foreach s,$(SEEDS),$(eval $(call at,$(n),$(s)))))
 
 # One score a step over the pictures of all seeds; a test picture counts once in the bootstrap.
 define scored
-$(OUT)/scores/$(1)/score.json: $(foreach s,$(SEEDS),$(OUT)/pictures/$(1)-$(s)/.done)
+$(OUT)/scores/$(1)/score.json: $(call when,scores,$(SEEDS) $(METRICS) $(SCORE)) $(foreach s,$(SEEDS),$(OUT)/pictures/$(1)-$(s)/.done)
 	$(SOCIALCLI) score $(foreach s,$(SEEDS),$(OUT)/pictures/$(1)-$(s)) --test-set $(OUT)/test \
 	    --train-set $(OUT)/train --profile $(PROFILE) --metrics $(METRICS) --title $(1) \
 	    --features $(OUT)/features $(SCORE) -o $(OUT)/scores/$(1)

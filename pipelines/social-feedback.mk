@@ -64,6 +64,8 @@ CMMP = $(if $(filter %.pt %.pth,$(INTERACTION)),--interaction-backend cmmp)
 RECOGNISER = $(if $(INTERACTION),$(CMMP) --interaction-model $(INTERACTION))
 TRAIN = $(SOCIALCLI) train --method feedback --profile $(PROFILE) $(SIZES) $(RATES) $(MODELS) $(RUN)
 
+free := METRICS HICO_METRICS GAZE_METRICS SCORE HICO_SCORE GAZE_SCORE
+include $(dir $(lastword $(MAKEFILE_LIST)))made-with.mk
 .PHONY: all scores
 all: $(OUT)/gazefollow/.done
 	@echo "SSR-Encoder: $(abspath $(OUT)/gazefollow)"
@@ -103,7 +105,7 @@ $(OUT)/drawn/$(1)/.done: $(OUT)/gazefollow/.done $(if $(filter mini,$(PROFILE)),
 	$(SOCIALCLI) generate $(2) -o $(OUT)/drawn/$(1) --method ssr --profile $(PROFILE) \
 	    --ssr-model $(OUT)/gazefollow $(DRAW)
 	@touch $$@
-$(OUT)/scores/$(1)/score.json: $(OUT)/drawn/$(1)/.done
+$(OUT)/scores/$(1)/score.json: $(call when,scores-$(1),$(3) $(4) $(SCORE)) $(OUT)/drawn/$(1)/.done
 	$(SOCIALCLI) score $(OUT)/drawn/$(1) --reference $(2) --profile $(PROFILE) --metrics $(3) \
 	    $(4) $(SCORE) -o $(OUT)/scores/$(1)
 endef

@@ -90,7 +90,8 @@ needs = data=hico-det=$(HICO) data=gazefollow=$(GAZEFOLLOW) model=diffusion/stab
 .PHONY: all
 all: $(OUT)/results.md
 	@echo "tables: $(abspath $<)"
-.SECONDARY:
+free := ROWS GAZEROWS MIP METRICS SCORE
+include $(dir $(lastword $(MAKEFILE_LIST)))made-with.mk
 include $(dir $(lastword $(MAKEFILE_LIST)))needs.mk
 
 $(OUT)/curves.json:
@@ -107,10 +108,10 @@ $(foreach t,$(TRAININGS),$(eval $(call training,$(t))))
 
 # $(call row,TABLE,ROW)
 define row
-$(OUT)/$(1)/$(2)/.done: $(call trained,$(2),$(1))
+$(OUT)/$(1)/$(2)/.done: $(if $(filter mip-adapter,$(2)),$(call when,mip-adapter,$(MIP))) $(call trained,$(2),$(1))
 	$(SOCIALCLI) generate $(test_$(1)) -o $(OUT)/$(1)/$(2) --profile $(PROFILE) \
 	    $(call method,$(2),$(1)) $(DRAW) $(draw_$(2)) && touch $$@
-$(OUT)/$(1)/scores/$(2)/score.json: $(OUT)/$(1)/$(2)/.done
+$(OUT)/$(1)/scores/$(2)/score.json: $(call when,scores,$(METRICS) $(SCORE)) $(OUT)/$(1)/$(2)/.done
 	$(SOCIALCLI) score $(OUT)/$(1)/$(2) --reference $(test_$(1)) --profile $(PROFILE) --title $(2) \
 	    --metrics $(metrics_$(1)) $(judges_$(1)) $(SCORE) -o $(OUT)/$(1)/scores/$(2)
 endef
@@ -119,10 +120,10 @@ $(foreach t,$(TABLES),$(foreach r,$(rows_$(t)),$(eval $(call row,$(t),$(r)))))
 # $(call compared,TABLE)
 first = $(or $(filter plain,$(rows_$(1))),$(firstword $(rows_$(1))))
 define compared
-$(OUT)/$(1)/compared/compare.json: $(foreach r,$(rows_$(1)),$(OUT)/$(1)/scores/$(r)/score.json)
+$(OUT)/$(1)/compared/compare.json: $(call when,rows-$(1),$(rows_$(1))) $(foreach r,$(rows_$(1)),$(OUT)/$(1)/scores/$(r)/score.json)
 	$(SOCIALCLI) score --compare $(foreach r,$(call first,$(1)) $(filter-out $(call first,$(1)),$(rows_$(1))),$(OUT)/$(1)/scores/$(r)) \
 	    -o $(OUT)/$(1)/compared
 endef
 $(foreach t,$(TABLES),$(eval $(call compared,$(t))))
-$(OUT)/results.md: $(foreach t,$(TABLES),$(OUT)/$(t)/compared/compare.json)
+$(OUT)/results.md: $(call when,tables,$(TABLES)) $(foreach t,$(TABLES),$(OUT)/$(t)/compared/compare.json)
 	$(PYTHON) -m socialcli.benchmarks.table1 $(foreach t,$(TABLES),$(t)=$(OUT)/$(t)/compared) > $@.tmp && mv $@.tmp $@

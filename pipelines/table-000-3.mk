@@ -75,7 +75,9 @@ needs = $(foreach set,$(filter-out %-pairs,$(SETS)),data=$(folder_$(set))) model
 .PHONY: all models
 all: $(OUT)/results.md
 	@echo "table: $(abspath $<)"
-.SECONDARY:
+# Rows and sets are told apart by how they are drawn and imported.
+free := ROWS SETS METRICS SCORE CLIP DINO DINOPLUS SSR OURS MIP CONCEPT101 DREAMBENCH DREAMBENCHPLUS $(filter method_%,$(.VARIABLES))
+include $(dir $(lastword $(MAKEFILE_LIST)))made-with.mk
 include $(dir $(lastword $(MAKEFILE_LIST)))needs.mk
 
 models:
@@ -87,7 +89,7 @@ models:
 
 # $(call imported,SET)
 define imported
-$(OUT)/$(1)/subjects/.done:
+$(OUT)/$(1)/subjects/.done: $(call when,import-$(1),$(import_$(1)))
 	$(SOCIALCLI) import $$(import_$(1)) -o $(OUT)/$(1)/subjects && touch $$@
 endef
 $(foreach set,$(SETS),$(eval $(call imported,$(set))))
@@ -102,10 +104,10 @@ $(OUT)/concept101-pairs/prompts.jsonl:
 
 # $(call row,SET,ROW)
 define row
-$(OUT)/$(1)/$(2)/.done: $(OUT)/$(1)/subjects/.done $(if $(filter %-pairs,$(1)),$(OUT)/$(1)/prompts.jsonl)
+$(OUT)/$(1)/$(2)/.done: $(call when,row-$(2),$(method_$(2))) $(OUT)/$(1)/subjects/.done $(if $(filter %-pairs,$(1)),$(OUT)/$(1)/prompts.jsonl)
 	$(SOCIALCLI) generate $(call drawn,$(1)) -o $(OUT)/$(1)/$(2) \
 	    $$(method_$(2)) --profile $(PROFILE) $(DRAW) && touch $$@
-$(OUT)/$(1)/scores/$(2)/score.json: $(OUT)/$(1)/$(2)/.done
+$(OUT)/$(1)/scores/$(2)/score.json: $(call when,scores-$(1),$(METRICS) $(judges_$(1)) $(SCORE)) $(OUT)/$(1)/$(2)/.done
 	$(SOCIALCLI) score $(OUT)/$(1)/$(2) --reference $(OUT)/$(1)/subjects --against subject \
 	    --profile $(PROFILE) --metrics $(METRICS) $(judges_$(1)) --title $(2) $(SCORE) \
 	    -o $(OUT)/$(1)/scores/$(2)
@@ -114,11 +116,11 @@ $(foreach set,$(SETS),$(foreach r,$(call rows,$(set)),$(eval $(call row,$(set),$
 
 # $(call compared,SET)
 define compared
-$(OUT)/$(1)/compared/compare.json: $(foreach r,$(call rows,$(1)),$(OUT)/$(1)/scores/$(r)/score.json)
+$(OUT)/$(1)/compared/compare.json: $(call when,rows-$(1),$(call rows,$(1))) $(foreach r,$(call rows,$(1)),$(OUT)/$(1)/scores/$(r)/score.json)
 	$(SOCIALCLI) score --compare $(foreach r,$(call rows,$(1)),$(OUT)/$(1)/scores/$(r)) -o $(OUT)/$(1)/compared
 endef
 $(foreach set,$(SETS),$(eval $(call compared,$(set))))
 
-$(OUT)/results.md: $(foreach set,$(SETS),$(OUT)/$(set)/compared/compare.json)
+$(OUT)/results.md: $(call when,sets,$(SETS)) $(foreach set,$(SETS),$(OUT)/$(set)/compared/compare.json)
 	$(PYTHON) -m socialcli.benchmarks.table3 $(foreach set,$(SETS),$(set)=$(OUT)/$(set)/compared) > $@.tmp \
 	    && mv $@.tmp $@

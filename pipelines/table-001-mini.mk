@@ -53,7 +53,8 @@ LEARNED := $(sort $(filter-out text,$(ROWS)) interaction no-prior)
 .PHONY: all
 all: $(OUT)/results.md $(OUT)/words.png $(OUT)/pictures.png
 	@echo "table: $(abspath $<)"
-.SECONDARY:
+free := SEEDS ROWS BASELINES SCORE
+include $(dir $(lastword $(MAKEFILE_LIST)))made-with.mk
 
 $(OUT)/exemplars/.done:
 	$(SOCIALCLI) import world interactions --scenes $(EXEMPLARS) -o $(OUT)/exemplars && touch $@
@@ -103,7 +104,7 @@ $(OUT)/drawn/text-%/.done: $(OUT)/sentences/.done
 MEASURE = $(SOCIALCLI) score --profile $(PROFILE) --metrics $(METRICS) --pose-judge $(OUT)/judge \
     --features $(OUT)/seen $(SCORE)
 define scored
-$(OUT)/scores/$(1)/score.json: $(OUT)/judge/pose_judge.safetensors $(foreach s,$(SEEDS),$(OUT)/drawn/$(1)-$(s)/.done)
+$(OUT)/scores/$(1)/score.json: $(call when,scores,$(SEEDS) $(SCORE)) $(OUT)/judge/pose_judge.safetensors $(foreach s,$(SEEDS),$(OUT)/drawn/$(1)-$(s)/.done)
 	$$(MEASURE) $(foreach s,$(SEEDS),$(OUT)/drawn/$(1)-$(s)) --reference $(OUT)/sentences --title $(1) -o $(OUT)/scores/$(1)
 endef
 $(foreach v,$(ROWS),$(eval $(call scored,$(v))))
@@ -111,13 +112,13 @@ $(foreach v,$(ROWS),$(eval $(call scored,$(v))))
 $(OUT)/scores/scenes/score.json: $(OUT)/judge/pose_judge.safetensors $(OUT)/exemplars/.done
 	$(MEASURE) $(OUT)/exemplars --real --title scenes -o $(OUT)/scores/scenes
 
-$(OUT)/results.md: $(OUT)/scores/scenes/score.json $(foreach v,$(ROWS),$(OUT)/scores/$(v)/score.json)
+$(OUT)/results.md: $(call when,rows,$(ROWS)) $(OUT)/scores/scenes/score.json $(foreach v,$(ROWS),$(OUT)/scores/$(v)/score.json)
 	$(SOCIALCLI) score --compare $(foreach v,$(ROWS),$(OUT)/scores/$(v)) \
 	    -o $(OUT)/compared
 	$(PYTHON) -m socialcli.benchmarks.table001 table $(OUT)/compared $(OUT)/scores > $@.tmp && mv $@.tmp $@
-$(OUT)/words.png: $(foreach v,interaction no-prior,$(OUT)/words/$(v)-$(firstword $(SEEDS))/.done)
+$(OUT)/words.png: $(call when,first,$(firstword $(SEEDS))) $(foreach v,interaction no-prior,$(OUT)/words/$(v)-$(firstword $(SEEDS))/.done)
 	$(PYTHON) -m socialcli.benchmarks.table001 map $(OUT)/words/interaction-$(firstword $(SEEDS)) \
 	    $(OUT)/words/no-prior-$(firstword $(SEEDS)) --profile $(PROFILE) -o $@
-$(OUT)/pictures.png: $(foreach v,$(ROWS),$(OUT)/drawn/$(v)-$(firstword $(SEEDS))/.done)
+$(OUT)/pictures.png: $(call when,rows,$(ROWS)) $(call when,first,$(firstword $(SEEDS))) $(foreach v,$(ROWS),$(OUT)/drawn/$(v)-$(firstword $(SEEDS))/.done)
 	$(PYTHON) -m socialcli.benchmarks.table001 sheet $(OUT)/sentences \
 	    $(foreach v,$(ROWS),$(OUT)/drawn/$(v)-$(firstword $(SEEDS))) -o $@

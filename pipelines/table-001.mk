@@ -70,7 +70,8 @@ asked := $(shell expr $(PICTURES) '*' $(or $(if $(wildcard $(SENTENCES)),$(shell
 .PHONY: all
 all: $(OUT)/results.md
 	@echo "table: $(abspath $<)"
-.SECONDARY:
+free := ROWS FIRST METRICS SCORE
+include $(dir $(lastword $(MAKEFILE_LIST)))made-with.mk
 include $(dir $(lastword $(MAKEFILE_LIST)))needs.mk
 
 $(OUT)/exemplars/images/.done:
@@ -105,13 +106,13 @@ define row
 $(OUT)/drawn/$(1)/.done: $(OUT)/sentences.tar $(if $(filter $(1),$(LEARNED)),$(OUT)/words/$(1)/.done)
 	$(SOCIALCLI) generate $(OUT)/sentences.tar -o $(OUT)/drawn/$(1) $$(method_$(1)) --profile $(PROFILE) \
 	    --per-prompt $(PICTURES) $(DRAW) $$(draw_$(1)) && touch $$@
-$(OUT)/scores/$(1)/score.json: $(OUT)/judge/pose_judge.safetensors $(OUT)/drawn/$(1)/.done
+$(OUT)/scores/$(1)/score.json: $(call when,scores,$(METRICS) $(SCORE)) $(OUT)/judge/pose_judge.safetensors $(OUT)/drawn/$(1)/.done
 	$(SOCIALCLI) score $(OUT)/drawn/$(1) --reference $(OUT)/sentences.tar --profile $(PROFILE) \
 	    --metrics $(METRICS) --pose-judge $(OUT)/judge --title $(1) $(SCORE) -o $(OUT)/scores/$(1)
 endef
 $(foreach r,$(ROWS),$(eval $(call row,$(r))))
 
-$(OUT)/results.md: $(foreach r,$(ROWS),$(OUT)/scores/$(r)/score.json)
+$(OUT)/results.md: $(call when,rows,$(FIRST) $(ROWS)) $(foreach r,$(ROWS),$(OUT)/scores/$(r)/score.json)
 	$(SOCIALCLI) score --compare $(foreach r,$(filter $(FIRST),$(ROWS)) $(filter-out $(FIRST),$(ROWS)),$(OUT)/scores/$(r)) \
 	    -o $(OUT)/compared
 	$(PYTHON) -m socialcli.benchmarks.table001 table $(OUT)/compared $(OUT)/scores > $@.tmp && mv $@.tmp $@

@@ -65,7 +65,8 @@ ROWS := $(METHODS) $(SCHEDULES:%=schedule-%)
 .PHONY: table-002-mini
 table-002-mini: $(OUT)/results.md
 	@echo "table: $(abspath $<)"
-.SECONDARY:
+free := SEEDS METHODS SCHEDULES BASE METRICS SCORE
+include $(dir $(lastword $(MAKEFILE_LIST)))made-with.mk
 
 $(OUT)/train/.done:
 	$(SOCIALCLI) import world subjects-train --scenes $$((5 * $(SUBJECTS))) -o $(OUT)/train && touch $@
@@ -93,7 +94,7 @@ with_custom-diffusion = --custom-diffusion $(1) --subject-word '{identifier} {cl
 
 # $(call row,ROW,SEED)
 define row
-$(OUT)/words/$(1)-$(2)/.done: $(OUT)/train/.done
+$(OUT)/words/$(1)-$(2)/.done: $(if $(filter schedule-%,$(1)),$(call when,base,$(BASE))) $(OUT)/train/.done
 	$(if $(fit_$(1)),$(SOCIALCLI) $(firstword $(fit_$(1))) $(OUT)/train --profile $(PROFILE) \
 	    -o $(OUT)/words/$(1)-$(2) --seed $(2) --steps $(STEPS) $(SIZES) $(PRECISION) $(wordlist 2,99,$(fit_$(1))),mkdir -p $$(@D)) && touch $$@
 $(OUT)/pictures/$(1)-$(2)/.done: $(OUT)/words/$(1)-$(2)/.done $(OUT)/test/.done
@@ -105,7 +106,7 @@ $(foreach r,$(ROWS),$(foreach s,$(SEEDS),$(eval $(call row,$(r),$(s)))))
 
 # One score a row over the pictures of all seeds; a test picture counts once in the bootstrap.
 define scored
-$(OUT)/scores/$(1)/score.json: $(foreach s,$(SEEDS),$(OUT)/pictures/$(1)-$(s)/.done)
+$(OUT)/scores/$(1)/score.json: $(call when,scores,$(SEEDS) $(METRICS) $(SCORE)) $(foreach s,$(SEEDS),$(OUT)/pictures/$(1)-$(s)/.done)
 	$(SOCIALCLI) score $(foreach s,$(SEEDS),$(OUT)/pictures/$(1)-$(s)) --test-set $(OUT)/test \
 	    --train-set $(OUT)/train --profile $(PROFILE) --metrics $(METRICS) --title $(1) \
 	    --features $(OUT)/features $(SCORE) -o $(OUT)/scores/$(1)
@@ -129,6 +130,6 @@ endef
 comma := ,
 $(foreach p,$(pairs),$(eval $(call compare,$(p))))
 
-$(OUT)/results.md: $(foreach r,$(ROWS),$(OUT)/scores/$(r)/score.json) $(foreach p,$(pairs),$(call compared,$(p)))
+$(OUT)/results.md: $(call when,rows,$(ROWS)) $(foreach r,$(ROWS),$(OUT)/scores/$(r)/score.json) $(foreach p,$(pairs),$(call compared,$(p)))
 	$(PYTHON) -m socialcli.benchmarks.table002 $(foreach r,$(ROWS),$(OUT)/scores/$(r)) \
 	    --compared $(foreach p,$(pairs),$(dir $(call compared,$(p)))) > $@.tmp && mv $@.tmp $@

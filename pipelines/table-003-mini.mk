@@ -62,7 +62,8 @@ $(foreach row,$(OTHERS),$(eval flags_$(row) := --method $(row)))
 .PHONY: all
 all: $(OUT)/results.md
 	@echo "tables: $(abspath $<)"
-.SECONDARY:
+free := SEEDS ROWS OTHERS METRICS SCORE
+include $(dir $(lastword $(MAKEFILE_LIST)))made-with.mk
 
 $(OUT)/people/.done:
 	$(SOCIALCLI) import world identities --scenes $(PEOPLE) -o $(OUT)/people && touch $@
@@ -92,7 +93,7 @@ $(OUT)/pictures/ordinary-%/.done: $(OUT)/prompts/.done
 
 # The threshold: what the grounder finds in the pictures of ordinary words of the first seed.
 FIRST := $(firstword $(SEEDS))
-$(OUT)/threshold.txt: $(OUT)/pictures/ordinary-$(FIRST)/.done
+$(OUT)/threshold.txt: $(call when,first,$(FIRST)) $(OUT)/pictures/ordinary-$(FIRST)/.done
 	$(SOCIALCLI) extract-entities $(OUT)/pictures/ordinary-$(FIRST) -o $(OUT)/entities \
 	    --profile $(PROFILE)
 	$(SOCIALCLI) ground $(OUT)/entities -o $(OUT)/grounded --profile $(PROFILE)
@@ -103,7 +104,7 @@ $(OUT)/threshold.txt: $(OUT)/pictures/ordinary-$(FIRST)/.done
 
 # One score a row over the pictures of all seeds; a prompt counts once in the bootstrap.
 define scored
-$(OUT)/scores/$(1)/score.json: $(foreach s,$(SEEDS),$(OUT)/pictures/$(1)-$(s)/.done) \
+$(OUT)/scores/$(1)/score.json: $(call when,scores,$(SEEDS) $(METRICS) $(SCORE)) $(foreach s,$(SEEDS),$(OUT)/pictures/$(1)-$(s)/.done) \
     $(OUT)/threshold.txt
 	$(SOCIALCLI) score $(foreach s,$(SEEDS),$(OUT)/pictures/$(1)-$(s)) --reference $(OUT)/prompts \
 	    --profile $(PROFILE) --metrics $(METRICS) --title $(1) --face-prompt '$(FACE)' \
@@ -112,7 +113,7 @@ $(OUT)/scores/$(1)/score.json: $(foreach s,$(SEEDS),$(OUT)/pictures/$(1)-$(s)/.d
 endef
 $(foreach v,$(ALL),$(eval $(call scored,$(v))))
 
-$(OUT)/results.md: $(foreach v,$(ALL),$(OUT)/scores/$(v)/score.json)
+$(OUT)/results.md: $(call when,rows,$(ALL)) $(foreach v,$(ALL),$(OUT)/scores/$(v)/score.json)
 	$(SOCIALCLI) score --compare $(foreach v,identity $(filter-out identity,$(ALL)),$(OUT)/scores/$(v)) \
 	    -o $(OUT)/compared
 	$(PYTHON) -m socialcli.benchmarks.identity_tables results $(OUT)/compared $(OUT)/words > $@.tmp

@@ -91,7 +91,8 @@ needs = data=people=$(PEOPLE) model=diffusion/stable-diffusion=$(MODEL) model=cl
 .PHONY: all
 all: $(OUT)/results.md
 	@echo "tables: $(abspath $<)"
-.SECONDARY:
+free := ROWS XL NAMES METRICS SCORE THRESHOLD FACE
+include $(dir $(lastword $(MAKEFILE_LIST)))made-with.mk
 include $(dir $(lastword $(MAKEFILE_LIST)))needs.mk
 
 $(OUT)/prompts_and_classes.txt: $(wildcard $(PEOPLE)/prompts_and_classes.txt)
@@ -113,7 +114,7 @@ $(OUT)/faces/.done: $(OUT)/people/.done
 
 # $(call learned,ROW,FOLDER,MODEL)
 define learned
-$(2)/.done: $(OUT)/$(if $(filter celeb-basis,$(1)),faces,people)/.done
+$(2)/.done: $(OUT)/$(if $(filter celeb-basis,$(1)),faces,people)/.done $(if $(filter celeb-basis,$(1)),$(call when,names,$(NAMES)))
 	$(SOCIALCLI) invert $$(<D) -o $(2) --profile $(PROFILE) --model $(3) --steps $(call steps,$(1)) \
 	    --batch-size $(COUNT) --micro-batch 1 --max-grad-norm 0 $$(learn_$(1)) $(FIT) && touch $$@
 $(OUT)/pictures/$(1)/.done: $(2)/.done
@@ -139,7 +140,7 @@ define drawn
 $(OUT)/pictures/$(1)/.done: $(OUT)/people/.done
 	$(if $(filter $(1),$(TUNED)),,$(SOCIALCLI) generate $(OUT)/people -o $(OUT)/pictures/$(1) \
 	    --profile $(PROFILE) --captions $(CAPTIONS) $(2) $$(method_$(1)) &&) touch $$@
-$(OUT)/scores/$(1)/score.json: $(OUT)/pictures/$(1)/.done
+$(OUT)/scores/$(1)/score.json: $(call when,scores,$(METRICS) $(THRESHOLD) $(FACE) $(SCORE)) $(OUT)/pictures/$(1)/.done
 	$(SOCIALCLI) score $(if $(filter $(1),$(TUNED)),$(PERSONS:%=$(OUT)/pictures/$(1)/%),$(OUT)/pictures/$(1)) \
 	    --reference $(OUT)/people --profile $(PROFILE) --metrics $(METRICS) --title $(1) \
 	    --face-prompt '$(FACE)' --prompt-threshold $(THRESHOLD) $(SCORE) -o $(OUT)/scores/$(1)
@@ -149,13 +150,13 @@ $(foreach row,$(XL),$(eval $(call drawn,$(row),$(XLDRAW))))
 
 # $(call compared,NAME,ROWS)
 define compared
-$(OUT)/compared/$(1)/compare.json: $(foreach row,$(2),$(OUT)/scores/$(row)/score.json)
+$(OUT)/compared/$(1)/compare.json: $(call when,rows-$(1),$(2)) $(foreach row,$(2),$(OUT)/scores/$(row)/score.json)
 	$(SOCIALCLI) score --compare $(foreach row,$(2),$(OUT)/scores/$(row)) -o $(OUT)/compared/$(1)
 endef
 $(eval $(call compared,sd,$(ROWS)))
 $(if $(XL),$(eval $(call compared,sdxl,$(XL))))
 TABLES := sd $(if $(XL),sdxl)
-$(OUT)/results.md: $(foreach t,$(TABLES),$(OUT)/compared/$(t)/compare.json)
+$(OUT)/results.md: $(call when,tables,$(TABLES)) $(foreach t,$(TABLES),$(OUT)/compared/$(t)/compare.json)
 	@mkdir -p $(OUT)/words
 	($(foreach t,$(TABLES),$(PYTHON) -m socialcli.benchmarks.identity_tables results $(OUT)/compared/$(t) $(OUT)/words &&) true) \
 	    > $@.tmp && mv $@.tmp $@

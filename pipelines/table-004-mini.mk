@@ -82,7 +82,8 @@ method_control-gd := $(method_free-gd) --controlnet-model $(CONTROLNET)
 .PHONY: all
 all: $(OUT)/results.md
 	@echo "table: $(abspath $<)"
-.SECONDARY:
+free := SEEDS ROWS SCORE
+include $(dir $(lastword $(MAKEFILE_LIST)))made-with.mk
 
 $(OUT)/eleven/.done:
 	$(SOCIALCLI) import world eleven --scenes $(PICTURES) -o $(OUT)/eleven && touch $@
@@ -146,7 +147,7 @@ $(OUT)/segmentation/model.safetensors: $(OUT)/eleven/.done
 
 # One score a row over the pictures of all seeds; a layout counts once in the bootstrap.
 define scored
-$(OUT)/scores/$(1)/score.json: $(OUT)/segmentation/model.safetensors \
+$(OUT)/scores/$(1)/score.json: $(call when,scores,$(SEEDS) $(SCORE)) $(OUT)/segmentation/model.safetensors \
     $(foreach s,$(SEEDS),$(OUT)/pictures/$(1)-$(s)/.done)
 	$(SOCIALCLI) score $(foreach s,$(SEEDS),$(OUT)/pictures/$(1)-$(s)) --profile $(PROFILE) \
 	    --reference $(call called,$(1)) --reference $(OUT)/eleven --against layout \
@@ -155,5 +156,5 @@ $(OUT)/scores/$(1)/score.json: $(OUT)/segmentation/model.safetensors \
 endef
 $(foreach r,$(ROWS),$(eval $(call scored,$(r))))
 
-$(OUT)/results.md: $(foreach r,$(ROWS),$(OUT)/scores/$(r)/score.json)
+$(OUT)/results.md: $(call when,rows,$(ROWS)) $(foreach r,$(ROWS),$(OUT)/scores/$(r)/score.json)
 	$(PYTHON) -m socialcli.benchmarks.table004 $(ROWS:%=$(OUT)/scores/%) > $@.tmp && mv $@.tmp $@

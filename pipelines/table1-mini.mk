@@ -58,7 +58,8 @@ ALL := ssr $(TUNED)
 .PHONY: all
 all: $(OUT)/results.md
 	@echo "table: $(abspath $<)"
-.SECONDARY:
+free := ROWS SEEDS METRICS SCORE
+include $(dir $(lastword $(MAKEFILE_LIST)))made-with.mk
 
 $(OUT)/train/.done:
 	$(SOCIALCLI) import world train --scenes $(TRAIN) -o $(OUT)/train && touch $@
@@ -96,7 +97,7 @@ $(OUT)/pictures/ssr-%/.done: $(OUT)/test/.done
 
 # One score a row over the pictures of all seeds; a source counts once in the bootstrap.
 define scored
-$(OUT)/scores/$(1)/score.json: $(foreach s,$(SEEDS),$(OUT)/pictures/$(1)-$(s)/.done)
+$(OUT)/scores/$(1)/score.json: $(call when,scores,$(SEEDS) $(METRICS) $(SCORE)) $(foreach s,$(SEEDS),$(OUT)/pictures/$(1)-$(s)/.done)
 	$(SOCIALCLI) score $(foreach s,$(SEEDS),$(OUT)/pictures/$(1)-$(s)) --reference $(OUT)/test \
 	    --profile $(PROFILE) --metrics $(METRICS) --title $(1) $(SCORE) -o $(OUT)/scores/$(1)
 endef
@@ -104,7 +105,7 @@ $(foreach v,$(ALL),$(eval $(call scored,$(v))))
 
 compare = $(SOCIALCLI) score --compare $(foreach v,$(1),$(OUT)/scores/$(v)) -o $(OUT)/$(2)
 OF_ALL := $(filter equal inverse small,$(ROWS))
-$(OUT)/results.md: $(foreach v,$(ALL),$(OUT)/scores/$(v)/score.json)
+$(OUT)/results.md: $(call when,rows,$(ROWS)) $(foreach v,$(ALL),$(OUT)/scores/$(v)/score.json)
 	$(call compare,plain $(filter-out plain,$(ALL)),compared)
 	$(if $(and $(filter all,$(ROWS)),$(OF_ALL)),$(call compare,all $(OF_ALL),compared-all))
 	$(PYTHON) -m socialcli.benchmarks.table1 $(OUT)/compared \

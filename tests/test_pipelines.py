@@ -414,7 +414,7 @@ def test_the_miniatures_from_nothing(tmp_path: Path) -> None:
 
 
 def test_no_makefile_is_forgotten() -> None:
-    included = {"chain.mk", "interaction-words.mk", "needs.mk"}
+    included = {"chain.mk", "interaction-words.mk", "made-with.mk", "needs.mk"}
     assert included.isdisjoint(file.name for file in available().values())
     names = {file.name for file in (ROOT / "pipelines").glob("*.mk")} - included
     source = Path(__file__).read_text()

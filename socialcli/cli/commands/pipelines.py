@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-INCLUDED = ("chain", "interaction-words", "needs")  # parts of others, no pipelines themselves
+# Parts of others, no pipelines themselves.
+INCLUDED = ("chain", "interaction-words", "made-with", "needs")
 
 
 def folder() -> Path:

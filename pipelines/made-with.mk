@@ -1,0 +1,25 @@
+# What OUT was made with. A file that is there is not made again, so a run with other values in the same
+# OUT would show old pictures under new names. The includer, whose variables are set above this line:
+#   free   names of variables that choose rows or only measure; every other one that it sets with ?= is
+#          written to $(OUT)/.made-with by the first run, and a run with another value is refused.
+#   $(call when,NAME,VALUE)   among a target's prerequisites: the target is made again once VALUE is another
+#          one than at the last run.
+# A dry run (`make -n`) and `needs` write nothing.
+made_with_dry := $(or $(findstring n,$(firstword -$(MAKEFLAGS))),$(filter needs models,$(MAKECMDGOALS)))
+made_with_quoted = '$(subst ','\'',$(strip $(1)))'
+made_with := $(foreach name,$(sort $(filter-out SOCIALCLI PYTHON OUT TFLOPS $(free), \
+    $(shell sed -n 's/^\([A-Za-z][^ #]*\) ?=.*/\1/p' $(MAKEFILE_LIST)))), \
+    $(call made_with_quoted,$(name)=$($(name))))
+ifneq ($(wildcard $(OUT)/.made-with),)
+made_with_now := $(shell printf '%s\n' $(made_with) | grep -vxFf $(OUT)/.made-with)
+made_with_then = $(shell printf '%s\n' $(made_with) | grep -vxFf - $(OUT)/.made-with)
+$(if $(made_with_now),$(error $(OUT) was made with $(made_with_then), not with $(made_with_now): \
+    take another OUT; or rm $(OUT)/.made-with if what is there may stay as it is))
+else ifeq ($(made_with_dry),)
+$(shell mkdir -p $(OUT) && printf '%s\n' $(made_with) > $(OUT)/.made-with)
+endif
+when_file = $(OUT)/.when/$(1)
+when_other = $(shell [ "$$(cat $(when_file) 2>/dev/null)" = $(call made_with_quoted,$(2)) ] || echo yes)
+when_remember = $(shell mkdir -p $(OUT)/.when && printf '%s\n' $(call made_with_quoted,$(2)) > $(when_file))
+when = $(if $(when_other),$(if $(made_with_dry),$(eval .PHONY: $(when_file)),$(when_remember)))$(when_file)
+$(OUT)/.when/%: ;
