@@ -142,7 +142,7 @@ def test_the_chain_on_the_papers_models_is_planned(
     """Each stage's command, with the profile's models, as far as a machine without them can go."""
     out = place / f"{name}-dry"
     shutil.copytree(annotated[name], out)
-    for done in [*out.rglob(".slice-*"), out / "annotated" / ".done"]:
+    for done in [*out.rglob(".slice-*"), out / "annotated" / ".done", out / ".made-with"]:
         done.unlink()
     more = ["WITH=identity,pose,gaze,interaction", f"PEOPLE=--gaze-model {place}/models/gaze.pt"]
     printed = make(
@@ -243,8 +243,9 @@ def test_people_from_one_picture_in_miniature(tmp_path: Path) -> None:
     assert printed.count(" score ") == 1 + 7 + 1 and printed.count("--pairs 1 ") == 2
     (tmp_path / "threshold.txt").write_text("0.4")
     small = ("table-003-mini.mk", f"OUT={tmp_path}", "PEOPLE=1", "SEEDS=0", "ROWS=identity",
+             "STEPS=2", "DRAW=--steps 2 --limit 3", "SCORE=--resamples 20",
              "-o", tmp_path / "threshold.txt")  # fmt: skip
-    printed = make(*small, "STEPS=2", "DRAW=--steps 2 --limit 3", "SCORE=--resamples 20")
+    printed = make(*small)
     assert f"tables: {tmp_path / 'results.md'}" in printed
     text = (tmp_path / "results.md").read_text()
     rows = [line for line in text.splitlines() if line.startswith("| 5 pairs, all tokens")]
@@ -344,13 +345,14 @@ def test_attractors_in_miniature(tmp_path: Path) -> None:
     )
     assert printed.count("socialcli train") == 2 * 2
     assert printed.count("--over neti") == 2 * 6 and printed.count(" score --compare ") == 4 + 4 + 1
-    make(
+    small = (
         "table-002-mini.mk", f"OUT={tmp_path}", "SEEDS=0", "SUBJECTS=1", "TEST=2", "STEPS=1",
         "CAPTIONS=1",
         "METHODS=ti ti-attractor dreambooth custom-diffusion", "SCHEDULES=", "BASE=ti",
         "SIZES=--batch-size 2", "PRIOR=--prior-weight 0",
         "DRAW=--steps 1", "METRICS=dino,clip-t", "SCORE=--resamples 20 --show 0",
     )  # fmt: skip
+    make(*small)
     text = (tmp_path / "results.md").read_text()
     assert "| Textual Inversion | 0." in text and "| Textual Inversion + attractor | 0." in text
     for effect in (
@@ -364,10 +366,7 @@ def test_attractors_in_miniature(tmp_path: Path) -> None:
             drawn = records.load(records.Generated, one["generated.json"])
             assert word in drawn.prompt and drawn.plain_prompt == drawn.prompt.replace(word, "dog")
     assert "without numbers" in text  # what the paper says of its figures
-    again = make(
-        "table-002-mini.mk", "-n", f"OUT={tmp_path}", "SEEDS=0",
-        "METHODS=ti ti-attractor dreambooth custom-diffusion", "SCHEDULES=", "BASE=ti",
-    )  # fmt: skip
+    again = make(*small, "-n")
     assert "-m socialcli" not in again  # nothing is left to do
 
 
