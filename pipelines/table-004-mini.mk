@@ -52,7 +52,9 @@ PRECISION ?= --mixed-precision bf16
 DRAW ?= --dtype bfloat16 --batch-size 16
 SCORE ?=
 IDENTIFIERS := sks ktn pll ucd zwx olis mth vbr qel hta wjd
-CONTROLNET ?= socialcli/miniature/weights/controlnet
+HERE := $(dir $(lastword $(MAKEFILE_LIST)))
+# The package's own, from a checkout or from an installed package.
+CONTROLNET ?= $(firstword $(wildcard $(addsuffix miniature/weights/controlnet,$(HERE)../ $(HERE)../socialcli/)))
 
 # Of 80 steps the paper's global diffuser takes 8 with a scaffolding image, else 2.
 MANY := $(shell expr \( $(STEPS) + 9 \) / 10)
