@@ -8,6 +8,7 @@ methods compared (Holm), over the figures that have a better side.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from socialcli import shards
 from socialcli.errors import UsageError
-from socialcli.evaluation import bootstrap, metrics, run, tables, writing
+from socialcli.evaluation import bootstrap, metrics, run, settings, tables, writing
 from socialcli.evaluation.metrics import Column
 
 if TYPE_CHECKING:
@@ -58,6 +59,9 @@ def compare(
     for name in common:
         metric = metrics.load(name)
         all_rows = [writing.rows(place, name) for place, _ in loaded]
+        for folder, rows in zip(folders[1:], all_rows[1:], strict=True):
+            if why := metric.apart(all_rows[0], rows):
+                raise UsageError(f"{folders[0]} and {folder}: {name}: {why}")
         units = _units(all_rows)
         if not units:
             raise UsageError(
@@ -109,7 +113,7 @@ def _check_models(folders: list[str], scores: list[dict[str, Any]], common: list
                     f"{folders[0]} and {folder} were scored with different models ({feature}); "
                     "score both with the same profile"
                 )
-        for name in (n for m in common for n in metrics.load(m).OPTIONS):
+        for name in _options(common, first["config"]):
             if first["config"].get(name) != other["config"].get(name):
                 raise UsageError(
                     f"{folders[0]} and {folder} were scored with different "
@@ -117,12 +121,33 @@ def _check_models(folders: list[str], scores: list[dict[str, Any]], common: list
                 )
 
 
+def _options(common: list[str], values: dict[str, Any]) -> list[str]:
+    """The options that some metrics' figures depend on: their own, and the thresholds of the
+    features that they look at. Which models these ask is told by the models themselves."""
+    config_type = settings.config_type()
+    known = {field.name for field in dataclasses.fields(config_type)}
+    config = config_type(**{name: value for name, value in values.items() if name in known})
+    loaded = {name: metrics.load(name) for name in common}
+    numbers = (
+        field.name
+        for feature in settings.features(loaded, config)
+        for field in dataclasses.fields(feature.config_type)
+        if isinstance(field.default, float)
+    )
+    own = (name for metric in loaded.values() for name in metric.OPTIONS)
+    return list(dict.fromkeys([*own, *numbers]))
+
+
 def _names(titles: list[str], folders: list[str], names: list[str] | None) -> list[str]:
     if names is not None:
         if len(names) != len(folders) or len(set(names)) < len(names):
             raise UsageError(f"--names: expected {len(folders)} different names, one per score")
         return names
-    return titles if len(set(titles)) == len(titles) else folders
+    if len(set(titles)) == len(titles):
+        return titles
+    if len(set(folders)) < len(folders):
+        raise UsageError("one score is given twice; say with --names what to call each")
+    return folders
 
 
 def _units(all_rows: list[dict[str, numpy.ndarray]]) -> dict[str, int]:

@@ -133,6 +133,9 @@ def _with_references(
         words = {_word(name): own for name, own in by_subject.items()}
         called = [words[word] for word in sample.pseudo_words if word in words]
         joined.subjects = [[(one, boxes_of(one, [])) for one in own] for own in called]
+    if not joined.subjects and joined.source is not None and against == "subject":
+        own = by_subject[joined.source.subject]
+        joined.subjects = [[(one, boxes_of(one, queries)) for one in own]]
     if joined.subjects or joined.source is not None:
         return joined
     return (

@@ -143,6 +143,12 @@ def score(inputs: list[str], output: str, config: Any, options: Options) -> Scor
     )  # fmt: skip
     _measure(result, report)
     specs = [spec for feature in seen.features.values() for spec in feature.models(config)]
+    alone = sum(one.source is not None and not one.subjects for one in joined)
+    if alone and any(need.references for need in needs.values()):
+        result.notes.append(
+            f"{alone:,} of {len(joined):,} pictures were made without reference pictures: there is "
+            f"nothing to compare them with by --against {config.against}"
+        )
     kinds = map(_kind, joined)
     if warning := domain.strangers(kinds, domain.limited(specs), "of which scores mean nothing"):
         result.notes.append(warning)

@@ -142,12 +142,12 @@ def chosen(config: Any) -> dict[str, Metric]:
     metrics = {name: registry.load("metrics", name) for name in dict.fromkeys(names)}
     for metric in metrics.values():
         metric.check_options(config)
-    for feature in _features(metrics, config):
+    for feature in features(metrics, config):
         feature.check_options(config)
     return metrics
 
 
-def _features(metrics: dict[str, Metric], config: Any) -> list[Any]:
+def features(metrics: dict[str, Metric], config: Any) -> list[Any]:
     """Every feature that some metrics look at, and those that these are computed after."""
     names: list[str] = []
     for metric in metrics.values():

@@ -100,6 +100,15 @@ def test_the_name_of_a_file_stands_for_its_key():
     assert keys(one) == [[safe]]
 
 
+def test_all_pictures_of_the_subject_that_the_source_shows():
+    """Of a picture that was made from a caption, without reference pictures."""
+    known = [reference("rex/0", "rex"), reference("rex/1", "rex"), reference("ann/0", "ann")]
+    (one,), _ = joined([generated("a", source_key="rex/1")], *known, against="subject")
+    assert keys(one) == [["rex/0", "rex/1"]] and one.source.key == "rex/1"
+    (one,), _ = joined([generated("a", source_key="rex/1")], *known, against="references")
+    assert keys(one) == []
+
+
 def test_a_learned_word_is_the_subject_that_is_called_so():
     known = [reference("d", "my dog"), reference("e", "cat"), reference("f", "my dog")]
     (one,), _ = joined([generated("a", prompt="a <my-dog> on <sand>")], *known)

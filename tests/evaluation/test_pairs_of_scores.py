@@ -12,7 +12,7 @@ import pytest
 
 from socialcli.errors import UsageError
 from socialcli.evaluation import compare, run
-from socialcli.evaluation.metrics import Column, Metric, _means
+from socialcli.evaluation.metrics import Column, Metric, Needs, _means
 
 
 class Toy:
@@ -26,7 +26,10 @@ class Toy:
     OPTIONS = ("how_much",)
     RESAMPLES: int | None = None
     INTERVAL = "percentile"
-    joined = Metric.joined
+    joined, apart = Metric.joined, Metric.apart
+
+    def needs(self, config):
+        return Needs()
 
     def estimate(self, rows, counts):
         x, y = rows["x"], rows["y"]

@@ -6,8 +6,10 @@ fewer than two both answers are empty."""
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from socialcli.backends import naming
 from socialcli.config import option
 from socialcli.errors import UsageError
 from socialcli.evaluation.features import Feature, Look, Subject, Value, model_spec
@@ -49,13 +51,20 @@ class PoseJudged(Feature):
     def models(self, config: Any) -> tuple[ModelSpec, ...]:
         return (model_spec(config, "pose", config.pose_backend, config.pose_model),)
 
+    def options(self, config: Any) -> dict[str, Any]:
+        """The judge by its content: one that was trained again lies where the first one lay."""
+        from socialcli.networks import pose_judge
+
+        place = Path(config.pose_judge).expanduser()
+        file = place / pose_judge.FILE if place.is_dir() else place
+        return {"judge": naming.content(str(file)) if config.pose_judge else ""}
+
     def load(self, config: Any) -> Any:
         """The judge.
 
         Raises:
             UsageError: none is named. ModelMissing: it is not there.
         """
-        from socialcli.backends import naming
         from socialcli.networks import pose_judge
         from socialcli.records import Model
 

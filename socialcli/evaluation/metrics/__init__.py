@@ -110,6 +110,10 @@ class Metric(Part, base=True):
             for name, values in first.items()
         }
 
+    def apart(self, first: Rows, second: Rows) -> str:
+        """Why two scores' figures do not compare, whatever the methods are; "" where they do."""
+        return ""
+
     def pictures(self, rows: Rows) -> Rows:
         """{column: (N,)}, each picture's own figure, NaN where it has none; no entry for a column
         that one picture has no figure of."""

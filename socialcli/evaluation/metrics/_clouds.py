@@ -60,6 +60,25 @@ class Clouds(Metric, base=True):
             pair = [numpy.full((len(one), 1), numpy.nan) for one in pair]
         return {**first, "generated": numpy.concatenate(pair)}
 
+    def apart(self, first: dict[str, numpy.ndarray], second: dict[str, numpy.ndarray]) -> str:
+        """Whether the reference pictures are others. Their order says nothing, and last digits
+        depend on the machine."""
+        import numpy
+
+        clouds = [rows["reference"].astype(numpy.float64) for rows in (first, second)]
+        if clouds[0].shape[1] != clouds[1].shape[1]:
+            return ""  # nothing is left to judge, see `joined`
+        counts = [len(cloud) for cloud in clouds]
+        if counts[0] != counts[1]:
+            return (
+                f"one was measured to {counts[0]:,} reference pictures, the other to "
+                f"{counts[1]:,}; score both with the same --reference"
+            )
+        moments = [[cloud.mean(0), cloud.std(0)] for cloud in clouds if len(cloud)]
+        if moments and not numpy.allclose(*moments, rtol=1e-3, atol=1e-3 * clouds[0].std()):
+            return "measured to different reference pictures; score both with the same --reference"
+        return ""
+
     def count(self, rows: dict[str, numpy.ndarray]) -> int:
         """Generated pictures that have features."""
         import numpy
