@@ -56,6 +56,7 @@ class Draw:
     keys: list[str]  # of the samples
     steps: int = 0  # of the whole run
     epochs: list[int] = field(default_factory=list)  # how often each sample was used before
+    numbers: list[int] = field(default_factory=list)  # of the samples in the run's index
 
     def generator(self, at: int, name: str) -> torch.Generator:
         """Of sample ``at`` (its place in this micro-batch)."""

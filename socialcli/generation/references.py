@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from socialcli import records, shards
-from socialcli.errors import SampleFailed
+from socialcli.errors import SampleFailed, UsageError
 from socialcli.generation.options import QUERIES
 from socialcli.generation.requests import Wanted
 from socialcli.generation.sample_requests import caption
@@ -129,7 +129,7 @@ def library(locations: tuple[str, ...]) -> Library:
 
     copies = tempfile.TemporaryDirectory(prefix="socialcli-references-")
     whole = index.build(shards.expand(list(locations)), Path(copies.name))
-    keys = {entry.key: number for number, entry in enumerate(whole.entries)}
+    keys = _distinct(whole)
     opened = Library(whole, keys, folder=copies)
     wanted = ("people.json", "meta.json")
     # The same index without the pictures: who is in a sample is all that is read of it.
@@ -157,6 +157,31 @@ def library(locations: tuple[str, ...]) -> Library:
             continue
         opened.topics.setdefault(topic, []).append(entry.key)
     return opened
+
+
+def _distinct(index: Index) -> dict[str, int]:
+    """Key -> number of its sample.
+
+    Raises:
+        UsageError: one key in two shards with two pictures, so that nobody knows which is meant.
+    """
+    keys: dict[str, int] = {}
+    for number, entry in enumerate(index.entries):
+        other, keys[entry.key] = keys.get(entry.key), number
+        if other is not None:
+            one, two = (index.read(n) for n in (other, number))
+            if _stored(one) != _stored(two):
+                places = " and in ".join(sample.archives[0] for sample in (one, two))
+                raise UsageError(
+                    f"--references: the key '{entry.key}' is in {places} with another picture; "
+                    "name those shards apart, or import them under different keys"
+                )
+    return keys
+
+
+def _stored(sample: Sample) -> bytes:
+    """The picture's bytes, none where it has no picture."""
+    return next((sample.members[s] for s in records.IMAGE_SUFFIXES if sample.has(s)), b"")
 
 
 def _topic(sample: Sample) -> str:

@@ -105,9 +105,7 @@ def identity(plan: Plan, task: Task | None = None) -> dict[str, Any]:
             if naming.is_model(f.name, values[f.name]):
                 values[f.name] = naming.content(plan.config[f.name])
             elif f.metadata.get("file") and values[f.name]:
-                named = values[f.name]
-                named = named if isinstance(named, list) else [named]
-                values[f.name] = ", ".join(_held(str(name)) for name in named)
+                values[f.name] = held(values[f.name])
             values[f.name] = public(values[f.name])
     facts: dict[str, Any] = {
         "command": plan.command,
@@ -164,11 +162,19 @@ def _bare(value: Any) -> Any:
     return value
 
 
+def held(named: str | list[str]) -> str:
+    """The file of an option, or its files: names, and what they hold in a word."""
+    return ", ".join(_held(str(one)) for one in (named if isinstance(named, list) else [named]))
+
+
 def _held(location: str) -> str:
     """A file's name and what it holds in a word; where there is none, its location."""
-    held = _content(location, *shards.size_and_modified(location))
+    place = location if shards.is_url(location) else str(Path(location).expanduser())
+    if Path(place).is_dir():
+        return location
+    content = _content(place, *shards.size_and_modified(place))
     public = shards.public(location)
-    return PurePosixPath(public).name + held if held else public
+    return PurePosixPath(public).name + content if content else public
 
 
 @functools.cache

@@ -52,7 +52,10 @@ class Index:
         return len(self.entries)
 
     def read(self, number: int) -> Sample:
-        """Sample ``number``, with its members' bytes (and no blocks: it is not to be passed on)."""
+        """Sample ``number``, with its members' bytes (and no blocks: it is not to be passed on).
+
+        It says its number: keys are unique within a shard only, and an index is of many.
+        """
         entry = self.entries[number]
         whole: Sample | None = None
         for file, spans in entry.parts:
@@ -66,7 +69,7 @@ class Index:
             else:
                 _merge(whole, part, self.files[file].name)
         assert whole is not None
-        whole.blocks = []
+        whole.blocks, whole.number = [], number
         return whole
 
     def _bytes(self, file: int, offset: int, length: int) -> bytes:

@@ -36,6 +36,7 @@ class Sample:
     notes: list[dict[str, Any]] = field(default_factory=list)  # what sidecars say went wrong
     work: Any = None  # an importer's entry, when the sample is still to be made
     archives: tuple[str, ...] = ()  # those it was read from, several of a join
+    number: int = field(default=-1, compare=False)  # in the index that it was read from
 
     def picture(self) -> bytes:
         """The picture's bytes as stored.

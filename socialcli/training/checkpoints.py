@@ -28,6 +28,12 @@ def latest(folder: Path) -> Path | None:
     return max(folders, key=lambda p: int(p.name[5:]), default=None)
 
 
+def last_step(folder: Path) -> int:
+    """The step of the last checkpoint, 0 where there is none."""
+    checkpoint = latest(folder)
+    return 0 if checkpoint is None else int(checkpoint.name[5:])
+
+
 def read_state(checkpoint: Path) -> dict[str, Any]:
     """What ``state.json`` says.
 

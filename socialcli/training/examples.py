@@ -56,6 +56,7 @@ class Ready:
     item: str  # tells samples of one key in two shards apart
     variant: int
     epoch: int
+    number: int = -1  # of the sample in the index
     example: dict[str, Any] | None = None
     features: dict[str, Any] | None = None
 
@@ -101,7 +102,7 @@ class Examples:
             of = self.config.variants
             # Samples reach their variants in different epochs, or all flips would come at once.
             variant = (epoch + seeded(self.config.seed, "first", item)) % of if of else epoch
-            ready = Ready(slot, key, item, variant, epoch)
+            ready = Ready(slot, key, item, variant, epoch, number)
             if self.features is not None:
                 ready.features = self.features.get(item, variant)
                 if ready.features is not None:

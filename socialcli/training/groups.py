@@ -39,7 +39,8 @@ def matching(index: Index, pattern: str) -> list[int]:
 
 
 def grouped(index: Index, by: str, alone: str) -> dict[str, list[int]]:
-    """Name -> numbers of its samples, by name; samples without a name are left out.
+    """Name -> numbers of its samples, by name. Samples without a name are left out, and said to be
+    so in ``index.unusable``.
 
     Args:
         by: a field of meta.json's extra, ``folder`` (of the key), ``none``, or ``auto``: the first
@@ -66,6 +67,9 @@ def grouped(index: Index, by: str, alone: str) -> dict[str, list[int]]:
     for number, name in enumerate(names):
         if name:
             groups.setdefault(name, []).append(number)
+        else:
+            lacking = "its key has no folder" if by == "folder" else f"its meta.json has no {by}"
+            index.unusable.setdefault(index.entries[number].key, f"{lacking} (--by)")
     return dict(sorted(groups.items()))
 
 

@@ -112,6 +112,11 @@ class TrainMethod(Part, base=True):
         of phase NAME lies in ``output / NAME``."""
         return [Phase("", self, config)]
 
+    def paced(self, config: Any) -> bool:
+        """Whether what a step does depends on how many steps the run has (`Draw.steps`); such a
+        run cannot be made longer afterwards."""
+        return False
+
     def check(self, config: Any, sample: Sample) -> None:
         """Whether a sample can be used at all; asked before models are loaded, until one passes.
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from socialcli.backends import naming
-from socialcli.pipeline.plan import public, shown, versions
+from socialcli.pipeline.plan import held, public, shown, versions
 
 if TYPE_CHECKING:
     from socialcli.backends import ModelSpec
@@ -24,7 +24,8 @@ PACKAGES = ("diffusers", "accelerate", "safetensors")
 def identity(command: str, name: str, method: Any, config: TrainingOptions, index: Index) -> dict:
     """Everything the result depends on: what two runs must agree on for one to resume the other.
 
-    Without decay the learning rate does not know how long the run is: then ``steps`` may grow.
+    Without decay the learning rate does not know how long the run is: then ``steps`` may grow,
+    unless the method itself goes by how far the run has come.
     """
     facts: dict[str, Any] = {
         "command": command,
@@ -34,9 +35,11 @@ def identity(command: str, name: str, method: Any, config: TrainingOptions, inde
         "samples": len(index),
     }
     for f in dataclasses.fields(config):
-        free = f.name == "steps" and config.schedule == "constant"
+        free = f.name == "steps" and config.schedule == "constant" and not method.paced(config)
         if f.metadata.get("affects_result", True) and not free:
             value = naming.contents({f.name: getattr(config, f.name)})[f.name]
+            if f.metadata.get("file") and value:
+                value = held(value)
             facts[f"--{f.name.strip('_').replace('_', '-')}"] = public(value)
     return facts
 

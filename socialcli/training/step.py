@@ -121,7 +121,7 @@ class Stepper:
         config, place = self.config, self.place
         draw = Draw(
             config.seed, self.step, [r.slot.position for r in ready], [r.key for r in ready],
-            config.steps, [r.epoch for r in ready],
+            config.steps, [r.epoch for r in ready], [r.number for r in ready],
         )  # fmt: skip
         with place.clock("features"):
             batch = self._batch(ready)

@@ -233,10 +233,10 @@ def test_celeb_basis_writes_two_plain_vectors(tmp_path, pictures, model):
             invert("celeb-basis", tmp_path / "bad", pictures, model, **{**names, "names": given})
 
 
-def test_rows_are_told_by_their_keys():
+def test_rows_are_told_by_their_numbers_in_the_index():
     method = part("methods.invert", "celeb-basis")
-    draw = Draw(0, 0, [0, 1], ["x/2", "x/0"])
-    assert method.notes(types.SimpleNamespace(), draw) == ["x/2", "x/0"]
+    draw = Draw(0, 0, [0, 1], ["x", "x"], numbers=[2, 0])
+    assert method.notes(types.SimpleNamespace(), draw) == [2, 0]
 
 
 # --- ProSpect -------------------------------------------------------------------------------------

@@ -42,7 +42,8 @@ class CelebBasisWord(Word):
     coefficients' moving average, as two ordinary vectors.
 
     Attributes:
-        faces: (N, F) embeddings of the person's pictures, of length 1. keys: of these pictures.
+        faces: (N, F) embeddings of the person's pictures, of length 1.
+        rows: number of a picture in the index -> its row of these.
         average: (places, components) of the coefficients; `follow` moves it.
     """
 
@@ -53,9 +54,9 @@ class CelebBasisWord(Word):
     basis: Tensor
     faces: Tensor
 
-    def __init__(self, token: str, basis: Tensor, faces: Tensor, keys: Sequence[str]) -> None:
+    def __init__(self, token: str, basis: Tensor, faces: Tensor, numbers: Sequence[int]) -> None:
         super().__init__(token, len(basis), basis.shape[-1])
-        self.numbers = {key: number for number, key in enumerate(keys)}
+        self.rows = {number: row for row, number in enumerate(numbers)}
         self.components = basis.shape[1] - 1
         self.register_buffer("basis", basis.detach().float().clone())
         self.register_buffer("faces", functional.normalize(faces.detach().float(), dim=-1))
@@ -78,8 +79,8 @@ class CelebBasisWord(Word):
         return self.basis[:, 0] + moved
 
     def address(self, timestep: float, layer: int, part: str, note: Hashable = None) -> Hashable:
-        """``note``: the picture's key in training; None for the average of all."""
-        return None if note is None else self.numbers[str(note)]
+        """``note``: the picture's number in training; None for the average of all."""
+        return None if note is None else self.rows[note]  # type: ignore[index]
 
     def vectors(self, addresses: Sequence[Any]) -> Tensor:
         rows = []

@@ -38,7 +38,7 @@ class State:
 
     Attributes:
         alphas_cumprod, prediction_type: of `schedule.schedule`. side: of pictures, pixels.
-        of: key -> its concepts' numbers.
+        of: number of a sample -> its concepts' numbers.
         words: an nn.ModuleList, one word a concept, in their order, and behind them what
             `InversionMethod.others` gave: what trains.
         lexicon: the words, as the model's texts use them.
@@ -52,7 +52,7 @@ class State:
     prediction_type: str
     side: int
     concepts: list[Concept]
-    of: dict[str, list[int]]
+    of: dict[int, list[int]]
     templates: list[str]
     words: Any
     lexicon: Lexicon
@@ -172,10 +172,10 @@ class InversionMethod(TrainMethod, base=True):
         diffusion = frozen(config, place, spec)
         alphas_cumprod, prediction_type = schedule.schedule(diffusion.scheduler)
         concepts = _concepts.find(config, place.index)
-        of: dict[str, list[int]] = {}
+        of: dict[int, list[int]] = {}
         for number, concept in enumerate(concepts):
             for sample in concept.samples:
-                of.setdefault(place.index.entries[sample].key, []).append(number)
+                of.setdefault(sample, []).append(number)
         count = len(layered.layers(diffusion.unet))
         words = self.words(config, diffusion, concepts, place, count)
         others = self.others(config, concepts, place.index, diffusion)
@@ -206,7 +206,7 @@ class InversionMethod(TrainMethod, base=True):
 
         image = images.decode(sample.picture())
         frame = square(state, image.size, variant)
-        numbers = state.of[sample.key]
+        numbers = state.of[sample.number]
         own = state.config.templates == "captions"
         texts = [
             _templates.of_sample(sample, state.concepts[n].initial) if own else "" for n in numbers

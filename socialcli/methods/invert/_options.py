@@ -45,7 +45,7 @@ class InversionOptions(TrainingOptions):
     )  # fmt: skip
     templates: str = option(
         "object", "Texts it is learnt in: object, style, captions (the samples' own, with what "
-        "they call by the initial word replaced), or a file with a {} in each line."
+        "they call by the initial word replaced), or a file with a {} in each line.", file=True
     )  # fmt: skip
     backend: str = options.backend()
     model: str = options.model()

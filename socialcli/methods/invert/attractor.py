@@ -87,7 +87,7 @@ class AttractorMethod(InversionMethod):
 
     VERSION = 1
     READS = ("masks.json",)
-    FEATURES = (*(InversionMethod.FEATURES or ()), "mask_resize")
+    FEATURES = (*(InversionMethod.FEATURES or ()), "mask_resize", "attractor_token")
     config_type = Config
 
     # --- before a model is loaded ---
@@ -132,8 +132,12 @@ class AttractorMethod(InversionMethod):
                 )
             kept |= set(good)
         selected = index.select(sorted(kept))
-        _attractors(config, _concepts.find(config, selected), selected)
+        _attractors(config, _concepts.find(config, selected))
         return selected
+
+    def paced(self, config: Config) -> bool:
+        """The weight of the contrast grows over the training."""
+        return bool(config.weight_contrast) and config.contrast not in ("zero", "one")
 
     # --- words ---
 
@@ -158,7 +162,7 @@ class AttractorMethod(InversionMethod):
 
         rows = _initial.rows(diffusion, config.attractor_word)
         rows = _initial.spread(rows, config.attractor_vectors)
-        tokens = _attractors(config, concepts, index)
+        tokens = _attractors(config, concepts)
         return {TextualInversionWord(token, rows): config.attractor_word for token in tokens}
 
     def load(self, config: Config, place: Place) -> Any:
@@ -167,9 +171,9 @@ class AttractorMethod(InversionMethod):
         state.templates[:] = [t for t in state.templates if self.fits(state, t)]
         if not state.templates:
             raise UsageError("--templates: the text encoder reads too few tokens for all of these")
-        pictures = _attractors(config, state.concepts, place.index)
-        state.more["pictures"] = pictures  # attractor -> key
-        state.more["attractors"] = {key: token for token, key in pictures.items()}
+        pictures = _attractors(config, state.concepts)
+        state.more["pictures"] = {t: place.index.entries[n].key for t, n in pictures.items()}
+        state.more["attractors"] = {number: token for token, number in pictures.items()}
         return state
 
     # --- samples ---
@@ -191,7 +195,7 @@ class AttractorMethod(InversionMethod):
             raise SampleFailed("the square that is trained on shows nothing of the subject")
         _, *size = state.diffusion.latent_shape(state.side, state.side)
         inside, outside = masked.to_latents(cut, (size[0], size[1]), state.config.mask_resize)
-        attractor = state.more["attractors"][sample.key]
+        attractor = state.more["attractors"][sample.number]
         return {**example, "inside": inside[0], "outside": outside[0], "attractor": attractor}
 
     def features(self, state: Any, examples: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -269,8 +273,7 @@ class AttractorMethod(InversionMethod):
 
         config, lexicon = state.config, state.lexicon
         rng = random.Random(seeded(draw.seed, "contrast", draw.step, concept.token))
-        keys = [state.place.index.entries[number].key for number in concept.samples]
-        every = [state.more["attractors"][key] for key in keys]
+        every = [state.more["attractors"][number] for number in concept.samples]
         chosen = sorted(rng.sample(every, min(len(every), config.contrast_texts)))
         chosen *= 2 if len(chosen) == 1 else 1  # one picture: two texts of it
         texts = [written(rng.choice(state.templates), concept.token, token) for token in chosen]
@@ -305,8 +308,7 @@ class AttractorMethod(InversionMethod):
         for concept in state.concepts:
             prompts = config.prompt or state.templates[:2]
             texts += [filled(prompt, concept.token) for prompt in prompts]
-            key = state.place.index.entries[concept.samples[0]].key
-            texts.append(f"a photo of {state.more['attractors'][key]}")
+            texts.append(f"a photo of {state.more['attractors'][concept.samples[0]]}")
         return common.look(
             state.diffusion, texts, texts, state.side, config.sampling_steps, config.guidance,
             state.lexicon,
@@ -327,8 +329,8 @@ def _over(config: Config) -> InversionMethod:
     return textual_inversion.TextualInversionMethod()
 
 
-def _attractors(config: Config, concepts: list[Concept], index: Index) -> dict[str, str]:
-    """Attractor -> key of its picture, concept by concept; numbers count from 1.
+def _attractors(config: Config, concepts: list[Concept]) -> dict[str, int]:
+    """Attractor -> number of its picture in the index, concept by concept; names count from 1.
 
     Raises:
         UsageError: two of one name, or one that is no single word.
@@ -336,20 +338,20 @@ def _attractors(config: Config, concepts: list[Concept], index: Index) -> dict[s
     pattern = config.attractor_token
     if not pattern:
         pattern = "<a-{number}>" if len(concepts) == 1 else "<{name}-a-{number}>"
-    keys: dict[str, str] = {}
+    pictures: dict[str, int] = {}
     taken = {concept.token for concept in concepts}
     for concept in concepts:
         for number, sample in enumerate(concept.samples, 1):
             token = tokens.named(pattern, concept.name, number=number)
-            if token in keys or token in taken:
+            if token in pictures or token in taken:
                 raise UsageError(
                     f"--attractor-token '{pattern}': two words would be {token}; it needs "
                     "{number}, and with several concepts {name}"
                 )
             if not token.strip() or len(token.split()) > 1:
                 raise UsageError(f"--attractor-token '{pattern}': one word without spaces")
-            keys[token] = index.entries[sample].key
-    return keys
+            pictures[token] = sample
+    return pictures
 
 
 def written(template: str, word: str, place: str = "") -> str:

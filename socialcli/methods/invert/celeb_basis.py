@@ -45,7 +45,7 @@ class Config(InversionOptions):
     )
     templates: str = option(
         "face", "Texts it is learnt in: face (a photo of the face of {}), object, style, captions, "
-        "or a file with a {} in each line."
+        "or a file with a {} in each line.", file=True
     )  # fmt: skip
     names: str = option(
         "", "Names, one a line, of which two tokens are read: a file, or mini for the invented "
@@ -113,12 +113,12 @@ class CelebBasisMethod(InversionMethod):
             with torch.random.fork_rng(devices=[]):  # the same in each process
                 torch.manual_seed(seeded(config.seed, "celeb basis", concept.token))
                 rows = torch.stack([torch.from_numpy(face) for face in faces])
-                keys = [sample.key for sample in samples]
-                learned.append(CelebBasisWord(concept.token, space.cpu(), rows, keys))
+                word = CelebBasisWord(concept.token, space.cpu(), rows, concept.samples)
+                learned.append(word)
         return learned
 
     def notes(self, state: Any, draw: Draw) -> list[Hashable]:
-        return list(draw.keys)
+        return list(draw.numbers)
 
     def after_step(self, state: Any) -> None:
         for word in state.words:

@@ -52,7 +52,7 @@ class Config(InversionOptions):
     )
     templates: str = option(
         "face", "Texts it is learnt in: face (a photo of the face of {}), object, style, or a file "
-        "with a {} in each line."
+        "with a {} in each line.", file=True
     )  # fmt: skip
     pairs: int = option(5, "Pairs of key and value vectors, each for its part of the timesteps.",
                         at_least=1, at_most=1000)  # fmt: skip
@@ -170,7 +170,7 @@ class IdentityMethod(InversionMethod):
             images.decode(sample.picture()), state.side, variant.random, config.crop, config.jitter,
             0.5 if config.flip else 0.0, config.smallest,
         )  # fmt: skip
-        numbers = state.of[sample.key]
+        numbers = state.of[sample.number]
         texts = [""] * len(numbers)  # captions are not asked for
         return {"pixels": pixels, "shown": shown, "concepts": numbers, "texts": texts}
 

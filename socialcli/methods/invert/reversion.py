@@ -40,13 +40,13 @@ class Config(InversionOptions):
     flip: bool = option(False, "Mirror every second version of a sample; relations have sides.")
     templates: str = option(
         "captions", "Texts it is learnt in: captions (the samples' own, with what they call by the "
-        "initial word replaced), object, style, or a file with a {} in each line."
+        "initial word replaced), object, style, or a file with a {} in each line.", file=True
     )  # fmt: skip
     steering: float = option(0.01, "Weight of relation steering; 0: none.", at_least=0)
     temperature: float = option(0.07, "Of relation steering.", above=0)
     positives: int = option(4, "Prepositions drawn for each sample and step.", at_least=1)
     prepositions: str = option(
-        "", "A file of prepositions, one a line; default: the package's list."
+        "", "A file of prepositions, one a line; default: the package's list.", file=True
     )
     importance: float = option(
         0.5, "Noisy timesteps are drawn more often: the density is 1 - A cos(pi t / T); 0: all "

@@ -139,12 +139,12 @@ def name_them(subjects: list[Subject], given: Sequence[str], usual: Sequence[str
             )
 
 
-def of_samples(subjects: list[Subject], index: Index) -> dict[str, list[int]]:
-    """Key -> numbers of the subjects that the sample shows."""
-    of: dict[str, list[int]] = {}
+def of_samples(subjects: list[Subject]) -> dict[int, list[int]]:
+    """Number of a sample in the index -> numbers of the subjects that it shows."""
+    of: dict[int, list[int]] = {}
     for number, subject in enumerate(subjects):
         for sample in subject.samples:
-            of.setdefault(index.entries[sample].key, []).append(number)
+            of.setdefault(sample, []).append(number)
     return of
 
 

@@ -30,7 +30,7 @@ class State:
 
     Attributes:
         alphas_cumprod, prediction_type: of `schedule.schedule`. side: of pictures, pixels.
-        of: key -> numbers of the subjects it shows. module: whose parameters train.
+        of: number of a sample -> numbers of the subjects it shows. module: whose parameters train.
     """
 
     config: Any
@@ -40,7 +40,7 @@ class State:
     prediction_type: str
     side: int
     subjects: list[Subject]
-    of: dict[str, list[int]]
+    of: dict[int, list[int]]
     behind: _augment.Backgrounds
     prior: _prior.Prior | None
     module: Any = None
@@ -129,7 +129,7 @@ class SubjectMethod(TrainMethod, base=True):
         prior = _prior.prepare(config, place, diffusion, side, prompts)
         return self.state_type(
             config, place, diffusion, alphas_cumprod, prediction_type, side, subjects,
-            _subjects.of_samples(subjects, place.index),
+            _subjects.of_samples(subjects),
             _augment.backgrounds(config.backgrounds, config.background_count, side), prior,
         )  # fmt: skip
 

@@ -141,7 +141,7 @@ class CustomDiffusionMethod(_tuning.SubjectMethod):
         """``pixels`` (3, S, S) in [-1, 1], ``mask`` (1, S, S) of the loss, ``subject`` (its
         number), ``before`` (what the text begins with)."""
         return _examples.zoomed(
-            sample, variant, state.config, state.side, state.subjects, state.of[sample.key],
+            sample, variant, state.config, state.side, state.subjects, state.of[sample.number],
             state.behind,
         )  # fmt: skip
 

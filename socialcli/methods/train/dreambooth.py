@@ -157,7 +157,7 @@ class DreamboothMethod(_tuning.SubjectMethod):
         """``pixels`` (3, S, S) in [-1, 1], ``subject`` (its number), and with ``--masked-loss``
         ``mask`` (1, S, S) float32 in [0, 1]."""
         return _examples.example(
-            sample, variant, state.config, state.side, state.subjects, state.of[sample.key],
+            sample, variant, state.config, state.side, state.subjects, state.of[sample.number],
             state.behind, state.config.masked_loss,
         )  # fmt: skip
 

@@ -78,7 +78,7 @@ class State:
     place: Place
     classes: list[str]
     graph: Any
-    exemplars: dict[str, Exemplar]
+    exemplars: dict[int, Exemplar]
     pose: dict[str, Any] = field(default_factory=dict)
 
 
@@ -145,20 +145,21 @@ class PoseJudgeMethod(TrainMethod):
                 f"--pose-backend {config.pose_backend} has no encoder whose features a judge could "
                 "learn from; vitpose has"
             )
-        names: dict[str, list[str]] = {}
+        names: dict[str, list[tuple[str, int]]] = {}
         samples = [place.index.read(number) for number in range(len(place.index))]
         for sample in samples:
-            names.setdefault(_name(sample, config.by), []).append(sample.key)
+            names.setdefault(_name(sample, config.by), []).append((sample.key, sample.number))
         classes = sorted(names)
         tested = {
-            key
-            for keys in names.values()
-            for key in sorted(keys)[len(keys) - _held_out(config.held_out, len(keys)) :]
+            number
+            for own in names.values()
+            for _, number in sorted(own)[len(own) - _held_out(config.held_out, len(own)) :]
         }
         exemplars = {}
         for sample in samples:
             label = classes.index(_name(sample, config.by))
-            exemplars[sample.key] = _look(estimator, sample, label, sample.key in tested)
+            held_out = sample.number in tested
+            exemplars[sample.number] = _look(estimator, sample, label, held_out)
         graph = Graph(len(classes), config.hidden).to(place.device)
         pose = dataclasses.asdict(estimator.model)
         return State(config, place, classes, graph, exemplars, pose)
@@ -171,7 +172,7 @@ class PoseJudgeMethod(TrainMethod):
         exemplar that is held out."""
         import torch
 
-        one = state.exemplars[sample.key]
+        one = state.exemplars[sample.number]
         return {
             "bodies": one.bodies[variant.number % 2],
             "label": torch.tensor(one.label),

@@ -108,7 +108,7 @@ class SubjectSegmentationMethod(TrainMethod):
         behind = _augment.backgrounds(config.backgrounds, config.background_count, config.size)
         return State(
             config, place, network.to(place.device), subjects,
-            _subjects.of_samples(subjects, place.index), behind,
+            _subjects.of_samples(subjects), behind,
         )  # fmt: skip
 
     def facts(self, state: State) -> dict[str, str]:
@@ -126,7 +126,7 @@ class SubjectSegmentationMethod(TrainMethod):
         """
         return _examples.marked(
             sample, variant, state.config, state.config.size, state.subjects,
-            state.of[sample.key], state.behind,
+            state.of[sample.number], state.behind,
         )  # fmt: skip
 
     def losses(self, state: State, batch: dict[str, Any], draw: Draw) -> dict[str, Tensor]:

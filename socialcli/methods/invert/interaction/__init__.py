@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from socialcli.errors import SampleFailed, UsageError
 from socialcli.methods.invert.interaction import _exemplars, _poses, _stage, _state
 from socialcli.methods.invert.interaction._options import Config
+from socialcli.training import checkpoints
 from socialcli.training.method import Phase
 
 if TYPE_CHECKING:
@@ -37,13 +38,25 @@ class InteractionMethod(_stage.Stage):
     """See `TrainMethod`; this is stage II, and the run of both."""
 
     def phases(self, config: Config, output: Path) -> list[Phase]:
-        """Stage I in ``poses/``, then stage II with its words; or one of them alone."""
+        """Stage I in ``poses/``, then stage II with its words; or one of them alone.
+
+        Raises:
+            UsageError: stage I would go on under a relation that was begun above its words.
+        """
         steps = config.pose_steps or config.steps
+        # How many these are, each stage's own --steps say: they may grow, as anywhere.
+        config = dataclasses.replace(config, pose_steps=0)
         poses = dataclasses.replace(config, steps=steps, pose_words="")
         if config.stages == "poses":
             return [Phase("", _poses.POSES, poses)]
         if config.stages != "both":
             return [Phase("", self, config)]
+        done = checkpoints.last_step(output / "poses" / "checkpoints")
+        if 0 < done < steps and checkpoints.last_step(output / "checkpoints"):
+            raise UsageError(
+                f"{output}: its relation words were learnt above pose words of {done} steps, which "
+                f"{steps} would change; give --pose-steps {done}, or another -o"
+            )
         words = str(output / "poses" / FILE)
         return [
             Phase("poses", _poses.POSES, poses),
@@ -102,7 +115,7 @@ class InteractionMethod(_stage.Stage):
             "pixels": common.pixels(frame.picture(image)),
             "mask": F.adaptive_avg_pool2d(mask, (height, width))[0, 0],
             "nouns": [subject.noun for subject in subjects],
-            "concepts": state.of[sample.key],
+            "concepts": state.of[sample.number],
         }
 
     def features(self, state: State, examples: list[dict[str, Any]]) -> list[dict[str, Any]]:

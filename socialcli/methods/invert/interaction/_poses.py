@@ -83,7 +83,7 @@ class PosesMethod(_stage.Stage):
             "hints": torch.stack(hints),
             "nouns": [s.noun for s in subjects],
             "seeds": seeds,
-            "concepts": state.of[sample.key],
+            "concepts": state.of[sample.number],
         }
 
     def features(self, state: State, examples: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -30,7 +30,7 @@ class State:
     """One stage at work.
 
     Attributes:
-        of: key of an exemplar -> numbers of its interactions.
+        of: number of an exemplar -> numbers of its interactions.
         words: token -> word, of both the words that train and those that are given.
         trained: the module of the words that train.
         nouns: number of an interaction -> what its first exemplar's subjects are.
@@ -43,7 +43,7 @@ class State:
     prediction_type: str
     side: int  # pixels
     concepts: list[Concept]
-    of: dict[str, list[int]]
+    of: dict[int, list[int]]
     words: dict[str, PriorWord] = field(default_factory=dict)
     lexicon: Any = None
     trained: Any = None
@@ -104,11 +104,11 @@ def load(config: Config, place: Place) -> State:
     diffusion = _inversion.frozen(config, place, model(config))
     alphas_cumprod, prediction_type = schedule.schedule(diffusion.scheduler)
     interactions = concepts(config, place.index)
-    of: dict[str, list[int]] = {}
+    of: dict[int, list[int]] = {}
     nouns: dict[int, tuple[str, str]] = {}
     for number, concept in enumerate(interactions):
         for sample in concept.samples:
-            of.setdefault(place.index.entries[sample].key, []).append(number)
+            of.setdefault(sample, []).append(number)
             if number not in nouns:
                 with contextlib.suppress(SampleFailed):
                     first, second = _exemplars.pair(place.index.read(sample))
