@@ -1,9 +1,10 @@
-"""What lies in the shards that references are looked for in, as one word of a run's fingerprint."""
+"""What reference pictures and their shards hold, in a word of a run's fingerprint."""
 
 from __future__ import annotations
 
 import functools
 import zlib
+from collections.abc import Iterable
 from pathlib import Path
 
 _PROBES, _PROBE = 64, 1 << 14
@@ -26,6 +27,21 @@ def held(place: str) -> str:
             f"{name} {_pieces(file, status.st_size, status.st_mtime_ns)}".encode(), crc
         )
     return f"crc32 {crc:08x}"
+
+
+def of_files(named: Iterable[tuple[str, str]]) -> str:
+    """A word for what the files among some names hold; "" where none is one.
+
+    Args:
+        named: (folder that it is looked for in first, name) of each.
+    """
+    crc = 0
+    for folder, name in sorted(set(named)):
+        places = [Path(beside, name).expanduser() for beside in (folder, "")]
+        file = next((place for place in places if place.is_file()), None)
+        if file is not None:
+            crc = zlib.crc32(f"{name} {held(str(file))}".encode(), crc)
+    return f"crc32 {crc:08x}" if crc else ""
 
 
 @functools.cache

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from socialcli.errors import SampleFailed
@@ -29,7 +29,12 @@ def without_marks(prompt: str) -> tuple[str, list[int]]:
 
 
 def columns(
-    diffusion: Any, prompt: str, marks: Sequence[int], queries: Sequence[str], whole: bool = False
+    diffusion: Any,
+    prompt: str,
+    marks: Sequence[int],
+    queries: Sequence[str],
+    whole: bool = False,
+    spelled: Callable[[str], str] = str,
 ) -> list[int]:
     """The place in the text states of each reference's word: of its last token.
 
@@ -37,6 +42,7 @@ def columns(
         diffusion: a `roles.Diffusion`. prompt: without marks. marks: ends of marked words.
         queries: of the references, in order; asked where nothing is marked.
         whole: whether the text is read in several windows.
+        spelled: a text as the tokenizer is given it: with every token of a learned word.
 
     Raises:
         SampleFailed: other marks than references, or a query that is not in the prompt.
@@ -48,11 +54,12 @@ def columns(
     ends = list(marks) or _ends(prompt, queries)
     window = diffusion.window
     spans = diffusion.tokenizer(
-        prompt, add_special_tokens=False, return_offsets_mapping=True, verbose=False
+        spelled(prompt), add_special_tokens=False, return_offsets_mapping=True, verbose=False
     ).offset_mapping
     numbers = []
     for end in ends:
-        number = max((n for n, (start, _) in enumerate(spans) if start < end), default=None)
+        last = len(spelled(prompt[:end]))
+        number = max((n for n, (start, _) in enumerate(spans) if start < last), default=None)
         if number is None or (number >= window and not whole):
             raise SampleFailed(
                 f"'{prompt[:end].split()[-1] if prompt[:end].strip() else ''}' is not among the "

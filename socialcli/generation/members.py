@@ -39,8 +39,7 @@ def of(
     plain = request.plain_prompt
     if plain is None:
         plain = method.plain(config, loaded, request.prompt)
-        if plain is None:
-            plain = words.plain(loaded, request.prompt)
+        plain = words.plain(loaded, plain or request.prompt) or plain
         without = adapters.in_plain_words(plain or request.prompt, loaded.identifiers)
         plain = without or plain
     default = method.SCALE

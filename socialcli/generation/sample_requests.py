@@ -133,7 +133,8 @@ def _matched(
     match = config.match or ("key" if config.references else "own")
     # Where a mask says which subject, the reference implementation gives the whole caption.
     usual = "nouns" if masks is None else "caption"
-    query = config.query[0] if config.query else usual
+    of_each = config.query or [usual]
+    query = of_each[0]
     own = sample if match == "own" else None
     if own is not None:
         own.picture()  # there must be one
@@ -153,7 +154,8 @@ def _matched(
     if not people_or_things:
         raise SampleFailed("entities.json: the entity list is empty, there is no subject")
     wanted = []
-    for subject in people_or_things if config.per_subject else people_or_things[:1]:
+    for nth, subject in enumerate(people_or_things[: None if config.per_subject else 1]):
+        query = of_each[min(nth, len(of_each) - 1)]
         named = {"nouns": subject.noun, "phrases": subject.phrase}.get(query)
         query_words = named or references.words(sample, query, config.caption)
         who = subject.identity if match == "identity" else None

@@ -75,8 +75,9 @@ class FastComposerMethod(GenerateMethod):
         prompt, marks = marked_words.without_marks(request.prompt)
         whole = config.long_prompts == "chunks"
         columns = marked_words.columns(
-            studio.diffusion, prompt, marks, [r.query for r in request.references], whole
-        )
+            studio.diffusion, prompt, marks, [r.query for r in request.references], whole,
+            str if studio.lexicon is None else studio.lexicon.expand,
+        )  # fmt: skip
         for reference in request.references:
             if reference.scale not in (None, 1):
                 raise SampleFailed("fastcomposer gives references no weight: --delay is its dial")

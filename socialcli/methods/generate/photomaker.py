@@ -148,6 +148,11 @@ class PhotoMakerMethod(GenerateMethod):
         import torch
 
         plain, before = _split(request.prompt)
+        if state.studio.lexicon is not None and (learned := state.studio.lexicon.used(plain)):
+            raise SampleFailed(
+                f"{learned[0]} is a learned word, and photomaker puts the person among ordinary "
+                "ones: leave it out, or take another method"
+            )
         without, alone = state.studio.texts(request.negative, plain)
         count = len(request.references) * state.encoder.tokens
         with torch.inference_mode():
