@@ -116,7 +116,8 @@ class Judge:
         its word names where the grounder finds it."""
         rows = []
         for one in pictures[:MOST_PICTURES]:
-            name = (one.key, word)
+            # By its pixels: files of several folders may have one name, "1.jpg".
+            name = hashlib.sha256(one.image.tobytes()).hexdigest(), word
             if name not in self._seen:
                 inside = self.detect(one.image, [word])
                 largest = max((box for _, box, _ in inside), key=geometry.area, default=None)
