@@ -69,13 +69,17 @@ def triples(predicted: records.Entities, truth: records.Entities) -> Counts:
 def boxes(predicted: records.Boxes, truth: records.Boxes) -> Counts:
     """Boxes at the same place; ``named``: with the same label as well."""
     pairs = matched([b.xyxy for b in predicted.boxes], [b.xyxy for b in truth.boxes])
-    named = sum(
-        truth.boxes[j].label.lower() in predicted.boxes[i].label.lower().split() for i, j in pairs
-    )
+    named = sum(_named(predicted.boxes[i].label, truth.boxes[j].label) for i, j in pairs)
     return {
         "found": len(predicted.boxes), "wanted": len(truth.boxes), "right": len(pairs),
         "named": named,
     }  # fmt: skip
+
+
+def _named(found: str, label: str) -> bool:
+    """Whether a label has the words of the true one: "man" and "old man", "dining table" itself."""
+    words, wanted = (" ".join(text.lower().split()) for text in (found, label))
+    return bool(wanted) and f" {wanted} " in f" {words} "
 
 
 def masks(predicted: records.Masks, truth: records.Masks) -> Counts:
@@ -131,8 +135,14 @@ def _same_people(
     return [(predicted.people[i], truth.people[j], places[j]) for i, j in pairs]
 
 
-def keypoints(pairs: list[tuple[records.Person, records.Person, XYXY]]) -> Counts:
-    """Visible true keypoints, and how many were found within a tenth of the person's height."""
+def keypoints(
+    pairs: list[tuple[records.Person, records.Person, XYXY]], aspect: float = 1.0
+) -> Counts:
+    """Visible true keypoints, and how many were found within a tenth of the person's height.
+
+    Args:
+        aspect: the picture's width over its height: distances are those in pixels.
+    """
     wanted = right = 0
     for one, other, place in pairs:
         if other.keypoints is None or one.keypoints is None:
@@ -143,7 +153,7 @@ def keypoints(pairs: list[tuple[records.Person, records.Person, XYXY]]) -> Count
         for a, b in zip(one.keypoints.points, other.keypoints.points, strict=True):
             if b[2] == 2:
                 wanted += 1
-                right += math.dist(a[:2], b[:2]) <= reach
+                right += math.hypot((a[0] - b[0]) * aspect, a[1] - b[1]) <= reach
     return {"wanted": wanted, "right": right}
 
 
@@ -173,19 +183,21 @@ def interactions(
     """Interactions with the same verb, by the same person, with the same thing or person."""
     same = {one.id: other.id for one, other, _ in people}
     free, hits = list(truth.interactions), 0
+
+    def alike(who: int | None, wanted: int | None, box: int | None, place: int | None) -> bool:
+        """Whether they are the same person, or where the truth names none, at the same place."""
+        if wanted is not None:
+            return same.get(who or 0) == wanted
+        here, there = predicted_boxes.get(box or 0), true_boxes.get(place or 0)
+        return bool(here and there and matched([here], [there]))
+
     for one in predicted.interactions:
         for other in free:
-            if one.verb != other.verb or same.get(one.subject or 0) != other.subject:
-                continue
-            if other.object_person is not None:
-                alike = same.get(one.object_person or 0) == other.object_person
-            else:
-                here, there = (
-                    predicted_boxes.get(one.object or 0),
-                    true_boxes.get(other.object or 0),
-                )
-                alike = bool(here and there and matched([here], [there]))
-            if alike:
+            ends = (
+                (one.subject, other.subject, one.subject_box, other.subject_box),
+                (one.object_person, other.object_person, one.object, other.object),
+            )
+            if one.verb == other.verb and all(alike(*end) for end in ends):
                 hits += 1
                 free.remove(other)
                 break
@@ -234,7 +246,7 @@ class Agreement:
         if pair := both(records.People):
             same = _same_people(*pair, predicted_boxes, true_boxes)
             note("faces", faces(*pair))
-            note("keypoints", keypoints(same))
+            note("keypoints", keypoints(same, pair[1].width / pair[1].height))
             note("gaze", gazes(same, self.values))
         if pair := both(records.Interactions):
             note("interactions", interactions(*pair, predicted_boxes, true_boxes, same))
