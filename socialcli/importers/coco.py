@@ -27,13 +27,14 @@ class Config:
     source: str = option(MISSING, "COCO's folder: annotations/ and the folders of pictures.")
     split: str | None = option(None, "Part to import, as in instances_SPLIT.json (val2017).")
     annotations: str | None = option(
-        None, "Instances JSON, when it is not annotations/instances_SPLIT.json."
+        None, "Instances JSON, when it is not annotations/instances_SPLIT.json.", file=True
     )
     keypoints: str | None = option(
-        None, "Person keypoints JSON; annotations/person_keypoints_SPLIT.json if that is there."
-    )
+        None, "Person keypoints JSON; annotations/person_keypoints_SPLIT.json if that is there.",
+        file=True,
+    )  # fmt: skip
     captions: str | None = option(
-        None, "Captions JSON; annotations/captions_SPLIT.json if that is there."
+        None, "Captions JSON; annotations/captions_SPLIT.json if that is there.", file=True
     )
     images: str | None = option(None, "Folder of the pictures, when it is not SPLIT/.")
     masks: bool = option(True, "Write masks.json from the segmentations.")

@@ -28,8 +28,9 @@ class Config:
     source: str = option(MISSING, "Folder gazefollow_extended (train/, test2/ and two .txt in it).")
     split: str = option("all", "Part to import: train, test or all.")
     annotations: str | None = option(
-        None, "An annotation file in the same format, when not SPLIT_annotations_release.txt."
-    )
+        None, "An annotation file in the same format, when not SPLIT_annotations_release.txt.",
+        file=True,
+    )  # fmt: skip
     frame: str = option("auto", _picture.FRAME_HELP)
     check_pixels: bool = option(False, "Decode every picture fully, not only its header.")
 

@@ -25,6 +25,7 @@ class Config:
     annotations: str | None = option(
         None,
         "anno_bbox.mat or instances_SPLIT2015.json (either object order), when not in the folder.",
+        file=True,
     )
     images: str | None = option(None, "Folder that holds train2015/ and test2015/.")
     empty: bool = option(True, "Keep pictures without any annotated pair.")

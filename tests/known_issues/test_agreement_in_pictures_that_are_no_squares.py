@@ -15,7 +15,7 @@ WIDE = (0.0, 0.0, 1.0, 1.0)
 
 def person(x: float, y: float) -> records.Person:
     points = [(x, y, 2.0)] * 17
-    return records.Person(1, keypoints=records.Keypoints("coco17", points), xyxy=WIDE)
+    return records.Person(1, keypoints=records.Keypoints(points), xyxy=WIDE)
 
 
 @pytest.mark.parametrize(
