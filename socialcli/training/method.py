@@ -142,8 +142,8 @@ class TrainMethod(Part, base=True):
         raise NotImplementedError  # asked only where a method has its own, see `has`
 
     def unread(self, state: Any, example: dict[str, Any]) -> str:
-        """The end of an example's text that the text encoder does not read, "" where it reads all;
-        asked where `features` are made, so that the run can say it."""
+        """The end of an example's text that the text encoder does not read, "" where it reads all,
+        so that the run can say it; asked once where `features` are made, else in every step."""
         return ""
 
     def facts(self, state: Any) -> dict[str, str]:

@@ -158,6 +158,11 @@ class Stepper:
                     assert r.example is not None
                     values = {**values, UNREAD: self.method.unread(self.state, r.example)}
                     r.features = self.features.put(r.item, r.variant, values)
+        elif self.method.has("unread"):
+            for r in ready:
+                assert r.example is not None
+                if rest := self.method.unread(self.state, r.example):
+                    self.unread[r.key] = rest
         chosen: list[Any] = [r.features if r.features is not None else r.example for r in ready]
         for at, r in enumerate(ready):
             if UNREAD in chosen[at]:
