@@ -64,6 +64,24 @@ def test_other_reference_pictures_of_a_cloud(tmp_path, metric):
     assert metrics.load(metric).apart(clouds(CLOUD), clouds(CLOUD[:, :3])) == ""
 
 
+def test_one_judge_at_two_places_is_one(tmp_path):
+    """Which one it was, its content says, and not what the option called it."""
+    names = ("right", "judged", "bodies", "known", "held_out", "exemplars", "classes")
+    rows = {name: numpy.ones(len(UNITS)) for name in names}
+    places = ("judge", "../judge", "judge")
+    first, same, other = (
+        folder(tmp_path / str(n), "pose-s", rows, pose_judge=place)
+        for n, place in enumerate(places)
+    )
+    for place, revision in ((first, "a"), (same, "a"), (other, "b")):
+        body = json.loads((Path(place) / "score.json").read_text())
+        body["models"] = {"pose-judged": [{"model": "pose-judge", "revision": revision}]}
+        (Path(place) / "score.json").write_text(json.dumps(body))
+    assert compare.compare([first, same], ["x", "y"], resamples=0)["units"] == len(UNITS)
+    with pytest.raises(UsageError, match=r"different models \(pose-judged\)"):
+        compare.compare([first, other], ["x", "y"], resamples=0)
+
+
 def test_one_score_twice_needs_names(tmp_path):
     one = folder(tmp_path / "a", "gaze", counts())
     with pytest.raises(UsageError, match="one score is given twice; say with --names"):

@@ -41,7 +41,7 @@ class Judged(Metric, base=True):
     """
 
     SOURCE = "Customizing Text-to-Image Generation with Inverted Interaction, section 5.2"
-    OPTIONS = ("pose_judge", "interaction_field")
+    OPTIONS = ("interaction_field",)  # which judge it was, its feature's models say
     config_type = Options
 
     def needs(self, config: Any) -> Needs:
