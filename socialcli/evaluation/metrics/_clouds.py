@@ -74,8 +74,10 @@ class Clouds(Metric, base=True):
                 f"one was measured to {counts[0]:,} reference pictures, the other to "
                 f"{counts[1]:,}; score both with the same --reference"
             )
-        moments = [[cloud.mean(0), cloud.std(0)] for cloud in clouds if len(cloud)]
-        if moments and not numpy.allclose(*moments, rtol=1e-3, atol=1e-3 * clouds[0].std()):
+        if not counts[0]:
+            return ""
+        one, other = ([cloud.mean(0), cloud.std(0)] for cloud in clouds)
+        if not numpy.allclose(one, other, rtol=1e-3, atol=1e-3 * clouds[0].std()):
             return "measured to different reference pictures; score both with the same --reference"
         return ""
 
