@@ -415,9 +415,10 @@ def test_templates_of_captions_are_those_that_are_trained_on(tmp_path, subjects,
     """Of a sample's own caption with --templates captions, of the list without."""
     from socialcli.randomness import Draw, Variant
 
-    read = next(s for s in shards.read(subjects) if s.key == "spot/1")
     for templates, own in (("captions", "a {} on the beach"), ("object", "")):
         loaded = state(model, subjects, tmp_path, templates=templates)
+        index = loaded.place.index
+        read = next(index.read(n) for n, e in enumerate(index.entries) if e.key == "spot/1")
         example = method.prepare(loaded, read, Variant(0, read.key, 0))
         assert example["texts"] == [own]
         batch = {"concepts": [example["concepts"]], "texts": [example["texts"]]}
