@@ -104,8 +104,8 @@ def identity(plan: Plan, task: Task | None = None) -> dict[str, Any]:
             values[f.name] = plan.config.get(f.name)
             if naming.is_model(f.name, values[f.name]):
                 values[f.name] = naming.content(plan.config[f.name])
-            elif f.metadata.get("file") and values[f.name]:
-                values[f.name] = held(values[f.name])
+            elif f.metadata.get("file") and (named := values[f.name]):
+                values[f.name] = held(named)
             values[f.name] = public(values[f.name])
     facts: dict[str, Any] = {
         "command": plan.command,

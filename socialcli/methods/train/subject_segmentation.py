@@ -69,7 +69,7 @@ class State:
     place: Place
     network: Any
     subjects: list[Subject]
-    of: dict[str, list[int]]  # key -> numbers of the subjects it shows
+    of: dict[int, list[int]]  # number of a sample -> numbers of the subjects it shows
     behind: _augment.Backgrounds
 
 
