@@ -29,17 +29,12 @@ def held(place: str) -> str:
     return f"crc32 {crc:08x}"
 
 
-def of_files(named: Iterable[tuple[str, str]]) -> str:
-    """A word for what the files among some names hold; "" where none is one.
-
-    Args:
-        named: (folder that it is looked for in first, name) of each.
-    """
+def of_files(names: Iterable[str]) -> str:
+    """A word for what the files among some names hold; "" where none is one."""
     crc = 0
-    for folder, name in sorted(set(named)):
-        places = [Path(beside, name).expanduser() for beside in (folder, "")]
-        file = next((place for place in places if place.is_file()), None)
-        if file is not None:
+    for name in sorted(set(names)):
+        file = Path(name).expanduser()
+        if file.is_file():
             crc = zlib.crc32(f"{name} {held(str(file))}".encode(), crc)
     return f"crc32 {crc:08x}" if crc else ""
 

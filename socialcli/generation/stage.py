@@ -148,7 +148,9 @@ class GenerateStage(Stage, base=True):
             facts["compiled"] = True
         if getattr(config, "references", None):
             facts["option references"] = [contents.held(place) for place in config.references]
-        if files := contents.of_files(self._pictures_named(config)):
+        # Not those that rows of a file name: one that was missing may come, for --retry-failed.
+        named = (*getattr(config, "reference", ()), *(self.method.masks(config) or ()))
+        if files := contents.of_files(named):
             facts["reference files"] = files
         if config.words:
             facts["option words"] = words.facts(config.words)
@@ -157,14 +159,6 @@ class GenerateStage(Stage, base=True):
         if config.stages:
             facts["stages"] = list(config.stages)
         return facts | adapters.facts(config) | self.method.facts(config)
-
-    def _pictures_named(self, config: Any) -> Iterator[tuple[str, str]]:
-        """(folder, name) of everything that may be a file with a reference or its mask."""
-        for name in (*getattr(config, "reference", ()), *(self.method.masks(config) or ())):
-            yield "", name
-        for _, request in self.entries(config) if config.prompts else ():
-            for one in request.references:
-                yield from ((one.beside, name) for name in (one.name, one.mask) if name)
 
     def samples(self, config: Any, source: str, checksums: list[Any]) -> Iterator[Sample | Damage]:
         """The requests numbered ``first:last``, or those that a shard's samples are."""

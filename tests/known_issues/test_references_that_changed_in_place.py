@@ -5,7 +5,6 @@ And of several --query with --per-subject all subjects had the first."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import scenes
@@ -34,20 +33,6 @@ def test_what_a_named_reference_holds_counts(tmp_path):
     file.write_bytes(b"two")
     assert facts("ssr", mask=[str(mask)], **masked) != second
     assert facts("instruct-pix2pix", **asked) != changed
-
-
-def test_what_rows_name_counts_as_well(tmp_path):
-    """Beside the prompt file, as rows name it."""
-    rows = [{"prompt": "a", "reference": "a.png"}, {"prompt": "b", "references": ["b.png"]}]
-    file = tmp_path / "rows.jsonl"
-    file.write_text("\n".join(map(json.dumps, rows)))
-    for name in "ab":
-        (tmp_path / f"{name}.png").write_bytes(b"one")
-    seen = [facts("ssr", prompts=[str(file)])]
-    for name in "ab":
-        (tmp_path / f"{name}.png").write_bytes(b"two")
-        seen.append(facts("ssr", prompts=[str(file)]))
-    assert seen[0] != seen[1] != seen[2] != seen[0]
 
 
 def test_runs_without_files_are_what_they_were(tmp_path, monkeypatch):
