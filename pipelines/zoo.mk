@@ -26,7 +26,7 @@ $(ROLES:%=zoo-%): zoo-%:
 	OMP_NUM_THREADS=1 $(PYTHON) -m socialcli.miniature.zoo $* --work $(WORK) $(FLAGS)
 
 # Who begins with whose weights, or is measured by them.
-zoo-caption: zoo-clip
+zoo-caption: zoo-clip zoo-vae
 zoo-decoder: zoo-vae
 zoo-diffusion: zoo-vae zoo-caption zoo-ground zoo-pose
 zoo-controlnet: zoo-diffusion zoo-pose

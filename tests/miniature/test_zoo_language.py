@@ -139,6 +139,30 @@ def test_finer_patches_begin_with_what_coarse_ones_see(small_clip):
     assert apart(seen(fine)) < 0.1 < 0.8 < before
 
 
+def test_the_last_cycle_reads_what_the_autoencoder_gives_back(monkeypatch):
+    """A third of its pictures; without noise they are what the float32 autoencoder makes of them."""
+    from diffusers import AutoencoderKL
+
+    monkeypatch.setattr(caption, "BATCH", 6)
+    noisy = caption._batch(3)[0]
+    assert torch.equal(noisy, caption._batch(3)[0])
+    monkeypatch.setattr(caption, "NOISE", 0.0)
+    drawn, worn = (caption._batch(3, cycle)[0] for cycle in (1, 2))
+    assert torch.equal(drawn[2:], worn[2:]) and torch.equal(drawn[2:], noisy[2:])
+    vae = AutoencoderKL.from_pretrained(cards.folder("vae") / "vae", torch_dtype=torch.float32)
+    mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in clip.CLIP)
+    pixels = (drawn[:2] * std + mean) * 2 - 1
+    with torch.no_grad():
+        wanted = vae.decode(vae.encode(pixels).latent_dist.mode()).sample.clamp(-1, 1)
+    wanted = (wanted / 2 + 0.5 - mean) / std
+
+    def apart(one, other):
+        return (one - other).abs().mean()
+
+    assert apart(worn[:2], wanted) < 0.02 < 0.04 < apart(drawn[:2], wanted)
+    assert apart(noisy[:2], wanted) > 1.5 * apart(worn[:2], wanted)
+
+
 def test_an_untrained_captioner_goes_through_the_backend(tmp_path, monkeypatch):
     caption.export(caption.network(width=32, layers=2), tmp_path)
     monkeypatch.setattr(caption, "TEST", 6)

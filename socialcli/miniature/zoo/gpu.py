@@ -78,7 +78,7 @@ def _train(role: str, work: Path, batch: int, device: str) -> None:
         return
     module: Any = importlib.import_module(f"socialcli.miniature.zoo.{role}")
     module.BATCH = batch
-    run = module.train(work / role, 0, None, device)
+    run = module.train(work / role, getattr(module, "CYCLES", 0), None, device)
     run.model.to("cpu")
     module.export(run.model, cards.folder(role))
     name = torch.cuda.get_device_name() if device != "cpu" else ""
