@@ -140,7 +140,7 @@ def test_finer_patches_begin_with_what_coarse_ones_see(small_clip):
 
 
 def test_the_last_cycle_reads_what_the_autoencoder_gives_back(monkeypatch):
-    """A third of its pictures; without noise they are what the float32 autoencoder makes of them."""
+    """A third of its pictures; without noise they are what the float32 autoencoder makes."""
     from diffusers import AutoencoderKL
 
     monkeypatch.setattr(caption, "BATCH", 6)
