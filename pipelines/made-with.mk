@@ -5,7 +5,8 @@
 #   $(call when,NAME,VALUE)   among a target's prerequisites: the target is made again once VALUE is another
 #          one than at the last run.
 # A dry run (`make -n`) and `needs` write nothing.
-made_with_dry := $(or $(findstring n,$(firstword -$(MAKEFLAGS))),$(filter needs models,$(MAKECMDGOALS)))
+dry_run := $(findstring n,$(firstword -$(MAKEFLAGS)))
+made_with_dry := $(or $(dry_run),$(filter needs models,$(MAKECMDGOALS)))
 made_with_quoted = '$(subst ','\'',$(strip $(1)))'
 made_with := $(foreach name,$(sort $(filter-out SOCIALCLI PYTHON OUT TFLOPS $(free), \
     $(shell sed -n 's/^\([A-Za-z][^ #]*\) ?=.*/\1/p' $(MAKEFILE_LIST)))), \
