@@ -22,16 +22,21 @@ if TYPE_CHECKING:
 _NAME = re.compile(r"step-(\d+)")
 
 
+def step_of(checkpoint: Path) -> int:
+    """The step after which a checkpoint was written."""
+    return int(checkpoint.name[5:])
+
+
 def latest(folder: Path) -> Path | None:
     """The checkpoint of the last step, None where there is none."""
     folders = [p for p in folder.glob("step-*") if _NAME.fullmatch(p.name)]
-    return max(folders, key=lambda p: int(p.name[5:]), default=None)
+    return max(folders, key=step_of, default=None)
 
 
 def last_step(folder: Path) -> int:
     """The step of the last checkpoint, 0 where there is none."""
     checkpoint = latest(folder)
-    return 0 if checkpoint is None else int(checkpoint.name[5:])
+    return 0 if checkpoint is None else step_of(checkpoint)
 
 
 def read_state(checkpoint: Path) -> dict[str, Any]:
@@ -81,7 +86,7 @@ def keep_last(folder: Path, keep: int, every: int = 1) -> None:
     One in between, which a run that was asked to stop has left, stays only while it is the last: in
     the end a run has the same checkpoints however often it was stopped.
     """
-    by_step = {int(p.name[5:]): p for p in folder.glob("step-*") if _NAME.fullmatch(p.name)}
+    by_step = {step_of(p): p for p in folder.glob("step-*") if _NAME.fullmatch(p.name)}
     due = sorted(step for step in by_step if step % every == 0 or step == max(by_step))
     for step in sorted(set(by_step) - set(due[-keep:])):
         shards.remove_folder(by_step[step])

@@ -184,7 +184,7 @@ class Run:
 
     def _finished(self, checkpoint: Path) -> bool:
         known = shards.read_bytes(str(self.output / "run.json"))
-        step = int(checkpoint.name[5:])
+        step = checkpoints.step_of(checkpoint)
         if known is None or json.loads(known).get("finished") != step or step < self.config.steps:
             return False
         self.report.info(f"{self.output}: finished already, {step} steps")
