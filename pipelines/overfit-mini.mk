@@ -1,16 +1,17 @@
 # Figure 1 of Towards More Accurate Personalized Image Generation in miniature: likeness to training
 # pictures and to test pictures, and CLIP-T, over the steps of one training.
-#   make -f pipelines/overfit-mini.mk -j2         an hour and a half of one core; goes on where it was
+#   make -f pipelines/overfit-mini.mk -j2         an hour of one core; goes on where it was
 #   make -f pipelines/overfit-mini.mk SEEDS=0 SUBJECTS=2 STEPS=100 EVERY=50      a first look
+#   make -f pipelines/overfit-mini.mk SUBJECTS=20 BATCH=16       all subjects, each learned as long: twice
 # Named before any run:
 #   effects    between the first and the last step that is drawn: 1. dino_gap (DINO to training pictures
 #              less DINO to test pictures) grows. 2. CLIP-T falls. 3. DINO to test pictures falls.
 #              (The paper's words: the training set's DINO stays nearly as it is while the model
 #              overfits, the test set's goes with CLIP-T. Its figure has no numbers.)
-#   pictures   20 subjects x 10 test pictures x CAPTIONS prompts x 3 seeds at each step: 200 sources.
+#   pictures   10 subjects x 10 test pictures x CAPTIONS prompts x 3 seeds at each step: 100 sources.
 #              A difference of DINO between two steps has a standard deviation of about 0.10 from
-#              source to source, so 200 sources see 0.020 with a power of 0.8 at 0.05, and 0.024
-#              after Holm's correction for these three.
+#              source to source, so 100 sources see 0.028 with a power of 0.8 at 0.05, and 0.034
+#              after Holm's correction for these three; 200 of SUBJECTS=20 see 0.020 and 0.024.
 # Words are learned and pictures drawn in bfloat16, which processors without it (no amx_bf16 or
 # avx512_bf16 in /proc/cpuinfo) do slowly: PRECISION= DRAW='--steps 20' is float32, in twice the time.
 # The word has 8 vectors, which is what overfits here; METHOD and FIT take any other method of invert.
@@ -19,14 +20,16 @@ PYTHON ?= python
 PROFILE ?= mini
 OUT ?= runs/overfit-mini
 SEEDS ?= 0 1 2
-SUBJECTS ?= 20
+SUBJECTS ?= 10
 TEST ?= $(shell echo $$((10 * $(SUBJECTS))))
 STEPS ?= 2000
 EVERY ?= 400
 CAPTIONS ?= 1
 METHOD ?= textual-inversion
+# A word sees STEPS x BATCH / SUBJECTS pictures: all subjects are learned in one run.
+BATCH ?= 8
 PRECISION ?= --mixed-precision bf16
-FIT ?= --vectors 8 --batch-size 16 --micro-batch 16 --learning-rate 5e-3
+FIT ?= --vectors 8 --learning-rate 5e-3
 # Flags of every drawing, of every score.
 DRAW ?= --steps 20 --dtype bfloat16 --batch-size 16
 SCORE ?=
@@ -45,7 +48,8 @@ $(OUT)/test/.done:
 	$(SOCIALCLI) import world subjects-test --scenes $(TEST) -o $(OUT)/test && touch $@
 $(OUT)/words/%/.done: $(OUT)/train/.done
 	$(SOCIALCLI) invert $(OUT)/train --method $(METHOD) --profile $(PROFILE) -o $(OUT)/words/$* \
-	    --seed $* --steps $(STEPS) --save-every $(EVERY) $(PRECISION) $(FIT) && touch $@
+	    --seed $* --steps $(STEPS) --save-every $(EVERY) \
+	    --batch-size $(BATCH) --micro-batch $(BATCH) $(PRECISION) $(FIT) && touch $@
 
 # The words after STEP steps; the last ones are the run's result itself.
 words_at = $(OUT)/words/$(2)$(if $(filter $(STEPS),$(1)),,/step-$(shell printf %06d $(1)))

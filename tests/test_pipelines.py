@@ -279,7 +279,7 @@ def test_overfitting_over_the_steps_in_miniature(tmp_path: Path) -> None:
     make(
         "overfit-mini.mk", f"OUT={tmp_path}", "SEEDS=0", "SUBJECTS=1", "TEST=2", "STEPS=2",
         "EVERY=1",
-        "FIT=--batch-size 2 --micro-batch 2 --vectors 2", "DRAW=--steps 1", "METRICS=dino,clip-t",
+        "BATCH=2", "FIT=--vectors 2", "DRAW=--steps 1", "METRICS=dino,clip-t",
         "SCORE=--resamples 20 --show 0",
     )  # fmt: skip
     text = (tmp_path / "results.md").read_text()
