@@ -55,6 +55,12 @@ def option(
     return field(default=default, metadata=metadata)
 
 
+def again(config_type: type, name: str, only: str) -> Any:
+    """An option of another Config once more, of which ``only`` says with what it is read here."""
+    (of,) = (field_ for field_ in fields(config_type) if field_.name == name)
+    return field(default=of.default, metadata={**of.metadata, "only": only})
+
+
 def beyond(metadata: Mapping[str, Any], value: Any) -> str:
     """What is wrong with a number of an option, as in "at least 1"; "" where nothing is.
 

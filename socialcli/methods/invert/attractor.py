@@ -13,7 +13,7 @@ import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from socialcli.config import option
+from socialcli.config import again, option
 from socialcli.diffusion import tokens
 from socialcli.errors import SampleFailed, UsageError
 from socialcli.methods.invert import _concepts, _initial, _masks, neti, textual_inversion
@@ -53,6 +53,10 @@ class Config(textual_inversion.Config, neti.Config):
     over: str = option(
         "textual-inversion", "What a subject's word is: textual-inversion, neti.", choices=OVER
     )
+    vectors: int = again(textual_inversion.Config, "vectors", "over=textual-inversion")
+    stages: int = again(textual_inversion.Config, "stages", "over=textual-inversion")
+    bypass: float = again(neti.Config, "bypass", "over=neti")
+    nested_dropout: float = again(neti.Config, "nested_dropout", "over=neti")
     attractor_token: str = option(
         "", "Word of a picture's background; {name} is the concept's, {number} the picture's. "
         "Default: <a-{number}>, of several concepts <{name}-a-{number}>."
