@@ -12,6 +12,7 @@ import contextlib
 import functools
 import hashlib
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
 MINIATURES = Path(__file__).resolve().parents[1] / "miniature" / "weights"
 DIGITS = 16  # hexadecimal digits of a fingerprint
+# What `train` and `invert` leave beside their result: times, checkpoints, pictures of validation.
+RUN = "run.json"
+BESIDE = {RUN, "log.jsonl", "checkpoints", "cache", "pictures", "tensorboard", "wandb"}
 _LARGE = 1 << 24  # bytes; the digests of larger files are kept between runs
 
 
@@ -59,7 +63,8 @@ def fingerprint(model: str) -> str:
     """The first digits of a SHA-256 over a file, or over the names and the content of a folder's
     files; "" where nothing local is named.
 
-    Hidden files, read-me files and the miniatures' cards say nothing of the model and do not count.
+    Hidden files, read-me files and the miniatures' cards say nothing of the model and do not count;
+    nor, in the folder of a training, what is not its result.
     """
     if not model or not is_path(model):
         return ""
@@ -70,7 +75,7 @@ def fingerprint(model: str) -> str:
         return ""
     whole = hashlib.sha256()
     for file in sorted(
-        p for p in place.rglob("*") if _counts(p.relative_to(place)) and p.is_file()
+        p for p in place.rglob("*") if _counts(place, p.relative_to(place)) and p.is_file()
     ):
         whole.update(f"{file.relative_to(place).as_posix()}\0{_sha256(file)}\n".encode())
     return whole.hexdigest()[:DIGITS]
@@ -104,9 +109,15 @@ def is_model(option: str, value: Any) -> bool:
     return bool(value) and isinstance(value, str) and option.rpartition("_")[2] == "model"
 
 
-def _counts(file: Path) -> bool:
-    hidden = any(part.startswith((".", "__pycache__")) for part in file.parts)
-    return not hidden and not file.name.endswith((".md", ".card.json"))
+def _counts(place: Path, file: Path) -> bool:
+    """Whether a file of the folder ``place``, named from there, says anything of the model."""
+    if any(part.startswith((".", "__pycache__")) for part in file.parts):
+        return False
+    beside = any(
+        (part in BESIDE or re.fullmatch(r"step-\d+", part)) and (place / parent / RUN).is_file()
+        for part, parent in zip(file.parts, reversed(file.parents), strict=True)
+    )
+    return not beside and not file.name.endswith((".md", ".card.json"))
 
 
 def _sha256(file: Path) -> str:
