@@ -96,3 +96,13 @@ def test_a_table_says_what_was_found_beside_the_papers(tmp_path):
         assert f"{line} | holds |" in page
     assert page.count(" below interaction ") == 2
     assert "The judges get 96 % (Pose-S)" in page and "| ReVersion | 24.68 | 22.81 |" in page
+
+
+def test_the_sheet_shows_many_interactions():
+    """Sentences come interaction by interaction in turn; every fifteenth was one of the first."""
+    keys = [f"{'abcdefghijklmno'[n % 15]}/sentence-{n:03d}" for n in range(120)]
+    chosen = table001.spread(keys)
+    assert len({key[0] for key in chosen}) == len(chosen) == table001.SHOWN
+    assert len({int(key[-3:]) // 15 for key in chosen}) == table001.SHOWN  # and other places
+    assert table001.spread(keys[:3]) == keys[:3]
+    assert table001.spread(["a/0", "a/1"]) == ["a/0", "a/1"] and table001.spread([]) == []

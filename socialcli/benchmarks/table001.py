@@ -275,6 +275,15 @@ def _diffusion(profile: str) -> str:
 # --- pictures -------------------------------------------------------------------------------------
 
 
+def spread(keys: list[str]) -> list[str]:
+    """At most `SHOWN` of the sentences' keys (INTERACTION/NAME), of interactions far apart."""
+    of: dict[str, list[str]] = {}
+    for key in keys:
+        of.setdefault(key.partition("/")[0], []).append(key)
+    names = [list(of)[n * len(of) // SHOWN] for n in range(SHOWN)] if of else []
+    return list(dict.fromkeys(of[name][n % len(of[name])] for n, name in enumerate(names)))
+
+
 def sheet(sentences: str, drawn: list[str], file: Path) -> None:
     """Write what each row draws for some sentences, under the scene of the sentence's people."""
     from socialcli import records, shards
@@ -287,8 +296,7 @@ def sheet(sentences: str, drawn: list[str], file: Path) -> None:
 
     asked = read(sentences)
     rows = {Path(folder).name: read(folder) for folder in drawn}
-    step = max(1, len(asked) // SHOWN)
-    keys = list(asked)[::step][:SHOWN]
+    keys = spread(list(asked))
     shown = []
     for key in keys:
         text = asked[key].record(records.Caption).text
