@@ -100,14 +100,23 @@ def is_picture_name(name: str) -> bool:
     return bool(dot and stem) and suffix.lower() in SUFFIXES
 
 
+def parted(path: str) -> tuple[str, str]:
+    """A path without its file's suffix, and the suffix in small letters: ("a.b/c", "") of a.b/c,
+    whose dot is its folder's."""
+    folder, slash, name = path.rpartition("/")
+    stem, dot, suffix = name.rpartition(".")
+    return (folder + slash + stem, suffix.lower()) if dot else (path, "")
+
+
 def without_doubles(paths: list[str]) -> list[str]:
     """The pictures but those that cannot be read and lie beside one of the same name that can, as
     cameras write them (IMG_1.CR2, IMG_1.JPG)."""
-    read = {p.rpartition(".")[0] for p in paths if p.rpartition(".")[2].lower() not in NOT_READ}
+    parts = [parted(path) for path in paths]
+    read = {stem for stem, suffix in parts if suffix not in NOT_READ}
     return [
         path
-        for path in paths
-        if path.rpartition(".")[2].lower() not in NOT_READ or path.rpartition(".")[0] not in read
+        for path, (stem, suffix) in zip(paths, parts, strict=True)
+        if suffix not in NOT_READ or stem not in read
     ]
 
 

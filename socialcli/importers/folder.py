@@ -59,12 +59,12 @@ class FolderImporter(Importer):
             )
         beside: dict[tuple[str, str], str] = {}
         for path in paths:
-            stem, dot, suffix = path.rpartition(".")
-            if dot and suffix.lower() in COMPANIONS:
-                beside.setdefault((stem, suffix.lower()), path)
+            stem, suffix = _picture.parted(path)
+            if suffix in COMPANIONS:
+                beside.setdefault((stem, suffix), path)
         keys = shards.distinct_keys([_picture.printable(path) for path in pictures])
         for key, path in zip(keys, pictures, strict=True):
-            stem = path.rpartition(".")[0]
+            stem, _ = _picture.parted(path)
             companions: dict[str, str] = {}
             for suffix, member in COMPANIONS.items():
                 if (stem, suffix) in beside:
