@@ -59,7 +59,7 @@ class Work:
 class CocoImporter(Importer):
     """See `Importer`."""
 
-    VERSION = 2
+    VERSION = 3
     config_type = Config
 
     def entries(self, config: Config) -> Iterator[Entry]:
@@ -78,21 +78,25 @@ class CocoImporter(Importer):
             if given or (split and file.is_file()):
                 bodies[part] = _load(file)
         body = bodies["instances"]
+        if not body["images"]:
+            raise UsageError(f"{main}: its list of images is empty")
+        if "person_keypoints" in bodies:
+            _number_alike(bodies["person_keypoints"], body["categories"])
         folder = _find_pictures(root, main, split, body["images"], config)
         self.remarks = _unknown(bodies, main)
         annotations = _by_image(bodies)
         texts = _captions_by_image(bodies)
-        labels = {c["id"]: str(c.get("name", "")) for c in body.get("categories") or []}
+        labels = {c["id"]: _text(c.get("name")) for c in body["categories"]}
         people = _keypoint_categories(bodies)
-        licenses = {x.get("id"): _license(x) for x in body.get("licenses") or []}
-        names = [str(image["file_name"]) for image in body["images"]]
+        licenses = {_license_id(x.get("id")): _license(x) for x in body["licenses"]}
+        names = [_text(image["file_name"]) for image in body["images"]]
         for key, image in zip(shards.distinct_keys(names), body["images"], strict=True):
             of_image = annotations.get(image["id"], [])
             work = Work(
                 folder=str(folder),
                 image={k: v for k, v in image.items() if k not in ("segments_info",)},
                 split=split,
-                license=licenses.get(image.get("license"), ""),
+                license=licenses.get(_license_id(image.get("license")), ""),
                 annotations=of_image,
                 captions=texts.get(image["id"], []),
                 labels={
@@ -116,7 +120,9 @@ class CocoImporter(Importer):
         """
         work: Work = entry.work
         image = work.image
-        folder, stated = Path(work.folder), str(image["file_name"])
+        folder, stated = Path(work.folder), _text(image["file_name"])
+        if not stated:
+            raise SampleFailed("its entry in the list of images has no file_name")
         path = _picture.located(folder, stated) or stated
         picture = _picture.read(folder, path, check_pixels=config.check_pixels)
         size = _size(image)
@@ -144,8 +150,12 @@ class CocoImporter(Importer):
                 continue
             category = annotation.get("category_id")
             label = work.labels.get(category, "")
-            if category not in work.labels:
-                why = "no category" if category is None else f"no category has the id {category}"
+            if not label:
+                why = f"no category has the id {category}"
+                if category in work.labels:
+                    why = f"category {category} has no name"
+                elif category is None:
+                    why = "no category"
                 dropped.append({"annotation": name, "what": "label", "why": why})
             by = _sources(annotation)
             boxes.boxes.append(records.Box(number, box, label, source=by.get("box")))
@@ -159,7 +169,11 @@ class CocoImporter(Importer):
                 person = records.Person(len(people.people) + 1, box=number)
                 person.source = by.get("person")
                 if category in work.people:
-                    person.keypoints = _keypoints(annotation.get("keypoints"), frame)
+                    try:
+                        person.keypoints = _keypoints(annotation.get("keypoints"), frame)
+                    except SampleFailed as error:
+                        why = str(error)
+                        dropped.append({"annotation": name, "what": "keypoints", "why": why})
                     if person.keypoints is not None and (beyond := _beyond(person.keypoints)):
                         why = f"{beyond} keypoints outside the picture count as not labelled"
                         dropped.append({"annotation": name, "what": "keypoints", "why": why})
@@ -234,8 +248,7 @@ def _load(file: Path) -> dict[str, Any]:
                 if name not in image:
                     raise ValueError(f"images[{number}] lacks {name}")
             image["id"] = _id(image["id"])
-        seen = {image["id"] for image in body["images"] if image["file_name"]}
-        if len(seen) != len(body["images"]):
+        if len({image["id"] for image in body["images"]}) != len(body["images"]):
             raise ValueError("two images have one id")
         for annotation in body["annotations"]:
             for name in ("id", "image_id", "category_id"):
@@ -274,6 +287,11 @@ def _kind(value: Any) -> str:
         return json.dumps(value)
     kinds: dict[type, str] = {dict: "an object", list: "a list", str: "a text"}
     return kinds.get(type(value), "a number")
+
+
+def _text(value: Any) -> str:
+    """A name or a caption; null is none, and not the word "None"."""
+    return "" if value is None else str(value)
 
 
 def _id(value: Any) -> int | str:
@@ -327,12 +345,41 @@ def _find_pictures(
     folders = [folder for folder in dict.fromkeys(candidates) if folder.is_dir()]
     for image in images:
         for folder in folders:
-            if _picture.located(folder, str(image["file_name"])) is not None:
+            if _picture.located(folder, _text(image["file_name"])) is not None:
                 return folder
     raise UsageError(
         f"{config.source}: none of the {len(images)} pictures found in "
         f"{', '.join(str(f) for f in folders)}; name their folder with --images"
     )
+
+
+def _number_alike(keypoints: dict[str, Any], categories: list[dict[str, Any]]) -> None:
+    """Give the categories of the keypoints' file the numbers that the instances' file has for their
+    names, since tools number each file by itself; ``categories`` are the latter, and get those that
+    they lack."""
+    numbers = {_text(c.get("name")).casefold(): c["id"] for c in categories}
+    new: dict[Any, Any] = {}
+    for category in keypoints["categories"]:
+        name, old = _text(category.get("name")).casefold(), category["id"]
+        new[old] = numbers.get(name, f"keypoints {old}" if old in numbers.values() else old)
+        category["id"] = new[old]
+        if name not in numbers:
+            categories.append(category)
+    for annotation in keypoints["annotations"]:
+        annotation["category_id"] = new.get(annotation["category_id"], annotation["category_id"])
+
+
+def _is_one(instance: dict[str, Any], person: dict[str, Any]) -> bool:
+    """Whether annotations of one id in two files are of one thing: they are of the same picture and
+    category, and have the same box to a pixel where both state one."""
+    if instance["image_id"] != person["image_id"]:
+        return False
+    if person["category_id"] not in (None, instance["category_id"]):
+        return False
+    one, other = _numbers(instance.get("bbox")), _numbers(person.get("bbox"))
+    if one is None or other is None:
+        return True
+    return all(abs(a - b) <= 1 for a, b in zip(one, other, strict=False))
 
 
 def _by_image(bodies: dict[str, dict[str, Any]]) -> dict[Any, list[dict[str, Any]]]:
@@ -345,7 +392,7 @@ def _by_image(bodies: dict[str, dict[str, Any]]) -> dict[Any, list[dict[str, Any
             by_id[annotation["id"]] = annotation
     for person in bodies.get("person_keypoints", {}).get("annotations", []):
         instance = by_id.get(person.get("id"))
-        if instance is not None and instance["image_id"] == person["image_id"]:
+        if instance is not None and _is_one(instance, person):
             instance["keypoints"] = person.get("keypoints")
         elif person["category_id"] is not None:
             grouped.setdefault(person["image_id"], []).append(person)
@@ -357,7 +404,7 @@ def _captions_by_image(
 ) -> dict[Any, list[tuple[str, str | None]]]:
     grouped: dict[Any, list[tuple[str, str | None]]] = {}
     for annotation in bodies.get("captions", {}).get("annotations", []):
-        text = " ".join(str(annotation.get("caption", "")).split())
+        text = " ".join(_text(annotation.get("caption")).split())
         if text:
             source = _sources({"sources": {"caption": annotation.get("source")}})
             grouped.setdefault(annotation["image_id"], []).append((text, source.get("caption")))
@@ -374,6 +421,14 @@ def _plain_names(names: Any) -> list[str]:
     """Names of keypoints in one spelling: ``Left Eye`` is ``left_eye``."""
     listed = names if isinstance(names, list) else []
     return [str(name).strip().lower().replace(" ", "_").replace("-", "_") for name in listed]
+
+
+def _license_id(value: Any) -> int | str | None:
+    """A licence's id, None where it is none."""
+    try:
+        return _id(value)
+    except TypeError:  # some tools write the whole licence in its place
+        return None
 
 
 def _license(entry: dict[str, Any]) -> str:
@@ -394,10 +449,10 @@ def _box(annotation: dict[str, Any], frame: _picture.Frame, mask: Any) -> record
     """The box (COCO: x, y, width, height from 0), else the mask's extent."""
     box = annotation.get("bbox")
     if isinstance(box, list) and len(box) == 4:
-        try:
-            x, y, w, h = (float(v) for v in box)
-        except (TypeError, ValueError):
+        numbers = _numbers(box)
+        if numbers is None:
             return None
+        x, y, w, h = numbers
         return frame.box(x, y, x + w, y + h)
     if mask is None or not mask.any():
         return None
@@ -405,6 +460,16 @@ def _box(annotation: dict[str, Any], frame: _picture.Frame, mask: Any) -> record
     height, width = mask.shape
     upright = _picture.Frame(width, height)
     return upright.box(columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)
+
+
+def _numbers(values: Any) -> list[float] | None:
+    """A list of numbers, which tools also write as text; None for anything else."""
+    if not isinstance(values, list):
+        return None
+    try:
+        return [float(v) for v in values]
+    except (TypeError, ValueError, OverflowError):
+        return None
 
 
 def _mask(segmentation: Any, frame: _picture.Frame, size: tuple[int, int]) -> Any:
@@ -418,8 +483,9 @@ def _mask(segmentation: Any, frame: _picture.Frame, size: tuple[int, int]) -> An
 
     width, height = round(frame.width), round(frame.height)
     if isinstance(segmentation, dict):
-        if list(segmentation.get("size", [])) != [height, width]:
-            raise SampleFailed(f"its size {segmentation.get('size')} is not {[height, width]}")
+        if segmentation.get("size") != [height, width]:
+            stated = json.dumps(segmentation.get("size"))
+            raise SampleFailed(f"its size {stated} is not {[height, width]}")
         try:
             mask = rle.decode(segmentation)
         except OverflowError as error:  # a negative run
@@ -444,7 +510,7 @@ def _polygons(polygons: Any, width: int, height: int) -> Any:
         raise SampleFailed(f"annotations for {width}x{height} pixels")
     try:
         checked = [[float(v) for v in polygon] for polygon in polygons]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise SampleFailed("a polygon is not a list of numbers") from None
     for polygon in checked:
         if len(polygon) < 6 or len(polygon) % 2:
@@ -455,16 +521,25 @@ def _polygons(polygons: Any, width: int, height: int) -> Any:
 
 
 def _keypoints(values: Any, frame: _picture.Frame) -> records.Keypoints | None:
-    """COCO's 51 numbers (x, y, visibility from 0 to 2), None when no point is labelled."""
-    if not isinstance(values, list) or len(values) != 3 * len(records.COCO_KEYPOINTS):
+    """COCO's 51 numbers (x, y, visibility from 0 to 2), None when no point is labelled.
+
+    Raises:
+        SampleFailed: they are something else.
+    """
+    if not values:
         return None
+    numbers, wanted = _numbers(values), 3 * len(records.COCO_KEYPOINTS)
+    if numbers is None or not all(math.isfinite(v) for v in numbers):
+        raise SampleFailed("they are not a list of numbers")
+    if len(numbers) != wanted:
+        raise SampleFailed(f"{len(numbers)} numbers, expected {wanted}")
     points = []
-    for x, y, visibility in zip(values[0::3], values[1::3], values[2::3], strict=True):
-        if not all(isinstance(v, int | float) for v in (x, y, visibility)):
-            return None
+    for x, y, visibility in zip(numbers[0::3], numbers[1::3], numbers[2::3], strict=True):
+        if visibility not in (0, 1, 2):
+            raise SampleFailed(f"a visibility of {visibility:g}, expected 0, 1 or 2")
         # An unlabelled point is (0, 0, 0): no place, so it must not be turned with the picture.
         place = frame.point(x, y) if visibility else (0.0, 0.0)
-        points.append((*place, float(visibility)))
+        points.append((*place, visibility))
     if frame.mirrored:  # what the annotator saw as a left hand is a right hand upright
         points = [points[i] for i in _MIRROR]
     return records.Keypoints(points) if any(p[2] for p in points) else None

@@ -115,8 +115,8 @@ def concepts(source: Path) -> dict[str, Concept]:
             by_folder[folder] = Concept(
                 name=folder.rpartition("/")[2],
                 folder=folder,
-                category=str(item["class_prompt"]),
-                instance_prompt=str(item["instance_prompt"]),
+                category=_text(item["class_prompt"]),
+                instance_prompt=_text(item["instance_prompt"]),
                 prompts_file=_relative(item["prompt_filename"]),
                 prompts=_prompts(source, item["prompt_filename"]),
             )
@@ -131,7 +131,7 @@ def concepts(source: Path) -> dict[str, Concept]:
                         "combination": number,  # counted from 0 in dataset_multiconcept.json
                         "position": position,  # which of {0}, {1} is this concept
                         "concepts": [f.rpartition("/")[2] for f in folders],
-                        "categories": [str(part["class_prompt"]) for part in parts],
+                        "categories": [_text(part["class_prompt"]) for part in parts],
                         "prompts_file": _relative(name),
                         "prompts": _prompts(source, name),
                     }
@@ -149,6 +149,17 @@ def _json(file: Path) -> list[Any]:
     if not isinstance(body, list) or not body:
         raise ValueError("not a list of concepts")
     return body
+
+
+def _text(value: Any) -> str:
+    """A class or a prompt.
+
+    Raises:
+        TypeError: it is no text; null would be the class "None" in every prompt.
+    """
+    if not isinstance(value, str):
+        raise TypeError(f"{json.dumps(value)} is no text")
+    return value
 
 
 def _relative(path: Any) -> str:

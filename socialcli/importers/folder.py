@@ -37,6 +37,7 @@ class Work:
 class FolderImporter(Importer):
     """See `Importer`."""
 
+    VERSION = 2
     config_type = Config
 
     def entries(self, config: Config) -> Iterator[Entry]:

@@ -208,7 +208,8 @@ def _from_json(file: Path) -> list[Work]:
         columns = (body["filenames"], body["size"], body["annotation"])
         for name, size, annotation in zip(*columns, strict=True):
             split = _split_of(name)
-            work = Work(f"{split}2015/{name}" if split else name, split, (size[0], size[1]))
+            stated = (int(size[0]), int(size[1]))
+            work = Work(f"{split}2015/{name}" if split else name, split, stated)
             lists = (annotation["hoi"], annotation["boxes_h"], annotation["boxes_o"])
             for hoi, human, thing in zip(*lists, strict=True):
                 work.pairs.append(Pair(_number(hoi + 1), _xyxy(human), _xyxy(thing)))
