@@ -226,6 +226,8 @@ def targets(sources: list[str], output: str) -> list[str]:
             raise UsageError(f"{output}: an output shard's name must end in .tar")
         places.append(target)
     first: dict[str, str] = {}
+    inputs = {part for source in sources for part in shards.parts(source)}
+    files: set[tuple[int, int] | None] = set()  # looked up when the first output is there already
     for source, target in zip(sources, places, strict=True):
         if target in first:
             raise UsageError(
@@ -233,7 +235,10 @@ def targets(sources: list[str], output: str) -> list[str]:
                 "with a number, such as -o out/%06d.tar"
             )
         first[target] = source
-        if target in shards.parts(source) or _same_file(target, source):
+        there = _file(target)
+        if there is not None and not files:
+            files = {_file(part) for part in inputs}
+        if target in inputs or (there is not None and there in files):
             raise UsageError(f"{target} is also an input; write to another folder")
     return places
 
@@ -262,13 +267,14 @@ def _from_pattern(output: str, index: int, name: str) -> str | None:
     return None
 
 
-def _same_file(target: str, source: str) -> bool:
-    if shards.is_url(target) or not Path(target).exists():
-        return False
-    return any(
-        not shards.is_url(p) and p != "-" and Path(p).exists() and Path(p).samefile(target)
-        for p in shards.parts(source)
-    )
+def _file(location: str) -> tuple[int, int] | None:
+    """What tells a local file from all others, whatever its name; None where there is none."""
+    if location == "-" or shards.is_url(location):
+        return None
+    with contextlib.suppress(OSError):
+        status = Path(location).stat()
+        return status.st_dev, status.st_ino
+    return None
 
 
 def input_name(source: str) -> str:

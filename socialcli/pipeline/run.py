@@ -101,6 +101,11 @@ def planned(
         UsageError: the request makes no sense.
     """
     check_bounds(RunOptions, vars(options))
+    if options.overwrite and options.retry_failed:
+        raise UsageError(
+            "--overwrite makes every sample again and --retry-failed keeps those that went well; "
+            "give one of the two"
+        )
     if shard_size < 1:
         raise UsageError(f"--shard-size {shard_size}: at least 1")
     if output == "-" and sys.stdout.isatty() and not options.dry_run:

@@ -138,7 +138,7 @@ def make(plan: Plan, task: Task, loaded: Any, report: Report) -> Callable[[], St
     started = time.perf_counter()
     stage = planning.stage(plan)
     config = planning.config(plan)
-    earlier = _earlier_results(plan, task)
+    earlier = _earlier_results(plan, task, report)
     checksums: list[shards.Checksum] = []
     inputs = [] if plan.numbered else shards.parts(task.source)
     before = [shards.size_and_modified(part) for part in inputs]
@@ -358,22 +358,38 @@ class _Earlier:
         return earlier
 
 
-def _earlier_results(plan: Plan, task: Task) -> _Earlier | None:
-    """What an earlier run of the same task gave, when only its failures are to be done again."""
+def _earlier_results(plan: Plan, task: Task, report: Report) -> _Earlier | None:
+    """What an earlier run of the same task gave, when only its failures are to be done again; None
+    where nobody can tell which these were."""
     if not plan.retry_failed or task.target == "-":
         return None
     stats = planning.load_stats(task.target)
     if stats is None:
         return None
-    data = shards.read_bytes(shards.errors_location(task.target)) or b""
-    lines = data.decode().split("\n")
-    problems = [json.loads(line) for line in lines if line]
+    problems = _noted_problems(task.target, stats["counts"])
+    if problems is None:
+        place = shards.public(shards.errors_location(task.target))
+        report.warn(f"{place} does not name the samples that failed: all are done again")
+        return None
     samples = (
         entry
         for entry in shards.read_all(task.target)
         if isinstance(entry, shards.Sample) and entry.key
     )
     return _Earlier(samples, problems, stats)
+
+
+def _noted_problems(target: str, counts: dict[str, int]) -> list[dict[str, Any]] | None:
+    """The lines of an errors file; None where they are not those that its stats count: it may have
+    been removed or cut, and what it does not name would pass for done."""
+    data = shards.read_bytes(shards.errors_location(target)) or b""
+    try:
+        problems = [json.loads(line) for line in data.decode().split("\n") if line]
+        ended = [p["status"] for p in problems if p["key"] is not None and "reason" in p]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
+    known = all(ended.count(status) == counts.get(status, 0) for status in ("filtered", "failed"))
+    return problems if known else None
 
 
 def load_models(plan: Plan) -> Any:
