@@ -86,6 +86,7 @@ def _one_shard(
     statistics = looked.statistics
     shown = shards.public(location)
     before = statistics.samples
+    filtered: dict[str, str] = {}  # key -> why, as a sidecar says it
     members: dict[str, int] = {}
     try:
         for item in shards.read_all(location):
@@ -98,8 +99,7 @@ def _one_shard(
                 progress.advance(1)
             if item.filtered is not None:
                 statistics.filtered += 1
-                entry = {"key": item.key, "status": "filtered", "reason": item.filtered}
-                _lose(looked, location, entry)
+                filtered[item.key] = item.filtered
                 continue
             if limit is not None and statistics.samples >= limit:
                 looked.limited = True
@@ -128,11 +128,43 @@ def _one_shard(
     stats = beside.stats(shards.parts(location)[-1])
     row.ended = _once(looked, beside.counts(stats))
     row.made = _made(stats)
-    for part in shards.parts(location):
-        for entry in shards.read_errors(part):
-            _lose(looked, part, entry)
+    for part, entry in _ended(location, filtered):
+        _lose(looked, part, entry)
     looked.shards.append(row)
     looked.per_shard.append(_once(looked, members) or {})
+
+
+def _ended(location: str, filtered: dict[str, str]) -> Iterator[tuple[str, dict[str, str]]]:
+    """Each sample of a shard or join that did not end well, once: where it was noted first, and
+    what.
+
+    Every later stage of a chain notes it too, for want of what the first one did not write. Of what
+    they say only other reasons are told.
+
+    Args:
+        filtered: key -> reason of samples that a sidecar marks as filtered.
+    """
+    from socialcli import shards
+
+    first: dict[str, tuple[str, dict[str, str]]] = {}
+    reasons: dict[str, list[str]] = {}
+    said: set[tuple[str, str, str]] = set()
+    for part in shards.parts(location):
+        for entry in shards.read_errors(part):
+            key, stage = entry["key"], entry["stage"]
+            if not key or (part, key, stage) in said:  # damage, or another sample of this key
+                yield part, entry
+                continue
+            said.add((part, key, stage))
+            told = reasons.setdefault(key, [])
+            if key not in first:
+                first[key] = (part, entry)
+            elif not any(reason in entry["reason"] for reason in told):
+                first[key][1]["reason"] += f"; {stage}: {entry['reason']}"
+            told.append(entry["reason"])
+    for key, reason in filtered.items():
+        first.setdefault(key, (location, {"key": key, "status": "filtered", "reason": reason}))
+    yield from first.values()
 
 
 def _once(looked: Looked, counts: dict[str, int] | None) -> dict[str, int] | None:

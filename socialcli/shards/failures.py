@@ -37,7 +37,7 @@ def read_errors(archive: str) -> Iterator[dict[str, str]]:
         data = locations.read_bytes(errors_location(archive)) or b""
     except (OSError, SocialcliError):
         return
-    for line in data.decode("utf-8", "replace").splitlines():
+    for line in data.decode("utf-8", "replace").split("\n"):  # a key may have other line ends
         try:
             entry = json.loads(line)
         except (ValueError, RecursionError):
