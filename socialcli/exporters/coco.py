@@ -15,7 +15,7 @@ layout are left out, since a category can name its keypoints only once.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Any
 
@@ -69,7 +69,9 @@ def known_categories(file: Path) -> dict[str, int]:
     try:
         listed = json.loads(file.read_bytes())["categories"]
         ids = {str(c["name"]): int(c["id"]) for c in listed}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except RecursionError:
+        raise UsageError(f"{file}: no COCO categories in it (nested too deep)") from None
+    except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
         raise UsageError(f"{file}: no COCO categories in it ({error})") from None
     if len(ids) != len(listed) or len(set(ids.values())) != len(ids):
         raise UsageError(f"{file}: two categories have one name or one id")
@@ -78,12 +80,17 @@ def known_categories(file: Path) -> dict[str, int]:
     return ids
 
 
-def convert(sample: Sample, numbers: Numbers) -> Converted:
+def convert(
+    sample: Sample, numbers: Numbers, keep: Callable[[str], None] = lambda name: None
+) -> Converted:
     """One sample in COCO's terms; ids go on where ``numbers`` stands.
 
+    Args:
+        keep: called with the picture's file name before the sample is counted.
+
     Raises:
-        SampleFailed: its members cannot be read, do not fit together, or give no size. Then
-            ``numbers`` is as it was, but for categories and licences already named.
+        SampleFailed: its members cannot be read, do not fit together, or give no size; or ``keep``
+            raised it. Then ``numbers`` is as it was, but for categories and licences already named.
     """
     if sample.problem:
         raise SampleFailed(sample.problem)
@@ -116,6 +123,7 @@ def convert(sample: Sample, numbers: Numbers) -> Converted:
         {"id": number, "image_id": image["id"], "caption": text, "source": caption.source}  # type: ignore[union-attr]
         for number, text in enumerate(texts, start=numbers.captions + 1)
     ]
+    keep(name)
     numbers.images += 1
     numbers.annotations += len(annotations)
     numbers.captions += len(captions)
@@ -187,7 +195,8 @@ def _annotations(
         {e.id: e for e in members["entities.json"].entities} if "entities.json" in members else {}
     )
     meta = members.get("meta.json")
-    crowd = meta.extra.get("crowd_boxes", []) if meta is not None else []
+    crowd = meta.extra.get("crowd_boxes") if meta is not None else None
+    crowd = crowd if isinstance(crowd, list) else []  # of other programs it may be anything
     for part in parts:
         annotation = _annotation(part, entities, size, numbers)
         if annotation is not None:

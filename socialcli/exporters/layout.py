@@ -82,13 +82,16 @@ def write(sample: Sample, folder: Path, style: str) -> int:
     """Write a sample's files into a folder, all of them or none; how many there are.
 
     Raises:
-        SampleFailed: as `files`.
+        SampleFailed: as `files`; or no file can have its name.
     """
     from socialcli import shards
 
     contents = files(sample, style)
     place = folder / sample.key
-    with shards.publish_files(place.parent, f"{place.name}.toml") as beside:
+    with (
+        shards.refuse_names(sample.key),
+        shards.publish_files(place.parent, f"{place.name}.toml") as beside,
+    ):
         for suffix, data in contents.items():
             (beside / f"{place.name}{suffix}").write_bytes(data)
     return len(contents)

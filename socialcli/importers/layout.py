@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -67,13 +68,13 @@ class LayoutImporter(Importer):
     config_type = Config
 
     def entries(self, config: Config) -> Iterator[Entry]:
-        """Every ``.toml`` and ``.txt`` of the folder, in natural order.
+        """Every ``.toml`` and ``.txt`` of the folder and below, in natural order.
 
         Raises:
             UsageError: no such folder, or none of them in it.
         """
         root = _picture.source_folder(config.source)
-        names = [p.name for p in root.iterdir() if p.suffix.lower() in (".toml", ".txt")]
+        names = [name for name in _files(root) if _picture.parted(name)[1] in ("toml", "txt")]
         if not names:
             raise UsageError(f"{config.source}: no .toml and no .txt of a layout in this folder")
         names = sorted(names, key=_picture.natural)
@@ -90,7 +91,7 @@ class LayoutImporter(Importer):
         root, name = Path(config.source).expanduser(), str(entry.work)
         text = _text(_picture.read_file(root, name))
         plan = of_toml(text) if name.lower().endswith(".toml") else of_text(text)
-        drawing, data = _drawing(root, Path(name).stem)
+        drawing, data = _drawing(root, _picture.parted(name)[0])
         layout = made(plan, drawing, config.overlap, config.fill)
         if data is None:
             out = io.BytesIO()
@@ -107,6 +108,22 @@ class LayoutImporter(Importer):
         return _picture.noted(members, plan.clipped)
 
 
+def _files(root: Path) -> Iterator[str]:
+    """Paths of all files of a folder and below, relative to it; hidden ones are left out.
+
+    Raises:
+        OSError: a folder cannot be listed.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise error
+
+    for folder, folders, names in os.walk(root, onerror=refuse):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        here = Path(folder).relative_to(root)
+        yield from ((here / name).as_posix() for name in names if not name.startswith("."))
+
+
 def _text(data: bytes) -> str:
     try:
         return data.decode("utf-8-sig")
@@ -115,7 +132,7 @@ def _text(data: bytes) -> str:
 
 
 def _drawing(root: Path, stem: str) -> tuple[Image | None, bytes | None]:
-    """The drawing beside a TOML, and its bytes."""
+    """The drawing beside a TOML, and its bytes; ``stem`` is the TOML's path without suffix."""
     from socialcli.vision import images
 
     if not (root / f"{stem}.png").is_file():

@@ -32,7 +32,12 @@ from socialcli.shards.locations import (
     size_and_modified,
     without_suffix,
 )
-from socialcli.shards.outputs import check_output_file, check_output_files, check_output_folder
+from socialcli.shards.outputs import (
+    check_output_file,
+    check_output_files,
+    check_output_folder,
+    refuse_names,
+)
 from socialcli.shards.publishing import (
     discard_unfinished,
     explain_full_disk,
@@ -59,7 +64,7 @@ __all__ = [
     "discard_unfinished", "distinct_keys", "errors_location", "expand", "explain_full_disk",
     "is_safe", "is_tar", "is_url", "listed", "modified", "open_read", "parts", "public",
     "public_text", "publish", "publish_files", "publish_folder", "read", "read_all", "read_bytes",
-    "read_errors", "refuse_file_name", "remove", "remove_folder", "safe_key", "scan", "settle",
-    "size", "size_and_modified", "split_name", "stem", "sweep", "why_missing",
+    "read_errors", "refuse_file_name", "refuse_names", "remove", "remove_folder", "safe_key",
+    "scan", "settle", "size", "size_and_modified", "split_name", "stem", "sweep", "why_missing",
     "without_suffix", "write", "write_bytes",
 ]  # fmt: skip

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from socialcli.errors import UsageError
-from socialcli.shards.urls import is_url
+from socialcli.errors import SampleFailed, UsageError
+from socialcli.shards.urls import is_url, public
+
+_NAMES = (
+    errno.ENAMETOOLONG, errno.EILSEQ, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENOTEMPTY,
+)  # fmt: skip
 
 
 def check_output_file(location: str, flag: str = "") -> None:
@@ -36,13 +42,32 @@ def check_output_files(locations: Iterable[str]) -> None:
 
 
 def check_output_folder(location: str, flag: str = "") -> None:
-    """The same of a folder in which files are to be written.
+    """The same of a folder in which files are to be written, which is one of this machine.
 
     Raises:
-        UsageError: it cannot be made, or nothing can be written in it.
+        UsageError: it is a URL, cannot be made, or nothing can be written in it.
     """
-    if location != "-" and not is_url(location):
+    if is_url(location):
+        named = f"{flag} {public(location)}".strip()
+        raise UsageError(f"{named}: this is written into a folder of this machine, not to a URL")
+    if location != "-":
         _check(Path(location), f"{flag} {location}".strip())
+
+
+@contextlib.contextmanager
+def refuse_names(name: str) -> Iterator[None]:
+    """Turn what the system says of a sample's file whose name it cannot have (a key may be longer
+    than any file's name, or a folder is in its place) into that sample's failure.
+
+    Raises:
+        SampleFailed: instead of such an OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _NAMES:
+            raise
+        raise SampleFailed(f"{name[:200]} cannot be written ({error.strerror})") from None
 
 
 def _check(folder: Path, named: str) -> None:

@@ -117,7 +117,8 @@ def test_what_can_be_written_is_not_touched(tmp_path, monkeypatch):
     (tmp_path / "old.png").write_bytes(b"old")
     for file in ("old.png", "new/b.png", "c.png", f"{tmp_path}/d/e.png", "-", "s3://b/x.png"):
         outputs.check_output_file(file)
-        outputs.check_output_folder(f"{file}.d")
+        if not file.startswith("s3:"):  # what goes into folders goes into local ones
+            outputs.check_output_folder(f"{file}.d")
     assert [p.name for p in tmp_path.iterdir()] == ["old.png"]
     assert (tmp_path / "old.png").read_bytes() == b"old"
 

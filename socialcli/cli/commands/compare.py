@@ -66,13 +66,14 @@ def command(
             members = {n: d for n, d in sample.members.items() if n in known}
             reference[sample.key] = shards.Sample(sample.key, members)
     agreement = comparing.Agreement(found_source, truth_source)
-    bad = 0
+    common = bad = 0
     for location in shards.expand([found]):
         for sample in shards.read(location):
             if limit is not None and agreement.samples >= limit:
                 break
             if sample.key not in reference:
                 continue
+            common += 1
             try:
                 refuse_malformed(sample)
                 refuse_malformed(reference[sample.key])
@@ -80,6 +81,8 @@ def command(
             except SampleFailed as error:
                 bad += 1
                 typer.echo(one_line(f"{shards.public(location)}: {sample.key}: {error}"), err=True)
+    if common and not agreement.samples:
+        raise SocialcliError(f"none of the {common:,} samples in common can be read")
     if not agreement.samples:
         raise SocialcliError(f"{found} and {truth} have no key in common")
     rows = agreement.rates()

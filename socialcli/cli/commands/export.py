@@ -57,7 +57,7 @@ def command(
         int | None, typer.Option(min=1, help="Stop after the first N samples.")
     ] = None,
     max_error_rate: Annotated[
-        float, typer.Option(min=0, max=1, help="Write nothing if more samples than this fail.")
+        float, typer.Option(min=0, max=1, help="Write no annotations if more samples fail.")
     ] = 0.05,
     dry_run: flags.DRY_RUN = False,
 ) -> None:  # fmt: skip
@@ -66,6 +66,7 @@ def command(
     import os
     import tempfile
     from contextlib import ExitStack
+    from functools import partial
 
     from socialcli import shards
     from socialcli.errors import SampleFailed, SocialcliError, UnknownName, UsageError
@@ -113,9 +114,8 @@ def command(
                 report.line(f"{shards.public(location)}: {sample.reason}")
                 continue
             try:
-                converted = coco.convert(sample, numbers)
-                if folder is not None:
-                    _extract(sample, folder, converted.image["file_name"], files)
+                keep = partial(_extract, sample, folder, files)
+                converted = coco.convert(sample, numbers, keep)
             except SampleFailed as error:
                 failed += 1
                 report.line(f"{shards.public(location)}: {sample.key}: {error}")
@@ -128,7 +128,8 @@ def command(
         if failed > max_error_rate * seen:
             raise SocialcliError(
                 f"export: {failed} of {seen} samples failed, more than --max-error-rate "
-                f"{max_error_rate:g}; nothing was written. `socialcli validate` says what is wrong"
+                f"{max_error_rate:g}; no annotations were written. `socialcli validate` says "
+                "what is wrong"
             )
         if folder is not None:
             os.sync()  # the pictures are on the disk before a file that lists them
@@ -155,6 +156,7 @@ def _layouts(
     inputs: list[str], output: str, style: str, limit: int | None, most: float, dry_run: bool
 ) -> None:
     """Each sample's layout as files of its own in a folder."""
+    import posixpath
     from pathlib import Path
 
     from socialcli import shards
@@ -176,6 +178,7 @@ def _layouts(
     shards.check_output_folder(output)
     report = Report()
     seen = failed = 0
+    written: set[str] = set()
     for location, sample in _samples(locations, limit):
         seen += 1
         try:
@@ -183,7 +186,10 @@ def _layouts(
                 raise SampleFailed(sample.reason)
             if sample.problem:
                 raise SampleFailed(sample.problem)
+            if (name := posixpath.normpath(sample.key)) in written:
+                raise SampleFailed("another sample is called so too: its files would be replaced")
             layout.write(sample, Path(output), style)
+            written.add(name)
         except SampleFailed as error:
             failed += 1
             key = getattr(sample, "key", "") or "-"
@@ -266,22 +272,25 @@ def _is_turned(sample: Sample) -> bool:
         return False
 
 
-def _extract(sample: Sample, folder: Path, name: str, files: ManyFiles) -> None:
-    """The picture's bytes as ``folder/name``, whole or not at all, never outside the folder.
+def _extract(sample: Sample, folder: Path | None, files: ManyFiles, name: str) -> None:
+    """The picture's bytes as ``folder/name``, whole or not at all, never outside the folder;
+    nothing where no folder was named.
 
     Raises:
-        SampleFailed: the sample has no picture, or a link in the folder leads out of it.
+        SampleFailed: the sample has no picture, no file can have its name, or a link in the folder
+            leads out of it.
     """
+    from socialcli import shards
     from socialcli.errors import SampleFailed
 
+    if folder is None:
+        return
     data = sample.picture()
     target = folder / name
     folder.mkdir(parents=True, exist_ok=True)
     root = folder.resolve()
-    # What exists of the target's own folder is looked at before anything is made in it.
-    if not target.parent.resolve().is_relative_to(root):
-        raise SampleFailed(f"{name} would be written outside {folder}")
-    try:
+    with shards.refuse_names(name):
+        # What exists of the target's own folder is looked at before anything is made in it.
+        if not target.parent.resolve().is_relative_to(root):
+            raise SampleFailed(f"{name} would be written outside {folder}")
         files.write(str(target), data, synced=False)
-    except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
-        raise SampleFailed(f"{name} cannot be written ({error.strerror})") from None
