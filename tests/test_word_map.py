@@ -82,14 +82,19 @@ def test_a_table_says_what_was_found_beside_the_papers(tmp_path):
         folder.mkdir(parents=True)
         columns = {**{name: cell(70.0) for name in table001.FIGURES}, **held}
         (folder / "score.json").write_text(json.dumps({"columns": columns}))
-        lines = [{"key": "hug/a", "pose_s": 100.0, "pose_kp": 0.0},
-                 {"key": "push/a", "pose_s": 0.0, "pose_kp": 0.0},
-                 {"key": "push/b", "pose_s": 100.0, "pose_kp": None}]  # fmt: skip
+        lines = [
+            {"key": "hug/a", "pose_s": 100.0, "pose_kp": 0.0, "prompt": "a man hugs a boy"},
+            {"key": "push/a", "pose_s": 0.0, "pose_kp": 0.0, "prompt": "a man pushes a cat"},
+            {"key": "push/b", "pose_s": 100.0, "pose_kp": None, "prompt": "a boy pushes a girl"},
+        ]
         (folder / "samples.jsonl").write_text("\n".join(map(json.dumps, lines)))
     page = "\n".join(table001.table(compared, tmp_path / "scores"))
     assert "| Inverted Interaction | **30** [29, 31] |" in page
     assert "| ordinary words | -3 [-5, -1], p = 0.01 |" in page
-    assert "| Inverted Interaction | 100.0 | 50.0 | 0.0 | 0.0 |" in page
+    known, people = (page.split(f"## {title}")[1].split("## ")[0]
+                     for title in ("Known and new", "Two people"))  # fmt: skip
+    assert "| Inverted Interaction | 100.0 | 50.0 | 0.0 | 0.0 |" in known
+    assert "| Inverted Interaction | 100.0 | 0.0 | 0.0 | 0.0 |" in people
     # Two effects are there, so Holm doubles the smaller p and keeps the larger at that.
     for title in ("Pose-S %", "Pose-KP %"):
         line = f"| {title}: text below interaction | paper | -3.0000 | [-5.0000, -1.0000] | 0.0040"

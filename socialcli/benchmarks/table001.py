@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -83,7 +85,7 @@ def table(compared: Path, scores: Path) -> list[str]:
         f"right{chance}.",
     ]  # fmt: skip
     if miniature:
-        lines += _known_and_new(rows, scores)
+        lines += _parts(rows, scores)
     if result["baseline"] == "interaction":
         lines += ["", "## Named effects", "", *effects.table(EXPECTED, [result])]
     lines += [
@@ -101,32 +103,44 @@ def table(compared: Path, scores: Path) -> list[str]:
     return lines
 
 
-def _known_and_new(rows: list[str], scores: Path) -> list[str]:
-    lines = [
-        "", "## Known and new interactions", "",
-        "Seven of the verbs the miniatures know between people; of the other eight they have seen "
-        "no picture.", "",
-        _row(["", "Pose-S known", "Pose-S new", "Pose-KP known", "Pose-KP new"]), _rule(5),
-    ]  # fmt: skip
-    for row in rows:
-        known = halves(scores / row)
-        lines.append(_row([_name(row), *("" if v != v else f"{v:.1f}" for v in known)]))
+def _parts(rows: list[str], scores: Path) -> list[str]:
+    """Known and new interactions apart, and sentences of two people and with an animal."""
+    from socialcli.miniature.world.interactions import INTERACTIONS
+    from socialcli.miniature.world.vocabulary import ANIMALS
+
+    seen = {one.name: one.seen for one in INTERACTIONS}
+    animals = re.compile(rf"\b({'|'.join(ANIMALS)})\b")
+
+    def people(body: dict[str, Any]) -> bool | None:
+        return None if "prompt" not in body else not animals.search(body["prompt"])
+
+    lines: list[str] = []
+    for title, note, halves, of in (
+        ("Known and new interactions", "Seven of the verbs the miniatures know between people; of "
+         "the other eight they have seen no picture.", ("known", "new"),
+         lambda body: seen.get(body["key"].partition("/")[0])),
+        ("Two people, or an animal among the two", "The miniatures have seen no animal in any of "
+         "these poses.", ("people", "animals"), people),
+    ):  # fmt: skip
+        titles = [f"{judge} {half}" for judge in ("Pose-S", "Pose-KP") for half in halves]
+        lines += ["", f"## {title}", "", note, "", _row(["", *titles]), _rule(5)]
+        for row in rows:
+            shares = parted(scores / row, of)
+            lines.append(_row([_name(row), *("" if v != v else f"{v:.1f}" for v in shares)]))
     return lines
 
 
-def halves(folder: Path) -> list[float]:
-    """Pose-S and Pose-KP of the interactions that the miniatures know, and of the new ones."""
-    from socialcli.miniature.world.interactions import INTERACTIONS
-
-    seen = {one.name: one.seen for one in INTERACTIONS}
+def parted(folder: Path, of: Callable[[dict[str, Any]], bool | None]) -> list[float]:
+    """Pose-S of the pictures of which ``of`` is true and of those of which it is false, then
+    Pose-KP of both; ``of`` is asked about each line of the score's ``samples.jsonl``."""
     values: dict[tuple[str, bool], list[float]] = {}
     for line in (folder / "samples.jsonl").read_text(encoding="utf-8").splitlines():
         body = json.loads(line)
-        known = seen.get(body["key"].partition("/")[0])
+        half = of(body)
         for figure in ("pose_s", "pose_kp"):
-            if known is not None and body.get(figure) is not None:
-                values.setdefault((figure, known), []).append(body[figure])
-    keys = [(figure, known) for figure in ("pose_s", "pose_kp") for known in (True, False)]
+            if half is not None and body.get(figure) is not None:
+                values.setdefault((figure, half), []).append(body[figure])
+    keys = [(figure, half) for figure in ("pose_s", "pose_kp") for half in (True, False)]
     return [_mean(values.get(key, [])) for key in keys]
 
 
