@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from socialcli.registry import Part
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from socialcli.pipeline.stage import Stage
 
 
@@ -55,6 +57,15 @@ class Importer(Part, base=True):
         Raises:
             SampleFailed: that one cannot be made.
         """
+
+    def files(self, config: Any) -> Sequence[Path]:
+        """The files of annotations that it reads, which tell one import from another by what they
+        hold: over corrected ones a finished import is not kept.
+
+        Raises:
+            UsageError: one that has to be there is missing.
+        """
+        return ()
 
     def count(self, config: Any) -> int:
         """How many entries there are, where that can be told without listing them."""

@@ -78,6 +78,13 @@ class ImportStage(Stage, base=True):
     def count(self, config: Any) -> int:
         return self.importer.count(config)
 
+    def facts(self, config: Any) -> dict[str, Any]:
+        """What the files of annotations hold, those that the importer finds by itself too."""
+        from socialcli.pipeline import plan
+
+        files = [str(file) for file in self.importer.files(config)]
+        return {plan.ANNOTATION_FILES: plan.held(files)} if files else {}
+
     def samples(
         self, config: Any, source: str, checksums: list[Any] | None = None
     ) -> Iterator[Sample | Damage]:

@@ -62,6 +62,10 @@ class CocoImporter(Importer):
     VERSION = 3
     config_type = Config
 
+    def files(self, config: Config) -> list[Path]:
+        """Instances, person keypoints, captions."""
+        return list(_find_files(_picture.source_folder(config.source), config)[0].values())
+
     def entries(self, config: Config) -> Iterator[Entry]:
         """Every picture of the instances JSON in its order, annotated or not.
 
@@ -71,13 +75,9 @@ class CocoImporter(Importer):
         """
         _picture.check_frame(config.frame)
         root = _picture.source_folder(config.source)
-        main, split = _find_annotations(root, config)
-        bodies = {"instances": _load(main)}
-        for part, given in (("person_keypoints", config.keypoints), ("captions", config.captions)):
-            file = Path(given) if given else main.with_name(f"{part}_{split}.json")
-            if given or (split and file.is_file()):
-                bodies[part] = _load(file)
-        body = bodies["instances"]
+        files, split = _find_files(root, config)
+        bodies = {part: _load(file) for part, file in files.items()}
+        main, body = files["instances"], bodies["instances"]
         if not body["images"]:
             raise UsageError(f"{main}: its list of images is empty")
         if "person_keypoints" in bodies:
@@ -210,6 +210,17 @@ def _sources(annotation: dict[str, Any]) -> dict[str, str]:
     if not isinstance(stated, dict):
         return {}
     return {k: v for k, v in stated.items() if isinstance(v, str) and 0 < len(v) <= limits.MAX_NAME}
+
+
+def _find_files(root: Path, config: Config) -> tuple[dict[str, Path], str]:
+    """The JSON files by part, instances first, and the split they are of."""
+    main, split = _find_annotations(root, config)
+    files = {"instances": main}
+    for part, given in (("person_keypoints", config.keypoints), ("captions", config.captions)):
+        file = Path(given).expanduser() if given else main.with_name(f"{part}_{split}.json")
+        if given or (split and file.is_file()):
+            files[part] = file
+    return files, split
 
 
 def _find_annotations(root: Path, config: Config) -> tuple[Path, str]:

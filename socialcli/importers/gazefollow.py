@@ -63,6 +63,10 @@ class GazefollowImporter(Importer):
     VERSION = 2
     config_type = Config
 
+    def files(self, config: Config) -> list[Path]:
+        """The file of each split."""
+        return [file for file, _ in _files(_picture.source_folder(config.source), config)]
+
     def entries(self, config: Config) -> Iterator[Entry]:
         """Every annotated picture, in the order of its first row.
 

@@ -59,6 +59,11 @@ class HicoDetImporter(Importer):
     VERSION = 2
     config_type = Config
 
+    def files(self, config: Config) -> list[Path]:
+        """anno_bbox.mat, or the JSON of each split."""
+        root = _picture.source_folder(config.source)
+        return [file for file, _ in _annotation_files(root, _splits(config), config)]
+
     def entries(self, config: Config) -> Iterator[Entry]:
         """Every picture of the chosen split(s), in the annotation file's order.
 
@@ -67,10 +72,8 @@ class HicoDetImporter(Importer):
         """
         _picture.check_frame(config.frame)
         root = _picture.source_folder(config.source)
-        if config.split not in (*SPLITS, "all"):
-            raise UsageError(f"--split {config.split}: expected train, test or all")
+        splits = _splits(config)
         _images(config)
-        splits = SPLITS if config.split == "all" else (config.split,)
         works: list[Work] = []
         for file, of in _annotation_files(root, splits, config):
             if file.suffix == ".mat":
@@ -152,6 +155,12 @@ class HicoDetImporter(Importer):
             "interactions.json": records.dump(interactions),
         }
         return _picture.noted(members, frame.clipped)
+
+
+def _splits(config: Config) -> tuple[str, ...]:
+    if config.split not in (*SPLITS, "all"):
+        raise UsageError(f"--split {config.split}: expected train, test or all")
+    return SPLITS if config.split == "all" else (config.split,)
 
 
 def _images(config: Config) -> Path:

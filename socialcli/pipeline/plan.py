@@ -33,6 +33,9 @@ _RECORDED = (
 )  # fmt: skip
 
 
+ANNOTATION_FILES = "annotation files"  # of an import: name of that fact
+
+
 @dataclass(frozen=True)
 class Task:
     """One output shard: what goes in, where it comes out, and at most how many samples."""
@@ -130,10 +133,12 @@ def identity(plan: Plan, task: Task | None = None) -> dict[str, Any]:
 def agree(plan: Plan, old: dict[str, Any], new: dict[str, Any]) -> bool:
     """Whether two identities are of the same run; for ``--retry-failed`` also where a file that
     can mend the failed samples (given captions) is another now."""
-    mending = set()
+    mending: set[str] = set()
     if plan.retry_failed:
         fields = dataclasses.fields(stage(plan).config_type)
         mending = {f"option {f.name}" for f in fields if f.metadata.get("mends")}
+    if ANNOTATION_FILES not in old:  # earlier versions did not note it
+        mending.add(ANNOTATION_FILES)
     return fingerprint({k: v for k, v in old.items() if k not in mending}) == fingerprint(
         {k: v for k, v in new.items() if k not in mending}
     )
