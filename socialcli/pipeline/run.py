@@ -214,7 +214,21 @@ def _entry_tasks(plan: Plan, output: str, options: RunOptions, shard_size: int) 
         number = min(number, options.limit)
     if number == 0:
         raise UsageError(f"{plan.config.get('source', plan.command)}: nothing to import there")
-    return tuple(planning.entry_tasks(number, shard_size, output))
+    tasks = tuple(planning.entry_tasks(number, shard_size, output))
+    if output != "-":
+        *_, beyond = planning.entry_tasks(len(tasks) * shard_size + 1, shard_size, output)
+        if beyond.target != tasks[-1].target and not shards.is_url(beyond.target):
+            _warn_of_more(beyond.target, options)
+    return tasks
+
+
+def _warn_of_more(target: str, options: RunOptions) -> None:
+    """Say that shards go on behind the last one of this run."""
+    if shards.size(target) is not None:
+        Report(options.log_json, options.quiet).warn(
+            f"{target} is of an earlier run that had more shards, and who reads the folder reads "
+            "it too: remove it and those after it, or give another --output"
+        )
 
 
 def _pairs(options: list[str]) -> dict[str, str]:
