@@ -217,8 +217,8 @@ def _from_json(file: Path) -> list[Work]:
         columns = (body["filenames"], body["size"], body["annotation"])
         for name, size, annotation in zip(*columns, strict=True):
             split = _split_of(name)
-            stated = (int(size[0]), int(size[1]))
-            work = Work(f"{split}2015/{name}" if split else name, split, stated)
+            shown = (int(size[0]), int(size[1]))
+            work = Work(f"{split}2015/{name}" if split else name, split, shown)
             lists = (annotation["hoi"], annotation["boxes_h"], annotation["boxes_o"])
             for hoi, human, thing in zip(*lists, strict=True):
                 work.pairs.append(Pair(_number(hoi + 1), _xyxy(human), _xyxy(thing)))
