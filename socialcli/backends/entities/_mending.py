@@ -30,7 +30,8 @@ from socialcli.backends.entities import _compounds as compounds
 from socialcli.backends.entities import _lexicon as lexicon
 from socialcli.backends.entities._normalising import Normal, normal
 
-_WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*|\d+|[^\w\s]")
+# A digit in a word ("mp3", "3d") is no number of its own.
+_WORD = re.compile(r"[^\W_]*[^\W\d_][^\W_]*(?:['’-][^\W\d_]+)*|\d+|[^\w\s]")
 _DETERMINERS = lexicon.words("""
     a an the this that these those his her its their my your our any no each every another other
     one's whose which what
@@ -80,16 +81,20 @@ class Mended:
 
     def place(self, start: int, end: int) -> tuple[int, int] | None:
         """Where ``text[start:end]`` lies in the caption; None for what is inserted."""
-        at = bisect_right(self.edits, start, key=lambda edit: edit[0]) - 1
-        if at >= 0:
-            _, new_end, old_start, old_end = self.edits[at]
-            if start < new_end:
-                start, end = old_start, old_end
-            else:
-                start, end = start + old_end - new_end, end + old_end - new_end
+        start, end = self._before(start)[0], self._before(end - 1)[1]
         if end <= start:
             return None
         return self.plain.place(start, end) if self.plain is not None else (start, end)
+
+    def _before(self, at: int) -> tuple[int, int]:
+        """(start, end) in the plain text of what stands at a character of `text`."""
+        number = bisect_right(self.edits, at, key=lambda edit: edit[0]) - 1
+        if number < 0:
+            return at, at + 1
+        _, new_end, old_start, old_end = self.edits[number]
+        if at < new_end:
+            return old_start, old_end
+        return at + old_end - new_end, at + old_end - new_end + 1
 
 
 @dataclass
