@@ -14,7 +14,7 @@
 #              after Holm's correction for these three; 200 of SUBJECTS=20 see 0.020 and 0.024.
 # Words are learned and pictures drawn in bfloat16, which processors without it (no amx_bf16 or
 # avx512_bf16 in /proc/cpuinfo) do slowly: PRECISION= DRAW='--steps 20' is float32, in twice the time.
-# The word has 8 vectors, which is what overfits here; METHOD and FIT take any other method of invert.
+# The word has 8 vectors, enough to learn much by heart; METHOD and FIT take any other method of invert.
 SOCIALCLI ?= socialcli
 PYTHON ?= python
 PROFILE ?= mini
