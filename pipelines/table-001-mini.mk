@@ -20,7 +20,7 @@
 # that. Those of the ablations may well be smaller: then they will not be told from noise, and are not
 # called effects.
 # The miniature model knows seven of the fifteen verbs between people: there `text` may win. Of the
-# other eight it has seen no picture; results.md has both halves.
+# other eight it has seen no picture; results.md has both kinds apart.
 # Words are learned and pictures drawn in bfloat16, which processors without it (no amx_bf16 or
 # avx512_bf16 in /proc/cpuinfo) do slowly: PRECISION= DRAW='--steps 20' is float32, in twice the time.
 SOCIALCLI ?= socialcli
