@@ -155,7 +155,7 @@ def _file_name(sample: Sample, numbers: Numbers) -> str:
     from socialcli import shards
 
     suffix = next((s for s in records.IMAGE_SUFFIXES if s in sample.members), "jpg")
-    name = f"{shards.safe_key(f'{sample.key}.{suffix}')}.{suffix}"
+    name = f"{shards.file_stem(shards.safe_key(f'{sample.key}.{suffix}'))}.{suffix}"
     if name in numbers.file_names:
         raise SampleFailed(f"another sample is called {name} too")
     return name

@@ -13,8 +13,8 @@ GENERATED = "generated.json"
 
 
 class FolderWriter:
-    """Stands in for `shards.Writer`: writes ``KEY.png`` and ``KEY.json``, and to the stream one
-    line a picture.
+    """Stands in for `shards.Writer`: writes ``KEY.png`` and ``KEY.json`` (see `shards.file_stem`),
+    and to the stream one line a picture.
 
     The stream is published last, so a list that is there has all its pictures; killed before, the
     same command writes them again, the same.
@@ -28,11 +28,12 @@ class FolderWriter:
     def added(self, key: str, new: dict[str, bytes]) -> None:
         """One picture's files, each whole or not there."""
         image = next(s for s in records.IMAGE_SUFFIXES if s in new)
-        name = f"{self.prefix}{key}.{image}"
+        stem = shards.file_stem(f"{self.prefix}{key}")
+        name = f"{stem}.{image}"
         self.files.write(f"{self.folder}/{name}", new[image])
-        self.files.write(f"{self.folder}/{self.prefix}{key}.json", new[GENERATED])
+        self.files.write(f"{self.folder}/{stem}.json", new[GENERATED])
         for suffix in {attention.ARRAY, attention.RECORD} & set(new):
-            self.files.write(f"{self.folder}/{self.prefix}{key}.{suffix}", new[suffix])
+            self.files.write(f"{self.folder}/{stem}.{suffix}", new[suffix])
         body = {"file_name": name, **json.loads(new[GENERATED])}
         line = (json.dumps(body, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace")
         self.stream.write(line)

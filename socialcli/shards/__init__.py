@@ -17,7 +17,7 @@ from socialcli.shards.folders import (
     settle,
     sweep,
 )
-from socialcli.shards.keys import distinct_keys, is_safe, safe_key, split_name
+from socialcli.shards.keys import distinct_keys, file_stem, is_safe, safe_key, split_name
 from socialcli.shards.listing import listed
 from socialcli.shards.locations import (
     TAR_SUFFIXES,
@@ -60,11 +60,10 @@ from socialcli.shards.urls import is_url, public, public_text
 __all__ = [
     "STATUS", "TAR_SUFFIXES", "Behind", "Checksum", "Damage", "FolderPublication", "ManyFiles",
     "Sample", "Writer", "check_output_file", "check_output_files", "check_output_folder",
-    "check_there",
-    "discard_unfinished", "distinct_keys", "errors_location", "expand", "explain_full_disk",
-    "is_safe", "is_tar", "is_url", "listed", "modified", "open_read", "parts", "public",
-    "public_text", "publish", "publish_files", "publish_folder", "read", "read_all", "read_bytes",
-    "read_errors", "refuse_file_name", "refuse_names", "remove", "remove_folder", "safe_key",
-    "scan", "settle", "size", "size_and_modified", "split_name", "stem", "sweep", "why_missing",
-    "without_suffix", "write", "write_bytes",
+    "check_there", "discard_unfinished", "distinct_keys", "errors_location", "expand",
+    "explain_full_disk", "file_stem", "is_safe", "is_tar", "is_url", "listed", "modified",
+    "open_read", "parts", "public", "public_text", "publish", "publish_files", "publish_folder",
+    "read", "read_all", "read_bytes", "read_errors", "refuse_file_name", "refuse_names", "remove",
+    "remove_folder", "safe_key", "scan", "settle", "size", "size_and_modified", "split_name",
+    "stem", "sweep", "why_missing", "without_suffix", "write", "write_bytes",
 ]  # fmt: skip

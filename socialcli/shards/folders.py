@@ -57,7 +57,7 @@ class FolderPublication:
         self._new = publishing.make_folder(parent)
         sweep(parent)
         self.parent = parent
-        self.path = parent / f".{name}.tmp-{publishing.mark()}"
+        self.path = parent / publishing.hidden(name)
         shutil.rmtree(self.path, ignore_errors=True)
         self.path.mkdir(parents=True)
         publishing.unfinished.add(self.path)
@@ -170,7 +170,7 @@ def remove_folder(folder: Path) -> None:
 def _retire(target: Path) -> Path | None:
     if not target.exists():
         return None
-    old = target.with_name(f".{target.name}.gone-{publishing.mark()}")
+    old = target.with_name(publishing.hidden(target.name, "gone"))
     target.replace(old)
     return old
 

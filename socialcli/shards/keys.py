@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import unicodedata
 
 _FORBIDDEN = re.compile(r'[\x00-\x1f\x7f<>:"\\|?*+{}\[\]]')
+
+_NAME, _ENDING = 255, 35  # bytes of a file's name at most, and of them those kept for its suffix
 
 
 def split_name(name: str) -> tuple[str, str] | None:
@@ -65,3 +68,23 @@ def distinct_keys(relative_paths: list[str]) -> list[str]:
         taken.add(key)
         keys.append(key)
     return keys
+
+
+def file_stem(key: str) -> str:
+    """A key as the path of a file, to which a suffix of at most 35 bytes is added.
+
+    Nearly every file system limits a name to 255 bytes: see `shortened`.
+    """
+    *folders, base = key.split("/")
+    parts = [shortened(folder, _NAME) for folder in folders]
+    return "/".join([*parts, shortened(base, _NAME - _ENDING)])
+
+
+def shortened(name: str, most: int) -> str:
+    """A name of at most ``most`` bytes. Of a longer one the beginning stays, and a checksum of the
+    whole stands for the rest: names stay different, and are the same on every run."""
+    encoded = name.encode("utf-8", "surrogatepass")
+    if len(encoded) <= most:
+        return name
+    digest = hashlib.sha256(encoded).hexdigest()[:16]
+    return f"{encoded[: most - 17].decode(errors='ignore')}-{digest}"

@@ -67,7 +67,9 @@ def refuse_names(name: str) -> Iterator[None]:
     except OSError as error:
         if error.errno not in _NAMES:
             raise
-        raise SampleFailed(f"{name[:200]} cannot be written ({error.strerror})") from None
+        shorter = "; give the sample a shorter key" if error.errno == errno.ENAMETOOLONG else ""
+        why = f"{name[:200]} cannot be written ({error.strerror})"
+        raise SampleFailed(f"{why}{shorter}") from None
 
 
 def _check(folder: Path, named: str) -> None:

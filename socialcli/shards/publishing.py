@@ -21,6 +21,7 @@ from typing import BinaryIO, cast
 from socialcli.errors import SocialcliError
 from socialcli.shards import uploads
 from socialcli.shards.behind import WriteBehind
+from socialcli.shards.keys import shortened
 from socialcli.shards.urls import is_url, reaching
 
 unfinished: set[Path] = set()
@@ -52,7 +53,7 @@ class Publication:
             self._new = make_folder(target.parent)
             if not swept:
                 _sweep(target)
-            self.temporary = target.parent / f".{target.name}.tmp-{mark()}"
+            self.temporary = target.parent / hidden(target.name)
             unfinished.add(self.temporary)
             try:
                 file = _opened(self.temporary)
@@ -121,6 +122,7 @@ def remove_empty(folders: list[Path]) -> None:
 
 
 _counter = itertools.count()
+_KEPT = 100  # bytes of a name in its hidden name, which has some ninety more
 
 
 def host() -> str:
@@ -131,6 +133,12 @@ def host() -> str:
 def mark() -> str:
     """What tells the hidden names of this machine's processes and threads apart."""
     return f"{host()}-{os.getpid()}-{next(_counter)}"
+
+
+def hidden(name: str, why: str = "tmp") -> str:
+    """The hidden name of what gets a name (``tmp``) or loses it (``gone``): short enough for every
+    file system, however long that name is."""
+    return f".{shortened(name, _KEPT)}.{why}-{mark()}"
 
 
 def lock(handle: int) -> bool:
@@ -150,7 +158,8 @@ class _Unfinished:
     """The unfinished files that a folder held when it was looked through last.
 
     Attributes:
-        names: final name -> hidden names. until: when that is too old, seconds of the clock.
+        names: final name, shortened as in hidden names -> hidden names.
+        until: when that is too old, seconds of the clock.
     """
 
     names: dict[str, list[str]]
@@ -172,7 +181,7 @@ def _sweep(target: Path) -> None:
     known = _folders.get(target.parent)
     if known is None or time.monotonic() > known.until:
         known = _folders[target.parent] = _look_through(target.parent)
-    for name in known.names.pop(target.name, ()):
+    for name in known.names.pop(shortened(target.name, _KEPT), ()):
         old = target.with_name(name)
         with contextlib.suppress(OSError), open(old, "r+b") as file:
             if lock(file.fileno()):

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from socialcli import shards
 from socialcli.diffusion import embeddings, tokens
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def write_for_others(
     }
     started = {name: initial.get(name.rpartition("-")[0], "") for name in rows}
     for name, vectors in rows.items():
-        file = "{}-{}.safetensors".format(*map(tokens.file_name, name.rsplit("-", 1)))
+        file = "{}-{}.safetensors".format(*map(_stem, name.rsplit("-", 1)))
         one = {name: vectors}
         _write(folder / "a1111" / file, "emb_params", vectors, one, started, metadata)
         _write(folder / "tokens" / file, name, vectors, one, started, metadata)
@@ -57,7 +58,7 @@ def write_for_others(
         torch.save({name: vectors[0] for name, vectors in rows.items()}, folder / P_PLUS)
     constant = {word.token: word.vectors([()])[0] for word in words if word.CONSTANT}
     for token, vectors in constant.items():
-        name = tokens.file_name(token)
+        name = _stem(token)
         _write(folder / "a1111" / f"{name}.safetensors", "emb_params", vectors, constant, initial,
                metadata)  # fmt: skip
         if len(constant) > 1:
@@ -73,8 +74,13 @@ def _write_pairs(
         if word.CONSTANT:
             sides = word.vectors([()])[0].detach().float().cpu().split(list(widths), dim=-1)
             tensors = dict(zip(embeddings.XL, (s.contiguous().clone() for s in sides), strict=True))
-            file = folder / "tokens" / f"{tokens.file_name(word.token)}.safetensors"
+            file = folder / "tokens" / f"{_stem(word.token)}.safetensors"
             _write_tensors(file, tensors, {word.token: initial.get(word.token, "")}, metadata)
+
+
+def _stem(token: str) -> str:
+    """What the files of a token are called: a concept's name may be longer than a file's."""
+    return shards.file_stem(tokens.file_name(token))
 
 
 def _write(

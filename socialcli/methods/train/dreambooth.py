@@ -176,6 +176,7 @@ class DreamboothMethod(_tuning.SubjectMethod):
     def save(self, state: State, folder: Path, metadata: dict[str, str]) -> None:
         """The whole model in diffusers' layout, or the adapters; the header's ``subjects`` says
         what each is called."""
+        from socialcli import shards
         from socialcli.methods.train import _pipeline
         from socialcli.networks import lora_files
 
@@ -193,7 +194,7 @@ class DreamboothMethod(_tuning.SubjectMethod):
                 layers, width, state.side, state.prediction_type, title, tags,
                 len(state.diffusion.encoders) > 1,
             )  # fmt: skip
-            file = folder / "kohya" / f"{title}.safetensors"
+            file = folder / "kohya" / f"{shards.file_stem(title)}.safetensors"
             file.parent.mkdir(exist_ok=True)
             lora_files.write_kohya(file, layers, {**notes, **more}, state.diffusion.unet)
 
