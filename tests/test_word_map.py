@@ -101,6 +101,12 @@ def test_a_table_says_what_was_found_beside_the_papers(tmp_path):
         assert f"{line} | holds |" in page
     assert page.count(" below interaction ") == 2
     assert "The judges get 96 % (Pose-S)" in page and "| ReVersion | 24.68 | 22.81 |" in page
+    for row in ("interaction", "text"):  # with sentences of two people alone there are no halves
+        (tmp_path / "scores" / row / "samples.jsonl").write_text(
+            "\n".join(map(json.dumps, (lines[0], lines[2])))
+        )
+    page = "\n".join(table001.table(compared, tmp_path / "scores"))
+    assert "Two people" not in page and "## Known and new" in page and "nan" not in page
 
 
 def test_the_sheet_shows_many_interactions():

@@ -122,11 +122,14 @@ def _parts(rows: list[str], scores: Path) -> list[str]:
         ("Two people, or an animal among the two", "The miniatures have seen no animal in any of "
          "these poses.", ("people", "animals"), people),
     ):  # fmt: skip
+        shares = {row: parted(scores / row, of) for row in rows}
+        if any(all(v[half] != v[half] for v in shares.values()) for half in (0, 1)):
+            continue  # one half is of no sentence: the table above says the other
         titles = [f"{judge} {half}" for judge in ("Pose-S", "Pose-KP") for half in halves]
         lines += ["", f"## {title}", "", note, "", _row(["", *titles]), _rule(5)]
         for row in rows:
-            shares = parted(scores / row, of)
-            lines.append(_row([_name(row), *("" if v != v else f"{v:.1f}" for v in shares)]))
+            cells = ("" if v != v else f"{v:.1f}" for v in shares[row])
+            lines.append(_row([_name(row), *cells]))
     return lines
 
 

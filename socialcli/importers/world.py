@@ -11,7 +11,7 @@ from socialcli.errors import UnknownName
 from socialcli.importers import Entry, Importer
 
 SPLITS = ("train", "val", "test")
-INTERACTIONS = {"interactions": "exemplar", "interaction-sentences": "question"}
+INTERACTIONS = ("interactions", "interaction-sentences")
 IDENTITIES = {"identities": "picture", "identity-prompts": "question"}
 SUBJECTS = {"subjects-train": "train", "subjects-test": "test"}
 ELEVEN = ("eleven", "compositions")
@@ -35,6 +35,10 @@ class Config:
         "in.",
     )
     every: int = option(1, "Of compositions: take each so many only.", at_least=1)
+    animals: float = option(
+        0.5, "Of interaction-sentences: share of the subjects that are animals; 0: people alone.",
+        at_least=0, at_most=1,
+    )  # fmt: skip
     scenes: int = option(1000, "How many scenes.", at_least=1)
     first: int = option(0, "Number of the first scene.", at_least=0)
     seed: int = option(0, "Which world; scenes of different seeds are unrelated.", at_least=0)
@@ -101,8 +105,11 @@ class WorldImporter(Importer):
         if config.source in INTERACTIONS:
             from socialcli.miniature.world import interactions
 
-            build = getattr(interactions, INTERACTIONS[config.source])
-            contents = build(config.seed, entry.work, config.size)
+            if config.source == "interactions":
+                contents = interactions.exemplar(config.seed, entry.work, config.size)
+            else:
+                shown = (config.seed, entry.work, config.size, config.animals)
+                contents = interactions.question(*shown)
         elif config.source in ELEVEN:
             from socialcli.miniature.world import compositions
 

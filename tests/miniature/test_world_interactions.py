@@ -83,6 +83,15 @@ def test_two_hundred_sentences_put_people_and_animals_into_the_interactions():
     assert all(one.first != one.second for one in asked)
 
 
+@pytest.mark.parametrize(("share", "kinds"), [(0, "PEOPLE"), (1, "ANIMALS")])
+def test_a_share_of_animals_can_be_asked_for(share, kinds, tmp_path, run_cli):
+    run_cli("import", "world", "interaction-sentences", "--scenes", 15, "--animals", share,
+            "--size", 48, "-o", tmp_path / "out")  # fmt: skip
+    read = [s for f in shards.expand([str(tmp_path / "out")]) for s in shards.read(f)]
+    named = {e.head for s in read for e in s.record(records.Entities).entities}
+    assert len(read) == 15 and named <= {*getattr(interactions, kinds)}
+
+
 def test_a_sentences_sample_has_its_three_texts_and_its_subjects():
     for number in (0, 3, 9, 11):
         asked = interactions.sentence(0, number)

@@ -28,7 +28,7 @@ SPLIT = "test"  # whose people
 EXEMPLARS, SENTENCES = 10, 200
 PEOPLE = ("man", "woman", "boy", "girl")
 ANIMALS = ("dog", "cat", "horse", "sheep", "cow", "rabbit", "elephant", "bird")
-ANIMAL = 0.5  # of the sentences' subjects are animals
+ANIMAL = 0.5  # of the sentences' subjects are animals, if nothing else is said
 # Words between which captions put the learned ones: "{p1}", "{r}", "{p2}".
 THREE, ONE = "{a} {p1} {r} {b} {p2}", "{a} {r} {b}"
 
@@ -138,17 +138,18 @@ class Sentence:
         return f"{clause} {self.place}"
 
 
-def sentence(seed: int, index: int) -> Sentence:
-    """Sentence ``index``, of interaction ``index % 15``."""
+def sentence(seed: int, index: int, animals: float = ANIMAL) -> Sentence:
+    """Sentence ``index``, of interaction ``index % 15``; ``animals`` of the subjects, 0 to 1, are
+    animals."""
     which = INTERACTIONS[index % len(INTERACTIONS)]
     rng = random.Random(f"sentences {seed} {index}")
-    first, second = (rng.choice(ANIMALS if rng.random() < ANIMAL else PEOPLE) for _ in range(2))
+    first, second = (rng.choice(ANIMALS if rng.random() < animals else PEOPLE) for _ in range(2))
     while second == first:
-        second = rng.choice(ANIMALS if rng.random() < ANIMAL else PEOPLE)
+        second = rng.choice(ANIMALS if rng.random() < animals else PEOPLE)
     return Sentence(which, first, second, rng.choice(list(PLACES.values())))
 
 
-def question(seed: int, index: int, size: int) -> dict[str, bytes]:
+def question(seed: int, index: int, size: int, animals: float = ANIMAL) -> dict[str, bytes]:
     """The members of a sentence's sample.
 
     ``caption.json`` has three texts: the sentence in ordinary words (caption 0), with three learned
@@ -156,7 +157,7 @@ def question(seed: int, index: int, size: int) -> dict[str, bytes]:
     the kinds that the sentence names where those are people: what a picture of it should look like,
     and no more, since the world has no animals in these poses.
     """
-    asked = sentence(seed, index)
+    asked = sentence(seed, index, animals)
     rng = random.Random(f"kinds {seed} {index}")
     first, second = (n if n in PEOPLE else rng.choice(PEOPLE) for n in (asked.first, asked.second))
     which, decided = plan(seed + 1, index, (first, second))  # other scenes than the exemplars
