@@ -58,14 +58,14 @@ class Importer(Part, base=True):
             SampleFailed: that one cannot be made.
         """
 
-    def files(self, config: Any) -> Sequence[Path]:
-        """The files of annotations that it reads, which tell one import from another by what they
-        hold: over corrected ones a finished import is not kept.
+    def files(self, config: Any) -> Sequence[Path] | None:
+        """The files beside the pictures that it reads, annotations and texts, in a fixed order:
+        over corrected ones a finished import is not kept. None where it never reads any.
 
         Raises:
             UsageError: one that has to be there is missing.
         """
-        return ()
+        return None
 
     def count(self, config: Any) -> int:
         """How many entries there are, where that can be told without listing them."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import functools
+import zlib
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from socialcli.errors import SampleFailed
-from socialcli.importers import Entry, Importer
+from socialcli.importers import Entry, Importer, _picture
 from socialcli.pipeline.stage import Stage
 from socialcli.shards import Damage, Sample
 
@@ -27,6 +29,27 @@ class _Standing:
                 return
             self.number += 1
             yield entry
+
+
+FEW = 4  # files that are named one by one
+AT_ONCE = 16  # files that are read at a time: many small ones are waited for, not computed on
+
+
+def _held(files: Sequence[Path]) -> str:
+    """Which files, and what they hold, in a few words."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    from socialcli.pipeline import plan
+
+    if not files:
+        return "none"
+    if len(files) <= FEW:
+        return _picture.printable(plan.held([str(file) for file in files]))
+    together = 0
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        for file, content in zip(files, pool.map(_picture.checksum, files), strict=True):
+            together = zlib.crc32(f"{_picture.printable(file.name)} {content}\n".encode(), together)
+    return f"{len(files)} files (crc32 {together:08x})"
 
 
 # A process makes its shards in rising order, so each goes on where the one before ended: reading
@@ -78,12 +101,12 @@ class ImportStage(Stage, base=True):
     def count(self, config: Any) -> int:
         return self.importer.count(config)
 
-    def facts(self, config: Any) -> dict[str, Any]:
+    def noted(self, config: Any) -> dict[str, Any]:
         """What the files of annotations hold, those that the importer finds by itself too."""
         from socialcli.pipeline import plan
 
-        files = [str(file) for file in self.importer.files(config)]
-        return {plan.ANNOTATION_FILES: plan.held(files)} if files else {}
+        files = self.importer.files(config)
+        return {} if files is None else {plan.ANNOTATION_FILES: _held(files)}
 
     def samples(
         self, config: Any, source: str, checksums: list[Any] | None = None

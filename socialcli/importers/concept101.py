@@ -13,6 +13,7 @@ from socialcli.config import MISSING, option
 from socialcli.errors import UsageError
 from socialcli.importers import Entry, Importer, _picture
 
+SINGLE, SHARED = "dataset.json", "dataset_multiconcept.json"
 LICENSE = "Unsplash License or CC BY-SA 4.0, by picture"
 
 
@@ -53,6 +54,19 @@ class Concept101Importer(Importer):
     """See `Importer`."""
 
     config_type = Config
+
+    def files(self, config: Config) -> list[Path]:
+        """Both lists of concepts, and every file of prompts that they name."""
+        source = _picture.source_folder(config.source)
+        lists = [source / name for name in (SINGLE, SHARED) if (source / name).is_file()]
+        prompts = {
+            file: None
+            for concept in concepts(source).values()
+            for file in (
+                concept.prompts_file, *(one["prompts_file"] for one in concept.combinations)
+            )
+        }  # fmt: skip
+        return [*lists, *(source / file for file in prompts)]
 
     def entries(self, config: Config) -> Iterator[Entry]:
         """Every picture of every concept, in the order of dataset.json.
@@ -107,7 +121,7 @@ def concepts(source: Path) -> dict[str, Concept]:
     Raises:
         UsageError: a file is missing, or not as it should be.
     """
-    file = source / "dataset.json"
+    file = source / SINGLE
     by_folder: dict[str, Concept] = {}
     try:
         for item in _json(file):
@@ -120,7 +134,7 @@ def concepts(source: Path) -> dict[str, Concept]:
                 prompts_file=_relative(item["prompt_filename"]),
                 prompts=_prompts(source, item["prompt_filename"]),
             )
-        file = source / "dataset_multiconcept.json"
+        file = source / SHARED
         for number, combination in enumerate(_json(file) if file.is_file() else []):
             *parts, compose = combination
             folders = [_relative(part["instance_data_dir"]) for part in parts]

@@ -39,6 +39,10 @@ class DreambenchPlusImporter(Importer):
 
     config_type = Config
 
+    def files(self, config: Config) -> list[Path]:
+        """The file of each picture's subject and prompts."""
+        return [Path(entry.work.root, entry.work.captions) for entry in self.entries(config)]
+
     def entries(self, config: Config) -> Iterator[Entry]:
         """Every picture, by category and number.
 

@@ -53,6 +53,12 @@ class DreamboothImporter(Importer):
 
     config_type = Config
 
+    def files(self, config: Config) -> list[Path]:
+        """The two text files, where they are there."""
+        root = _root(config)
+        files = [root / name for name in (PROMPTS_FILE, REFERENCES_FILE)]
+        return [file for file in files if file.is_file()]
+
     def entries(self, config: Config) -> Iterator[Entry]:
         """Every picture of every subject folder, subjects and pictures in natural order.
 
@@ -62,9 +68,7 @@ class DreamboothImporter(Importer):
             UsageError: no subject folders with pictures, a text file that is not the official one,
                 or one that names other subjects than there are.
         """
-        root = _picture.source_folder(config.source)
-        if not (root / PROMPTS_FILE).is_file() and (root / "dataset").is_dir():
-            root = root / "dataset"
+        root = _root(config)
         names = [p.name for p in root.iterdir() if p.is_dir() and not p.name.startswith(".")]
         pictures = {name: _picture.pictures_in(root / name) for name in names}
         names = sorted((name for name in names if pictures[name]), key=_picture.natural)
@@ -98,6 +102,14 @@ class DreamboothImporter(Importer):
         unsplash = "unsplash.com" in f"{source} {subject.credit}"
         license = ("Unsplash License" if unsplash else "CC BY 4.0") if subject.category else ""
         return picture.members(license=license, extra=extra)
+
+
+def _root(config: Config) -> Path:
+    """The folder of the subjects' folders."""
+    root = _picture.source_folder(config.source)
+    if not (root / PROMPTS_FILE).is_file() and (root / "dataset").is_dir():
+        return root / "dataset"
+    return root
 
 
 def _subjects(root: Path, names: list[str]) -> dict[str, Subject]:

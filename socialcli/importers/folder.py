@@ -40,6 +40,12 @@ class FolderImporter(Importer):
     VERSION = 2
     config_type = Config
 
+    def files(self, config: Config) -> list[Path]:
+        """What travels with the pictures."""
+        root = _picture.source_folder(config.source)
+        entries = self.entries(config)
+        return [root / path for entry in entries for _, path in entry.work.companions]
+
     def entries(self, config: Config) -> Iterator[Entry]:
         """Every picture below the folder, in natural order of its path (2 before 10).
 

@@ -67,6 +67,14 @@ class LayoutImporter(Importer):
 
     config_type = Config
 
+    def files(self, config: Config) -> list[Path]:
+        """The text of each layout, and its drawing."""
+        root = _picture.source_folder(config.source)
+        stated = [str(entry.work) for entry in self.entries(config)]
+        drawings = [f"{_picture.parted(name)[0]}.png" for name in stated]
+        files = [root / name for pair in zip(stated, drawings, strict=True) for name in pair]
+        return [file for file in dict.fromkeys(files) if file.is_file()]
+
     def entries(self, config: Config) -> Iterator[Entry]:
         """Every ``.toml`` and ``.txt`` of the folder and below, in natural order.
 

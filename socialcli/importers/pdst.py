@@ -63,6 +63,16 @@ class PdstImporter(Importer):
 
     config_type = Config
 
+    def files(self, config: Config) -> list[Path]:
+        """The list of subjects, and of the part that is tested with, all captions."""
+        root = _picture.source_folder(config.source)
+        files = [root / SUBJECTS_FILE]
+        for entry in self.entries(config):
+            work: Work = entry.work
+            if work.part == "test":
+                files += [root / work.subject.name / CAPTIONS_FILE, root / _beside(work)]
+        return [file for file in dict.fromkeys(files) if file.is_file()]
+
     def entries(self, config: Config) -> Iterator[Entry]:
         """Every picture, by subject, the training pictures first, in natural order.
 
@@ -156,6 +166,11 @@ def _text(file: Path) -> str:
         raise UsageError(f"{file}: cannot be read as UTF-8 text ({error})") from None
 
 
+def _beside(work: Work) -> str:
+    """The file of a test picture's own captions."""
+    return f"{work.path.rpartition('.')[0]}.txt"
+
+
 def _captions(work: Work) -> list[str]:
     """The captions of a test picture: of the file beside it, else of the subject's.
 
@@ -163,7 +178,7 @@ def _captions(work: Work) -> list[str]:
         SampleFailed: it has none, or one without ``{}``.
     """
     name = work.path.rpartition("/")[2]
-    beside = f"{work.path.rpartition('.')[0]}.txt"
+    beside = _beside(work)
     if (Path(work.root) / beside).is_file():
         where = beside
         text = _picture.read_file(Path(work.root), beside).decode("utf-8-sig", "replace")

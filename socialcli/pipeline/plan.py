@@ -65,6 +65,7 @@ class Plan:
     threads: int = 2
     log_json: bool = False
     quiet: bool = False
+    noted: dict[str, Any] = field(default_factory=dict)  # `Stage.noted`
 
     @property
     def command(self) -> str:
@@ -119,7 +120,7 @@ def identity(plan: Plan, task: Task | None = None) -> dict[str, Any]:
         "on_error": plan.on_error,
         **{f"option {name}": value for name, value in values.items()},
     }
-    facts |= part.facts(config(plan))
+    facts |= part.facts(config(plan)) | plan.noted
     if task is not None:
         facts["limit"] = task.limit
         if plan.numbered:
@@ -132,11 +133,12 @@ def identity(plan: Plan, task: Task | None = None) -> dict[str, Any]:
 
 def agree(plan: Plan, old: dict[str, Any], new: dict[str, Any]) -> bool:
     """Whether two identities are of the same run; for ``--retry-failed`` also where a file that
-    can mend the failed samples (given captions) is another now."""
+    can mend the failed samples (given captions, an import's texts) is another now."""
     mending: set[str] = set()
     if plan.retry_failed:
         fields = dataclasses.fields(stage(plan).config_type)
         mending = {f"option {f.name}" for f in fields if f.metadata.get("mends")}
+        mending.add(ANNOTATION_FILES)
     if ANNOTATION_FILES not in old:  # earlier versions did not note it
         mending.add(ANNOTATION_FILES)
     return fingerprint({k: v for k, v in old.items() if k not in mending}) == fingerprint(

@@ -121,7 +121,10 @@ def planned(
             if f.name in {p.name for p in dataclasses.fields(Plan)}
         },
     )
-    return dataclasses.replace(plan, tasks=_tasks(plan, sources, output, options, shard_size))
+    tasks = _tasks(plan, sources, output, options, shard_size)
+    # Nothing is kept, and nothing noted, of what goes to standard output.
+    noted = {} if output == "-" else planning.stage(plan).noted(planning.config(plan))
+    return dataclasses.replace(plan, tasks=tasks, noted=noted)
 
 
 def execute(plan: Plan, engine: str, engine_options: dict[str, str], report: Report) -> Stats:

@@ -104,6 +104,11 @@ class Stage(Part, base=True):
         """How many samples come of one that is read; None where that depends on the sample."""
         return 1
 
+    def noted(self, config: Any) -> dict[str, Any]:
+        """`facts` that are noted once, when the run is planned, since reading them takes a while or
+        they may change while it runs."""
+        return {}
+
     def facts(self, config: Any) -> dict[str, Any]:
         """What results depend on besides the options and the input."""
         return {}

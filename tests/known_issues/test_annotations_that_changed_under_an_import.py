@@ -1,6 +1,7 @@
 """An import said that all was there already though the annotations that its options name had been
 corrected since: they were compared by their names, and the shards kept the old ones. Of those that
-it finds by itself, or below the source, nothing was compared."""
+it finds by itself, or below the source, nothing was compared; nor prompts, captions beside pictures
+and drawings."""
 
 from __future__ import annotations
 
@@ -97,3 +98,112 @@ def test_files_that_no_option_names(tmp_path, importer, name, first, corrected, 
     del body["identity"]["annotation files"]  # as earlier versions wrote it
     stats.write_text(json.dumps(body))
     again(corrected)
+
+
+CONCEPT = {"instance_prompt": "<new1> barn", "class_prompt": "barn", "instance_data_dir": "barn"}
+TEXTS = {
+    "concept101": {
+        "barn/a.png": None, "prompts/barn.txt": "a {}", "dataset.json": json.dumps(
+            [CONCEPT | {"prompt_filename": "prompts/barn.txt"}]
+        ),
+    },
+    "dreambooth": {
+        "cat/a.png": None, "prompts_and_classes.txt": "Classes\ncat,cat\nObject Prompts\n"
+        "'a {0} {1}'.format(unique_token, class_token)\nLive Subject Prompts\n"
+        "'one {0} {1}'.format(unique_token, class_token)\n",
+    },
+    "pdst": {
+        "rex/train/a.png": None, "rex/test/b.png": None, "rex/test/b.txt": "a {}",
+        "rex/test/c.png": None, "rex/captions.json": '{"c": ["the {}"]}',
+        "subjects.csv": "subject,class\nrex,dog\n",
+    },
+    "dreambench-plus": {"images/animal/00.png": None, "captions/animal/00.txt": "dog\na dog"},
+    "folder": {"a.png": None, "a.txt": "a dog", "a.json": "{}", "b.png": None},
+    "layout": {
+        "a.png": "red", "b.txt": "prompt: a room\nleft: a dog",
+        "a.toml": 'prompt = "x"\n[[segments]]\ncolour = "#ff0000"\nprompt = "y"\n',
+    },
+}  # fmt: skip
+
+
+def laid_out(root, files) -> None:
+    for name, text in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        if name.endswith(".png"):
+            Image.new("RGB", (40, 30), text or "blue").save(root / name)
+        else:
+            (root / name).write_text(text)
+
+
+@pytest.mark.parametrize(
+    ("importer", "name", "corrected"),
+    [
+        ("concept101", "prompts/barn.txt", "the {}"),
+        ("concept101", "dataset_multiconcept.json", ""),
+        ("dreambooth", "prompts_and_classes.txt", TEXTS["dreambooth"]["prompts_and_classes.txt"]
+         .replace("one", "my")),
+        ("pdst", "rex/test/b.txt", "the {}"), ("pdst", "rex/captions.json", '{"c": ["a {}"]}'),
+        ("pdst", "subjects.csv", "subject,class\nrex,cat\n"),
+        ("dreambench-plus", "captions/animal/00.txt", "dog\nmy dog"),
+        ("folder", "a.txt", "a cat"), ("folder", "b.txt", "a bird"), ("folder", "a.json", "[]"),
+        ("layout", "b.txt", "prompt: a room\nright: a dog"), ("layout", "a.png", ""),
+    ],
+)  # fmt: skip
+def test_texts_that_were_edited(tmp_path, importer, name, corrected):
+    source, out = tmp_path / "source", tmp_path / "out"
+    laid_out(source, TEXTS[importer])
+    config = vars(part("importers", importer).config_type(source=str(source)))
+
+    def again(**more) -> dict:
+        options = RunOptions(quiet=True, **more)
+        counts = run.run_stage("importers", importer, config, [], str(out), options).counts
+        assert counts["ok"] == counts["total"] > 0
+        return conftest.members(out)
+
+    before = again()
+    assert again() == before
+    if name.endswith(".png"):
+        Image.new("RGB", (20, 30), "red").save(source / name)
+    elif name == "dataset_multiconcept.json":
+        both = [CONCEPT, CONCEPT, {"prompt_filename_compose": "prompts/barn.txt"}]
+        (source / name).write_text(json.dumps([both]))
+    else:
+        (source / name).write_text(corrected)
+    with pytest.raises(UsageError, match=r"annotation files was .*crc32.*--overwrite"):
+        again()
+    assert again(overwrite=True) != before
+
+
+def test_a_text_that_came_first_and_an_import_without_any(tmp_path):
+    """That there was none is noted too; of many files, only how many and what they hold."""
+    source, out = tmp_path / "source", tmp_path / "out"
+    laid_out(source, {f"{n}.png": None for n in range(6)})
+    config = vars(part("importers", "folder").config_type(source=str(source)))
+
+    def noted(**more) -> str:
+        run.run_stage("importers", "folder", config, [], str(out), RunOptions(quiet=True, **more))
+        return json.loads((out / "000000.stats.json").read_text())["identity"]["annotation files"]
+
+    assert noted() == "none"
+    laid_out(source, {f"{n}.txt": "a dog" for n in range(6)})
+    with pytest.raises(UsageError, match="annotation files was 'none', now '6 files"):
+        noted()
+    assert noted(overwrite=True).startswith("6 files (crc32 ")
+
+
+def test_captions_that_were_missing_are_added(tmp_path):
+    """Then --retry-failed is the way on, and the next run finds all finished."""
+    source, out = tmp_path / "source", tmp_path / "out"
+    laid_out(
+        source, {name: text for name, text in TEXTS["pdst"].items() if name != "rex/test/b.txt"}
+    )
+    config = vars(part("importers", "pdst").config_type(source=str(source)))
+
+    def again(**more) -> dict:
+        options = RunOptions(quiet=True, max_error_rate=1, **more)
+        return run.run_stage("importers", "pdst", config, [], str(out), options).counts
+
+    assert again()["failed"] == 1
+    laid_out(source, {"rex/test/b.txt": "a {}"})
+    assert again(retry_failed=True)["failed"] == 0
+    assert again()["ok"] == 3

@@ -31,6 +31,10 @@ class PairsImporter(Importer):
         for file in files:
             yield Entry(shards.safe_key(file.name), file)
 
+    def files(self, config: Config) -> list[Path]:
+        prompts = [entry.work.with_suffix(".prompt") for entry in self.entries(config)]
+        return [file for file in prompts if file.is_file()]
+
     def build(self, config: Config, entry: Entry) -> dict[str, bytes]:
         words: Path = entry.work.with_suffix(".prompt")
         if not words.is_file():
