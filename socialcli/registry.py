@@ -103,7 +103,7 @@ class PartInfo:
     @property
     def summary(self) -> str:
         """The first line of the file's docstring, read as text."""
-        with self.file.open(encoding="utf-8") as lines:
+        with self.file.open(encoding="utf-8-sig") as lines:
             return lines.readline().strip().strip('"').strip()
 
 

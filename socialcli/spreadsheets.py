@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import codecs
 import csv
 import math
 from collections.abc import Iterable
 from typing import Any
 
+from socialcli import textfiles
 from socialcli.errors import UsageError
 
 DELIMITERS = ",;\t|"
@@ -16,14 +16,13 @@ _EXACT = 2**53  # above it a float has lost digits of a whole number
 
 
 def decoded(data: bytes, where: str) -> str:
-    """A file's text: UTF-8, or the UTF-16 that Excel calls "Unicode text".
+    """A table's text: UTF-8, or the UTF-16 that Excel calls "Unicode text".
 
     Raises:
         UsageError: another encoding; ``where`` begins the line.
     """
-    wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     try:
-        return data.decode("utf-16" if wide else "utf-8-sig")
+        return textfiles.decoded(data)
     except UnicodeDecodeError as error:
         mend = "save it as CSV UTF-8"
         raise UsageError(f"{where}: not UTF-8 text (byte {error.start}); {mend}") from None

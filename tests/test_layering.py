@@ -19,7 +19,8 @@ PACKAGE = Path(__file__).parents[1] / "socialcli"
 MAY: dict[str, str] = {
     "errors": "",
     "config": "errors",
-    "spreadsheets": "errors",
+    "textfiles": "errors",
+    "spreadsheets": "errors textfiles",
     "randomness": "",
     "registry": "errors",
     "records": "errors",
@@ -27,25 +28,25 @@ MAY: dict[str, str] = {
     "vision": "errors records",
     "networks": "errors",
     "validation": "errors records shards vision",
-    "backends": "errors networks records shards spreadsheets vision",
+    "backends": "errors networks records shards spreadsheets textfiles vision",
     "losses": "errors networks vision",
-    "diffusion": "config errors losses networks randomness registry vision",
+    "diffusion": "config errors losses networks randomness registry textfiles vision",
     "miniature": "backends errors losses networks records vision",
     "pipeline": "backends config errors records registry shards validation",
     "reports": "errors pipeline records shards validation vision",
     "training": "backends config diffusion errors networks pipeline randomness records registry "
     "shards validation vision",
     "generation": "backends config diffusion errors networks pipeline records registry shards "
-    "spreadsheets validation vision",
+    "spreadsheets textfiles validation vision",
     "stages": "backends config errors pipeline records shards vision",
-    "importers": "config errors miniature pipeline records registry shards vision",
+    "importers": "config errors miniature pipeline records registry shards textfiles vision",
     "exporters": "errors records shards validation vision",
     "evaluation": "backends config errors miniature networks pipeline records registry reports "
     "shards validation vision",
     "methods": "backends config diffusion errors generation losses miniature networks randomness "
-    "records shards training validation vision",
+    "records shards textfiles training validation vision",
     "cli": "backends config errors evaluation exporters generation methods pipeline records "
-    "registry reports shards training validation vision",
+    "registry reports shards textfiles training validation vision",
     "benchmarks": "backends cli diffusion errors evaluation generation importers losses miniature "
     "networks pipeline randomness records registry reports shards training vision",
     "__main__": "cli",

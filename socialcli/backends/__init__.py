@@ -88,7 +88,7 @@ def _entry_points() -> list[Any]:
 
 def read_info(file: Path, role: str, name: str, module: str) -> BackendInfo | None:
     """The literal ``INFO = BackendInfo(...)`` of a file, without running it."""
-    for node in ast.parse(file.read_text(encoding="utf-8")).body:
+    for node in ast.parse(file.read_bytes()).body:
         if not isinstance(node, ast.Assign) or not isinstance(node.value, ast.Call):
             continue
         if [getattr(t, "id", "") for t in node.targets] == ["INFO"]:

@@ -175,7 +175,7 @@ def _say(text: str) -> None:
 
 def first_line(file: Path) -> str:
     """The first line of a module's docstring, read as text."""
-    with file.open(encoding="utf-8") as lines:
+    with file.open(encoding="utf-8-sig") as lines:
         return lines.readline().strip().strip('"').strip()
 
 

@@ -27,6 +27,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
+from socialcli import textfiles
 from socialcli.config import check_bounds, choices, no_choice
 from socialcli.errors import SocialcliError, UnknownName, UsageError
 
@@ -66,8 +67,8 @@ def load(name: str) -> tuple[dict[str, Any], Path]:
             raise UnknownName(what, name, sorted(known))
         path = Path(name)
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8")), path
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        return tomllib.loads(textfiles.read(path)), path
+    except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{path}: {error}") from None
 
 

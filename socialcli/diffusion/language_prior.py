@@ -26,6 +26,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from socialcli import textfiles
 from socialcli.errors import UsageError
 
 LISTS = Path(__file__).with_name("parts_of_speech.toml")
@@ -59,11 +60,7 @@ def listed(part: str, file: str = "") -> list[str]:
     if not file:
         with LISTS.open("rb") as stream:
             return list(tomllib.load(stream)[part])
-    try:
-        lines = Path(file).expanduser().read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{file}: no readable list of {part} ({error})") from None
-    words = list(dict.fromkeys(line.strip() for line in lines if line.strip()))
+    words = list(dict.fromkeys(textfiles.lines(file, f"{file}: no readable list of {part}")))
     if not words:
         raise UsageError(f"{file}: no {part} in it; expected one a line")
     return words

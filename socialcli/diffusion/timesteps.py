@@ -118,7 +118,7 @@ def read_curves(path: str) -> dict[str, tuple[float, ...]]:
     import json
 
     try:
-        body = json.loads(Path(path).read_text(encoding="utf-8"))
+        body = json.loads(Path(path).read_bytes())
         curves = {name: tuple(float(v) for v in body[name]) for name in NAMES if name in body}
         if not curves or any(not c or min(c) < 0 for c in curves.values()):
             raise ValueError("no curve of numbers in it")

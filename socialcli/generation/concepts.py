@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from socialcli import textfiles
 from socialcli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -106,14 +107,10 @@ def captions(file: str) -> list[str]:
     """
     if not file:
         return [" ".join(pair) for pair in itertools.product(_WHO, _WHERE)][:CAPTIONS]
-    try:
-        lines = Path(file).expanduser().read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"--merge-captions {file}: cannot be read ({error})") from None
-    texts = [line.strip() for line in lines if line.strip()]
-    if not texts:
+    lines = textfiles.lines(file, f"--merge-captions {file}")
+    if not lines:
         raise UsageError(f"--merge-captions {file}: no text in it")
-    return texts
+    return lines
 
 
 def merged(

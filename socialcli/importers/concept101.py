@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from socialcli import shards
+from socialcli import shards, textfiles
 from socialcli.config import MISSING, option
 from socialcli.errors import UsageError
 from socialcli.importers import Entry, Importer, _picture
@@ -186,9 +186,4 @@ def _relative(path: Any) -> str:
 
 def _prompts(source: Path, name: Any) -> list[str]:
     """The prompts of one file, one a line, the last without a line end."""
-    file = source / _relative(name)
-    try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{file}: cannot be read ({error})") from None
-    return [line.strip() for line in lines if line.strip()]
+    return textfiles.lines(source / _relative(name))

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from socialcli import shards
+from socialcli import shards, textfiles
 from socialcli.config import MISSING, option
 from socialcli.errors import UsageError
 from socialcli.importers import Entry, Importer, _picture
@@ -128,13 +128,6 @@ def _subjects(root: Path, names: list[str]) -> dict[str, Subject]:
     return subjects
 
 
-def _text(file: Path) -> list[str]:
-    try:
-        return file.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{file}: cannot be read ({error})") from None
-
-
 def _read_prompts(file: Path) -> tuple[dict[str, str], list[str], list[str]]:
     """Subject -> class, the prompts of objects, the prompts of living subjects.
 
@@ -143,7 +136,7 @@ def _read_prompts(file: Path) -> tuple[dict[str, str], list[str], list[str]]:
     classes: dict[str, str] = {}
     prompts: dict[str, list[str]] = {"object": [], "live": []}
     section = ""
-    for line in _text(file):
+    for line in textfiles.read(file).splitlines():
         title = line.strip().lower()
         if title in ("classes", "object prompts", "live subject prompts"):
             section = title.split()[0]
@@ -162,7 +155,7 @@ def _read_prompts(file: Path) -> tuple[dict[str, str], list[str], list[str]]:
 def _read_credits(file: Path, subjects: dict[str, Subject]) -> None:
     """Fill in who made each picture; the file is prose, so what is not understood is left out."""
     subject: Subject | None = None
-    for line in _text(file):
+    for line in textfiles.read(file).splitlines():
         line = line.strip()
         if line.lower() == "licenses":  # the licence texts follow
             break

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from socialcli import records, shards
+from socialcli import records, shards, textfiles
 from socialcli.config import MISSING, option
 from socialcli.errors import SampleFailed, UsageError
 from socialcli.importers import Entry, Importer, _picture
@@ -134,7 +134,7 @@ def _files(root: Path) -> Iterator[str]:
 
 def _text(data: bytes) -> str:
     try:
-        return data.decode("utf-8-sig")
+        return textfiles.decoded(data)
     except UnicodeDecodeError as error:
         raise SampleFailed(f"not UTF-8 at byte {error.start}") from None
 

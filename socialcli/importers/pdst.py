@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from socialcli import shards
+from socialcli import shards, textfiles
 from socialcli.config import MISSING, check_bounds, option
 from socialcli.errors import SampleFailed, UsageError
 from socialcli.importers import Entry, Importer, _picture
@@ -133,7 +133,7 @@ def _subjects(root: Path, names: list[str]) -> dict[str, Subject]:
     subjects = {name: Subject(name) for name in names}
     file = root / SUBJECTS_FILE
     if file.is_file():
-        rows = csv.DictReader(io.StringIO(_text(file), newline=""))
+        rows = csv.DictReader(io.StringIO(textfiles.read(file), newline=""))
         columns = rows.fieldnames or []
         if "subject" not in columns or "class" not in columns:
             raise UsageError(f"{file}: its first line is not subject,class or subject,class,live")
@@ -151,19 +151,12 @@ def _subjects(root: Path, names: list[str]) -> dict[str, Subject]:
         file = root / subject.name / CAPTIONS_FILE
         if file.is_file():
             try:
-                subject.captions = json.loads(_text(file))
+                subject.captions = json.loads(textfiles.read(file))
             except (ValueError, RecursionError) as error:
                 raise UsageError(f"{file}: not JSON ({error})") from None
             if not isinstance(subject.captions, dict):
                 raise UsageError(f"{file}: expected an object of file names with their captions")
     return subjects
-
-
-def _text(file: Path) -> str:
-    try:
-        return file.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{file}: cannot be read as UTF-8 text ({error})") from None
 
 
 def _beside(work: Work) -> str:

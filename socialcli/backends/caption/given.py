@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from socialcli import spreadsheets
+from socialcli import spreadsheets, textfiles
 from socialcli.backends import BackendInfo, ModelSpec
 from socialcli.errors import SampleFailed, UsageError
 from socialcli.records import Model
@@ -65,7 +65,7 @@ class Given:
             return self._in_file(key, source)
         if text is not None:
             try:
-                return [text.decode("utf-8-sig")]
+                return [textfiles.decoded(text)]
             except UnicodeDecodeError as error:
                 raise SampleFailed(f"{key}.txt is not UTF-8 text ({error.reason})") from None
         return []

@@ -168,7 +168,7 @@ def read_config(path: str) -> dict[str, Any]:
         UsageError: no such file, or it holds more than plain values.
     """
     try:
-        tree = ast.parse(Path(path).expanduser().read_text(encoding="utf-8"))
+        tree = ast.parse(Path(path).expanduser().read_bytes())
         return {
             node.targets[0].id: ast.literal_eval(node.value)  # type: ignore[attr-defined]
             for node in tree.body

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from socialcli import textfiles
 from socialcli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -51,14 +51,8 @@ def read(name: str) -> list[str]:
         return list(OBJECT)
     if name in ("style", "face"):
         return list(STYLE if name == "style" else FACE)
-    try:
-        lines = Path(name).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(
-            f"--templates {name}: not object, style, face or captions, and no readable file "
-            f"({error})"
-        ) from None
-    templates = [line.strip() for line in lines if line.strip()]
+    named = f"--templates {name}: not object, style, face or captions, and no readable file"
+    templates = textfiles.lines(name, named)
     for line in templates:
         if "{}" not in line:
             raise UsageError(f"--templates {name}: '{line}' has no {{}} where the word goes")

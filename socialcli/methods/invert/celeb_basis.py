@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from socialcli import textfiles
 from socialcli.config import option
 from socialcli.errors import SampleFailed, UsageError
 from socialcli.methods.invert._inversion import InversionMethod
@@ -139,11 +140,7 @@ def listed(names: str) -> list[str]:
     file = Path(names).expanduser()
     if names == MINIATURE:
         file = Path(__file__).with_name("_invented_names.txt")
-    try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"--names {names}: no readable list of names ({error})") from None
-    people = sorted({line.strip() for line in lines if line.strip()})
+    people = sorted(set(textfiles.lines(file, f"--names {names}: no readable list of names")))
     if len(people) < 2:
         raise UsageError(
             f"--names {names}: {len(people)} names; two are the fewest, some hundred good"
