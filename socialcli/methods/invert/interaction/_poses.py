@@ -87,18 +87,17 @@ class PosesMethod(_stage.Stage):
         }
 
     def features(self, state: State, examples: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """``latents`` (2, C, h, w): of the picture that ControlNet draws of each skeleton."""
-        rows = []
-        for example in examples:
-            latents = single_subjects(state, example["hints"], example["nouns"], example["seeds"])
-            rows.append(
-                {
-                    "latents": latents.cpu(),
-                    "nouns": example["nouns"],
-                    "concepts": example["concepts"],
-                }
-            )
-        return rows
+        """``latents`` (2, C, h, w): of the picture that ControlNet draws of each skeleton; those of
+        all examples are drawn together."""
+        import torch
+
+        nouns, seeds = ([one for e in examples for one in e[name]] for name in ("nouns", "seeds"))
+        hints = torch.cat([example["hints"] for example in examples])
+        latents = single_subjects(state, hints, nouns, seeds).cpu()
+        return [
+            {"latents": two.clone(), "nouns": example["nouns"], "concepts": example["concepts"]}
+            for two, example in zip(latents.split(2), examples, strict=True)
+        ]
 
     def losses(self, state: State, batch: dict[str, Any], draw: Draw) -> dict[str, Tensor]:
         """``denoise`` (B,): Eq. 4, the mean of both subjects."""
