@@ -7,9 +7,11 @@ format, a face's embedding. The card says the types, so that nothing is guessed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 from socialcli import records, shards
+from socialcli.errors import UsageError
 
 NAME = "README.md"
 MARK = "<!-- written by socialcli merge -->"  # a card without it is somebody's own and is kept
@@ -21,12 +23,17 @@ _TYPES = {
 _UNKNOWN = ("npy", "npz", "pth", "ten", "tb", "mp", "msg", "cbor")  # decoded, to who knows what
 
 
-def write(folder: str, suffixes: Iterable[str]) -> str | None:
-    """Write the card of a folder of shards, unless somebody's own is there.
+def is_there(folder: str) -> bool:
+    """Whether a folder has a card that this program wrote."""
+    return MARK.encode() in (shards.read_bytes(f"{folder.rstrip('/')}/{NAME}") or b"")
+
+
+def write(folder: str, known: Mapping[str, Iterable[str]]) -> str | None:
+    """Write the card of all shards in a folder, unless somebody's own is there.
 
     Args:
         folder: where the shards are, a path or a URL prefix.
-        suffixes: of all members in them.
+        known: name of a shard -> suffixes of its members. The headers of others are read.
 
     Returns:
         Where it was written; None where there is a card already that this program did not write,
@@ -35,13 +42,31 @@ def write(folder: str, suffixes: Iterable[str]) -> str | None:
     place = f"{folder.rstrip('/')}/{NAME}"
     there = shards.read_bytes(place)
     replaceable = there is None or MARK.encode() in there
-    text = card(suffixes) if replaceable else None
+    text = card(_suffixes(folder, known)) if replaceable else None
     if text is None:
         if replaceable:
             shards.remove(place)  # it would keep `datasets` from guessing, and be wrong
         return None
     shards.write_bytes(place, text.encode())
     return place
+
+
+def _suffixes(folder: str, known: Mapping[str, Iterable[str]]) -> set[str]:
+    """Of the members of every shard that the card speaks of."""
+    found = {suffix for suffixes in known.values() for suffix in suffixes}
+    for place in _shards(folder):
+        if place.rpartition("/")[2] not in known:
+            found |= shards.contents(place)[1]
+    return found
+
+
+def _shards(folder: str) -> list[str]:
+    if not shards.is_url(folder):
+        return [f"{folder}/{file.name}" for file in Path(folder).glob("*.tar") if file.is_file()]
+    try:
+        return shards.expand([f"{folder.rstrip('/')}/*.tar"])
+    except UsageError:  # there is none
+        return []
 
 
 def card(suffixes: Iterable[str]) -> str | None:

@@ -50,6 +50,7 @@ from socialcli.shards.sample import (
     Damage,
     Sample,
     Writer,
+    contents,
     read,
     read_all,
     scan,
@@ -60,7 +61,7 @@ from socialcli.shards.urls import is_url, public, public_text
 __all__ = [
     "STATUS", "TAR_SUFFIXES", "Behind", "Checksum", "Damage", "FolderPublication", "ManyFiles",
     "Sample", "Writer", "check_output_file", "check_output_files", "check_output_folder",
-    "check_there", "discard_unfinished", "distinct_keys", "errors_location", "expand",
+    "check_there", "contents", "discard_unfinished", "distinct_keys", "errors_location", "expand",
     "explain_full_disk", "file_stem", "is_safe", "is_tar", "is_url", "listed", "modified",
     "open_read", "parts", "public", "public_text", "publish", "publish_files", "publish_folder",
     "read", "read_all", "read_bytes", "read_errors", "refuse_file_name", "refuse_names", "remove",

@@ -343,6 +343,14 @@ def scan(location: str) -> Iterator[str]:
                 yield last
 
 
+def contents(location: str) -> tuple[set[str], set[str]]:
+    """(keys, suffixes of members) of one shard, from its headers alone."""
+    with reading.open_read(location, skipping=True) as stream:
+        members = (m for m in tar.members(stream, data=False) if isinstance(m, tar.TarMember))
+        split = [found for m in members if (found := keys.split_name(m.name))]
+    return {key for key, _ in split}, {suffix for _, suffix in split}
+
+
 class Writer:
     """Writes samples to an open stream as a tar archive."""
 

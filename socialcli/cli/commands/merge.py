@@ -17,7 +17,8 @@ class Merged:
 
     kept: int = 0
     dropped: int = 0
-    suffixes: set[str] = field(default_factory=set)  # of the members of whole samples
+    failed: int = 0  # of those that were dropped: the ones that nothing asked to leave out
+    suffixes: dict[str, set[str]] = field(default_factory=dict)  # target -> of its members
 
 
 def command(
@@ -28,19 +29,22 @@ def command(
     output: Annotated[
         str, typer.Option("--output", "-o", help="A folder, a pattern, or - for stdout.")
     ],
+    max_error_rate: Annotated[
+        float, typer.Option(min=0, max=1, help="Exit with 1 if more samples are damaged.")
+    ] = 0.05,
     overwrite: Annotated[bool, typer.Option(help="Replace shards that are there.")] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print what would be merged, and exit.")
     ] = False,
 ) -> None:
-    """Samples a sidecar marks as filtered are left out, as the stage itself would have done.
-    NAME.errors.jsonl gathers what the stages said of the samples that did not end well. In a
-    folder, README.md says to Hugging Face datasets what is in the shards."""
+    """Samples that a sidecar marks as filtered are left out, as the stage would have done, and so
+    are damaged ones, which are named. NAME.errors.jsonl gathers what the stages said of the samples
+    that did not end well. In a folder, README.md says to Hugging Face datasets what is in its
+    shards, those of earlier calls too."""
     import sys
 
     from socialcli import shards
-    from socialcli.errors import UsageError
-    from socialcli.exporters import card
+    from socialcli.errors import SocialcliError, UsageError
     from socialcli.pipeline import plan as planning
 
     sources = shards.expand(inputs)
@@ -58,14 +62,44 @@ def command(
     for source, target in zip(sources, targets, strict=True):
         if target != "-" and shards.size(target) is not None and not overwrite:
             print(f"{target} is there already; --overwrite replaces it", file=sys.stderr)
-            for sample in shards.read(target):
-                done.suffixes |= set(sample.members)
+            _count(done, target)
             continue
         _merge(done, source, target, last=source == sources[-1])
-    folders = {target.rpartition("/")[0] or "." for target in targets}
-    if output != "-" and len(folders) == 1 and not output.endswith(".tar"):
-        card.write(folders.pop(), done.suffixes)
+    if output != "-":
+        _write_cards(done, wanted=not output.endswith(".tar"))
     print(f"merge: {done.kept} samples merged, {done.dropped} left out", file=sys.stderr)
+    if done.failed > max_error_rate * (done.kept + done.dropped):
+        raise SocialcliError(
+            f"merge: {done.failed} of {done.kept + done.dropped} samples are damaged and left out, "
+            f"more than --max-error-rate {max_error_rate:g}; the shards are written, see their "
+            ".errors.jsonl, make the damaged inputs again, then --overwrite"
+        )
+
+
+def _write_cards(done: Merged, wanted: bool) -> None:
+    """The card of the one folder that was written in; otherwise of those that have one already,
+    which would be wrong of the new shards."""
+    from socialcli.exporters import card
+
+    folders: dict[str, dict[str, set[str]]] = {}
+    for target, suffixes in done.suffixes.items():
+        folder, _, name = target.rpartition("/")
+        folders.setdefault(folder or ".", {})[name] = suffixes
+    for folder, known in folders.items():
+        if (wanted and len(folders) == 1) or card.is_there(folder):
+            card.write(folder, known)
+
+
+def _count(done: Merged, target: str) -> None:
+    """Add what an earlier call merged, and what it left out for being damaged."""
+    from socialcli import shards
+
+    keys, done.suffixes[target] = shards.contents(target)
+    gone = [note for note in shards.read_errors(target) if note["key"] not in keys]
+    failed = sum((note["stage"], note["status"]) == ("merge", "failed") for note in gone)
+    done.kept += len(keys)
+    done.dropped += failed + len({note["key"] for note in gone if note["status"] == "filtered"})
+    done.failed += failed
 
 
 def _merge(done: Merged, source: str, target: str, last: bool) -> None:
@@ -77,6 +111,7 @@ def _merge(done: Merged, source: str, target: str, last: bool) -> None:
     from socialcli.pipeline.report import one_line
     from socialcli.pipeline.shard import output_stream
 
+    suffixes = done.suffixes.setdefault(target, set())
     notes: list[dict[str, Any]] = []  # what every stage of the chain has said of a sample
     with output_stream(target) as stream:
         writer = shards.Writer(stream)
@@ -88,6 +123,7 @@ def _merge(done: Merged, source: str, target: str, last: bool) -> None:
                 print(one_line(f"{where}: {key or '(no key)'}: {why}"), file=sys.stderr)
                 notes.append({"key": key, "status": "failed", "stage": "merge", "reason": why})
                 done.dropped += 1
+                done.failed += 1
                 continue
             notes += sample.notes
             if sample.filtered is not None:
@@ -100,7 +136,7 @@ def _merge(done: Merged, source: str, target: str, last: bool) -> None:
             writer.passed(sample, {})
             if sample.key:
                 done.kept += 1
-                done.suffixes |= set(sample.members)
+                suffixes |= set(sample.members)
         if target != "-" or last:  # one archive on stdout, one end mark
             writer.close()
         if target != "-":
