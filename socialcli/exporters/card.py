@@ -8,10 +8,8 @@ format, a face's embedding. The card says the types, so that nothing is guessed.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 
 from socialcli import records, shards
-from socialcli.errors import UsageError
 
 NAME = "README.md"
 MARK = "<!-- written by socialcli merge -->"  # a card without it is somebody's own and is kept
@@ -54,19 +52,10 @@ def write(folder: str, known: Mapping[str, Iterable[str]]) -> str | None:
 def _suffixes(folder: str, known: Mapping[str, Iterable[str]]) -> set[str]:
     """Of the members of every shard that the card speaks of."""
     found = {suffix for suffixes in known.values() for suffix in suffixes}
-    for place in _shards(folder):
+    for place in shards.matches(folder, "*.tar"):
         if place.rpartition("/")[2] not in known:
             found |= shards.contents(place)[1]
     return found
-
-
-def _shards(folder: str) -> list[str]:
-    if not shards.is_url(folder):
-        return [f"{folder}/{file.name}" for file in Path(folder).glob("*.tar") if file.is_file()]
-    try:
-        return shards.expand([f"{folder.rstrip('/')}/*.tar"])
-    except UsageError:  # there is none
-        return []
 
 
 def card(suffixes: Iterable[str]) -> str | None:

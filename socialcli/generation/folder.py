@@ -9,7 +9,7 @@ from socialcli import records, shards
 from socialcli.generation import attention
 from socialcli.shards import Sample
 
-GENERATED = "generated.json"
+GENERATED, METADATA = "generated.json", "metadata.jsonl"
 
 
 class FolderWriter:
@@ -49,14 +49,28 @@ class FolderWriter:
 
 
 def write_metadata(targets: list[str]) -> None:
-    """All lists of a folder as its ``metadata.jsonl``: by that name Hugging Face's image folders
-    know what is said of the pictures.
+    """All lists of a folder, of earlier runs too, as its ``metadata.jsonl``: by that name Hugging
+    Face's image folders know what is said of the pictures.
 
     Args:
-        targets: the lists, in order; those that are not there yet are left out. Where none is,
-            nothing is written.
+        targets: the lists of this run, in order; those that are not there yet are left out. Where
+            none is, nothing is written.
     """
-    lists = [text for target in targets if (text := shards.read_bytes(target)) is not None]
     folder = targets[0].rpartition("/")[0] or "."
+    of_run = {target.rpartition("/")[2] for target in targets}
+    earlier = [
+        place
+        for place in shards.matches(folder, "*.jsonl")
+        if place.rpartition("/")[2] not in of_run and _is_list(place)
+    ]
+    lists = [text for target in targets if (text := shards.read_bytes(target)) is not None]
     if lists:
-        shards.write_bytes(f"{folder}/metadata.jsonl", b"".join(lists))
+        lists += [text for place in earlier if (text := shards.read_bytes(place)) is not None]
+        shards.write_bytes(f"{folder}/{METADATA}", b"".join(lists))
+
+
+def _is_list(place: str) -> bool:
+    """Whether a ``.jsonl`` is a finished list of pictures: it has stats beside it."""
+    if place.endswith((f"/{METADATA}", ".errors.jsonl")):
+        return False
+    return shards.size(f"{shards.stem(place)}.stats.json") is not None

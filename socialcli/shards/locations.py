@@ -94,6 +94,14 @@ def expand(locations: list[str], check: bool = True) -> list[str]:
     return expanded
 
 
+def matches(folder: str, pattern: str) -> list[str]:
+    """The files of a folder or a prefix of URLs whose names match a pattern (``*.tar``), sorted."""
+    if is_url(folder):
+        return sorted(_glob_url(f"{folder.rstrip('/')}/{pattern}"))
+    there = Path(folder)
+    return sorted(f"{folder}/{file.name}" for file in there.glob(pattern) if file.is_file())
+
+
 def check_there(locations: Iterable[str]) -> None:
     """See that every archive of these shards is there, as far as it is a local file.
 

@@ -3,6 +3,7 @@ the last call's shards only, so that `datasets` failed at those of an earlier on
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
@@ -12,6 +13,7 @@ from typer.testing import CliRunner
 from socialcli import shards
 from socialcli.cli import app
 from socialcli.exporters import card
+from socialcli.generation import folder
 
 
 def merge(*arguments, code=0):
@@ -78,3 +80,16 @@ def test_no_card_where_none_was_asked_for(tmp_path):
     shards.write(tmp_path / "a.tar", [("k", {"jpg": picture(1)})])
     merge(tmp_path / "a.tar", "-o", tmp_path / "x" / "b.tar")
     assert not (tmp_path / "x" / "README.md").exists()
+
+
+def test_the_list_of_drawn_pictures_is_of_all_runs(tmp_path):
+    for name in ("b", "a", "half"):
+        (tmp_path / f"{name}.jsonl").write_text(f'{{"file_name": "{name}/0.png"}}\n')
+        (tmp_path / f"{name}.errors.jsonl").write_text('{"key": "1"}\n')
+    for name in ("b", "a"):
+        (tmp_path / f"{name}.stats.json").write_text("{}")
+        folder.write_metadata([str(tmp_path / f"{name}.jsonl"), str(tmp_path / "later.jsonl")])
+    lines = (tmp_path / "metadata.jsonl").read_text().splitlines()
+    assert [json.loads(line)["file_name"] for line in lines] == ["a/0.png", "b/0.png"]
+    folder.write_metadata([str(tmp_path / "later.jsonl")])
+    assert len((tmp_path / "metadata.jsonl").read_text().splitlines()) == 2
