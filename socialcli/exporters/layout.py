@@ -15,7 +15,7 @@ from socialcli.validation import members
 from socialcli.vision import layouts, skeletons
 
 if TYPE_CHECKING:
-    from socialcli.shards import Sample
+    from socialcli.shards import ManyFiles, Sample
 
 
 def files(sample: Sample, style: str) -> dict[str, bytes]:
@@ -78,8 +78,11 @@ def _text(value: str) -> str:
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
-def write(sample: Sample, folder: Path, style: str) -> int:
+def write(sample: Sample, folder: Path, style: str, written: ManyFiles) -> int:
     """Write a sample's files into a folder, all of them or none; how many there are.
+
+    Args:
+        written: what writes all of a run.
 
     Raises:
         SampleFailed: as `files`; or no file can have its name.
@@ -90,7 +93,7 @@ def write(sample: Sample, folder: Path, style: str) -> int:
     place = folder / sample.key
     with (
         shards.refuse_names(sample.key),
-        shards.publish_files(place.parent, f"{place.name}.toml") as beside,
+        written.together(place.parent, f"{place.name}.toml") as beside,
     ):
         for suffix, data in contents.items():
             (beside / f"{place.name}{suffix}").write_bytes(data)

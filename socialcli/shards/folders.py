@@ -52,10 +52,12 @@ class FolderPublication:
         path: where to write.
     """
 
-    def __init__(self, parent: Path, name: str) -> None:
-        """``parent`` is made where it is missing, and swept; ``name`` tells what is being made."""
+    def __init__(self, parent: Path, name: str, swept: bool = False) -> None:
+        """``parent`` is made where it is missing, and swept unless it is ``swept`` already;
+        ``name`` tells what is being made."""
         self._new = publishing.make_folder(parent)
-        sweep(parent)
+        if not swept:
+            sweep(parent)
         self.parent = parent
         self.path = parent / publishing.hidden(name)
         shutil.rmtree(self.path, ignore_errors=True)
@@ -138,10 +140,13 @@ def _move(part: Path, target: Path) -> None:
 
 
 @contextlib.contextmanager
-def publish_files(folder: Path, last: str) -> Iterator[Path]:
+def publish_files(folder: Path, last: str, swept: bool = False) -> Iterator[Path]:
     """A folder to write in, whose files and folders have their places in ``folder`` once all of
-    them are on the disk (see `FolderPublication.spread`). Until then ``folder`` is as it was."""
-    publication = FolderPublication(folder, "files")
+    them are on the disk (see `FolderPublication.spread`). Until then ``folder`` is as it was.
+
+    ``swept``: what killed runs left in ``folder`` is gone already.
+    """
+    publication = FolderPublication(folder, "files", swept)
     try:
         with publishing.explain_full_disk(str(folder)):
             yield publication.path
@@ -217,7 +222,7 @@ def sync(place: Path) -> None:
 
 
 class ManyFiles:
-    """Files published one by one into a few folders, each of which is swept once."""
+    """Files published one by one, or a few together, into folders each of which is swept once."""
 
     def __init__(self) -> None:
         self._swept: set[Path] = set()
@@ -225,9 +230,16 @@ class ManyFiles:
     def write(self, location: str, data: bytes, synced: bool = True) -> None:
         """As `publishing.write_bytes`."""
         if not is_url(location):
-            folder = Path(location).parent
-            if folder not in self._swept:
-                sweep(folder)
-                self._swept.add(folder)
+            self._sweep(Path(location).parent)
         with publishing.publish(location, synced, swept=True) as stream:
             stream.write(data)
+
+    def together(self, folder: Path, last: str) -> contextlib.AbstractContextManager[Path]:
+        """As `publish_files`."""
+        self._sweep(folder)
+        return publish_files(folder, last, swept=True)
+
+    def _sweep(self, folder: Path) -> None:
+        if folder not in self._swept:
+            sweep(folder)
+            self._swept.add(folder)

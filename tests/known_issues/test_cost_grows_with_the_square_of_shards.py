@@ -5,8 +5,12 @@ from __future__ import annotations
 
 import os
 
-from socialcli import shards
+import numpy
+
+from socialcli import records, shards
+from socialcli.cli.commands import export
 from socialcli.shards import publishing
+from socialcli.vision import masks
 
 
 def test_a_large_folder_is_not_looked_through_for_every_shard(tmp_path, monkeypatch):
@@ -44,3 +48,25 @@ def test_what_a_killed_run_left_is_removed_all_the_same(tmp_path, monkeypatch):
     known.until = 0.0  # as some time later
     shards.write(tmp_path / "a.tar", [("k", {"txt": b"y"})])
     assert {p.name for p in tmp_path.iterdir()} == {"a.tar", other.name}
+
+
+def test_layouts_look_through_each_folder_once(tmp_path, monkeypatch):
+    looks, real = [], os.scandir
+
+    def scandir(place="."):
+        looks.append(str(place))
+        return real(place)
+
+    whole = masks.encode(numpy.ones((12, 16)))
+    layout = records.Layout(16, 12, "a", [records.Segment(1, "#112233", "a", whole)])
+    rows = [(f"{n % 2}/{n}", {"layout.json": records.dump(layout)}) for n in range(20)]
+    shards.write(tmp_path / "a.tar", rows)
+    left = tmp_path / "out" / "1" / publishing.hidden("files")
+    left.mkdir(parents=True)  # by a run that was killed
+    monkeypatch.setattr(publishing.os, "scandir", scandir)
+    export.command([str(tmp_path / "a.tar")], str(tmp_path / "out"), format="layout")
+    assert [looks.count(str(tmp_path / "out" / name)) for name in "01"] == [1, 1]
+    files = {f"{key}.{suffix}" for key, _ in rows for suffix in ("png", "toml")}
+    out = tmp_path / "out"
+    assert {str(f.relative_to(out)) for f in out.rglob("*") if not f.is_dir()} == files
+    assert not left.exists()

@@ -179,6 +179,7 @@ def _layouts(
     report = Report()
     seen = failed = 0
     written: set[str] = set()
+    files = shards.ManyFiles()
     for location, sample in _samples(locations, limit):
         seen += 1
         try:
@@ -188,7 +189,7 @@ def _layouts(
                 raise SampleFailed(sample.problem)
             if (name := posixpath.normpath(sample.key)) in written:
                 raise SampleFailed("another sample is called so too: its files would be replaced")
-            layout.write(sample, Path(output), style)
+            layout.write(sample, Path(output), style, files)
             written.add(name)
         except SampleFailed as error:
             failed += 1
