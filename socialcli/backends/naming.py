@@ -24,9 +24,12 @@ if TYPE_CHECKING:
 
 MINIATURES = Path(__file__).resolve().parents[1] / "miniature" / "weights"
 DIGITS = 16  # hexadecimal digits of a fingerprint
-# What `train` and `invert` leave beside their result: times, checkpoints, pictures of validation.
-RUN = "run.json"
-BESIDE = {RUN, "log.jsonl", "checkpoints", "cache", "pictures", "tensorboard", "wandb"}
+# What `train` and `invert` leave beside their result: times, checkpoints, pictures of validation;
+# and after how many steps a checkpoint, or a copy of the result, was written.
+RUN, LOG, CHECKPOINTS, CACHE, PICTURES = "run.json", "log.jsonl", "checkpoints", "cache", "pictures"
+TENSORBOARD, WANDB = "tensorboard", "wandb"
+BESIDE = {RUN, LOG, CHECKPOINTS, CACHE, PICTURES, TENSORBOARD, WANDB}
+STEP = re.compile(r"step-(\d+)")
 _LARGE = 1 << 24  # bytes; the digests of larger files are kept between runs
 
 
@@ -40,6 +43,11 @@ def describe(spec: ModelSpec, default: str = "", options: dict[str, Any] | None 
         role=spec.role,
         options=dict(options or {}),
     )
+
+
+def after(step: int) -> str:
+    """The folder of what a training has after a step, which `STEP` reads."""
+    return f"step-{step:06d}"
 
 
 def name(model: str) -> str:
@@ -114,7 +122,7 @@ def _counts(place: Path, file: Path) -> bool:
     if any(part.startswith((".", "__pycache__")) for part in file.parts):
         return False
     beside = any(
-        (part in BESIDE or re.fullmatch(r"step-\d+", part)) and (place / parent / RUN).is_file()
+        (part in BESIDE or STEP.fullmatch(part)) and (place / parent / RUN).is_file()
         for part, parent in zip(file.parts, reversed(file.parents), strict=True)
     )
     return not beside and not file.name.endswith((".md", ".card.json"))

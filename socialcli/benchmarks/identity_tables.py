@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from socialcli.backends import naming
 from socialcli.benchmarks import effects
 from socialcli.benchmarks.effects import Effect
 from socialcli.errors import UsageError
@@ -132,7 +133,7 @@ def costs(words: Path) -> dict[str, tuple[float, float, float]]:
     """Row -> (parameters that trained a word, numbers a word adds, seconds a word), over seeds."""
     by_row: dict[str, list[tuple[float, float, float]]] = {}
     for folder in sorted(words.iterdir()):
-        if (folder / "log.jsonl").is_file():
+        if (folder / naming.LOG).is_file():
             row = folder.name.rpartition("-")[0]
             by_row.setdefault(row, []).append(_cost(folder))
     return {row: _mean(some) for row, some in by_row.items()}
@@ -156,7 +157,7 @@ def _cost(folder: Path) -> tuple[float, float, float]:
     if notes.get("socialcli.method") == "identity":
         pairs, width = next((s[0], s[-1]) for s in shapes.values())
         trained = _block(pairs, width)
-    steps = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    steps = [json.loads(line) for line in (folder / naming.LOG).read_text().splitlines()]
     seconds = sum(float(step.get("seconds", 0)) for step in steps) / len(tokens)
     return trained, added, seconds
 

@@ -8,18 +8,16 @@ checkpoints/step-000100/trainable.safetensors   parameters and buffers of what t
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from socialcli import shards
+from socialcli.backends import naming
 from socialcli.errors import UsageError
 
 if TYPE_CHECKING:
     from torch import nn
     from torch.optim import Optimizer
-
-_NAME = re.compile(r"step-(\d+)")
 
 
 def step_of(checkpoint: Path) -> int:
@@ -29,7 +27,7 @@ def step_of(checkpoint: Path) -> int:
 
 def latest(folder: Path) -> Path | None:
     """The checkpoint of the last step, None where there is none."""
-    folders = [p for p in folder.glob("step-*") if _NAME.fullmatch(p.name)]
+    folders = [p for p in folder.glob("step-*") if naming.STEP.fullmatch(p.name)]
     return max(folders, key=step_of, default=None)
 
 
@@ -68,7 +66,7 @@ def save(
     """Write the checkpoint of a step unless it is there, then `keep_last`."""
     from socialcli.networks import weights
 
-    target = folder / f"step-{step:06d}"
+    target = folder / naming.after(step)
     if not target.exists():
         moments, plain = _flat(optimiser)
         with shards.publish_folder(target) as temporary:
@@ -86,7 +84,7 @@ def keep_last(folder: Path, keep: int, every: int = 1) -> None:
     One in between, which a run that was asked to stop has left, stays only while it is the last: in
     the end a run has the same checkpoints however often it was stopped.
     """
-    by_step = {step_of(p): p for p in folder.glob("step-*") if _NAME.fullmatch(p.name)}
+    by_step = {step_of(p): p for p in folder.glob("step-*") if naming.STEP.fullmatch(p.name)}
     due = sorted(step for step in by_step if step % every == 0 or step == max(by_step))
     for step in sorted(set(by_step) - set(due[-keep:])):
         shards.remove_folder(by_step[step])
@@ -95,9 +93,10 @@ def keep_last(folder: Path, keep: int, every: int = 1) -> None:
 def sweep(output: Path, keep: int, every: int = 1) -> None:
     """Remove what killed runs left half written or half removed in an output folder, and the
     checkpoints that they had no time to remove."""
-    for folder in (output, output / "checkpoints", output / "pictures", *output.glob("step-*")):
+    kept = output / naming.CHECKPOINTS
+    for folder in (output, kept, output / naming.PICTURES, *output.glob("step-*")):
         shards.sweep(folder)
-    keep_last(output / "checkpoints", keep, every)
+    keep_last(kept, keep, every)
 
 
 def load(checkpoint: Path, module: nn.Module, optimiser: Optimizer) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from socialcli import shards
+from socialcli.backends import naming
 from socialcli.errors import MissingPackage
 
 if TYPE_CHECKING:
@@ -31,17 +32,17 @@ class Log:
 
     def __init__(self, folder: Path, names: list[str], step: int, record: dict[str, Any]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self._path = folder / "log.jsonl"
+        self._path = folder / naming.LOG
         _cut(self._path, step)
         # Not buffered: what a full disk did not take would fail once more at the end.
         self._file = self._path.open("ab", buffering=0)
         self._board: Any = None
         self._wandb: Any = None
-        if "tensorboard" in names:
+        if naming.TENSORBOARD in names:
             from torch.utils.tensorboard import SummaryWriter
 
-            self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
-        if "wandb" in names:
+            self._board = SummaryWriter(str(folder / naming.TENSORBOARD), purge_step=step + 1)
+        if naming.WANDB in names:
             import wandb
 
             run = f"{record['command']}-{record['method']}"

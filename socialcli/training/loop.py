@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from socialcli import backends, shards
-from socialcli.backends import devices
+from socialcli.backends import devices, naming
 from socialcli.errors import UsageError
 from socialcli.pipeline import domain
 from socialcli.pipeline import plan as planning
@@ -82,7 +82,7 @@ def run(
         raise UsageError(f"-o {output}: training writes to a local folder")
     shards.refuse_file_name(output, "its results")
     if dry_run:
-        latest = checkpoints.latest(Path(output) / "checkpoints")
+        latest = checkpoints.latest(Path(output) / naming.CHECKPOINTS)
         on = f", going on from {latest.name}" if latest is not None else ""
         what = f"{output} ({config.steps} steps of {config.batch_size} samples{on})"
         show(
@@ -115,7 +115,7 @@ class Run:
     ) -> None:  # fmt: skip
         self.command, self.name, self.method, self.config = command, name, method, config
         self.inputs, self.output = inputs, output
-        self.checkpoints = output / "checkpoints"
+        self.checkpoints = output / naming.CHECKPOINTS
         self.stopping: int | None = None  # the signal that asked for it
         self.log: logs.Log | None = None
         self.told: set[str] = set()  # keys of samples that the log names as skipped
@@ -129,7 +129,7 @@ class Run:
         with sole_owner(self.output, self.place):
             if self.place.first:
                 checkpoints.sweep(self.output, config.keep, config.checkpoint_every)
-            cache = self.output / "cache" / "shards"
+            cache = self.output / naming.CACHE / "shards"
             index = data.usable(self.method, config, self.inputs, cache, self.place, self.report)
             self.place.index, self.place.folder = index, self.output
             self.place.say = self.report.info
@@ -183,7 +183,7 @@ class Run:
             )
 
     def _finished(self, checkpoint: Path) -> bool:
-        known = shards.read_bytes(str(self.output / "run.json"))
+        known = shards.read_bytes(str(self.output / naming.RUN))
         step = checkpoints.step_of(checkpoint)
         if known is None or json.loads(known).get("finished") != step or step < self.config.steps:
             return False
@@ -229,7 +229,7 @@ class Run:
         They agree when the method's own options do (or those that its FEATURES names), the files
         that such an option names, the data, and the seed.
         """
-        root = Path(self.config.cache) if self.config.cache else self.output / "cache"
+        root = Path(self.config.cache) if self.config.cache else self.output / naming.CACHE
         shared = {f.name for f in dataclasses.fields(TrainingOptions)}
         own = [f.name for f in dataclasses.fields(self.config) if f.name not in shared]
         depends = own if self.method.FEATURES is None else self.method.FEATURES
@@ -316,7 +316,7 @@ class Run:
         if self.log is not None and (last or step % config.log_every == 0):
             self.log.step(step, {**values, "skipped": len(self.told)})
         if config.save_every and step % config.save_every == 0 and not last:
-            self._save(self.output / f"step-{step:06d}")
+            self._save(self.output / naming.after(step))
         if config.validate_every and (last or step % config.validate_every == 0):
             self._validate()
         # Last: a run that is killed before does this step, and all that belongs to it, again.
@@ -370,7 +370,9 @@ class Run:
             drawn = self.method.validate(self.stepper.state)
         if drawn:
             sheet = pictures.grid(drawn)
-            pictures.write(sheet, self.output / "pictures" / f"step-{self.stepper.step:06d}.png")
+            pictures.write(
+                sheet, self.output / naming.PICTURES / f"{naming.after(self.stepper.step)}.png"
+            )
             if self.log is not None:
                 self.log.picture(self.stepper.step, sheet)
 
@@ -379,7 +381,7 @@ class Run:
         if self.cut:
             body["texts_cut"] = len(self.cut)
         text = json.dumps(body, indent=1, ensure_ascii=False, default=str)
-        shards.write_bytes(str(self.output / "run.json"), text.encode())
+        shards.write_bytes(str(self.output / naming.RUN), text.encode())
 
     # --- stopping, watching ---
 

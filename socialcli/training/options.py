@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from socialcli.backends import naming
 from socialcli.config import check_bounds, option
 from socialcli.training import fields
 
 SCHEDULES = ("constant", "linear", "cosine")
 OPTIMISERS = ("adamw", "adam", "sgd")
 PRECISIONS = ("auto", "no", "bf16")
-LOGS = ("tensorboard", "wandb")
+LOGS = (naming.TENSORBOARD, naming.WANDB)
 
 
 @dataclass

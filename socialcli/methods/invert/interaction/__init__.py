@@ -13,6 +13,7 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from socialcli.backends import naming
 from socialcli.errors import SampleFailed, UsageError
 from socialcli.methods.invert.interaction import _exemplars, _poses, _stage, _state
 from socialcli.methods.invert.interaction._options import Config
@@ -51,8 +52,8 @@ class InteractionMethod(_stage.Stage):
             return [Phase("", _poses.POSES, poses)]
         if config.stages != "both":
             return [Phase("", self, config)]
-        done = checkpoints.last_step(output / "poses" / "checkpoints")
-        if 0 < done < steps and checkpoints.last_step(output / "checkpoints"):
+        done = checkpoints.last_step(output / "poses" / naming.CHECKPOINTS)
+        if 0 < done < steps and checkpoints.last_step(output / naming.CHECKPOINTS):
             raise UsageError(
                 f"{output}: its relation words were learnt above pose words of {done} steps, which "
                 f"{steps} would change; give --pose-steps {done}, or another -o"
