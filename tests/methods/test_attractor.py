@@ -383,6 +383,11 @@ def test_templates_too_long_for_a_place_are_told(tmp_path, subjects, model):
         invert(tmp_path, subjects, model, templates=str(tmp_path / "long.txt"))
 
 
+def test_attractors_of_too_many_vectors_are_told(tmp_path, subjects, model):
+    with pytest.raises(UsageError, match=r"a photo of a .* is 16 tokens, longer .* fewer vectors"):
+        invert(tmp_path, subjects, model, attractor_vectors=9)
+
+
 def test_the_subjects_mask_is_found_by_any_of_its_names():
     def sampled(names: list[str], **more: bytes) -> shards.Sample:
         pixels = [numpy.zeros((4, 4), bool) for _ in names]

@@ -403,6 +403,11 @@ def test_captions_can_be_the_texts(tmp_path, subjects, model):
         ({"prompt": ["a dog"]}, r"--prompt 'a dog': write \{\} where"),
         ({"templates": "none"}, "--templates none: not object, style, face or captions"),
         ({"size": 30}, "multiples of"),
+        (
+            {"vectors": 12},
+            r"'a photo of a \{\}' with .* is 16 tokens, longer than the 14 tokens that "
+            "the text encoder reads; give its words fewer vectors",
+        ),
         ({"model": "/nowhere"}, "/nowhere"),
     ],
 )

@@ -108,8 +108,13 @@ class InversionMethod(TrainMethod, base=True):
         """Words that train besides the concepts' own, each with the word that it starts as."""
         return {}
 
+    def whole(self, state: Any, template: str) -> str:
+        """A template with whatever a text of it has besides."""
+        return template
+
     def fits(self, state: Any, template: str) -> bool:
         """Whether the text encoder reads all of a template, with whatever stands in it."""
+        template = self.whole(state, template)
         return not any(_cut_off(state, template, concept) for concept in state.concepts)
 
     def templates(self, config: Any) -> list[str]:
@@ -160,7 +165,8 @@ class InversionMethod(TrainMethod, base=True):
         """The model, and a word for each concept.
 
         Raises:
-            UsageError: a token that is a word of the model already.
+            UsageError: a token that is a word of the model already, or a template that the text
+                encoder does not read to its end.
         """
         from torch import nn
 
@@ -186,13 +192,8 @@ class InversionMethod(TrainMethod, base=True):
             nn.ModuleList(words), Lexicon(diffusion, words),
             {word.token: initial for word, initial in others.items()},
         )  # fmt: skip
-        own = config.templates not in _templates.NAMED
-        for template in state.templates if own else ():
-            if not self.fits(state, template):
-                raise UsageError(
-                    f"--templates: '{template[:40]}' is longer than the {diffusion.window} tokens "
-                    "that the text encoder reads"
-                )
+        for template in state.templates:
+            _refuse_cut(state, template, self.whole(state, template))
         return state
 
     def trainable(self, state: Any) -> Any:
@@ -294,6 +295,27 @@ def _cut_off(state: Any, template: str, concept: Concept) -> str:
     """The end of a template with a concept's word in it that the text encoder does not read."""
     text = state.lexicon.expand(filled(template, concept.token))
     return str(state.diffusion.unread(text))
+
+
+def _refuse_cut(state: Any, template: str, whole: str) -> None:
+    """Refuse a template whose end no word would be learnt in.
+
+    Of the templates that are named, only where it is the vectors of the words that are too many: a
+    text encoder that reads but a few tokens learns in what it reads of them.
+    """
+    named, window = state.config.templates in _templates.NAMED, state.diffusion.window
+    for concept in state.concepts:
+        text = filled(whole, concept.token)
+        more = sum(state.lexicon.words[word].slots - 1 for word in state.lexicon.used(text))
+        tokens = state.diffusion.tokenizer(
+            state.lexicon.expand(text), add_special_tokens=False, verbose=False
+        ).input_ids
+        if len(tokens) > window and not (named and len(tokens) - more > window):
+            mend = "give its words fewer vectors" if more else "make it shorter"
+            raise UsageError(
+                f"--templates: '{template[:40]}' with {concept.token} is {len(tokens)} tokens, "
+                f"longer than the {window} tokens that the text encoder reads; {mend}"
+            )
 
 
 def square(state: Any, size: tuple[int, int], variant: Variant) -> Frame:

@@ -148,9 +148,9 @@ class AttractorMethod(InversionMethod):
     def word(self, config: Config, token: str, rows: Tensor, layers: int) -> Word:
         return _over(config).word(config, token, rows, layers)
 
-    def fits(self, state: Any, template: str) -> bool:
+    def whole(self, state: Any, template: str) -> str:
         """With a place behind it."""
-        return super().fits(state, written(template, "{}", next(iter(state.others))))
+        return written(template, "{}", next(iter(state.others)))
 
     def notes(self, state: Any, draw: Draw) -> list[Hashable] | None:
         return _over(state.config).notes(state, draw)
