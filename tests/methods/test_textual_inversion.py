@@ -10,7 +10,7 @@ import pytest
 from parts import part
 from tiny import diffusion as tiny
 
-from socialcli import shards
+from socialcli import records, shards
 from socialcli.errors import UsageError
 from socialcli.methods.invert import _concepts, _initial, _templates
 from socialcli.randomness import Draw, Variant
@@ -393,6 +393,23 @@ def test_captions_can_be_the_texts(tmp_path, subjects, model):
     phrase = records.Entity(2, "an ugly grey dog", "dog", "dog", 12, 28, "animal")
     entities = records.dump(records.Entities([phrase]))
     assert template(caption, **{"entities.json": entities}) == "a man walks a {} home"
+
+
+@pytest.mark.parametrize(
+    ("caption", "initial", "expected"),
+    [
+        ("an orange on a plate", "orange", "a {} on a plate"),
+        ("An  Orange, a pear", "orange", "A  {}, a pear"),
+        ("man orange", "orange", "man {}"),
+        ("red dogs and a dog", "dog", "red dogs and a {}"),
+        ("dog", "dog", ""), ("The dog.", "dog", ""), ("an orange", "orange", ""),
+        ("{}", "dog", "{}"),  # as its author wrote it
+    ],
+)  # fmt: skip
+def test_templates_of_captions_without_entities(caption, initial, expected):
+    """The article fits, and a caption that is but the word says nothing that a template would."""
+    members = {"caption.json": records.dump(records.Caption(caption))}
+    assert _templates.of_sample(shards.Sample("k", members), initial) == expected
 
 
 @pytest.mark.parametrize(

@@ -62,7 +62,8 @@ def read(name: str) -> list[str]:
 
 
 def of_sample(sample: Sample, initial: str) -> str:
-    """A sample's caption as a template: ``{}`` for its first mention of a word; "" without one.
+    """A sample's caption as a template: ``{}`` for its first mention of a word; "" without one, or
+    where that is all that the caption says.
 
     Where the sample has entities, the whole noun phrase is replaced, so that the pseudo-word
     learns what its adjectives say: "a brown dog in a park" -> "a {} in a park".
@@ -79,13 +80,17 @@ def of_sample(sample: Sample, initial: str) -> str:
             if initial.lower() in (entity.head.lower(), entity.lemma.lower()):
                 article = re.match(r"(an?|the)\s+", caption[entity.start : entity.end], re.I)
                 start = entity.start + (article.end() if article else 0)
-                return _with_article(caption[:start]) + "{}" + caption[entity.end :]
-    template, count = re.subn(
-        rf"(?<!\w){re.escape(initial)}(?!\w)", "{}", caption, count=1, flags=re.IGNORECASE
-    )
-    return template if count else ""
+                return _template(caption[:start], caption[entity.end :])
+    mention = re.search(rf"(?<!\w){re.escape(initial)}(?!\w)", caption, re.IGNORECASE)
+    return _template(caption[: mention.start()], caption[mention.end() :]) if mention else ""
 
 
-def _with_article(before: str) -> str:
-    """A pseudo-word is no vowel: "an" before it becomes "a"."""
-    return re.sub(r"\b([Aa])n (?=$)", r"\1 ", before)
+def _template(before: str, behind: str) -> str:
+    """``{}`` between two parts of a caption; "" where they have no word besides an article.
+
+    A pseudo-word is no vowel: "an" before it becomes "a".
+    """
+    others = re.sub(r"\b(an?|the)\s*$", "", before, flags=re.IGNORECASE) + behind
+    if not re.search(r"\w", others):
+        return ""
+    return re.sub(r"\b(a)n(\s+)$", r"\1\2", before, flags=re.IGNORECASE) + "{}" + behind
