@@ -105,3 +105,36 @@ def test_samples_that_cannot_be_compared_are_common_all_the_same(tmp_path):
     shards.write(tmp_path / "a.tar", [("a", {"boxes.json": b"{}"})])
     with pytest.raises(SocialcliError, match="none of the 1 samples in common can be read"):
         compare.command(str(tmp_path / "a.tar"), str(tmp_path / "a.tar"))
+
+
+@pytest.mark.parametrize(
+    ("options", "words", "written"),
+    [
+        ([], "no annotations were written. `socialcli validate` says what is wrong", set()),
+        (["--format", "layout"], "the other layouts were written. The lines above say what is "
+         "wrong", {"b.png", "b.toml"}),
+    ],
+)  # fmt: skip
+def test_the_words_of_too_many_failures(tmp_path, run_cli, options, words, written):
+    """Each names the flag, its value, and what is there and what not; layouts' said neither."""
+    bad = {"jpg": picture(1), "layout.json": b"{}", "boxes.json": b"{}"}
+    good = {**pictured(), **planned("one")}
+    shards.write(tmp_path / "a.tar", [("a", bad), ("b", good), ("c", bad)])
+    out = tmp_path / "out"
+    line = ["export", tmp_path / "a.tar", "-o", out, *options]
+
+    for rate, more in (("0.05", []), ("0.6", ["--max-error-rate", "0.6"])):
+        said = run_cli(*line, *more, code=1).stderr.decode()
+        assert said.splitlines()[-1] == (
+            "socialcli: error: export: 2 of 3 samples failed, more than --max-error-rate "
+            f"{rate}; {words}"
+        )
+        assert {p.name for p in out.rglob("*") if p.is_file()} == written
+    for rate in ("0.67", "1"):
+        said = run_cli(*line, "--max-error-rate", rate).stderr.decode()
+        assert "2 failed" in said and "--max-error-rate" not in said
+    assert len(list(out.iterdir())) == (2 if written else 3)
+    assert (
+        b"--max-error-rate 1.5: at most 1"
+        in run_cli(*line, "--max-error-rate", "1.5", code=2).stderr
+    )

@@ -57,7 +57,8 @@ def command(
         int | None, typer.Option(min=1, help="Stop after the first N samples.")
     ] = None,
     max_error_rate: Annotated[
-        float, typer.Option(min=0, max=1, help="Write no annotations if more samples fail.")
+        float,
+        typer.Option(min=0, max=1, help="Exit with 1, without annotations, if more samples fail."),
     ] = 0.05,
     dry_run: flags.DRY_RUN = False,
 ) -> None:  # fmt: skip
@@ -197,7 +198,10 @@ def _layouts(
             report.line(f"{shards.public(location)}: {key}: {error}")
     print(f"export: {seen - failed:,} layouts, {failed:,} failed -> {output}", file=sys.stderr)
     if failed > most * seen:
-        raise SocialcliError(f"export: {failed} of {seen} samples failed: see the lines above")
+        raise SocialcliError(
+            f"export: {failed} of {seen} samples failed, more than --max-error-rate {most:g}; the "
+            "other layouts were written. The lines above say what is wrong"
+        )
 
 
 def _targets(output: str, part: str, name: str) -> dict[str, str]:
