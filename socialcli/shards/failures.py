@@ -18,10 +18,11 @@ FIELDS = ("key", "status", "stage", "reason")
 
 
 def stem(archive: str) -> str:
-    """An archive's location without its suffix: what the files beside it begin with."""
+    """An archive's location without its suffix, nor that of a compression (it may have been packed
+    since it was written): what the files beside it begin with."""
     if urls.is_url(archive):  # what is signed is the shard alone
         archive = archive.partition("?")[0]
-    return archive.removesuffix(".tar").removesuffix(".jsonl")
+    return locations.without_suffix(archive).removesuffix(".jsonl")
 
 
 def errors_location(archive: str) -> str:
