@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 from socialcli import shards
 from socialcli.config import MISSING, option
 from socialcli.errors import UsageError
-from socialcli.importers import Entry, Importer, _picture
+from socialcli.importers import Entry, Importer, _picture, _walk
 
 # Files that travel with a picture: suffix -> member. Kohya's trainers call a caption .caption.
 COMPANIONS = {"txt": "txt", "caption": "txt", "json": "json"}
@@ -21,8 +20,8 @@ _TEXT_COLUMNS = ("caption", "text")
 @dataclass
 class Config:
     source: str = option(MISSING, "Folder of pictures; its subfolders are searched too.")
-    hidden: bool = option(False, "Also take files and folders whose names start with a dot.")
-    follow_links: bool = option(True, "Follow symbolic links.")
+    hidden: bool = option(False, _walk.HIDDEN)
+    follow_links: bool = option(True, _walk.FOLLOW_LINKS)
     check_pixels: bool = option(False, "Decode every picture fully, not only its header.")
 
 
@@ -57,7 +56,7 @@ class FolderImporter(Importer):
             UsageError: no such folder, one that cannot be listed, or no picture in it.
         """
         root = _picture.source_folder(config.source)
-        paths = sorted(_walk(root, config), key=_picture.natural)
+        paths = sorted(_walk.files(root, config.hidden, config.follow_links), key=_picture.natural)
         pictures = _picture.without_doubles([path for path in paths if _is_picture(root, path)])
         if not pictures:
             raise UsageError(
@@ -102,40 +101,3 @@ def _is_picture(root: Path, path: str) -> bool:
 
 def _base(path: str) -> str:
     return path.rpartition("/")[2]
-
-
-def _walk(root: Path, config: Config) -> Iterator[str]:
-    """Paths of all files below the root, ``/``-separated and relative to it, in no set order.
-
-    A folder is entered once, however many links lead to it, so that links in a circle end and
-    links into each other do not multiply; its own place wins over a link to it.
-    """
-    seen: set[tuple[int, int]] = set()
-    folders, links = [""], list[str]()
-    while folders or links:
-        if not folders:
-            links.sort(key=_picture.natural, reverse=True)
-            folders.append(links.pop())
-        folder = folders.pop()
-        here = root / folder
-        try:
-            status = here.stat()
-            if (status.st_dev, status.st_ino) in seen:
-                continue
-            seen.add((status.st_dev, status.st_ino))
-            items = list(os.scandir(here))
-        except OSError as error:
-            raise UsageError(
-                f"{_picture.printable(str(here))}: cannot be listed ({error.strerror}); make it "
-                "readable or move it out of the folder"
-            ) from None
-        for item in items:
-            path = f"{folder}/{item.name}" if folder else item.name
-            if item.name.startswith(".") and not config.hidden:
-                continue
-            if item.is_symlink() and not config.follow_links:
-                continue
-            if item.is_dir():
-                (links if item.is_symlink() else folders).append(path)
-            else:
-                yield path

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from socialcli import records, shards, textfiles
 from socialcli.config import MISSING, option
 from socialcli.errors import SampleFailed, UsageError
-from socialcli.importers import Entry, Importer, _picture
+from socialcli.importers import Entry, Importer, _picture, _walk
 from socialcli.vision import layouts
 
 if TYPE_CHECKING:
@@ -40,6 +39,8 @@ _NUMBER = re.compile(r"-?[0-9]*\.?[0-9]+")
 @dataclass
 class Config:
     source: str = option(MISSING, "Folder of NAME.png with NAME.toml, of NAME.toml, or NAME.txt.")
+    hidden: bool = option(False, _walk.HIDDEN)
+    follow_links: bool = option(True, _walk.FOLLOW_LINKS)
     overlap: str = option(
         "front", "Where boxes overlap: front gives the pixels to the nearer one, error.",
         choices=layouts.OVERLAPS,
@@ -79,10 +80,11 @@ class LayoutImporter(Importer):
         """Every ``.toml`` and ``.txt`` of the folder and below, in natural order.
 
         Raises:
-            UsageError: no such folder, or none of them in it.
+            UsageError: no such folder, one that cannot be listed, or none of them in it.
         """
         root = _picture.source_folder(config.source)
-        names = [name for name in _files(root) if _picture.parted(name)[1] in ("toml", "txt")]
+        files = _walk.files(root, config.hidden, config.follow_links)
+        names = [name for name in files if _picture.parted(name)[1] in ("toml", "txt")]
         if not names:
             raise UsageError(f"{config.source}: no .toml and no .txt of a layout in this folder")
         names = sorted(names, key=_picture.natural)
@@ -99,7 +101,7 @@ class LayoutImporter(Importer):
         root, name = Path(config.source).expanduser(), str(entry.work)
         text = _text(_picture.read_file(root, name))
         plan = of_toml(text) if name.lower().endswith(".toml") else of_text(text)
-        drawing, data = _drawing(root, _picture.parted(name)[0])
+        drawing, data = _drawing(root, _picture.parted(name)[0], config.follow_links)
         layout = made(plan, drawing, config.overlap, config.fill)
         if data is None:
             out = io.BytesIO()
@@ -116,22 +118,6 @@ class LayoutImporter(Importer):
         return _picture.noted(members, plan.clipped)
 
 
-def _files(root: Path) -> Iterator[str]:
-    """Paths of all files of a folder and below, relative to it; hidden ones are left out.
-
-    Raises:
-        OSError: a folder cannot be listed.
-    """
-
-    def refuse(error: OSError) -> None:
-        raise error
-
-    for folder, folders, names in os.walk(root, onerror=refuse):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        here = Path(folder).relative_to(root)
-        yield from ((here / name).as_posix() for name in names if not name.startswith("."))
-
-
 def _text(data: bytes) -> str:
     try:
         return textfiles.decoded(data)
@@ -139,11 +125,12 @@ def _text(data: bytes) -> str:
         raise SampleFailed(f"not UTF-8 at byte {error.start}") from None
 
 
-def _drawing(root: Path, stem: str) -> tuple[Image | None, bytes | None]:
+def _drawing(root: Path, stem: str, follow_links: bool) -> tuple[Image | None, bytes | None]:
     """The drawing beside a TOML, and its bytes; ``stem`` is the TOML's path without suffix."""
     from socialcli.vision import images
 
-    if not (root / f"{stem}.png").is_file():
+    place = root / f"{stem}.png"
+    if not place.is_file() or (place.is_symlink() and not follow_links):
         return None, None
     data = _picture.read_file(root, f"{stem}.png")
     return images.decode(data), data
