@@ -153,7 +153,8 @@ def keypoints(
         for a, b in zip(one.keypoints.points, other.keypoints.points, strict=True):
             if b[2] == 2:
                 wanted += 1
-                right += math.hypot((a[0] - b[0]) * aspect, a[1] - b[1]) <= reach
+                near = math.hypot((a[0] - b[0]) * aspect, a[1] - b[1]) <= reach
+                right += near and a[2] > 0  # one that nobody labelled may lie anywhere
     return {"wanted": wanted, "right": right}
 
 
