@@ -78,7 +78,10 @@ def page(report: Report) -> Iterator[str]:
     s = report.statistics
     heading = title.replace("/", "/<wbr>")  # a path may break between its folders
     yield f"<header><h1>{heading}</h1><p>{summary(s, report.shards)}</p>"
-    yield '<nav aria-label="Page"><a href="#counts">What is in it</a>'
+    panels = list(_panels(s))
+    yield '<nav aria-label="Page">'
+    if panels:
+        yield '<a href="#counts">What is in it</a>'
     yield '<a href="#samples">Samples</a>'
     if report.lost:
         yield '<a href="#lost">Left out</a>'
@@ -91,9 +94,10 @@ def page(report: Report) -> Iterator[str]:
     yield _facts(report)
     for _, section in report.shown:
         yield section
-    yield '<h2 id="counts">What is in it</h2><div class="panels">'
-    yield from _panels(s)
-    yield "</div>\n"
+    if panels:
+        yield '<h2 id="counts">What is in it</h2><div class="panels">'
+        yield from panels
+        yield "</div>\n"
     yield from _browser(report)
     if report.lost:
         yield from _lost(report)

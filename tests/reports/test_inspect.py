@@ -577,6 +577,16 @@ def test_reports_are_the_same_bytes_again(tmp_path):
     assert "show 4 of 6 samples" in (tmp_path / "one" / "index.html").read_text()
 
 
+def test_a_page_of_bare_pictures_has_no_empty_section(tmp_path):
+    shards.write(tmp_path / "a.tar", [("a", {"jpg": scenes.picture(0)})])
+    assert run(tmp_path / "a.tar", "--out", tmp_path / "bare").exit_code == 0
+    shards.write(tmp_path / "b.tar", [("b", scenes.members(0))])
+    assert run(tmp_path / "b.tar", "--out", tmp_path / "whole").exit_code == 0
+    bare, whole = ((tmp_path / n / "index.html").read_text() for n in ("bare", "whole"))
+    assert "What is in it" not in bare and 'id="samples"' in bare
+    assert '<a href="#counts">What is in it</a>' in whole and '<h2 id="counts">' in whole
+
+
 def test_empty_and_damaged_shards_still_give_a_report(tmp_path):
     shards.write(tmp_path / "empty.tar", [])
     (tmp_path / "junk.tar").write_bytes(b"junk" * 1000)
