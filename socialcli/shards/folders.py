@@ -122,6 +122,7 @@ def publish_folder(target: Path) -> Iterator[Path]:
     """A folder to write in, which has the name of ``target`` once all of it is on the disk."""
     publication = FolderPublication(target.parent, target.name)
     try:
+        publishing.check_name(target)
         with publishing.explain_full_disk(str(target)):
             yield publication.path
             publication.commit(target.name)

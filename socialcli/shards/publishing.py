@@ -56,6 +56,7 @@ class Publication:
             self.temporary = target.parent / hidden(target.name)
             unfinished.add(self.temporary)
             try:
+                check_name(target)
                 file = _opened(self.temporary)
             except OSError as error:  # nobody knows the hidden name
                 unfinished.discard(self.temporary)
@@ -105,6 +106,16 @@ def _opened(path: Path) -> FileIO:
     except FileNotFoundError:  # another process has taken away the folder, which it had made
         path.parent.mkdir(parents=True, exist_ok=True)
         return open(path, "wb", buffering=0)
+
+
+def check_name(target: Path) -> None:
+    """Refuse a name that no file can have before anything is written under its hidden name.
+
+    Raises:
+        OSError: it is too long.
+    """
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        target.lstat()
 
 
 def make_folder(folder: Path) -> list[Path]:

@@ -33,6 +33,15 @@ def test_every_name_that_a_file_can_have_is_published(tmp_path, name):
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted({name, name[::-1]})
 
 
+def test_a_name_that_no_file_can_have_is_refused_before_it_is_written(tmp_path):
+    target = tmp_path / "new" / ("n" * 256)
+    for begin in (lambda: shards.publish(str(target)), lambda: shards.publish_folder(target)):
+        with pytest.raises(OSError, match="File name too long") as caught, begin():
+            pytest.fail("the work was begun")
+        assert caught.value.filename == str(target)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_pictures_of_long_keys_are_drawn_into_a_folder(tmp_path):
     keys = [*LONG, f"{'d' * 300}/a", "plain"]
     with (tmp_path / "000000.jsonl").open("wb") as stream:
