@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from socialcli import records
 
@@ -23,6 +23,15 @@ SOURCES = (ANY, records.sources.ANNOTATION, "estimate")  # what of a side is com
 REACH = 0.1  # of the person's height: how far off a keypoint may be (PCK)
 
 Counts = dict[str, float]
+
+
+class End(NamedTuple):
+    """One end of an interaction: the ids of its person and its box, and what the object is called;
+    any of them may be missing."""
+
+    person: int | None
+    box: int | None
+    label: str
 
 
 def matched(
@@ -183,27 +192,38 @@ def interactions(
 ) -> Counts:
     """Interactions with the same verb, by the same person, with the same thing or person."""
     same = {one.id: other.id for one, other, _ in people}
+    same_by_box = {one.box: other.id for one, other, _ in people if one.box is not None}
+    box_of = {one.id: one.box for one, _, _ in people}
     free, hits = list(truth.interactions), 0
 
-    def alike(who: int | None, wanted: int | None, box: int | None, place: int | None) -> bool:
-        """Whether they are the same person, or where the truth names none, at the same place."""
-        if wanted is not None:
-            return same.get(who or 0) == wanted
-        here, there = predicted_boxes.get(box or 0), true_boxes.get(place or 0)
-        return bool(here and there and matched([here], [there]))
+    def alike(found: End, true: End) -> bool:
+        """Whether they are the same person, or where the truth names none, at the same place, or
+        where it names no box either, called the same: nobody does something to nothing ("smile")
+        elsewhere."""
+        who, box, label = found
+        if true.person is not None:
+            return true.person in (same.get(who or 0), same_by_box.get(box or 0))
+        if true.box is not None:
+            here = predicted_boxes.get((box if box is not None else box_of.get(who or 0)) or 0)
+            there = true_boxes.get(true.box)
+            return bool(here and there and matched([here], [there]))
+        return label == true.label and bool(label or (who is None and box is None))
 
     for one in predicted.interactions:
         for other in free:
-            ends = (
-                (one.subject, other.subject, one.subject_box, other.subject_box),
-                (one.object_person, other.object_person, one.object, other.object),
-            )
+            ends = zip(_ends(one), _ends(other), strict=True)
             if one.verb == other.verb and all(alike(*end) for end in ends):
                 hits += 1
                 free.remove(other)
                 break
     wanted = len(truth.interactions)
     return {"found": len(predicted.interactions), "wanted": wanted, "right": hits}
+
+
+def _ends(one: records.Interaction) -> tuple[End, End]:
+    """Who does it, and to whom or what."""
+    label = " ".join(one.object_label.lower().split())
+    return End(one.subject, one.subject_box, ""), End(one.object_person, one.object, label)
 
 
 class Agreement:
