@@ -105,16 +105,17 @@ def score(inputs: list[str], output: str, config: Any, options: Options) -> Scor
     generated = samples.locations(inputs)
     asked = [*options.reference, *options.test_set] or (inputs if options.real else [])
     reference = samples.locations(asked) if asked else []
-    pictures, lost = samples.generated(generated, options.limit, options.real)
+    pictures, lost, bare = samples.generated(generated, options.limit, options.real)
     members = joining.HELPFUL | {m for need in needs.values() for m in need.members}
     believed = settings.estimates(config)
     known, unread = samples.reference(reference, joining.wanted(pictures, needs), members, believed)
     where = (", ".join(public(inputs)), ", ".join(public(asked)))
     joined, unjoined = joining.join(pictures, known, needs, config.against, where)
-    notes: list[str] = []
+    notes = _left_out(bare)
     if options.train_set:
-        unreadable, notes = training_set.attach(joined, options.train_set)
+        unreadable, more = training_set.attach(joined, options.train_set)
         unread += unreadable
+        notes += more
     reading = [name for name, need in needs.items() if need.text]
     if reading and not any(j.generated.prompt for j in joined):
         raise UsageError(
@@ -164,6 +165,16 @@ def score(inputs: list[str], output: str, config: Any, options: Options) -> Scor
         report.info(path)
     _say(result, report, len(pictures) + len(lost))
     return result
+
+
+def _left_out(bare: list[Lost]) -> list[str]:
+    """A note of the pictures that nothing is said about."""
+    if not bare:
+        return []
+    return [
+        f"{len(bare):,} pictures without a {samples.RECORD} or .json beside them are left out, as "
+        f"contact sheets are (first {bare[0].key} of {public(bare[0].location)}); --real scores all"
+    ]
 
 
 def show(inputs: list[str], output: str, config: Any, options: Options) -> None:

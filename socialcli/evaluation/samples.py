@@ -116,10 +116,14 @@ def digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()[:32]
 
 
-def generated(archives: list[str], limit: int | None, real: bool) -> tuple[list[Known], list[Lost]]:
-    """Generated samples in order, and those that cannot be used.
+def generated(
+    archives: list[str], limit: int | None, real: bool
+) -> tuple[list[Known], list[Lost], list[Lost]]:
+    """Generated samples in order, those that cannot be used, and the pictures of folders that
+    nothing is said about, such as contact sheets.
 
     Args:
+        limit: samples at most; what nothing is said about is none.
         real: take the pictures for real ones that stand in for generated ones: the prompt is their
             caption and their source is themselves.
 
@@ -128,14 +132,18 @@ def generated(archives: list[str], limit: int | None, real: bool) -> tuple[list[
     """
     samples: list[Known] = []
     lost: list[Lost] = []
-    bare: list[Lost] = []  # pictures of a folder that nothing is said about: a contact sheet
-    for location, item in _items(archives, limit):
+    bare: list[Lost] = []
+    count = 0
+    for location, item in _items(archives):
         if isinstance(item, Damage):
             lost.append(Lost("", location, item.reason))
             continue
         if not real and not item.has(RECORD) and Path(location).is_dir():
             bare.append(Lost(item.key, location, f"no {RECORD} or .json beside it; see --real"))
             continue
+        if count == limit:
+            break
+        count += 1
         try:
             picture = _picture(item)
             info = _as_generated(item) if real else _info(item)
@@ -147,17 +155,12 @@ def generated(archives: list[str], limit: int | None, real: bool) -> tuple[list[
         if not lost:
             raise UsageError(f"{', '.join(archives)}: no samples")
         raise UsageError(f"{lost[0].location}: {lost[0].key}: {lost[0].reason}")
-    return samples, lost
+    return samples, lost, bare
 
 
-def _items(archives: list[str], limit: int | None = None) -> Iterator[tuple[str, Sample | Damage]]:
-    count = 0
+def _items(archives: list[str]) -> Iterator[tuple[str, Sample | Damage]]:
     for location in archives:
         for item in read(location):
-            if isinstance(item, Sample):
-                if count == limit:
-                    return
-                count += 1
             yield location, item
 
 

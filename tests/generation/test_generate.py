@@ -585,8 +585,8 @@ def test_what_is_written_is_valid_and_can_be_read_from_a_folder(models, tmp_path
     assert [x["file_name"] for x in listed] == names[2:] + names[:2]
     from socialcli.evaluation import samples
 
-    known, lost = samples.generated([str(tmp_path / "files")], None, False)
-    assert len(known) == 4 and not lost
+    known, *lost = samples.generated([str(tmp_path / "files")], None, False)
+    assert len(known) == 4 and lost == [[], []]
     by_key = run(models, tmp_path / "shards", tmp_path / "p.csv", per_prompt=2)
     for key, members in by_key.items():
         assert members["png"] == (tmp_path / f"files/{key}.png").read_bytes()
