@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -59,20 +60,31 @@ def of_sample(
 
 def all_of_sample(
     config: Any, sample: Sample, masks: list[str] | None = None, queries: bool = True
-) -> list[tuple[str, Request]]:
+) -> list[tuple[str, Request | SampleFailed]]:
     """(key, request) of everything that a sample of a shard is drawn for: ``--captions`` captions,
-    as far as it has so many, ``--per-prompt`` pictures of each. Arguments as of `of_sample`.
+    as far as it has so many, ``--per-prompt`` pictures of each; of a caption that cannot be drawn,
+    why. Arguments as of `of_sample`.
 
     Raises:
-        SampleFailed: see `of_sample`.
+        SampleFailed: none of them can be, see `of_sample`.
     """
     if config.captions == 1:
-        return copies(sample.key, of_sample(config, sample, masks, queries), config.per_prompt)
+        request = of_sample(config, sample, masks, queries)
+        return [*copies(sample.key, request, config.per_prompt)]
     end = min(config.caption + config.captions, max(_count(config, sample), config.caption + 1))
-    requests: list[tuple[str, Request]] = []
+    requests: list[tuple[str, Request | SampleFailed]] = []
+    failed: list[SampleFailed] = []
     for number in range(config.caption, end):
-        request = of_sample(replace(config, caption=number), sample, masks, queries)
-        requests += copies(f"{sample.key}-caption-{number}", request, config.per_prompt)
+        key = f"{sample.key}-caption-{number}"
+        try:
+            request = of_sample(replace(config, caption=number), sample, masks, queries)
+        except SampleFailed as error:
+            failed.append(error)
+            requests.append((key, error))
+            continue
+        requests += copies(key, request, config.per_prompt)
+    if len(failed) == len(requests):
+        raise failed[0]
     return requests
 
 
@@ -83,7 +95,7 @@ def _count(config: Any, sample: Sample) -> int:
     return len(_captions(sample)[0])
 
 
-def _of_word(config: Any, sample: Sample) -> tuple[list[str], list[str] | None]:
+def _of_word(config: Any, sample: Sample) -> tuple[list[str | None], list[str] | None]:
     return subject_prompts.of_word(sample, config.subject_word, lambda: adapters.called(config))
 
 
@@ -107,7 +119,7 @@ def caption(sample: Sample, number: int) -> str:
     return _numbered(texts, number, place)
 
 
-def _captions(sample: Sample) -> tuple[list[str], str]:
+def _captions(sample: Sample) -> tuple[Sequence[str], str]:
     """All captions of a sample, and where they stand."""
     texts = subject_prompts.of_class(sample)
     if sample.has("caption.json") or not texts:
@@ -116,12 +128,18 @@ def _captions(sample: Sample) -> tuple[list[str], str]:
     return texts, "meta.json's prompts"
 
 
-def _numbered(texts: list[str], number: int, place: str) -> str:
+def _numbered(texts: Sequence[str | None], number: int, place: str) -> str:
     if number >= len(texts):
         raise SampleFailed(f"no caption {number}: {place} has {len(texts)}, counted from 0")
-    if not texts[number].strip():
+    text = texts[number]
+    if text is None:
+        raise SampleFailed(
+            f"caption {number} of {place} has no {{}} where --subject-word could stand; write it "
+            "into the data set's prompts, or draw others with --caption"
+        )
+    if not text.strip():
         raise SampleFailed("the caption is empty")
-    return texts[number].strip()
+    return text.strip()
 
 
 def _matched(

@@ -187,7 +187,10 @@ class GenerateStage(Stage, base=True):
             yield Sample(sample.key, problem=problem, filtered=sample.filtered)
             return
         for key, one in wanted:
-            yield Sample(key, work=one)
+            if isinstance(one, SampleFailed):
+                yield Sample(key, problem=str(one))
+            else:
+                yield Sample(key, work=one)
 
     def look(self, config: Any, sources: list[str]) -> None:
         """Read until one request can be drawn, so that no model is loaded for nothing.

@@ -35,7 +35,7 @@ def of_class(sample: Sample) -> list[str]:
 
 def of_word(
     sample: Sample, pattern: str, called: Callable[[], Mapping[str, str]] = dict
-) -> tuple[list[str], list[str] | None]:
+) -> tuple[list[str | None], list[str] | None]:
     """The prompts of a sample with a word for its subject, and the same in plain words.
 
     Args:
@@ -44,7 +44,8 @@ def of_word(
         called: gives name -> identifier, and is asked only where the pattern does.
 
     Returns:
-        The prompts; the same with the subject's class, None where it has none.
+        The prompts, None in place of one that names its subject in other words; the same with the
+        subject's class, None where it has none.
 
     Raises:
         SampleFailed: the sample has no prompts, or no name, class or identifier that the pattern
@@ -71,7 +72,8 @@ def of_word(
             )
         known["identifier"] = identifiers[name]
     word = tokens.named(pattern, name or "", **known)
-    return [filled(p, word) for p in prompts], of_class(sample) or None
+    texts = [filled(p, word) for p in prompts]
+    return [text if word in text else None for text in texts], of_class(sample) or None
 
 
 def _prompts(sample: Sample) -> tuple[list[str], dict[str, Any]]:

@@ -27,6 +27,7 @@ def sample(caption: str = "", **extra: object) -> Sample:
 def drawn(given: Sample, **options: object) -> list[tuple[str, str, str | None]]:
     config = dataclasses.replace(GenerateOptions(), **options)
     rows = sample_requests.all_of_sample(config, given)
+    assert not any(isinstance(request, SampleFailed) for _, request in rows)
     return [(key, request.prompt, request.plain_prompt) for key, request in rows]
 
 
