@@ -29,13 +29,18 @@ def held(place: str) -> str:
     return f"crc32 {crc:08x}"
 
 
-def of_files(names: Iterable[str]) -> str:
-    """A word for what the files among some names hold; "" where none is one."""
-    crc = 0
+def of_files(names: Iterable[str], folders: Iterable[str] = ("",)) -> str:
+    """A word for what the files among some names hold; "" where none is one.
+
+    Args:
+        folders: where each is looked for, in this order.
+    """
+    crc, places = 0, tuple(folders)
     for name in sorted(set(names)):
-        file = Path(name).expanduser()
-        if file.is_file():
-            crc = zlib.crc32(f"{name} {held(str(file))}".encode(), crc)
+        files = (Path(folder, name).expanduser() for folder in places)
+        file = next((file for file in files if file.is_file()), None)
+        if file is not None:
+            crc = zlib.crc32(f"{name} {held(str(file))}".encode("utf-8", "surrogatepass"), crc)
     return f"crc32 {crc:08x}" if crc else ""
 
 

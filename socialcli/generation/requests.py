@@ -11,6 +11,7 @@ from typing import Any
 
 from socialcli import shards, spreadsheets
 from socialcli.errors import UsageError
+from socialcli.generation import contents
 from socialcli.generation.options import ReferenceOptions, SourceOptions
 from socialcli.shards import Sample
 
@@ -81,6 +82,17 @@ def entries(config: Any, masks: list[str] | None = None) -> list[tuple[str, Requ
         _READ.clear()
         _READ[name] = _all(config, masks)
     return _READ[name]
+
+
+def files_of_rows(entries: list[tuple[str, Request]]) -> str:
+    """A word for what the references and masks hold that rows of prompt files name; "" where none
+    is a file that is there."""
+    names: dict[str, set[str]] = {}  # folder of the prompt file -> names
+    for _, request in entries:
+        for one in request.references:
+            names.setdefault(one.beside, set()).update(n for n in (one.name, one.mask) if n)
+    words = (contents.of_files(of, (folder, "")) for folder, of in names.items())
+    return ", ".join(word for word in words if word)
 
 
 # The last configuration's requests: every shard of a run asks for its part of them.

@@ -29,6 +29,7 @@ from socialcli.generation import options as generating
 from socialcli.generation.folder import FolderWriter
 from socialcli.generation.method import GenerateMethod
 from socialcli.generation.requests import Request
+from socialcli.pipeline import plan as planning
 from socialcli.pipeline.stage import Item, Noted, Stage
 from socialcli.shards import Damage, Sample
 from socialcli.validation.members import refuse_malformed
@@ -148,7 +149,6 @@ class GenerateStage(Stage, base=True):
             facts["compiled"] = True
         if getattr(config, "references", None):
             facts["option references"] = [contents.held(place) for place in config.references]
-        # Not those that rows of a file name: one that was missing may come, for --retry-failed.
         named = (*getattr(config, "reference", ()), *(self.method.masks(config) or ()))
         if files := contents.of_files(named):
             facts["reference files"] = files
@@ -159,6 +159,11 @@ class GenerateStage(Stage, base=True):
         if config.stages:
             facts["stages"] = list(config.stages)
         return facts | adapters.facts(config) | self.method.facts(config)
+
+    def noted(self, config: Any) -> dict[str, Any]:
+        """What the files hold that rows name; one that was missing may come, for --retry-failed."""
+        held = requests.files_of_rows(self.entries(config)) if config.prompts else ""
+        return {planning.ROW_FILES: held} if held else {}
 
     def samples(self, config: Any, source: str, checksums: list[Any]) -> Iterator[Sample | Damage]:
         """The requests numbered ``first:last``, or those that a shard's samples are."""

@@ -33,7 +33,8 @@ _RECORDED = (
 )  # fmt: skip
 
 
-ANNOTATION_FILES = "annotation files"  # of an import: name of that fact
+# Names of facts: the files beside an import's pictures, and those that rows of prompt files name.
+ANNOTATION_FILES, ROW_FILES = "annotation files", "files that rows name"
 
 
 @dataclass(frozen=True)
@@ -133,14 +134,15 @@ def identity(plan: Plan, task: Task | None = None) -> dict[str, Any]:
 
 def agree(plan: Plan, old: dict[str, Any], new: dict[str, Any]) -> bool:
     """Whether two identities are of the same run; for ``--retry-failed`` also where a file that
-    can mend the failed samples (given captions, an import's texts) is another now."""
+    can mend the failed samples (given captions, an import's texts, a row's picture) is another
+    now."""
     mending: set[str] = set()
     if plan.retry_failed:
         fields = dataclasses.fields(stage(plan).config_type)
         mending = {f"option {f.name}" for f in fields if f.metadata.get("mends")}
-        mending.add(ANNOTATION_FILES)
-    if ANNOTATION_FILES not in old:  # earlier versions did not note it
-        mending.add(ANNOTATION_FILES)
+        mending |= {ANNOTATION_FILES, ROW_FILES}
+    # Earlier versions did not note them.
+    mending |= {name for name in (ANNOTATION_FILES, ROW_FILES) if name not in old}
     return fingerprint({k: v for k, v in old.items() if k not in mending}) == fingerprint(
         {k: v for k, v in new.items() if k not in mending}
     )

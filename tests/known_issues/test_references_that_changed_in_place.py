@@ -1,7 +1,8 @@
 """A reference picture that another one took the place of, or its mask, made no difference to a run
 that was done already: the same command said that all was there, and kept the pictures of the old
-one. Shards of references, regions, controls and scaffolds were looked into, single files were not.
-And of several --query with --per-subject all subjects had the first."""
+one, whether a flag names it or a row of a prompt file. Shards of references, regions, controls and
+scaffolds were looked into, single files were not. And of several --query with --per-subject all
+subjects had the first."""
 
 from __future__ import annotations
 
@@ -12,6 +13,9 @@ from parts import part
 
 from socialcli import shards
 from socialcli.generation import requests, sample_requests
+from socialcli.pipeline import plan as planning
+from socialcli.pipeline import run
+from socialcli.pipeline.run import RunOptions
 
 
 def facts(method: str, **options) -> dict:
@@ -33,6 +37,44 @@ def test_what_a_named_reference_holds_counts(tmp_path):
     file.write_bytes(b"two")
     assert facts("ssr", mask=[str(mask)], **masked) != second
     assert facts("instruct-pix2pix", **asked) != changed
+
+
+def planned(config, out, **how) -> planning.Plan:
+    requests._READ.clear()  # as in a process of its own
+    return run.planned("methods.generate", "ssr", config, [], str(out), RunOptions(**how))
+
+
+def test_what_the_files_of_rows_hold_counts(tmp_path):
+    """Also the mask of a row, and a file beside the table; where they lie does not."""
+    for name, column in (("me.jpg", "reference"), ("mask.png", "mask")):
+        folder = tmp_path / name.partition(".")[0]
+        folder.mkdir()
+        table, file, out = folder / "p.csv", folder / name, folder / "out"
+        rows = f"prompt,reference,{column}\na dog,rex,{name}\n"
+        table.write_text(rows if column == "mask" else f"prompt,reference\na dog,{name}\n")
+        config = vars(part("methods.generate", "ssr").Config(prompts=[str(table)]))
+
+        def identity(config=config, out=out, **how):
+            plan = planned(config, out, **how)
+            return plan, planning.identity(plan, plan.tasks[0])
+
+        _, none = identity()
+        file.write_bytes(b"one")
+        _, first = identity()
+        assert identity()[1] == first
+        file.write_bytes(b"two")
+        plan, second = identity()
+        assert not planning.agree(plan, first, second)
+        assert "files that rows name was 'crc32 " in planning.difference(first, second)
+        # A file that was missing mends its rows; runs of earlier versions noted none.
+        mending, _ = identity(retry_failed=True)
+        assert planning.agree(mending, first, second) and planning.agree(plan, none, second)
+        moved = folder / "moved"
+        moved.mkdir()
+        for one in (table, file):
+            one.rename(moved / one.name)
+        _, elsewhere = identity({**config, "prompts": [str(moved / "p.csv")]})
+        assert elsewhere == second
 
 
 def test_runs_without_files_are_what_they_were(tmp_path, monkeypatch):
