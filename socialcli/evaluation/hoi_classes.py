@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -93,6 +94,13 @@ def _from_file(name: str) -> Classes:
         body = json.loads(Path(name).read_bytes())
         names = [(_plain(verb), _plain(thing)) for verb, thing in body["classes"]]
         rare = {int(number) - 1 for number in body.get("rare", [])}
+        if not names:
+            raise ValueError("no classes")
+        twice = [name for name, times in Counter(names).items() if times > 1]
+        if twice:
+            raise ValueError(f"{' '.join(twice[0])} is there twice")
+        if not rare <= set(range(len(names))):
+            raise ValueError(f"rare classes are numbers from 1 to {len(names)}")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(
             f'{name}: expected {{"classes": [[verb, object], ...], "rare": [numbers]}} ({error})'

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from socialcli.generation.drawing import Studio
 
 OF_SAMPLES = ("pose", "picture")
+BODY = "coco17"  # the layout of keypoints that skeletons are drawn of
 
 
 def check(config: Any) -> None:
@@ -104,23 +105,30 @@ def skeletons_of(sample: Any) -> list[Any]:
     """The keypoints of each person of a sample, of its layout where it has one.
 
     Raises:
-        SampleFailed: it has neither a layout with skeletons nor people with any.
+        SampleFailed: it has neither a layout with such skeletons nor people with any; those of
+            other layouts, an animal's, are not drawn.
     """
     skeletons: list[Any] = []
+    others: set[str] = set()
+
+    def drawn(parts: Sequence[Any]) -> list[Any]:
+        known = [part.keypoints for part in parts if part.keypoints is not None]
+        others.update(one.layout for one in known if one.layout != BODY)
+        return [one.points for one in known if one.layout == BODY]
+
     if sample is not None and sample.has("layout.json"):
-        segments = sample.record(records.Layout).segments
-        skeletons = [s.keypoints for s in segments if s.keypoints is not None]
+        skeletons = drawn(sample.record(records.Layout).segments)
     if not skeletons and sample is not None and sample.has("people.json"):
-        people = sample.record(records.People).people
-        skeletons = [p.keypoints for p in people if p.keypoints is not None]
+        skeletons = drawn(sample.record(records.People).people)
     if not skeletons:
         if sample is not None and not sample.has("people.json") and sample.failure("people.json"):
             raise sample.lacking("people.json")
+        only = f" (there are {', '.join(sorted(others))} alone)" if others else ""
         raise SampleFailed(
-            "no skeleton to draw: give shards with layout.json or people.json that have keypoints, "
-            "or a picture file as --control"
+            f"no skeleton to draw{only}: give shards with layout.json or people.json that have "
+            f"{BODY} keypoints, or a picture file as --control"
         )
-    return [keypoints.points for keypoints in skeletons if keypoints.layout == "coco17"]
+    return skeletons
 
 
 def _picture(kind: str, sample: Any, size: tuple[int, int]) -> Tensor:

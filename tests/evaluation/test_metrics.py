@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 from types import SimpleNamespace
 
 import numpy
@@ -588,6 +589,23 @@ def test_hoi_classes_from_a_file(tmp_path) -> None:
     assert table.of("devour", "apple", 2) == 1  # other words, the same number
     file.write_text('{"classes": 3}')
     with pytest.raises(UsageError, match="expected"):
+        hoi_classes.classes(str(file), [])
+
+
+@pytest.mark.parametrize(
+    ("classes", "rare", "why"),
+    [
+        ([["ride", "horse"], ["eat", "apple"]], [0], "rare classes are numbers from 1 to 2"),
+        ([["ride", "horse"], ["eat", "apple"]], [3], "rare classes are numbers from 1 to 2"),
+        ([["ride_on", "horse"], ["Ride on", "horse"]], [1], "ride on horse is there twice"),
+        ([], [], "no classes"),
+    ],
+)
+def test_hoi_classes_that_would_be_other_ones(tmp_path, classes, rare, why) -> None:
+    """Counted from 0, or named twice: figures of rare classes were of none, or of others."""
+    file = tmp_path / "classes.json"
+    file.write_text(json.dumps({"classes": classes, "rare": rare}))
+    with pytest.raises(UsageError, match=why):
         hoi_classes.classes(str(file), [])
 
 
