@@ -142,7 +142,6 @@ def test_training_names_the_first(failed, tmp_path, packed):
     if packed:
         failed += ".gz"
         Path(failed).write_bytes(gzip.compress(Path(failed.removesuffix(".gz")).read_bytes()))
-        notes = notes.rename(tmp_path / "x.tar.gz.errors.jsonl")
     run = functools.partial(data.usable, method, None, [failed], tmp_path, place, Report(True))
     with pytest.raises(UsageError, match=r"2 of 2 samples have no masks.json: run `socialcli seg"):
         run()
