@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import re
 from pathlib import Path
 
 from socialcli.errors import UsageError
@@ -42,4 +43,13 @@ def read(file: str | Path, named: str = "") -> str:
 
 def lines(file: str | Path, named: str = "") -> list[str]:
     """The lines of such a file without the space around them; empty ones are left out."""
-    return [line.strip() for line in read(file, named).splitlines() if line.strip()]
+    return [line.strip() for line in split(read(file, named)) if line.strip()]
+
+
+def split(text: str) -> list[str]:
+    """The lines of a text as editors show them.
+
+    What else Python takes for the end of a line (a page break, U+0085, U+2028) stands within
+    sentences that were copied from documents and pages.
+    """
+    return re.split(r"\r\n|\r|\n", text)

@@ -157,7 +157,7 @@ def _cost(folder: Path) -> tuple[float, float, float]:
     if notes.get("socialcli.method") == "identity":
         pairs, width = next((s[0], s[-1]) for s in shapes.values())
         trained = _block(pairs, width)
-    steps = [json.loads(line) for line in (folder / naming.LOG).read_text().splitlines()]
+    steps = [json.loads(line) for line in (folder / naming.LOG).read_text().split("\n") if line]
     seconds = sum(float(step.get("seconds", 0)) for step in steps) / len(tokens)
     return trained, added, seconds
 

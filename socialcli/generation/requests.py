@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from socialcli import shards, spreadsheets
+from socialcli import shards, spreadsheets, textfiles
 from socialcli.errors import UsageError
 from socialcli.generation import contents
 from socialcli.generation.options import ReferenceOptions, SourceOptions
@@ -233,7 +233,7 @@ def _rows(file: str) -> list[tuple[int, dict[str, Any]]]:
     suffix = Path(file).suffix.lower()
     if suffix == ".txt":
         lines: list[tuple[int, dict[str, Any]]]
-        lines = [(n, {"prompt": line}) for n, line in enumerate(text.splitlines(), 1)]
+        lines = [(n, {"prompt": line}) for n, line in enumerate(textfiles.split(text), 1)]
         return [row for row in lines if row[1]["prompt"].strip()]
     if suffix in (".jsonl", ".ndjson"):
         return list(_json_rows(file, text))

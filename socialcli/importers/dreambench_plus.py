@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from socialcli import shards
+from socialcli import shards, textfiles
 from socialcli.config import MISSING, option
 from socialcli.errors import SampleFailed, UsageError
 from socialcli.importers import Entry, Importer, _picture
@@ -82,7 +82,8 @@ class DreambenchPlusImporter(Importer):
         work: Work = entry.work
         picture = _picture.read(Path(work.root), work.path, check_pixels=config.check_pixels)
         text = _picture.read_file(Path(work.root), work.captions).decode("utf-8-sig", "replace")
-        name, *prompts = [line.strip() for line in text.splitlines() if line.strip()] or [""]
+        lines = [line.strip() for line in textfiles.split(text)]
+        name, *prompts = [line for line in lines if line] or [""]
         if not prompts:
             raise SampleFailed(f"{work.captions}: a subject in the first line, then its prompts")
         category = work.path.split("/")[-2]

@@ -136,7 +136,7 @@ def _read_prompts(file: Path) -> tuple[dict[str, str], list[str], list[str]]:
     classes: dict[str, str] = {}
     prompts: dict[str, list[str]] = {"object": [], "live": []}
     section = ""
-    for line in textfiles.read(file).splitlines():
+    for line in textfiles.split(textfiles.read(file)):
         title = line.strip().lower()
         if title in ("classes", "object prompts", "live subject prompts"):
             section = title.split()[0]
@@ -155,7 +155,7 @@ def _read_prompts(file: Path) -> tuple[dict[str, str], list[str], list[str]]:
 def _read_credits(file: Path, subjects: dict[str, Subject]) -> None:
     """Fill in who made each picture; the file is prose, so what is not understood is left out."""
     subject: Subject | None = None
-    for line in textfiles.read(file).splitlines():
+    for line in textfiles.split(textfiles.read(file)):
         line = line.strip()
         if line.lower() == "licenses":  # the licence texts follow
             break

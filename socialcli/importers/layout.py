@@ -148,7 +148,7 @@ def of_text(text: str) -> Planned:
     """
     settings: dict[str, str] = {}
     segments: list[dict[str, Any]] = []
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(textfiles.split(text), 1):
         line = line.strip()
         if not line or line.startswith("#"):
             continue

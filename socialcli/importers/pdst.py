@@ -175,7 +175,7 @@ def _captions(work: Work) -> list[str]:
     if (Path(work.root) / beside).is_file():
         where = beside
         text = _picture.read_file(Path(work.root), beside).decode("utf-8-sig", "replace")
-        lines: Any = text.splitlines()
+        lines: Any = textfiles.split(text)
     else:
         where = f"{work.subject.name}/{CAPTIONS_FILE}"
         lines = work.subject.captions.get(name, work.subject.captions.get(name.partition(".")[0]))
