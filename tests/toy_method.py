@@ -173,11 +173,17 @@ def quietly(*args, env=None, **changed):
 
 
 def free_port() -> int:
+    """Of those below the numbers that systems give to connections: between this look and the moment
+    when a training listens there, another test's connection would now and then take such a one."""
+    import contextlib
+    import random
     import socket
 
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    for port in random.sample(range(12_000, 32_000), 100):
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise OSError("no free port")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ import json
 import multiprocessing
 import os
 import signal
-import socket
 import sys
 import time
 import types
@@ -20,6 +19,7 @@ from parts import part
 from safetensors.torch import load_file
 from tiny import diffusion as tiny
 from torch import nn
+from toy_method import free_port
 
 from socialcli import backends, shards
 from socialcli.backends import ModelSpec
@@ -157,9 +157,7 @@ def test_two_processes_make_the_same_word(tmp_path, pictures, model):
     gradient is nearly zero: plain descent does not."""
     same = {"steps": 3, "optimiser": "sgd", "learning_rate": 0.5, "micro_batch": 1}
     invert("neti", tmp_path / "one", pictures, model, **same)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     both = [
         multiprocessing.get_context("fork").Process(
             target=quietly, args=(rank, port, "neti", tmp_path / "two", pictures, model),

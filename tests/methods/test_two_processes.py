@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import multiprocessing
 import os
-import socket
 import sys
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from safetensors.torch import load_file
 from tiny import diffusion as tiny
 from tiny import fastcomposer
 from torch import Tensor
+from toy_method import free_port
 
 from socialcli import records, shards
 from socialcli.miniature.world import interactions as world
@@ -106,12 +106,12 @@ def learn(name: str, output: Path, data: Path, models: dict[str, str]) -> None:
     loop.run(command, name, method, values, [str(data / f"{source}.tar")], str(output))
 
 
-def quietly(rank: int, port: int, *arguments: Any) -> None:
+def quietly(rank: int, port: int, said: Path, *arguments: Any) -> None:
     os.environ.update(
         WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), RANK=str(rank),
         LOCAL_RANK=str(rank), ACCELERATE_USE_CPU="1",
     )  # fmt: skip
-    sys.stderr = open(os.devnull, "w")
+    sys.stderr = said.open("w", buffering=1)
     learn(*arguments)
 
 
@@ -124,12 +124,10 @@ def tensors(folder: Path) -> dict[str, Tensor]:
 @pytest.mark.parametrize("name", METHODS)
 def test_they_learn_the_same(tmp_path, data, models, name):
     learn(name, tmp_path / "one", data, models)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port, said = free_port(), [tmp_path / f"rank-{rank}.txt" for rank in (0, 1)]
     both = [
         multiprocessing.get_context("fork").Process(
-            target=quietly, args=(rank, port, name, tmp_path / "two", data, models)
+            target=quietly, args=(rank, port, said[rank], name, tmp_path / "two", data, models)
         )
         for rank in (0, 1)
     ]
@@ -137,7 +135,7 @@ def test_they_learn_the_same(tmp_path, data, models, name):
         process.start()
     for process in both:
         process.join(120)
-        assert process.exitcode == 0
+    assert [one.exitcode for one in both] == [0, 0], [file.read_text()[-2000:] for file in said]
     one, two = (tensors(tmp_path / place) for place in ("one", "two"))
     assert one.keys() == two.keys() and any(bool(tensor.any()) for tensor in one.values())
     for weight, tensor in one.items():
