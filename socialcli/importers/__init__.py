@@ -34,7 +34,8 @@ class Importer(Part, base=True):
     Attributes:
         config_type: a dataclass of options (`socialcli.config`); ``source`` is the positional
             argument.
-        VERSION: raised whenever the same options give other results.
+        VERSION: raised whenever the same options give other results; a new option's default
+            gives those of before.
         remarks: what `entries` found out that a user should hear, one line each.
     """
 

@@ -143,9 +143,23 @@ def agree(plan: Plan, old: dict[str, Any], new: dict[str, Any]) -> bool:
         mending |= {ANNOTATION_FILES, ROW_FILES}
     # Earlier versions did not note them.
     mending |= {name for name in (ANNOTATION_FILES, ROW_FILES) if name not in old}
+    mending |= {n for f in usual(config(plan)) if (n := f"option {f}") not in old}
     return fingerprint({k: v for k, v in old.items() if k not in mending}) == fingerprint(
         {k: v for k, v in new.items() if k not in mending}
     )
+
+
+def usual(config: Any) -> set[str]:
+    """The options that are as usual: where an earlier version noted nothing of one, it did not have
+    it yet, and its results are those of the usual value (`Stage.VERSION` would be another else)."""
+    names = set()
+    for f in dataclasses.fields(config):
+        value = f.default
+        if f.default_factory is not dataclasses.MISSING:
+            value = f.default_factory()
+        if getattr(config, f.name) == value:
+            names.add(f.name)
+    return names
 
 
 def public(value: Any) -> Any:

@@ -45,7 +45,8 @@ class Stage(Part, base=True):
 
     Attributes:
         READS, WRITES: member suffixes it needs and adds ("caption.json").
-        VERSION: raised whenever the same options give other results.
+        VERSION: raised whenever the same options give other results; a new option's default
+            gives those of before.
         config_type: a dataclass of options (`socialcli.config`); one flag and one profile key a
             field.
         DOMAIN: whether a run warns of samples that are unlike what its models were trained on.

@@ -167,7 +167,7 @@ class Run:
     def _same_run(self, checkpoint: Path) -> None:
         """Refuse to go on with a run of other options."""
         old = checkpoints.read_state(checkpoint).get("identity", {})
-        if old != self.identity:
+        if not provenance.agree(self.config, old, self.identity):
             raise UsageError(
                 f"{self.output} holds a run of other options: "
                 f"{planning.difference(old, self.identity)}. Use those again, or another -o"

@@ -47,7 +47,8 @@ class TrainMethod(Part, base=True):
     down (a silent sample counts as 0), so that micro-batches, processes and one large batch agree.
 
     Attributes:
-        VERSION: raised when the same options train otherwise.
+        VERSION: raised when the same options train otherwise; a new option's default trains as
+            before.
         READS: members every sample must have, besides its picture.
         FEATURES: names of the options that `features` depends on; None: all of the method's own.
         TWO_ENCODERS: whether it trains on models of two text encoders as well, whose texts have a
