@@ -8,13 +8,19 @@
 dry_run := $(findstring n,$(firstword -$(MAKEFLAGS)))
 made_with_dry := $(or $(dry_run),$(filter needs models,$(MAKECMDGOALS)))
 made_with_quoted = '$(subst ','\'',$(strip $(1)))'
-made_with := $(foreach name,$(sort $(filter-out SOCIALCLI PYTHON OUT TFLOPS $(free), \
-    $(shell sed -n 's/^\([A-Za-z][^ #]*\) ?=.*/\1/p' $(MAKEFILE_LIST)))), \
-    $(call made_with_quoted,$(name)=$($(name))))
+made_with_names := $(sort $(filter-out SOCIALCLI PYTHON OUT TFLOPS $(free), \
+    $(shell sed -n 's/^\([A-Za-z][^ #]*\) ?=.*/\1/p' $(MAKEFILE_LIST))))
+ifneq ($(wildcard $(OUT)/.made-with),)
+# What an earlier version made, which did not have a variable yet, has its default.
+made_with_noted := $(shell sed 's/=.*//' $(OUT)/.made-with)
+made_with_names := $(foreach name,$(made_with_names), \
+    $(if $(filter $(made_with_noted),$(name))$(filter-out file,$(origin $(name))),$(name)))
+endif
+made_with := $(foreach name,$(made_with_names),$(call made_with_quoted,$(name)=$($(name))))
 ifneq ($(wildcard $(OUT)/.made-with),)
 made_with_now := $(shell printf '%s\n' $(made_with) | grep -vxFf $(OUT)/.made-with)
 made_with_then = $(shell printf '%s\n' $(made_with) | grep -vxFf - $(OUT)/.made-with)
-$(if $(made_with_now),$(error $(OUT) was made with $(made_with_then), not with $(made_with_now): \
+$(if $(made_with_now),$(error $(OUT) was made with $(or $(made_with_then),its default), not with $(made_with_now): \
     take another OUT; or rm $(OUT)/.made-with if what is there may stay as it is))
 else ifeq ($(made_with_dry),)
 $(shell mkdir -p $(OUT) && printf '%s\n' $(made_with) > $(OUT)/.made-with)

@@ -92,6 +92,20 @@ def test_a_finished_run_is_finished_and_other_values_are_refused(name: str, tmp_
     assert not table.called()
 
 
+@pytest.mark.parametrize("name", ["table-001-mini.mk", "overfit-mini.mk"])
+def test_what_was_made_before_a_variable_was_there_has_its_default(name, tmp_path) -> None:
+    table = Table(name, tmp_path)
+    assert table.called()
+    noted = table.out / ".made-with"
+    whole = noted.read_text().splitlines()
+    variable, value = next(line for line in whole if line.startswith("BATCH=")).split("=")
+    noted.write_text("\n".join(line for line in whole if not line.startswith("BATCH=")) + "\n")
+    assert not table.called()
+    done = table.make(f"{variable}=9{value}")
+    assert f"out was made with its default, not with {variable}=9{value}: take" in done.stderr
+    assert done.returncode == 2 and not table.made()
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_dry_run_leaves_nothing(name: str, tmp_path: Path) -> None:
     table = Table(name, tmp_path)
