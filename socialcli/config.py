@@ -120,16 +120,21 @@ def unread(config_type: type, values: Mapping[str, Any], given: Iterable[str]) -
         other, is_value, word = named[name].metadata.get("only", "").partition("=")
         if other not in named:
             continue
-        usual = named[other].default
-        usual = [] if usual is MISSING else usual
-        if values[other] != word if is_value else values[other] == usual:
-            wanted = f"--{_flag(other)}" + (f" {word}" if is_value else "")
-            lines.append(f"--{_flag(name)} changes nothing without {wanted}")
+        if values[other] != word if is_value else values[other] == default(named[other]):
+            wanted = flag(other) + (f" {word}" if is_value else "")
+            lines.append(f"{flag(name)} changes nothing without {wanted}")
     return lines
 
 
-def _flag(name: str) -> str:
-    return name.strip("_").replace("_", "-")
+def default(option: Field[Any]) -> Any:
+    """The value of an option that nobody gives; MISSING of one that has to be given."""
+    factory = option.default_factory
+    return option.default if factory is MISSING else factory()
+
+
+def flag(name: str) -> str:
+    """A field's name as it is written on the command line."""
+    return "--" + name.strip("_").replace("_", "-")
 
 
 def check_bounds(config_type: type, values: Mapping[str, Any]) -> None:
@@ -144,10 +149,10 @@ def check_bounds(config_type: type, values: Mapping[str, Any]) -> None:
     for field_ in fields(config_type):
         named = no_choice(field_, values.get(field_.name), choices(field_))
         if named:
-            raise UnknownName(f"--{_flag(field_.name)}", named, choices(field_))
+            raise UnknownName(flag(field_.name), named, choices(field_))
         wrong = beyond(field_.metadata, values.get(field_.name))
         if wrong:
-            raise UsageError(f"--{_flag(field_.name)} {_plain(values[field_.name])}: {wrong}")
+            raise UsageError(f"{flag(field_.name)} {_plain(values[field_.name])}: {wrong}")
 
 
 def _plain(value: Any) -> str:
@@ -168,5 +173,6 @@ class ModelOptions:
 
 
 __all__ = [
-    "MISSING", "ModelOptions", "beyond", "check_bounds", "choices", "no_choice", "option", "unread",
+    "MISSING", "ModelOptions", "beyond", "check_bounds", "choices", "default", "flag", "no_choice",
+    "option", "unread",
 ]  # fmt: skip

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from socialcli import config
 from socialcli.backends import devices
 from socialcli.cli import help as help_
 
@@ -42,10 +43,9 @@ def parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:
 
 def flag(field: dataclasses.Field[Any], hint: Any, panel: str) -> inspect.Parameter:
     """One dataclass field as a Typer option of the same name."""
-    default = field.default
-    if default is dataclasses.MISSING:
-        factory = field.default_factory
-        default = factory() if factory is not dataclasses.MISSING else inspect.Parameter.empty
+    default = config.default(field)
+    if default is config.MISSING:
+        default = inspect.Parameter.empty
     words = _completion(field)
     # A field that would be a Python keyword ends in "_"; its flag does not.
     names = [f"--{field.name.strip('_')}"] if field.name.endswith("_") else []

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from socialcli import textfiles
-from socialcli.config import check_bounds, choices, no_choice
+from socialcli.config import MISSING, check_bounds, choices, default, no_choice
 from socialcli.errors import SocialcliError, UnknownName, UsageError
 
 
@@ -95,10 +95,8 @@ def values(
     fields = {f.name: f for f in dataclasses.fields(config_type)}
     result: dict[str, Any] = {}
     for field in fields.values():
-        if field.default is not dataclasses.MISSING:
-            result[field.name] = field.default
-        elif field.default_factory is not dataclasses.MISSING:
-            result[field.name] = field.default_factory()
+        if (value := default(field)) is not MISSING:
+            result[field.name] = value
     if name is not None:
         from socialcli.cli.profile_check import check
 

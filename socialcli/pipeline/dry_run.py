@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from socialcli import backends, shards
+from socialcli.config import flag
 from socialcli.errors import install
 from socialcli.pipeline import plan as planning
 from socialcli.pipeline import shard
@@ -95,7 +96,4 @@ def _place(spec: backends.ModelSpec, backend: backends.BackendInfo) -> str:
 
 def options(values: Mapping[str, Any]) -> list[str]:
     """One line for each option, as it would be given."""
-    return [
-        f"  --{key.strip('_').replace('_', '-')} {planning.public(value)}"
-        for key, value in values.items()
-    ]
+    return [f"  {flag(key)} {planning.public(value)}" for key, value in values.items()]

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from socialcli import __version__, records, registry, shards
 from socialcli.backends import naming
+from socialcli.config import default
 from socialcli.errors import SocialcliError, UsageError
 
 if TYPE_CHECKING:
@@ -152,14 +153,8 @@ def agree(plan: Plan, old: dict[str, Any], new: dict[str, Any]) -> bool:
 def usual(config: Any) -> set[str]:
     """The options that are as usual: where an earlier version noted nothing of one, it did not have
     it yet, and its results are those of the usual value (`Stage.VERSION` would be another else)."""
-    names = set()
-    for f in dataclasses.fields(config):
-        value = f.default
-        if f.default_factory is not dataclasses.MISSING:
-            value = f.default_factory()
-        if getattr(config, f.name) == value:
-            names.add(f.name)
-    return names
+    fields = dataclasses.fields(config)
+    return {f.name for f in fields if getattr(config, f.name) == default(f)}
 
 
 def public(value: Any) -> Any:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from socialcli.backends import naming
+from socialcli.config import flag
 from socialcli.pipeline.plan import held, public, shown, usual, versions
 
 if TYPE_CHECKING:
@@ -40,19 +41,15 @@ def identity(command: str, name: str, method: Any, config: TrainingOptions, inde
             value = naming.contents({f.name: getattr(config, f.name)})[f.name]
             if f.metadata.get("file") and value:
                 value = held(value)
-            facts[_flag(f.name)] = public(value)
+            facts[flag(f.name)] = public(value)
     return facts
 
 
 def agree(config: TrainingOptions, old: dict[str, Any], new: dict[str, Any]) -> bool:
     """Whether two identities are of the same run. Options that are as usual, and that an earlier
     version did not have, make no difference."""
-    unknown = {flag for name in usual(config) if (flag := _flag(name)) not in old}
+    unknown = {named for name in usual(config) if (named := flag(name)) not in old}
     return old == {name: value for name, value in new.items() if name not in unknown}
-
-
-def _flag(name: str) -> str:
-    return f"--{name.strip('_').replace('_', '-')}"
 
 
 def describe(

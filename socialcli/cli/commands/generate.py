@@ -34,6 +34,7 @@ def run(
     """
     from socialcli import backends, registry, shards
     from socialcli.backends import devices
+    from socialcli.config import default
     from socialcli.errors import UsageError
     from socialcli.generation import folder, requests
     from socialcli.generation import stage as generating
@@ -58,8 +59,8 @@ def run(
             report.warn(f"{file}: columns that are not read: {', '.join(columns)}")
     for field in dataclasses.fields(chosen.config_type):
         only = field.metadata.get("only")
-        usual = field.default if field.default_factory is dataclasses.MISSING else []
-        if only == ("shards" if from_prompts else "prompts") and config[field.name] != usual:
+        given = config[field.name] != default(field)
+        if given and only == ("shards" if from_prompts else "prompts"):
             where = "prompts are not from shards" if from_prompts else "prompts are from shards"
             flag = field.name.replace("_", "-")
             report.warn(f"--{flag} changes nothing: the {where}")
