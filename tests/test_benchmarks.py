@@ -136,7 +136,7 @@ def test_growth_is_measured_in_a_process_of_its_own(tmp_path):
     growth.make(tmp_path, 2, growth.through.stage(growth.STAGE))
     filled = b"x" * 300_000_000
     seconds, megabytes = growth.alone(growth.FINISHED, tmp_path, 2)
-    assert 0 < seconds < 5 and 10 < megabytes < len(filled) / 1e6
+    assert 0 < seconds < 60 and 10 < megabytes < len(filled) / 1e6
 
 
 def test_steps_with_and_without_compiling_are_timed(monkeypatch):

@@ -113,6 +113,14 @@ def test_nobody_unpickles_evaluates_or_runs_a_shell() -> None:
                 assert keywords.get("weights_only") == "True", where
 
 
+def test_no_test_holds_a_machine_to_seconds() -> None:
+    """A bound on what a clock says holds on one machine: `pace.loops` counts loops instead."""
+    measured = re.compile(r"assert\b.*\btime\.\w+\(\)(?: - |\)* *[/*])|assert\b.* / \(time\.")
+    for file in (ROOT / "tests").rglob("*.py"):
+        for number, line in enumerate(file.read_text().splitlines(), 1):
+            assert not measured.search(line), f"{file}:{number}: {line.strip()}"
+
+
 def test_the_longest_test_modules_are_there_by_name() -> None:
     from conftest import LONGEST
 

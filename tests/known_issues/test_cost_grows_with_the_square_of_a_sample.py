@@ -7,8 +7,8 @@ others, and boxes were paired by searching the whole table of overlaps for each 
 from __future__ import annotations
 
 import json
-import time
 
+import pace
 import pytest
 import scenes
 
@@ -36,22 +36,24 @@ def crowded(name: str) -> Sample:
 @pytest.mark.parametrize("name", ["entities", "boxes", "masks", "people", "interactions"])
 def test_validate_and_inspect_take_seconds(name):
     sample = crowded(name)
-    started = time.process_time()
-    check(sample)
-    parsed, problems = read_members(sample)
-    assert problems == []
-    shown = view(sample, "a.tar", parsed, problems)
-    assert f"{name}: {MOST_THINGS[name]} of {MANY:,} are drawn" in shown.problems
-    overlay.card(shown, decode(shown, 300))
-    list(sheet.pages([shown], 1, 1))
-    assert time.process_time() - started < 25  # boxes took more than 280 seconds
+
+    def validate_and_inspect() -> None:
+        check(sample)
+        parsed, problems = read_members(sample)
+        assert problems == []
+        shown = view(sample, "a.tar", parsed, problems)
+        assert f"{name}: {MOST_THINGS[name]} of {MANY:,} are drawn" in shown.problems
+        overlay.card(shown, decode(shown, 300))
+        list(sheet.pages([shown], 1, 1))
+
+    assert pace.loops(validate_and_inspect) < 200  # boxes took some 7000
 
 
 def test_boxes_are_paired_in_seconds():
     boxes = [(n / MANY, 0.0, (n + 1) / MANY, 1.0) for n in range(MANY)]
-    started = time.process_time()
-    assert sorted(agreement.matched(boxes, boxes[::-1])) == [(n, MANY - 1 - n) for n in range(MANY)]
-    assert time.process_time() - started < 10
+    pairs: list[tuple[int, int]] = []
+    assert pace.loops(lambda: pairs.extend(agreement.matched(boxes, boxes[::-1]))) < 150
+    assert sorted(pairs) == [(n, MANY - 1 - n) for n in range(MANY)]
 
 
 def test_the_best_pairs_come_first_as_before():
@@ -65,7 +67,6 @@ def test_masks_are_compared_by_their_runs():
     """A short code may claim a hundred megapixels: no array of that size is made of it."""
     full = {"size": [10_000, 10_000], "counts": "0PXh[o2"}
     huge = records.Masks(10_000, 10_000, [records.Mask(n, dict(full)) for n in range(1, 200)])
-    started = time.process_time()
-    counts = agreement.masks(huge, huge)
+    counts: dict[str, float] = {}
+    assert pace.loops(lambda: counts.update(agreement.masks(huge, huge))) < 150
     assert counts["iou"] == len(huge.masks)
-    assert time.process_time() - started < 10

@@ -8,10 +8,10 @@ file: each is refused in one line now. So is a drawing's text that asks for more
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 from typing import Any
 
+import pace
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -225,9 +225,7 @@ def test_texts_of_layouts(name):
             importer.of_toml(text) if name.endswith("toml") else importer.of_text(text), None
         )
 
-    started = time.process_time()
-    refused(read)
-    assert time.process_time() - started < 2
+    assert pace.loops(lambda: refused(read)) < 40
 
 
 def test_a_photograph_for_a_drawing_is_refused_in_time():
@@ -235,10 +233,8 @@ def test_a_photograph_for_a_drawing_is_refused_in_time():
     from PIL import Image
 
     noise = numpy.random.default_rng(0).integers(0, 256, (800, 800, 3), numpy.uint8)
-    started = time.process_time()
     wanted = [f"#{n:06x}" for n in range(250)]
-    refused(layouts.of_picture, Image.fromarray(noise), wanted)
-    assert time.process_time() - started < 5
+    assert pace.loops(lambda: refused(layouts.of_picture, Image.fromarray(noise), wanted)) < 80
 
 
 @pytest.mark.parametrize(

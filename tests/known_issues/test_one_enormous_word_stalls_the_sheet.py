@@ -5,8 +5,7 @@ The line breaking measured every prefix of what was left of the word, for each o
 
 from __future__ import annotations
 
-import time
-
+import pace
 import pytest
 
 from socialcli.reports import sheet
@@ -16,9 +15,8 @@ from socialcli.vision import text
 
 @pytest.mark.parametrize("word", ["w" * 30_000, "\u0301" * 30_000, "漢" * 30_000, "a " * 15_000])
 def test_text_is_broken_in_a_moment(word):
-    started = time.process_time()
-    lines = text.wrap([(word, None)], 17.0, 480, 4)
-    assert time.process_time() - started < 5
+    lines: list = []
+    assert pace.loops(lambda: lines.extend(text.wrap([(word, None)], 17.0, 480, 4))) < 80
     assert 1 <= len(lines) <= 4
     assert lines[-1][-1][0].endswith("…")
 
@@ -33,6 +31,5 @@ def test_words_are_broken_where_they_were():
 
 
 def test_keys_of_any_length_are_cut():
-    started = time.process_time()
-    list(sheet.pages([View("k" * 1_000_000, "a.tar", None)], 1, 1))
-    assert time.process_time() - started < 10
+    shown = View("k" * 1_000_000, "a.tar", None)
+    assert pace.loops(lambda: list(sheet.pages([shown], 1, 1))) < 150

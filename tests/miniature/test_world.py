@@ -10,7 +10,6 @@ import math
 import os
 import subprocess
 import sys
-import time
 
 import numpy
 import pytest
@@ -24,7 +23,6 @@ from socialcli.miniature.world import vocabulary as words
 from socialcli.miniature.world.captions import captions
 from socialcli.miniature.world.ground_truth import members
 from socialcli.miniature.world.identity import POPULATION, identity, look
-from socialcli.miniature.world.scenes import paint
 from socialcli.vision import masks as rle
 
 importer = part("importers", "world")
@@ -326,12 +324,3 @@ def test_members_are_valid_records_and_the_picture_is_lossless():
         assert json.loads(records.dump(loaded)) == json.loads(body[suffix])
     meta = records.load(records.Meta, body["meta.json"])
     assert (meta.width, meta.height, meta.split) == (64, 64, "val")
-
-
-def test_scenes_are_rendered_fast_enough():
-    """More than 500 a second and core at 64 px (processor time, so a busy machine may pass)."""
-    scene(0, 0, 64)
-    start = time.process_time()
-    for i in range(150):
-        paint(plan(0, i), 64)
-    assert 150 / (time.process_time() - start) > 500

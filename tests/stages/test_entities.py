@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections import Counter
 from pathlib import Path
 
@@ -234,16 +233,6 @@ def test_batches_change_nothing(extractor):
     texts = [g["text"] for g in GOLD[:40]]
     together = extractor.extract(texts)
     assert together == [extractor.extract([text])[0] for text in texts]
-
-
-def test_speed(extractor):
-    texts = [g["text"] for g in GOLD] * 4
-    extractor.extract(texts[:64])
-    start = time.process_time()
-    extractor.extract(texts)
-    rate = len(texts) / (time.process_time() - start)
-    print(f"{rate:.0f} captions per second of processor time")
-    assert rate > 300
 
 
 # --- the stage

@@ -8,11 +8,11 @@ import re
 import struct
 import subprocess
 import sys
-import time
 import zlib
 from pathlib import Path
 
 import numpy
+import pace
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -239,12 +239,14 @@ HUGE = {
 @pytest.mark.parametrize("name", HUGE)
 def test_huge_pictures_are_refused_unallocated(name):
     images.decode(encoded(gradient(), "PNG"))
-    started = time.process_time()
-    reasons = []
-    assert peak(lambda: reasons.append(reason(HUGE[name], images.facts))) < 20
-    assert peak(lambda: reasons.append(reason(HUGE[name]))) < 20
-    assert all("refused" in text for text in reasons)
-    assert time.process_time() - started < 1
+    reasons: list[str] = []
+
+    def look() -> None:
+        assert peak(lambda: reasons.append(reason(HUGE[name], images.facts))) < 20
+        assert peak(lambda: reasons.append(reason(HUGE[name]))) < 20
+
+    assert pace.loops(look) < 20
+    assert len(reasons) == 2 and all("refused" in text for text in reasons)
 
 
 def test_the_limit_is_ours():
@@ -264,14 +266,14 @@ def bomb() -> bytes:
 def test_bombs_in_png_notes_cost_nothing(bomb, kind, head):
     hidden = chunk(kind, head + bomb)
     pixels = chunk(b"IDAT", zlib.compress((b"\0" + bytes(6)) * 2))
-    data, started = png(2, 2, hidden, pixels), time.process_time()
+    data = png(2, 2, hidden, pixels)
 
     def decode() -> None:
         with contextlib.suppress(SampleFailed):
             images.decode(data)
 
+    assert pace.loops(decode) < 20
     assert peak(decode) < 30
-    assert time.process_time() - started < 2
 
 
 def test_notes_of_some_megabytes_are_no_bomb():
@@ -300,9 +302,9 @@ def test_a_jpeg_of_a_thousand_scans():
     data = encoded(Image.new("RGB", (3000, 3000)), "JPEG", progressive=True)
     scan = data[data.rindex(b"\xff\xda") : -2]
     many = data[:-2] + scan * 1000 + data[-2:]
-    started = time.process_time()
-    assert "scans" in reason(many)
-    assert time.process_time() - started < 0.5
+    reasons: list[str] = []
+    assert pace.loops(lambda: reasons.append(reason(many))) < 10
+    assert "scans" in reasons[0]
 
 
 def test_slow_decoders_have_a_lower_limit():
