@@ -11,6 +11,7 @@ import dataclasses
 import functools
 import hashlib
 import json
+import os
 import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -227,7 +228,7 @@ def targets(sources: list[str], output: str) -> list[str]:
     input's name without .tar).
 
     Raises:
-        UsageError: two inputs would be written to the same place, or over an input.
+        UsageError: two inputs would be written to the same place, or over an input or its notes.
     """
     if output == "-":
         return ["-"] * len(sources)
@@ -246,6 +247,8 @@ def targets(sources: list[str], output: str) -> list[str]:
     first: dict[str, str] = {}
     inputs = {part for source in sources for part in shards.parts(source)}
     files: set[tuple[int, int] | None] = set()  # looked up when the first output is there already
+    real = functools.cache(os.path.realpath)
+    noted = {_notes(part, real): part for part in inputs}
     for source, target in zip(sources, places, strict=True):
         if target in first:
             raise UsageError(
@@ -258,7 +261,19 @@ def targets(sources: list[str], output: str) -> list[str]:
             files = {_file(part) for part in inputs}
         if target in inputs or (there is not None and there in files):
             raise UsageError(f"{target} is also an input; write to another folder")
+        if (packed := noted.get(_notes(target, real))) is not None:
+            raise UsageError(
+                f"{target} would have the notes of its input {shards.public(packed)} "
+                f"({PurePosixPath(stats_location(target)).name}); write to another folder"
+            )
     return places
+
+
+def _notes(archive: str, real: Callable[[str], str]) -> str:
+    """What the files beside an archive begin with, whatever its folder is called here."""
+    stem = shards.stem(archive)
+    folder, name = os.path.split(stem)
+    return stem if shards.is_url(stem) else f"{real(folder)}/{name}"
 
 
 def _plain_tar(output: str) -> None:

@@ -19,10 +19,11 @@ FIELDS = ("key", "status", "stage", "reason")
 
 def stem(archive: str) -> str:
     """An archive's location without its suffix, nor that of a compression (it may have been packed
-    since it was written): what the files beside it begin with."""
+    since it was written): what the files beside it begin with. A list of pictures is one too."""
     if urls.is_url(archive):  # what is signed is the shard alone
         archive = archive.partition("?")[0]
-    return locations.without_suffix(archive).removesuffix(".jsonl")
+    name = locations.without_suffix(archive)
+    return archive.removesuffix(".jsonl") if name == archive else name
 
 
 def errors_location(archive: str) -> str:
