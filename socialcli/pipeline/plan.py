@@ -399,17 +399,23 @@ class Stats:
 
 
 def load_stats(target: str) -> dict[str, Any] | None:
-    """The stats file of an output shard, None if the shard is not finished."""
+    """The stats file of an output shard, None if the shard is not finished, or the file is none of
+    ours: those of other programs may have its name too."""
     data = shards.read_bytes(stats_location(target))
     if data is None:
         return None
     try:
         body = json.loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
-    if not isinstance(body, dict) or shards.size(target) != body.get("output", {}).get("bytes"):
-        return None
-    return body
+    return body if _is_stats(body) and shards.size(target) == body["output"].get("bytes") else None
+
+
+def _is_stats(body: Any) -> bool:
+    kinds = {"output": dict, "counts": dict, "identity": dict, "timing": dict, "input": list}
+    if not isinstance(body, dict) or any(not isinstance(body.get(n), k) for n, k in kinds.items()):
+        return False
+    return all(isinstance(body["counts"].get(name), int) for name in Stats().counts)
 
 
 def places(plan: Plan) -> Iterator[str]:
