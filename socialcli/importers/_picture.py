@@ -12,7 +12,6 @@ import functools
 import os
 import re
 import stat
-import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -213,20 +212,6 @@ def read_file(root: Path, relative: str, limit: int = images.MAX_BYTES) -> bytes
         raise SampleFailed(f"{name}: no such file under {root}") from None
     except OSError as error:
         raise SampleFailed(f"{name}: cannot be read ({error.strerror or error})") from None
-
-
-def checksum(file: Path) -> str:
-    """CRC-32 of what a file holds, "" of one that cannot be read: its sample says why."""
-    value = 0
-    try:
-        with open(os.open(file, os.O_RDONLY | os.O_NONBLOCK), "rb") as stream:
-            if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
-                return ""
-            while part := stream.read(2**20):
-                value = zlib.crc32(part, value)
-    except OSError:
-        return ""
-    return f"{value:08x}"
 
 
 def read(root: Path, relative: str, *, check_pixels: bool = False) -> Picture:

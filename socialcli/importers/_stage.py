@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from socialcli.errors import SampleFailed
+from socialcli import shards
+from socialcli.errors import SampleFailed, SocialcliError
 from socialcli.importers import Entry, Importer, _picture
 from socialcli.pipeline.stage import Stage
 from socialcli.shards import Damage, Sample
@@ -47,9 +49,17 @@ def _held(files: Sequence[Path]) -> str:
         return _picture.printable(plan.held([str(file) for file in files]))
     together = 0
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        for file, content in zip(files, pool.map(_picture.checksum, files), strict=True):
+        for file, content in zip(files, pool.map(_content, files), strict=True):
             together = zlib.crc32(f"{_picture.printable(file.name)} {content}\n".encode(), together)
     return f"{len(files)} files (crc32 {together:08x})"
+
+
+def _content(file: Path) -> str:
+    """What a file holds in a word, "" of one that cannot be read: its sample says why."""
+    with contextlib.suppress(OSError, SocialcliError):
+        crc = shards.crc32_of(str(file))
+        return "" if crc is None else f"{crc:08x}"
+    return ""
 
 
 # A process makes its shards in rising order, so each goes on where the one before ended: reading

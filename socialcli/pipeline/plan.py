@@ -13,7 +13,6 @@ import hashlib
 import json
 import os
 import re
-import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
@@ -199,8 +198,8 @@ def _held(location: str) -> str:
 @functools.cache
 def _content(location: str, size: int | None, modified: int | str | None) -> str:
     """Read once as long as the file's size and time stay the same."""
-    content = shards.read_bytes(location)
-    return "" if content is None else f" (crc32 {zlib.crc32(content):08x})"
+    crc = shards.crc32_of(location)
+    return "" if crc is None else f" (crc32 {crc:08x})"
 
 
 def fingerprint(facts: dict[str, Any]) -> str:

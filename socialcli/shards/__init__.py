@@ -5,7 +5,7 @@ names is run.
 """
 
 from socialcli.shards.behind import Behind
-from socialcli.shards.checksum import Checksum
+from socialcli.shards.checksum import Checksum, crc32_of
 from socialcli.shards.failures import errors_location, read_errors, stem, why_missing
 from socialcli.shards.folders import (
     FolderPublication,
@@ -62,7 +62,8 @@ from socialcli.shards.urls import is_url, public, public_text
 __all__ = [
     "STATUS", "TAR_SUFFIXES", "Behind", "Checksum", "Damage", "FolderPublication", "ManyFiles",
     "Sample", "Writer", "check_output_file", "check_output_files", "check_output_folder",
-    "check_there", "contents", "discard_unfinished", "distinct_keys", "errors_location", "expand",
+    "check_there", "contents", "crc32_of", "discard_unfinished", "distinct_keys",
+    "errors_location", "expand",
     "explain_full_disk", "file_stem", "is_safe", "is_tar", "is_url", "listed", "matches",
     "modified", "open_read", "parts", "public", "public_text", "publish", "publish_files",
     "publish_folder", "read", "read_all", "read_bytes", "read_errors", "refuse_file_name",

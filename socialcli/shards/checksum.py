@@ -1,4 +1,4 @@
-"""CRC-32 of what a shard gives and of what is uploaded."""
+"""CRC-32 of what a shard gives, of small files, and of what is uploaded."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import functools
 import zlib
 from collections.abc import Callable
 
+from socialcli.shards import locations
 from socialcli.shards.behind import CHUNK, Behind
 
 
@@ -26,6 +27,16 @@ def _fastest() -> Callable[[bytes, int], int]:
         return zlib.crc32
     fastest: Callable[[bytes, int], int] = isal_zlib.crc32
     return fastest
+
+
+def crc32_of(location: str) -> int | None:
+    """The CRC-32 of a small file, on a disk or in a store; None where it is not there.
+
+    Raises:
+        OSError, SocialcliError: it cannot be read (`locations.read_bytes`).
+    """
+    content = locations.read_bytes(location)
+    return None if content is None else crc32(content)
 
 
 class Checksum:

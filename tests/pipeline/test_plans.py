@@ -326,3 +326,24 @@ def test_remarks_of_a_stage_are_said_before_the_run(make_shards, tmp_path, monke
     caption(make_shards(1, 2), tmp_path / "o", dry_run=True)
     assert "warning: these captions are of 2014" in capsys.readouterr().err
     assert not (tmp_path / "o").exists()
+
+
+# -- what files hold ------------------------------------------------------------------------------
+
+
+def test_finished_runs_know_files_by_the_words_of_before(tmp_path):
+    """An option's files, and the many beside an import's pictures, by the CRC-32 of zip files."""
+    from socialcli.importers import _stage
+
+    files = [tmp_path / f"{n}.txt" for n in range(7)]
+    for number, file in enumerate(files[:5]):
+        file.write_text("" if number == 4 else f"hello {number}\n" * 9)
+    os.mkfifo(files[5])  # of many files one that cannot be read is its sample's affair
+    crcs = ["c4ff2877", "38cd0cdb", "e7ea676e", "1bd843c2", "00000000"]
+    words = [f"{file.name} (crc32 {crc})" for file, crc in zip(files, crcs, strict=False)]
+    assert planning.held([str(file) for file in files[:5]]) == ", ".join(words)
+    assert planning.held([str(files[6]), str(tmp_path)]) == f"{files[6]}, {tmp_path}"
+    with pytest.raises(UsageError, match="not a plain file"):
+        planning.held(str(files[5]))
+    assert _stage._held(files[:4]) == ", ".join(words[:4])
+    assert _stage._held(files) == "7 files (crc32 4eabf5b5)"
