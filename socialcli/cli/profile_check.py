@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from socialcli.cli.profiles import field_of, key_of, words
-from socialcli.config import beyond, no_choice
+from socialcli.cli.profiles import field_of, words
+from socialcli.config import beyond, flag, no_choice
 from socialcli.errors import Mistakes, near
 
 # (command, method or importer, None where the command has none) -> the Config of its table.
@@ -101,7 +101,7 @@ def _with_methods(
             for kind in having:
                 yield from _table(command, {key: value}, kind)
         else:
-            keys = [key_of(name) for kind in kinds for name in _fields(kind)]
+            keys = [key for kind in kinds for key in _keys(kind)]
             there = near(key, keys) or f"`socialcli {command} --help` lists those it has"
             yield f"[{command}] has no option '{key}'. {there}".rstrip()
 
@@ -130,7 +130,7 @@ def _table(name: str, table: dict[str, Any], config_type: type) -> Iterator[str]
             reported.add(field)
             key = given[field]
             if error["type"] == "extra_forbidden":
-                keys = [key_of(one) for one in _fields(config_type)]
+                keys = _keys(config_type)
                 there = near(key, keys) or f"It has: {', '.join(keys)}"
                 yield f"[{name}] has no option '{key}'. {there}".rstrip()
             else:
@@ -171,6 +171,10 @@ def _hints(config_type: type, names: typing.Collection[str]) -> dict[str, Any]:
             hints |= typing.get_type_hints(holder, vars(sys.modules[base.__module__]))
             left -= own.keys()
     return hints
+
+
+def _keys(config_type: type) -> list[str]:
+    return [flag(name).removeprefix("--") for name in _fields(config_type)]
 
 
 def _fields(config_type: type) -> list[str]:

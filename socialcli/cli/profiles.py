@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from socialcli import textfiles
-from socialcli.config import MISSING, check_bounds, choices, default, no_choice
+from socialcli.config import MISSING, check_bounds, choices, default, flag, no_choice
 from socialcli.errors import SocialcliError, UnknownName, UsageError
 
 
@@ -117,7 +117,7 @@ def values(
             raise UnknownName(f"no {role} backend", word, words(option))
     missing = [n for n in fields if n not in result]
     if missing:
-        raise UsageError(f"{command}: --{missing[0].replace('_', '-')} is required")
+        raise UsageError(f"{command}: {flag(missing[0])} is required")
     return result
 
 
@@ -147,10 +147,9 @@ def explaining(
             if not field.name.endswith("_model") or field.name in given:
                 continue
             if any(isinstance(place, str) and place and place in str(error) for place in places):
-                flag = key_of(field.name)
                 error.args = (
                     f"{error}. It is the one of --profile {name}, for the profile's own model: "
-                    f"with --model {config['model']} give --{flag} too ('' for none)",
+                    f"with --model {config['model']} give {flag(field.name)} too ('' for none)",
                 )
                 break
         raise
@@ -191,11 +190,6 @@ def _is_float(hint: Any) -> bool:
     """Whether a field holds numbers that need not be whole; TOML's ``1`` is one of them."""
     words = getattr(hint, "__name__", str(hint)).replace("|", " ").split()
     return "float" in words and "int" not in words
-
-
-def key_of(field: str) -> str:
-    """The key, and the flag without its dashes, of a field."""
-    return field.strip("_").replace("_", "-")
 
 
 def _beside(model: str, path: Path) -> str:

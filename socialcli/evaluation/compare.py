@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from socialcli import shards
+from socialcli.config import flag
 from socialcli.errors import UsageError
 from socialcli.evaluation import bootstrap, metrics, run, settings, tables, writing
 from socialcli.evaluation.metrics import Column
@@ -116,8 +117,7 @@ def _check_models(folders: list[str], scores: list[dict[str, Any]], common: list
         for name in _options(common, first["config"]):
             if first["config"].get(name) != other["config"].get(name):
                 raise UsageError(
-                    f"{folders[0]} and {folder} were scored with different "
-                    f"--{name.replace('_', '-')}"
+                    f"{folders[0]} and {folder} were scored with different {flag(name)}"
                 )
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from socialcli import backends, records
 from socialcli.backends import ModelSpec, naming
+from socialcli.config import flag
 from socialcli.errors import SampleFailed, UsageError
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def check(config: Any) -> None:
         given = len(getattr(config, name))
         if given > 1 and given != count:
             raise UsageError(
-                f"--{name.replace('_', '-')} is there {given} times and --controlnet-model {count} "
+                f"{flag(name)} is there {given} times and --controlnet-model {count} "
                 "times: give one for all, or one each"
             )
     for one in config.control:

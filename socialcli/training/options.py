@@ -133,10 +133,6 @@ def logs(config: TrainingOptions) -> list[str]:
     return [name.strip() for name in config.log_to.split(",") if name.strip()]
 
 
-def _flag(name: str) -> str:
-    return name.replace("_", "-")
-
-
 def rate(config: TrainingOptions, step: int) -> float:
     """The learning rate of step number ``step`` (from 0): a function of the step alone.
 

@@ -86,6 +86,13 @@ def test_required_options_are_asked_for():
     with pytest.raises(UsageError, match="--source is required"):
         profiles.values(None, "import folder", Needs, {})
 
+    @dataclass
+    class Keyword:
+        with_: str = option(MISSING, "")
+
+    with pytest.raises(UsageError, match="--with is required"):
+        profiles.values(None, "import folder", Keyword, {})
+
 
 def test_named_profiles_from_a_folder_of_ones_own(tmp_path, monkeypatch):
     (tmp_path / "mini.toml").write_text("[caption]\nbeams = 2\n")

@@ -34,7 +34,7 @@ def run(
     """
     from socialcli import backends, registry, shards
     from socialcli.backends import devices
-    from socialcli.config import default
+    from socialcli.config import default, flag
     from socialcli.errors import UsageError
     from socialcli.generation import folder, requests
     from socialcli.generation import stage as generating
@@ -62,17 +62,15 @@ def run(
         given = config[field.name] != default(field)
         if given and only == ("shards" if from_prompts else "prompts"):
             where = "prompts are not from shards" if from_prompts else "prompts are from shards"
-            flag = field.name.replace("_", "-")
-            report.warn(f"--{flag} changes nothing: the {where}")
+            report.warn(f"{flag(field.name)} changes nothing: the {where}")
     if config["format"] == "files" and (options.retry_failed or output.endswith(".tar")):
         what = "--retry-failed" if options.retry_failed else output
         raise UsageError(f"{what}: --format files writes a folder of pictures, not a shard")
     for sheet in ("grid", "attention_maps"):
-        flag = f"--{sheet.replace('_', '-')}"
         if config[sheet] and output == "-":
-            raise UsageError(f"{flag} reads the pictures again: give -o FOLDER instead of -")
+            raise UsageError(f"{flag(sheet)} reads the pictures again: give -o FOLDER instead of -")
         if config[sheet]:
-            shards.check_output_file(config[sheet], flag)
+            shards.check_output_file(config[sheet], flag(sheet))
     stage = chosen.as_stage()
     config = devices.resolved(config, elsewhere=options.engine != "local")
     stage.check(stage.config_type(**config))
