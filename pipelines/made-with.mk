@@ -11,15 +11,31 @@ made_with_quoted = '$(subst ','\'',$(strip $(1)))'
 made_with_names := $(sort $(filter-out SOCIALCLI PYTHON OUT TFLOPS $(free), \
     $(shell sed -n 's/^\([A-Za-z][^ #]*\) ?=.*/\1/p' $(MAKEFILE_LIST))))
 ifneq ($(wildcard $(OUT)/.made-with),)
-# What an earlier version made, which did not have a variable yet, has its default.
+# What an earlier version made, which did not have a variable yet, has its default. Who gives it has to give
+# just that: what the lines with ?= say, under their conditions.
+define made_with_newline
+
+
+endef
 made_with_noted := $(shell sed 's/=.*//' $(OUT)/.made-with)
-made_with_names := $(foreach name,$(made_with_names), \
-    $(if $(filter $(made_with_noted),$(name))$(filter-out file,$(origin $(name))),$(name)))
+made_with_new := $(filter-out $(made_with_noted),$(made_with_names))
+made_with_given := $(foreach name,$(made_with_new),$(if $(filter-out file,$(origin $(name))),$(name)))
+ifneq ($(made_with_given),)
+$(eval $(subst @@,$(made_with_newline),$(shell sed -n -e ':a' -e '/\\$$/{N;s/\\\n/ /;ba' -e '}' \
+    -e 's/^\([A-Za-z][^ #]*\) ?=.*/made_with_usual_&@@/p' -e 's/^ifn*[ed].*/&@@/p' -e 's/^else.*/&@@/p' \
+    -e 's/^endif.*/&@@/p' \
+    $(filter-out %made-with.mk,$(MAKEFILE_LIST)))))
+endif
+made_with_same = $(and $(findstring |$(1)|,|$(2)|),$(findstring |$(2)|,|$(1)|))
+made_with_other := $(foreach name,$(made_with_given), \
+    $(if $(call made_with_same,$(strip $($(name))),$(strip $(made_with_usual_$(name)))),,$(name)))
+made_with_names := $(filter $(made_with_noted) $(made_with_other),$(made_with_names))
 endif
 made_with := $(foreach name,$(made_with_names),$(call made_with_quoted,$(name)=$($(name))))
 ifneq ($(wildcard $(OUT)/.made-with),)
 made_with_now := $(shell printf '%s\n' $(made_with) | grep -vxFf $(OUT)/.made-with)
-made_with_then = $(shell printf '%s\n' $(made_with) | grep -vxFf - $(OUT)/.made-with)
+made_with_then = $(shell printf '%s\n' $(made_with) | grep -vxFf - $(OUT)/.made-with \
+    | sed -n $(made_with_names:%=-e 's/^%=/&/p'))
 $(if $(made_with_now),$(error $(OUT) was made with $(or $(made_with_then),its default), not with $(made_with_now): \
     take another OUT; or rm $(OUT)/.made-with if what is there may stay as it is))
 else ifeq ($(made_with_dry),)

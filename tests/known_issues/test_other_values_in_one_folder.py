@@ -88,6 +88,10 @@ def test_a_finished_run_is_finished_and_other_values_are_refused(name: str, tmp_
         assert line in said[1] and f"{variable}=9{value}" in said[2]
         assert done.stderr.count("\n") == 1 and not table.made()
     assert (table.out / ".made-with").read_text() == before and not table.called()
+    # Before a variable was there what was made had its default, and somebody may give just that.
+    older = ["OLDER=", *table.given]
+    (table.out / ".made-with").write_text("".join(f"{line}\n" for line in older))
+    assert not table.called() and not table.called(*before.splitlines())
     (table.out / ".made-with").unlink()
     assert not table.called()
 
@@ -99,11 +103,22 @@ def test_what_was_made_before_a_variable_was_there_has_its_default(name, tmp_pat
     noted = table.out / ".made-with"
     whole = noted.read_text().splitlines()
     variable, value = next(line for line in whole if line.startswith("BATCH=")).split("=")
-    noted.write_text("\n".join(line for line in whole if not line.startswith("BATCH=")) + "\n")
+    older = ["OLDER=1", *(line for line in whole if not line.startswith("BATCH="))]
+    noted.write_text("".join(f"{line}\n" for line in older))
     assert not table.called()
     done = table.make(f"{variable}=9{value}")
     assert f"out was made with its default, not with {variable}=9{value}: take" in done.stderr
     assert done.returncode == 2 and not table.made()
+
+
+def test_a_default_is_that_of_the_profile(tmp_path) -> None:
+    table = Table("social-feedback.mk", tmp_path)
+    assert table.called("PROFILE=mini")
+    (table.out / ".made-with").write_text("PROFILE=mini\n")
+    assert not table.called("PROFILE=mini", "HICO_STEPS=20", "SCENES=512", "SSR=", "RATES=   "
+                            "--learning-rate 5e-4 --aligner-learning-rate 5e-6")  # fmt: skip
+    done = table.make("PROFILE=mini", "HICO_STEPS=100", "GAZE_STEPS=40")
+    assert "was made with its default, not with HICO_STEPS=100: take" in done.stderr
 
 
 @pytest.mark.parametrize("name", NAMES)
