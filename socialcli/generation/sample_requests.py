@@ -12,6 +12,7 @@ from socialcli.errors import SampleFailed
 from socialcli.generation import adapters, subject_prompts
 from socialcli.generation.options import LayoutOptions, ReferenceOptions, SourceOptions
 from socialcli.generation.requests import Request, Wanted, asked, copies
+from socialcli.generation.subject_prompts import Text
 from socialcli.shards import Sample
 
 _LEARNED = re.compile(r"<[^<>\s]+>")
@@ -34,8 +35,8 @@ def of_sample(
         text = config.instruction
     elif config.subject_word:
         texts, plains = _of_word(config, sample)
-        text = _numbered(texts, config.caption, "meta.json's prompts")
-        plain = plains[config.caption].strip() if plains else None
+        text = _numbered(texts, config.caption, subject_prompts.PLACE)
+        plain = str(plains[config.caption]).strip() if plains else None  # a text where that is one
     elif planned and sample.has("layout.json"):
         text = sample.record(records.Layout).prompt
     else:
@@ -95,7 +96,7 @@ def _count(config: Any, sample: Sample) -> int:
     return len(_captions(sample)[0])
 
 
-def _of_word(config: Any, sample: Sample) -> tuple[list[str | None], list[str] | None]:
+def _of_word(config: Any, sample: Sample) -> tuple[list[Text], list[Text] | None]:
     return subject_prompts.of_word(sample, config.subject_word, lambda: adapters.called(config))
 
 
@@ -119,24 +120,21 @@ def caption(sample: Sample, number: int) -> str:
     return _numbered(texts, number, place)
 
 
-def _captions(sample: Sample) -> tuple[Sequence[str], str]:
+def _captions(sample: Sample) -> tuple[Sequence[Text], str]:
     """All captions of a sample, and where they stand."""
     texts = subject_prompts.of_class(sample)
     if sample.has("caption.json") or not texts:
         record = sample.record(records.Caption)
         return [record.text, *record.others], "caption.json"
-    return texts, "meta.json's prompts"
+    return texts, subject_prompts.PLACE
 
 
-def _numbered(texts: Sequence[str | None], number: int, place: str) -> str:
+def _numbered(texts: Sequence[Text], number: int, place: str) -> str:
     if number >= len(texts):
         raise SampleFailed(f"no caption {number}: {place} has {len(texts)}, counted from 0")
     text = texts[number]
-    if text is None:
-        raise SampleFailed(
-            f"caption {number} of {place} has no {{}} where --subject-word could stand; write it "
-            "into the data set's prompts, or draw others with --caption"
-        )
+    if isinstance(text, SampleFailed):
+        raise text
     if not text.strip():
         raise SampleFailed("the caption is empty")
     return text.strip()

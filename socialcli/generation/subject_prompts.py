@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from socialcli.shards import Sample
 
 SUBJECT = ("subject", "concept")  # what importers call it in meta.json's extra
+PLACE = "meta.json's prompts"
+Text = str | SampleFailed  # a prompt, or why none can be made of what stands at its number
 
 
 def filled(prompt: str, word: str) -> str:
@@ -26,16 +28,18 @@ def filled(prompt: str, word: str) -> str:
     return prompt
 
 
-def of_class(sample: Sample) -> list[str]:
+def of_class(sample: Sample) -> list[Text]:
     """The prompts of a sample with its subject's class; none where it has no prompts or class."""
     prompts, extra = _prompts(sample)
     name = extra.get("class")
-    return [filled(p, name) for p in prompts] if isinstance(name, str) else []
+    if not isinstance(name, str):
+        return []
+    return [filled(p, name) if isinstance(p, str) else p for p in prompts]
 
 
 def of_word(
     sample: Sample, pattern: str, called: Callable[[], Mapping[str, str]] = dict
-) -> tuple[list[str | None], list[str] | None]:
+) -> tuple[list[Text], list[Text] | None]:
     """The prompts of a sample with a word for its subject, and the same in plain words.
 
     Args:
@@ -44,8 +48,8 @@ def of_word(
         called: gives name -> identifier, and is asked only where the pattern does.
 
     Returns:
-        The prompts, None in place of one that names its subject in other words; the same with the
-        subject's class, None where it has none.
+        The prompts, a failure in place of one that is no text or names its subject in other words;
+        the same with the subject's class, None where it has none.
 
     Raises:
         SampleFailed: the sample has no prompts, or no name, class or identifier that the pattern
@@ -72,13 +76,26 @@ def of_word(
             )
         known["identifier"] = identifiers[name]
     word = tokens.named(pattern, name or "", **known)
-    texts = [filled(p, word) for p in prompts]
-    return [text if word in text else None for text in texts], of_class(sample) or None
+    texts: list[Text] = []
+    for number, prompt in enumerate(prompts):
+        text = filled(prompt, word) if isinstance(prompt, str) else prompt
+        if isinstance(text, str) and word not in text:
+            text = SampleFailed(
+                f"caption {number} of {PLACE} has no {{}} where --subject-word could stand; write "
+                "it into the data set's prompts, or draw others with --caption"
+            )
+        texts.append(text)
+    return texts, of_class(sample) or None
 
 
-def _prompts(sample: Sample) -> tuple[list[str], dict[str, Any]]:
-    """Prompts, and all of meta.json's extra."""
+def _prompts(sample: Sample) -> tuple[list[Text], dict[str, Any]]:
+    """Prompts, each at its number, and all of meta.json's extra."""
     extra = sample.record(records.Meta).extra if sample.has("meta.json") else {}
     prompts = extra.get("prompts")
-    texts = [p for p in prompts if isinstance(p, str)] if isinstance(prompts, list) else []
+    texts: list[Text] = [
+        p if isinstance(p, str) else SampleFailed(
+            f"caption {n} of {PLACE} is no text: mend it there, or draw others with --caption"
+        )
+        for n, p in enumerate(prompts if isinstance(prompts, list) else [])
+    ]  # fmt: skip
     return texts, extra
