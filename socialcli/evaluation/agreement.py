@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from socialcli import records
@@ -145,16 +145,22 @@ def _same_people(
 
 
 def keypoints(
-    pairs: list[tuple[records.Person, records.Person, XYXY]], aspect: float = 1.0
+    pairs: list[tuple[records.Person, records.Person, XYXY]],
+    aspect: float = 1.0,
+    unasked: Container[int] = (),
 ) -> Counts:
     """Visible true keypoints, and how many were found within a tenth of the person's height.
 
     Args:
         aspect: the picture's width over its height: distances are those in pixels.
+        unasked: see `_unasked`. Of others without a skeleton every keypoint was missed.
     """
     wanted = right = 0
     for one, other, place in pairs:
-        if other.keypoints is None or one.keypoints is None:
+        if other.keypoints is None or one.id in unasked:
+            continue
+        if one.keypoints is None:
+            wanted += sum(v == 2 for _, _, v in other.keypoints.points)
             continue
         if len(other.keypoints.points) != len(one.keypoints.points):
             continue  # of another layout
@@ -165,6 +171,25 @@ def keypoints(
                 near = math.hypot((a[0] - b[0]) * aspect, a[1] - b[1]) <= reach
                 right += near and a[2] > 0  # one that nobody labelled may lie anywhere
     return {"wanted": wanted, "right": right}
+
+
+def _unasked(whole: records.People, kept: records.People, source: str) -> set[int]:
+    """The ids of people in whom nobody looked for a skeleton, so that none is missed: everybody
+    without one where neither a model nor another person's skeleton says that they were looked for,
+    and who has one of another source.
+
+    Args:
+        whole: of one side. kept: the parts of it that are of ``source``.
+    """
+    without = {p.id for p in kept.people if p.keypoints is None}
+    model = kept.models.get("pose")
+    annotated = records.sources.of(model) == records.sources.ANNOTATION
+    asked = model is not None and (
+        source == ANY or annotated == (source == records.sources.ANNOTATION)
+    )
+    if asked or len(without) < len(kept.people):
+        without &= {p.id for p in whole.people if p.keypoints is not None}
+    return without
 
 
 def gazes(pairs: list[tuple[records.Person, records.Person, XYXY]], samples: Any) -> Counts:
@@ -246,6 +271,7 @@ class Agreement:
             _places(predicted),
             _places(truth),
         )  # people stand there whoever says so
+        given = predicted
         predicted = self._of("found", predicted, self.found_source)
         truth = self._of("truth", truth, self.truth_source)
 
@@ -267,7 +293,9 @@ class Agreement:
         if pair := both(records.People):
             same = _same_people(*pair, predicted_boxes, true_boxes)
             note("faces", faces(*pair))
-            note("keypoints", keypoints(same, pair[1].width / pair[1].height))
+            whole = pair[0] if self.found_source == ANY else given(records.People)
+            unasked = _unasked(whole, pair[0], self.found_source)
+            note("keypoints", keypoints(same, pair[1].width / pair[1].height, unasked))
             note("gaze", gazes(same, self.values))
         if pair := both(records.Interactions):
             note("interactions", interactions(*pair, predicted_boxes, true_boxes, same))
