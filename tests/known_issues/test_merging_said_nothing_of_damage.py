@@ -1,5 +1,6 @@
 """`merge` left damaged samples out and ended with 0, and its card (README.md) named the members of
-the last call's shards only, so that `datasets` failed at those of an earlier one."""
+the last call's shards only, so that `datasets` failed at those of an earlier one. How many of the
+merged samples are malformed, which all other commands refuse, its last line did not say."""
 
 from __future__ import annotations
 
@@ -55,6 +56,19 @@ def test_what_was_asked_to_be_left_out_is_no_damage(tmp_path):
     for _ in range(2):
         said = merge(f"{tmp_path}/a.tar+{tmp_path}/b.tar", "-o", tmp_path / "out")
         assert "1 samples merged, 1 left out" in said
+
+
+def test_malformed_samples_are_passed_on_and_counted(tmp_path):
+    rows = [(f"k{n}", {"jpg": picture(n), "caption.json": b"{}"}) for n in range(3)]
+    for name in ("a", "b"):
+        shards.write(tmp_path / f"{name}.tar", [*rows[:2], ("k9", {"jpg": picture(9)})])
+    merge(tmp_path / "a.tar", "-o", tmp_path / "out")
+    for _ in range(2):  # those of a shard that is there count too
+        said = merge(tmp_path / "a.tar", tmp_path / "b.tar", "-o", tmp_path / "out")
+        assert "6 samples merged, 0 left out; 4 of the merged ones are malformed" in said
+    assert [s.key for s in shards.read(str(tmp_path / "out" / "b.tar"))] == ["k0", "k1", "k9"]
+    shards.write(tmp_path / "c.tar", [("k9", {"jpg": picture(9)})])
+    assert "malformed" not in merge(tmp_path / "c.tar", "-o", tmp_path / "sound")
 
 
 def test_the_card_is_of_all_calls(tmp_path):

@@ -18,6 +18,7 @@ class Merged:
     kept: int = 0
     dropped: int = 0
     failed: int = 0  # of those that were dropped: the ones that nothing asked to leave out
+    malformed: int = 0  # of those that were kept: the ones that other commands refuse
     suffixes: dict[str, set[str]] = field(default_factory=dict)  # target -> of its members
 
 
@@ -38,9 +39,10 @@ def command(
     ] = False,
 ) -> None:
     """Samples that a sidecar marks as filtered are left out, as the stage would have done, and so
-    are damaged ones, which are named. NAME.errors.jsonl gathers what the stages said of the samples
-    that did not end well. In a folder, README.md says to Hugging Face datasets what is in its
-    shards, those of earlier calls too."""
+    are damaged ones, which are named. Malformed ones are named, counted and passed on.
+    NAME.errors.jsonl gathers what the stages said of the samples that did not end well. In a
+    folder, README.md says to Hugging Face datasets what is in its shards, those of earlier calls
+    too."""
     import sys
 
     from socialcli import shards
@@ -67,7 +69,10 @@ def command(
         _merge(done, source, target, last=source == sources[-1])
     if output != "-":
         _write_cards(done, wanted=not output.endswith(".tar"))
-    print(f"merge: {done.kept} samples merged, {done.dropped} left out", file=sys.stderr)
+    said = f"merge: {done.kept} samples merged, {done.dropped} left out"
+    if done.malformed:
+        said += f"; {done.malformed} of the merged ones are malformed: other commands refuse them"
+    print(said, file=sys.stderr)
     if done.failed > max_error_rate * (done.kept + done.dropped):
         raise SocialcliError(
             f"merge: {done.failed} of {done.kept + done.dropped} samples are damaged and left out, "
@@ -91,12 +96,16 @@ def _write_cards(done: Merged, wanted: bool) -> None:
 
 
 def _count(done: Merged, target: str) -> None:
-    """Add what an earlier call merged, and what it left out for being damaged."""
+    """Add what an earlier call merged, how much of it is malformed, and what it left out for being
+    damaged."""
     from socialcli import shards
 
     keys, done.suffixes[target] = shards.contents(target)
-    gone = [note for note in shards.read_errors(target) if note["key"] not in keys]
-    failed = sum((note["stage"], note["status"]) == ("merge", "failed") for note in gone)
+    notes = list(shards.read_errors(target))
+    own = [note for note in notes if (note["stage"], note["status"]) == ("merge", "failed")]
+    gone = [note for note in notes if note["key"] not in keys]
+    failed = sum(note["key"] not in keys for note in own)
+    done.malformed += len({note["key"] for note in own if note["key"] in keys})
     done.kept += len(keys)
     done.dropped += failed + len({note["key"] for note in gone if note["status"] == "filtered"})
     done.failed += failed
@@ -133,6 +142,7 @@ def _merge(done: Merged, source: str, target: str, last: bool) -> None:
                 print(one_line(f"{shards.public(source)}: {sample.key}: {why}"), file=sys.stderr)
                 note = {"key": sample.key, "status": "failed", "stage": "merge", "reason": why}
                 notes.append(note)
+                done.malformed += 1
             writer.passed(sample, {})
             if sample.key:
                 done.kept += 1
