@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from socialcli import records
@@ -47,6 +48,14 @@ class LayoutMethod(GenerateMethod, base=True):
     (the layout, the pictures that its segments name)."""
 
     WHOLE = False
+
+    def named_files(self, config: Any, request: Any) -> list[str]:
+        """The reference pictures that segments name by their files."""
+        if request.sample is None or not request.sample.has("layout.json"):
+            return []
+        layout: records.Layout = request.sample.record(records.Layout)
+        names = {one.name for segment in layout.segments for one in segment.references}
+        return sorted(name for name in names if Path(name).expanduser().is_file())
 
     def layout(self, request: Any) -> Any:
         """See `GenerateMethod.layout`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from socialcli.registry import Part
@@ -104,6 +105,15 @@ class GenerateMethod(Part, base=True):
     def facts(self, config: Any) -> dict[str, Any]:
         """What else the pictures depend on, see `stage.GenerateStage.facts`."""
         return {}
+
+    def named_files(self, config: Any, request: Any) -> Sequence[str]:
+        """The files of this machine that a request's sample names and that its picture is made of,
+        so that a run is not taken for finished above others.
+
+        Args:
+            request: a `requests.Request`.
+        """
+        return ()
 
     def masks(self, config: Any) -> list[str] | None:
         """Whether a mask says which part of a reference is meant: None if words do; else the mask

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -164,6 +164,10 @@ class GenerateStage(Stage, base=True):
         """What the files hold that rows name; one that was missing may come, for --retry-failed."""
         held = requests.files_of_rows(self.entries(config)) if config.prompts else ""
         return {planning.ROW_FILES: held} if held else {}
+
+    def named_files(self, config: Any, sample: Sample) -> Sequence[str]:
+        """Those that the sample of a request names; `noted` is of those that rows name."""
+        return self.method.named_files(config, sample.work) if sample.work is not None else ()
 
     def samples(self, config: Any, source: str, checksums: list[Any]) -> Iterator[Sample | Damage]:
         """The requests numbered ``first:last``, or those that a shard's samples are."""

@@ -7,6 +7,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, BinaryIO
 
 from socialcli import records, shards
@@ -16,7 +17,7 @@ from socialcli.pipeline import plan as planning
 from socialcli.pipeline.batches import Outcome, Result, outcomes
 from socialcli.pipeline.plan import Plan, Stats, Task
 from socialcli.pipeline.report import Report, one_line
-from socialcli.pipeline.stage import Noted
+from socialcli.pipeline.stage import Noted, Stage
 
 
 def finished(plan: Plan, task: Task, read: bool = True) -> Stats | None:
@@ -47,6 +48,8 @@ def finished(plan: Plan, task: Task, read: bool = True) -> Stats | None:
             f"{task.target} was made by another run ({named}); give --overwrite to replace it "
             "or another --output"
         )
+    for known in body.get("files", []):
+        _refuse(task, f"{known['name']}, which its samples name,", _other_file(known))
     again = plan.retry_failed and body["counts"].get("failed", 0)
     if not plan.numbered:
         archives = shards.parts(task.source)
@@ -58,7 +61,7 @@ def finished(plan: Plan, task: Task, read: bool = True) -> Stats | None:
                 _refuse_changed(task, body, checksums)
         else:
             for part, known in zip(archives, body.get("input", []), strict=False):
-                _refuse(task, part, _changed(part, known, task.limit is None))
+                _refuse(task, _input(part), _changed(part, known, task.limit is None))
     if again:
         return None
     return Stats(dict(body["counts"]), 0.0, body["output"]["bytes"], 1, 1)
@@ -91,16 +94,51 @@ def _refuse_changed(task: Task, body: dict[str, Any], checksums: list[shards.Che
     archives, noted = shards.parts(task.source), body.get("input", [])
     for part, known, checksum in zip(archives, noted, checksums, strict=False):
         if str(checksum) != known.get("checksum"):
-            _refuse(task, part, f"checksum {known.get('checksum')} then, {checksum} now")
+            changed = f"checksum {known.get('checksum')} then, {checksum} now"
+            _refuse(task, _input(part), changed)
 
 
-def _refuse(task: Task, part: str, changed: str) -> None:
+def _input(part: str) -> str:
+    return "standard input" if part == "-" else f"its input {shards.public(part)}"
+
+
+def _refuse(task: Task, what: str, changed: str) -> None:
     if changed:
-        what = "standard input" if part == "-" else f"its input {shards.public(part)}"
         raise UsageError(
             f"{task.target}: {what} has changed since ({changed}); give "
             "--overwrite to make it again"
         )
+
+
+def _file(name: str) -> dict[str, Any]:
+    """What a stats file notes of a file that a sample names."""
+    place = str(Path(name).expanduser())
+    size, modified = shards.size_and_modified(place)
+    return {"name": name, "bytes": size, "modified": modified, "held": planning.held(place)}
+
+
+def _other_file(known: dict[str, Any]) -> str:
+    """What differs between such a file and its note; "" where nothing does. One of the same size
+    and time is not read again."""
+    size, modified = shards.size_and_modified(str(Path(known["name"]).expanduser()))
+    if size != known["bytes"]:
+        return f"{known['bytes']} bytes then, {'none' if size is None else size} now"
+    if modified == known["modified"]:
+        return ""
+    now = _file(known["name"])["held"]
+    return "" if now == known["held"] else f"{known['held']} then, {now} now"
+
+
+def _with_files(
+    stage: Stage, config: Any, samples: Iterator[Any], named: dict[str, list[dict[str, Any]]]
+) -> Iterator[Any]:
+    """The samples; what the files hold that one names is noted, by its key, before it is used."""
+    for sample in samples:
+        if isinstance(sample, shards.Sample) and sample.problem is None:
+            with contextlib.suppress(OSError, SocialcliError):  # its sample will say why
+                if files := stage.named_files(config, sample):
+                    named[sample.key] = [_file(name) for name in files]
+        yield sample
 
 
 def _changed(part: str, known: dict[str, Any], whole: bool) -> str:
@@ -142,7 +180,9 @@ def make(plan: Plan, task: Task, loaded: Any, report: Report) -> Callable[[], St
     checksums: list[shards.Checksum] = []
     inputs = [] if plan.numbered else shards.parts(task.source)
     before = [shards.size_and_modified(part) for part in inputs]
-    samples = _samples(plan, task, checksums)
+    named: dict[str, list[dict[str, Any]]] = {}  # by key
+    files: dict[str, dict[str, Any]] = {}  # by name, those of all that went well
+    samples = _with_files(stage, config, _samples(plan, task, checksums), named)
     where = one_line(task.target if plan.numbered else shards.public(task.source))
     counts = Stats().counts
     if earlier:  # what is counted besides is true of the samples that are taken over
@@ -172,6 +212,8 @@ def make(plan: Plan, task: Task, loaded: Any, report: Report) -> Callable[[], St
                     report.warn(f"{where}: {problem['key'] or '(no key)'}: {problem['reason']}")
             if isinstance(outcome, Outcome) and outcome.sample.key:
                 report.advance(1)
+                if (of_sample := named.pop(outcome.sample.key, None)) and problem is None:
+                    files |= {one["name"]: one for one in of_sample}
                 noted = outcome.result.notes if isinstance(outcome.result, Noted) else {}
                 for what, line in noted.items():
                     counts[what] = counts.get(what, 0) + 1
@@ -198,7 +240,7 @@ def make(plan: Plan, task: Task, loaded: Any, report: Report) -> Callable[[], St
             _publish_errors(task, problems)
         written.close()
         stats = Stats(counts, seconds, writer.bytes, 0, 1)
-        _publish_stats(plan, task, stats, checksums, before)
+        _publish_stats(plan, task, stats, checksums, before, files)
         report.shard(where, counts, seconds)
         return stats
 
@@ -284,6 +326,7 @@ def _publish_stats(
     stats: Stats,
     checksums: list[shards.Checksum],
     before: list[tuple[int | None, int | str | None]],
+    files: dict[str, dict[str, Any]],
 ) -> None:
     """The stats file, after the shard: its presence says that the shard is finished."""
     if task.target == "-":
@@ -304,6 +347,7 @@ def _publish_stats(
             }
             for part, c, (size, modified) in zip(archives, checksums, before, strict=False)
         ],
+        **({"files": [files[name] for name in sorted(files)]} if files else {}),
         "output": {"location": shards.public(task.target), "bytes": stats.bytes},
         "fingerprint": planning.fingerprint(identity),
         "identity": identity,

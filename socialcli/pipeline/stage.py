@@ -114,6 +114,11 @@ class Stage(Part, base=True):
         """What results depend on besides the options and the input."""
         return {}
 
+    def named_files(self, config: Any, sample: Sample) -> Sequence[str]:
+        """The files of this machine that a sample names and its result is made of, each as it names
+        it; those that are there."""
+        return ()
+
     def samples(self, config: Any, source: str, checksums: list[Any]) -> Iterator[Sample | Damage]:
         """The samples of one task, and the places of its input that could not be read."""
         return shards.read_all(source, checksums)
