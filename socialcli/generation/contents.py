@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import zlib
 from collections.abc import Iterable
@@ -29,6 +30,22 @@ def held(place: str) -> str:
     return f"crc32 {crc:08x}"
 
 
+def file_called(name: str, folders: Iterable[str] = ("",)) -> Path | None:
+    """The first file of this name in some folders; None where there is none. A name may be a key
+    or a subject as well, that no file can have."""
+    for folder in folders:
+        try:
+            file = Path(folder, name).expanduser()
+            if file.is_file():
+                return file
+        except RuntimeError:  # "~somebody" who has no home here
+            continue
+        except OSError as error:
+            if error.errno != errno.ENAMETOOLONG:
+                raise
+    return None
+
+
 def of_files(names: Iterable[str], folders: Iterable[str] = ("",)) -> str:
     """A word for what the files among some names hold; "" where none is one.
 
@@ -37,8 +54,7 @@ def of_files(names: Iterable[str], folders: Iterable[str] = ("",)) -> str:
     """
     crc, places = 0, tuple(folders)
     for name in sorted(set(names)):
-        files = (Path(folder, name).expanduser() for folder in places)
-        file = next((file for file in files if file.is_file()), None)
+        file = file_called(name, places)
         if file is not None:
             crc = zlib.crc32(f"{name} {held(str(file))}".encode("utf-8", "surrogatepass"), crc)
     return f"crc32 {crc:08x}" if crc else ""

@@ -10,6 +10,7 @@ from socialcli import backends, records
 from socialcli.backends import ModelSpec, naming
 from socialcli.config import flag
 from socialcli.errors import SampleFailed, UsageError
+from socialcli.generation import contents
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,7 +37,7 @@ def check(config: Any) -> None:
                 "times: give one for all, or one each"
             )
     for one in config.control:
-        if one not in OF_SAMPLES and not Path(one).expanduser().is_file():
+        if one not in OF_SAMPLES and contents.file_called(one) is None:
             raise UsageError(f"--control {one}: pose, picture, or a picture file; there is none")
     starts, ends = _each(config, "control_start", 0.0), _each(config, "control_end", 1.0)
     for start, end in zip(starts, ends, strict=True):

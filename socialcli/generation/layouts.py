@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from socialcli import records
 from socialcli.errors import SampleFailed
-from socialcli.generation import drawing, options, references
+from socialcli.generation import contents, drawing, options, references
 from socialcli.generation.method import GenerateMethod
 from socialcli.generation.requests import Wanted
 
@@ -55,7 +54,7 @@ class LayoutMethod(GenerateMethod, base=True):
             return []
         layout: records.Layout = request.sample.record(records.Layout)
         names = {one.name for segment in layout.segments for one in segment.references}
-        return sorted(name for name in names if Path(name).expanduser().is_file())
+        return sorted(name for name in names if contents.file_called(name))
 
     def layout(self, request: Any) -> Any:
         """See `GenerateMethod.layout`."""

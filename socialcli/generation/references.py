@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from socialcli import records, shards
 from socialcli.errors import SampleFailed, UsageError
+from socialcli.generation import contents
 from socialcli.generation.options import QUERIES
 from socialcli.generation.requests import Wanted
 from socialcli.generation.sample_requests import caption
@@ -209,18 +210,16 @@ def find(wanted: Wanted, locations: tuple[str, ...], key: str, prompt: str) -> R
     if wanted.identity is not None:
         sample = _other(wanted, locations, key)
         return _of(sample, wanted)
-    for folder in (wanted.beside, ""):
-        file = Path(folder, wanted.name).expanduser()
-        if file.is_file():
-            query = prompt if wanted.query == "caption" else wanted.query or ""
-            if query in QUERIES:
-                raise SampleFailed(
-                    f"the reference {wanted.name} is a file: give the words that name its subject "
-                    "as --query, or in a column 'query'"
-                )
-            picture = _picture(file)
-            seen = _mask_file(wanted, picture) if wanted.by_mask else None
-            return Reference(file.name, picture, query, wanted.scale, seen)
+    if file := contents.file_called(wanted.name, (wanted.beside, "")):
+        query = prompt if wanted.query == "caption" else wanted.query or ""
+        if query in QUERIES:
+            raise SampleFailed(
+                f"the reference {wanted.name} is a file: give the words that name its subject as "
+                "--query, or in a column 'query'"
+            )
+        picture = _picture(file)
+        seen = _mask_file(wanted, picture) if wanted.by_mask else None
+        return Reference(file.name, picture, query, wanted.scale, seen)
     there = library(locations) if locations else None
     if there and wanted.name in there.keys:
         return _of(there.sample(wanted.name), wanted)
@@ -262,8 +261,7 @@ def _mask_file(wanted: Wanted, picture: Image) -> numpy.ndarray:
         raise SampleFailed(
             f"the reference {wanted.name} has no mask: give --mask FILE, or a column 'mask'"
         )
-    places = [Path(folder, wanted.mask).expanduser() for folder in (wanted.beside, "")]
-    file = next((place for place in places if place.is_file()), None)
+    file = contents.file_called(wanted.mask, (wanted.beside, ""))
     if file is None:
         raise SampleFailed(f"the mask '{wanted.mask}' is not there: no such file")
     seen = numpy.asarray(images.decode_file(file).convert("L")) > 127

@@ -186,8 +186,8 @@ def _beside(folder: str, name: str | None) -> str | None:
     """A file by a name that stands wherever it is looked for from: in ``folder`` if it is there."""
     if name is None:
         return None
-    file = Path(folder, name).expanduser()
-    return str(file) if file.is_file() else name
+    file = contents.file_called(name, (folder,))
+    return name if file is None else str(file)
 
 
 # ---------------------------------------------------------------- files
