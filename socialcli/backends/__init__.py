@@ -40,6 +40,7 @@ class BackendInfo:
     method: str = ""  # of a diffusion model: the only method of generate that draws with it
     text_encoders: int = 1  # of a diffusion model
     detects: bool = False  # of an interaction recogniser: it finds people and things by itself
+    fixed: bool = False  # of a grounder: it finds a fixed list of things, see `coverage.unknown`
     role: str = ""  # filled in from the folder
     name: str = ""  # filled in from the file
     module: str = ""  # filled in: dotted path to import

@@ -1,8 +1,10 @@
-"""How much of what is asked an interaction recogniser can express at all, by its classes.
+"""How much of what is asked an interaction recogniser or a detector can express at all, by its
+classes.
 
 The recogniser in the package knows the pairs of the rendered world, 49 of HICO-DET's 600 classes
 among them: on HICO's pictures it says nothing of all the others, and neither a loss nor a score
-would tell. So who uses one as a judge asks here first.
+would tell. A detector of a fixed list of things never finds what is none of them, and that is no
+fault of a picture. So who uses one as a judge asks here first.
 """
 
 from __future__ import annotations
@@ -10,9 +12,11 @@ from __future__ import annotations
 import importlib
 from collections import Counter
 from collections.abc import Iterable
+from typing import Any
 
 from socialcli import backends
 from socialcli.errors import UsageError
+from socialcli.vision.people import kind_of
 
 Pair = tuple[str, str]  # verb, object
 SHOWN = 3
@@ -33,6 +37,16 @@ def expressible(backend: str, model: str) -> frozenset[Pair] | None:
         return None
     classes: list[Pair] | None = module.classes_of(model)
     return None if classes is None else frozenset(plain(*one) for one in classes)
+
+
+def unknown(grounder: Any, words: Iterable[str]) -> list[str]:
+    """Those of some words for which a grounder can never find a thing, each once in their order:
+    it has a fixed list of kinds (``kinds``) or classes (``knows``), and they mean none of these."""
+    kinds = getattr(grounder, "kinds", None)
+    knows = getattr(grounder, "knows", None)
+    if kinds is not None:
+        return [word for word in dict.fromkeys(words) if kind_of(word) not in kinds]
+    return [word for word in dict.fromkeys(words) if knows is not None and not knows(word)]
 
 
 def check(asked: Iterable[Pair], known: frozenset[Pair] | None, option: str) -> str:

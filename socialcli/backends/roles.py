@@ -40,6 +40,7 @@ class Role(Protocol):
     model: Model  # backend, checkpoint, revision (a hub commit where known) and options
     # Optional ``kinds: tuple[str, ...]``: the entity kinds a grounder or segmenter knows, where
     # it knows only some (MediaPipe: ("person",)); stages leave the others without a result.
+    # Optional ``knows(phrase) -> bool`` of a grounder of fixed classes: whether it is one of them.
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ A picture of a layout is looked at by a detector: who is missing, there twice, b
 or at another's place (`socialcli.vision.assignment`). One that has a fault is drawn again from
 another seed, up to ``--attempts`` times, and the attempt of the lowest price is kept, the earliest
 of equal ones. Seeds follow from the picture's own, so that a key gives one picture whatever the
-run.
+run. Subjects that the detector has no kind for are left out of all that, which is said once.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from socialcli import backends, records
-from socialcli.backends import ModelSpec
+from socialcli.backends import ModelSpec, coverage
 from socialcli.vision import assignment, layouts
 from socialcli.vision import boxes as geometry
 from socialcli.vision.people import kind_of
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 SAME_OBJECT = 0.7  # IoU from which two boxes of one word are one thing
 MOST_PICTURES = 12  # of one subject that are looked at
+NOT_LOOKED_FOR = "subjects_not_looked_for"  # what pictures with such subjects are counted as
 
 
 def seed(first: int, attempt: int) -> int:
@@ -55,6 +56,7 @@ class Judge:
     grounder: Any
     dino: Any
     config: Any
+    remark: str = ""  # what is to be said of a verdict with `unasked` words
     _seen: dict[tuple[str, str], numpy.ndarray] = field(default_factory=dict)
 
     def verdict(
@@ -63,7 +65,7 @@ class Judge:
         layout: records.Layout,
         pictures: Sequence[Sequence[Reference]],
     ) -> assignment.Verdict:
-        """What a picture has of its layout's subjects.
+        """What a picture has of its layout's subjects, as far as the grounder knows such things.
 
         Args:
             pictures: of each segment, its subject's own; where some segment has none, things are
@@ -71,9 +73,14 @@ class Judge:
         """
         import numpy
 
-        chosen = [n for n, segment in enumerate(layout.segments) if not segment.background]
-        segments = [layout.segments[n] for n in chosen]
-        words = [layouts.word(segment) for segment in segments]
+        named = {n: layouts.word(s) for n, s in enumerate(layout.segments) if not s.background}
+        unasked = coverage.unknown(self.grounder, named.values())
+        chosen = [n for n, word in named.items() if word not in unasked]
+        if unasked:
+            self._say(unasked[0])
+        if not chosen:
+            return assignment.Verdict(unasked=unasked)
+        segments, words = [layout.segments[n] for n in chosen], [named[n] for n in chosen]
         detected = self.detect(image, words)
         boxes = numpy.array([box for _, box, _ in detected], float).reshape(-1, 4)
         things, kinds, places = assignment.compared(
@@ -89,7 +96,16 @@ class Judge:
             known = means @ means.T
             crops = [crop(image, box) for box in boxes[things].tolist()]
             likeness = self.embed(crops) @ means.T if crops else numpy.zeros((0, len(means)))
-        return assignment.judge(kinds, places, likeness, known, _prices(self.config))
+        verdict = assignment.judge(kinds, places, likeness, known, _prices(self.config))
+        verdict.unasked = unasked
+        return verdict
+
+    def _say(self, word: str) -> None:
+        """One line for all such words, so that it is said once."""
+        self.remark = self.remark or (
+            f"the detector of --attempts knows no such thing as '{word}': subjects of which it has "
+            "no kind are not looked for; name another with --ground-backend"
+        )
 
     def detect(self, image: Image, words: Sequence[str]) -> list[tuple[str, records.XYXY, float]]:
         """(word, box, score) of all that the grounder finds for some words, each word once."""

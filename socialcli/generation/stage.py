@@ -267,7 +267,7 @@ class GenerateStage(Stage, base=True):
             if rest:
                 notes["prompts_cut"] = _cut_off(loaded)
             if notes and isinstance(written := results[number], dict):
-                results[number] = Noted(written, notes)
+                results[number] = Noted(written, notes | getattr(written, "notes", {}))
         return [results[number] for number in range(len(items))]
 
     def _draw(
@@ -341,7 +341,10 @@ class GenerateStage(Stage, base=True):
         for number, _ in part:
             verdict, attempt, seed, image = best[number]
             tried = attempts.record(tries[number], attempt, verdict)
-            results.append(of(items[number].work, image, seed, unread[number], {}, tried))
+            written = of(items[number].work, image, seed, unread[number], {}, tried)
+            if verdict.unasked and isinstance(written, dict):
+                written = Noted(written, {attempts.NOT_LOOKED_FOR: loaded.judge.remark})
+            results.append(written)
         return results
 
     def writer(self, config: Any, target: str, stream: BinaryIO) -> Any:

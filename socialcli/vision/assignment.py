@@ -41,6 +41,7 @@ class Verdict:
         pairs: (thing, subject) that belong together.
         missing: subjects without a thing. surplus: things without a subject.
         hybrid: things that look like two subjects at once. swapped: subjects at another's place.
+        unasked: words of subjects that were left out, since the detector knows no such thing.
         price: the sum of all.
     """
 
@@ -49,6 +50,7 @@ class Verdict:
     surplus: list[int] = field(default_factory=list)
     hybrid: list[int] = field(default_factory=list)
     swapped: list[int] = field(default_factory=list)
+    unasked: list[str] = field(default_factory=list)
     price: float = 0.0
 
     @property

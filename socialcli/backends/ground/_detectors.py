@@ -39,6 +39,10 @@ class ClassDetector:
         """(Q, C) in [0, 1] of a picture's queries; 0 for a class that a query is not."""
         raise NotImplementedError
 
+    def knows(self, phrase: str) -> bool:
+        """Whether a phrase means one of its classes."""
+        return class_of(phrase, self.labels) is not None
+
     def ground(
         self,
         images: list[Image],

@@ -19,6 +19,7 @@ INFO = BackendInfo(
     get="hf download facebook/detr-resnet-50 (which needs pip install timm)",
     size="167 MB",
     packages=("torch", "transformers"),
+    fixed=True,
 )
 
 

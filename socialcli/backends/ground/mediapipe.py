@@ -34,6 +34,7 @@ INFO = BackendInfo(
     size="in the package",
     packages=("mediapipe",),
     extra="mediapipe",
+    fixed=True,
 )
 # Windows about a face in which to look for its body: sideways from its middle and downwards from
 # its top, in faces' widths and heights. A standing adult is about nine face boxes tall.

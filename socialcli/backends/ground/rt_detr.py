@@ -19,6 +19,7 @@ INFO = BackendInfo(
     get="hf download PekingU/rtdetr_r50vd",
     size="172 MB",
     packages=("torch", "transformers"),
+    fixed=True,
 )
 
 

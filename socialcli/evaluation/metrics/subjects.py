@@ -7,7 +7,8 @@ pictures, a missing subject and a surplus thing have their prices. A subject's p
 the reference shards that are called by its name (`meta.json`'s subject, `people.json`'s identity),
 else its own part of the source picture (``--against layout``).
 
-A person found as "man" and as "woman" is one thing that may be either.
+A person found as "man" and as "woman" is one thing that may be either. Subjects that are none of
+the things that a detector with a fixed list of them knows are left out, and a note counts them.
 
 * missing: subjects that nothing was assigned to; surplus: things left over;
 * hybrid: things that look like two of the subjects at once, told by DINO, in which blends lie
@@ -33,6 +34,7 @@ from socialcli.vision import assignment, layouts
 if TYPE_CHECKING:
     import numpy
 
+SHOWN = 5  # words that a note names
 _USUAL = assignment.Prices()
 
 
@@ -85,7 +87,8 @@ class Subjects(Metric):
 
     def rows(self, cases: list[Case], context: Context) -> dict[str, numpy.ndarray]:
         """(N,) each, NaN where a picture could not be judged: ``wanted`` subjects, and sums over
-        them of the price, of each fault, and of the cosines."""
+        them of the price, of each fault, and of the cosines. Besides, single ones, the number of
+        subjects that were ``left_out`` and their words (``unknown``)."""
         import numpy
 
         names = ("wanted", "price", "missing", "surplus", "hybrid", "swapped", "cosine")
@@ -99,6 +102,9 @@ class Subjects(Metric):
             if row is not None:
                 for name, value in row.items():
                     rows[name][number] = value
+        left_out = [word for case in cases for word in unknown(case)]
+        rows["left_out"] = numpy.array(len(left_out))
+        rows["unknown"] = numpy.array(", ".join(f"'{w}'" for w in sorted(set(left_out))[:SHOWN]))
         return rows
 
     def estimate(
@@ -109,32 +115,57 @@ class Subjects(Metric):
     def pictures(self, rows: dict[str, numpy.ndarray]) -> dict[str, numpy.ndarray]:
         return {name: _means.each(*parts) for name, parts in _parts(rows).items()}
 
+    def notes(self, rows: dict[str, numpy.ndarray]) -> list[str]:
+        import numpy
+
+        count = int(rows.get("left_out", 0))
+        every = count + int(numpy.nansum(rows["wanted"]))
+        return [] if not count else [
+            f"subjects: {count:,} of {every:,} subjects are left out, since the detector knows no "
+            f"such thing ({rows['unknown']}); --ground-backend names another"
+        ]  # fmt: skip
+
 
 def _parts(rows: dict[str, numpy.ndarray]) -> dict[str, tuple[numpy.ndarray, numpy.ndarray]]:
     import numpy
 
-    r = {name: numpy.nan_to_num(values) for name, values in rows.items()}
+    r = {name: numpy.nan_to_num(values) for name, values in rows.items() if values.ndim}
     parts = {f"subjects_{n}": r[n] for n in ("missing", "surplus", "hybrid", "swapped")}
     parts = {"subjects": r["price"], **parts, "subject_clip_i": r["cosine"]}
     return {name: (total, r["wanted"]) for name, total in parts.items()}
 
 
+def _segments(case: Case) -> list[Any]:
+    """The segments of a picture's layout that show subjects."""
+    if case.source is None or "layout.json" not in case.source.records:
+        return []
+    return [s for s in case.source.records["layout.json"].segments if not s.background]
+
+
+def unknown(case: Case) -> list[str]:
+    """The words of a picture's subjects for which the detector has no kind."""
+    names = case.generated.get("subject-objects", "unknown") or ()
+    return [word for word in map(layouts.word, _segments(case)) if word in names]
+
+
 def of_case(case: Case, prices: assignment.Prices) -> dict[str, float] | None:
-    """One picture's row; None where it could not be seen, or has no layout with subjects."""
+    """One picture's row; None where it could not be seen, or has no layout with subjects that the
+    detector knows."""
     import numpy
 
-    if case.source is None or "layout.json" not in case.source.records:
-        return None
-    segments = [s for s in case.source.records["layout.json"].segments if not s.background]
+    every, names = _segments(case), unknown(case)
+    chosen = [n for n, segment in enumerate(every) if layouts.word(segment) not in names]
+    segments = [every[n] for n in chosen]
     detected = case.generated.get("subject-objects", "boxes")
     seen = [case.generated.get(f"{name}-found") for name in ("clip", "dino")]
     if detected is None or any(v is None for v in seen) or not segments:
         return None
     # Of a picture in which nothing was found there is the whole picture's.
     clip, dino = (numpy.atleast_2d(vectors)[: len(detected)] for vectors in seen)
-    galleries = [gallery(pictures, "dino") for pictures in case.subjects]
-    if len(galleries) != len(segments):
+    if len(case.subjects) != len(every):
         return None
+    subjects = [case.subjects[n] for n in chosen]
+    galleries = [gallery(pictures, "dino") for pictures in subjects]
     words = [layouts.word(segment) for segment in segments]
     boxes = numpy.array([box for _, box in detected], float).reshape(-1, 4)
     labels = [label for label, _ in detected]
@@ -151,7 +182,7 @@ def of_case(case: Case, prices: assignment.Prices) -> dict[str, float] | None:
         likeness = _means.cosine(dino, means) if things else numpy.zeros((0, len(means)))
     verdict = assignment.judge(kinds, places, likeness, known, prices)
     for thing, subject in verdict.pairs:
-        own = gallery(case.subjects[subject], "clip")
+        own = gallery(subjects[subject], "clip")
         if own is not None:
             cosine += float(_means.cosine(clip[thing], own).mean())
     counts = {n: float(len(getattr(verdict, n))) for n in ("missing", "surplus", "hybrid")}
