@@ -29,17 +29,12 @@ def of_sample(
     Raises:
         SampleFailed: no such caption, or nothing to tell its subjects by.
     """
-    planned = isinstance(config, LayoutOptions) or not sample.has("caption.json")
-    plain = None
-    if isinstance(config, SourceOptions) and config.instruction:
-        text = config.instruction
-    elif config.subject_word:
+    text, plain = _only_text(config, sample), None
+    if text is None and config.subject_word:
         texts, plains = _of_word(config, sample)
         text = _numbered(texts, config.caption, subject_prompts.PLACE)
         plain = str(plains[config.caption]).strip() if plains else None  # a text where that is one
-    elif planned and sample.has("layout.json"):
-        text = sample.record(records.Layout).prompt
-    else:
+    elif text is None:
         text = caption(sample, config.caption)
     wanted: tuple[Wanted, ...] = ()
     if isinstance(config, SourceOptions):
@@ -89,8 +84,21 @@ def all_of_sample(
     return requests
 
 
+def _only_text(config: Any, sample: Sample) -> str | None:
+    """The one text that a sample is drawn from whatever captions it has: the instruction, or its
+    layout's prompt."""
+    if isinstance(config, SourceOptions) and config.instruction:
+        return str(config.instruction)
+    planned = isinstance(config, LayoutOptions) or not sample.has("caption.json")
+    if planned and not config.subject_word and sample.has("layout.json"):
+        return sample.record(records.Layout).prompt
+    return None
+
+
 def _count(config: Any, sample: Sample) -> int:
-    """How many captions a sample has."""
+    """How many captions a sample has that it is drawn from."""
+    if _only_text(config, sample) is not None:
+        return 1
     if config.subject_word:
         return len(_of_word(config, sample)[0])
     return len(_captions(sample)[0])
