@@ -1,5 +1,7 @@
-"""Boxes of the subjects that a picture was generated of: ``boxes``, ``scores``; ``unknown``, the
-names of which the detector knows no such thing, where there are any."""
+"""Boxes of the subjects that a picture was generated of: ``boxes``, ``scores``.
+
+``unknown`` are the names of which the detector knows no such thing, where there are any.
+"""
 
 from __future__ import annotations
 
