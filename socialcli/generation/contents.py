@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import functools
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
+
+from socialcli import shards
+from socialcli.errors import UsageError
 
 _PROBES, _PROBE = 64, 1 << 14
 
@@ -14,7 +18,8 @@ _PROBES, _PROBE = 64, 1 << 14
 def held(place: str) -> str:
     """A word for what local shards of references hold.
 
-    Of each file its size and some pieces spread over it; other places are told by their names.
+    Of each file its size and some pieces spread over it; other places are told by their names
+    (`of_patterns` looks into some of them).
     """
     root = Path(place).expanduser() if place else None
     if root is None or not root.exists():
@@ -28,6 +33,22 @@ def held(place: str) -> str:
             f"{name} {_pieces(file, status.st_size, status.st_mtime_ns)}".encode(), crc
         )
     return f"crc32 {crc:08x}"
+
+
+def of_patterns(places: Iterable[str]) -> str:
+    """A word for what the local shards hold that globs, ranges and joins name; "" where there are
+    none. `held` is of single files and folders."""
+    crc = 0
+    for place in places:
+        if shards.is_url(place) or Path(place).expanduser().exists():
+            continue
+        with contextlib.suppress(UsageError):  # who opens them says it
+            for shard in shards.expand([place], check=False):
+                files = (Path(part) for part in shards.parts(shard))
+                for file in (file for file in files if file.is_file()):
+                    named = f"{file.name} {held(str(file))}"
+                    crc = zlib.crc32(named.encode("utf-8", "surrogateescape"), crc)
+    return f"crc32 {crc:08x}" if crc else ""
 
 
 def file_called(name: str, folders: Iterable[str] = ("",)) -> Path | None:

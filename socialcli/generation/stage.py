@@ -161,9 +161,12 @@ class GenerateStage(Stage, base=True):
         return facts | adapters.facts(config) | self.method.facts(config)
 
     def noted(self, config: Any) -> dict[str, Any]:
-        """What the files hold that rows name; one that was missing may come, for --retry-failed."""
-        held = requests.files_of_rows(self.entries(config)) if config.prompts else ""
-        return {planning.ROW_FILES: held} if held else {}
+        """What the files hold that rows name (one that was missing may come, for --retry-failed),
+        and the reference shards that a pattern names."""
+        rows = requests.files_of_rows(self.entries(config)) if config.prompts else ""
+        shown = contents.of_patterns(getattr(config, "references", None) or ())
+        held = {planning.ROW_FILES: rows, planning.REFERENCE_SHARDS: shown}
+        return {name: word for name, word in held.items() if word}
 
     def named_files(self, config: Any, sample: Sample) -> Sequence[str]:
         """Those that the sample of a request names; `noted` is of those that rows name."""

@@ -34,8 +34,10 @@ _RECORDED = (
 )  # fmt: skip
 
 
-# Names of facts: the files beside an import's pictures, and those that rows of prompt files name.
+# Names of facts: the files beside an import's pictures, those that rows of prompt files name, and
+# reference shards that a pattern names.
 ANNOTATION_FILES, ROW_FILES = "annotation files", "files that rows name"
+REFERENCE_SHARDS = "shards of references"
 
 
 @dataclass(frozen=True)
@@ -143,7 +145,8 @@ def agree(plan: Plan, old: dict[str, Any], new: dict[str, Any]) -> bool:
         mending = {f"option {f.name}" for f in fields if f.metadata.get("mends")}
         mending |= {ANNOTATION_FILES, ROW_FILES}
     # Earlier versions did not note them.
-    mending |= {name for name in (ANNOTATION_FILES, ROW_FILES) if name not in old}
+    later = (ANNOTATION_FILES, ROW_FILES, REFERENCE_SHARDS)
+    mending |= {name for name in later if name not in old}
     mending |= {n for f in usual(config(plan)) if (n := f"option {f}") not in old}
     return fingerprint({k: v for k, v in old.items() if k not in mending}) == fingerprint(
         {k: v for k, v in new.items() if k not in mending}

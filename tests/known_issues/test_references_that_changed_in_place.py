@@ -97,3 +97,34 @@ def test_each_subject_has_the_query_given_for_it(tmp_path):
     assert queries("lady", "puppy", "phrases") == ["lady", "puppy", "a man"]
     assert queries("lady", "puppy") == ["lady", "puppy", "puppy"]
     assert queries("phrases") == ["A woman in red", "a small dog", "a man"]
+
+
+def test_reference_shards_of_a_pattern_count(tmp_path):
+    """A glob, a range and a join were told by their names, and so they are in earlier runs."""
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        shards.write(tmp_path / name / "0.tar", [("k", {"txt": b"one"})])
+    for place in ("a/*.tar", "a/{0..0}.tar", "a/+b/", "a/0.tar+b/0.tar"):
+        named = "+".join(f"{tmp_path}/{part}" for part in place.split("+"))
+        own = {"prompt": ["a"], "reference": ["k"], "references": [named]}
+        config = vars(part("methods.generate", "ssr").Config(**own))
+
+        def identity(config=config, **how):
+            plan = planned(config, tmp_path / "out", **how)
+            return plan, planning.identity(plan, plan.tasks[0])
+
+        changed = tmp_path / place.split("+")[-1][0] / "0.tar"
+        _, first = identity()
+        assert identity()[1] == first
+        shards.write(changed, [("k", {"txt": b"two"})])
+        plan, second = identity()
+        assert not planning.agree(plan, first, second)
+        assert "shards of references was 'crc32 " in planning.difference(first, second)
+        earlier = {name: fact for name, fact in first.items() if name != "shards of references"}
+        assert planning.agree(plan, earlier, second)
+        shards.write(changed, [("k", {"txt": b"one"})])
+    for place in (str(tmp_path / "a"), str(tmp_path / "a" / "0.tar"), str(tmp_path / "x*.tar"),
+                  "s3://bucket/{0..1}.tar"):  # fmt: skip
+        own = {"prompt": ["a"], "reference": ["k"], "references": [place]}
+        plan = planned(vars(part("methods.generate", "ssr").Config(**own)), tmp_path / "out")
+        assert plan.noted == {}
