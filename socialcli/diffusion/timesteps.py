@@ -122,7 +122,7 @@ def read_curves(path: str) -> dict[str, tuple[float, ...]]:
         curves = {name: tuple(float(v) for v in body[name]) for name in NAMES if name in body}
         if not curves or any(not c or min(c) < 0 for c in curves.values()):
             raise ValueError("no curve of numbers in it")
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise UsageError(
             f"--curves {path}: not a file of loss curves ({error}); write one with --write-curves"
         ) from None

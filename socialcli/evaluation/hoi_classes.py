@@ -101,7 +101,7 @@ def _from_file(name: str) -> Classes:
             raise ValueError(f"{' '.join(twice[0])} is there twice")
         if not rare <= set(range(len(names))):
             raise ValueError(f"rare classes are numbers from 1 to {len(names)}")
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UsageError(
             f'{name}: expected {{"classes": [[verb, object], ...], "rare": [numbers]}} ({error})'
         ) from None

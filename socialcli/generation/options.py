@@ -311,9 +311,11 @@ def size(config: Any) -> tuple[int, int] | None:
     """
     if config.size is None:
         return None
-    parts = str(config.size).lower().split("x")
-    if len(parts) > 2 or not all(p.strip().isdigit() and 8 <= int(p) <= 8192 for p in parts):
+    parts = [part.strip() for part in str(config.size).lower().split("x")]
+    # isdigit says yes to "²", and int reads no more than some thousand digits.
+    numbers = [int(part) for part in parts if part.isdecimal() and len(part) < 9]
+    if not len(parts) == len(numbers) <= 2 or not all(8 <= n <= 8192 for n in numbers):
         raise UsageError(
             f"--size {config.size}: pixels as 512 or 768x512 (width x height), each from 8 to 8192"
         )
-    return int(parts[0]), int(parts[-1])
+    return numbers[0], numbers[-1]

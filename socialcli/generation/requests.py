@@ -124,11 +124,12 @@ def _all(config: Any, masks: list[str] | None) -> list[tuple[str, Request]]:
 def copies(key: str, request: Request, count: int) -> list[tuple[str, Request]]:
     """The request under its key, or ``count`` of it under ``key-0``, ``key-1``...
 
-    A seed that was given is that of the first; the others count on from it.
+    A seed that was given is that of the first; the others count on from it, from 0 behind the
+    largest.
     """
     if count == 1:
         return [(key, request)]
-    seeds = [None if request.seed is None else request.seed + n for n in range(count)]
+    seeds = [None if request.seed is None else (request.seed + n) % 2**63 for n in range(count)]
     return [(f"{key}-{n}", replace(request, seed=seed)) for n, seed in enumerate(seeds)]
 
 
@@ -249,7 +250,7 @@ def _json_rows(file: str, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
             continue
         try:
             body = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise UsageError(f"{file}, line {number}: not JSON ({error})") from None
         if not isinstance(body, dict):
             raise UsageError(f"{file}, line {number}: expected an object with a prompt")
@@ -266,6 +267,9 @@ def _table_rows(file: str, text: str, delimiter: str) -> Iterator[tuple[int, dic
         raise UsageError(
             f"{file}: no column 'prompt'; its first line names {', '.join(names) or 'nothing'}"
         )
+    for name in names:
+        if names.count(name) > 1 and (name in COLUMNS or _REFERENCE.fullmatch(name)):
+            raise UsageError(f"{file}: the column '{name}' is there twice")
     reader.fieldnames = names
     try:
         for row in reader:

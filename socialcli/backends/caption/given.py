@@ -115,7 +115,7 @@ def _json_rows(file: str, text: str) -> list[tuple[str, str]]:
             continue
         try:
             body: Any = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise UsageError(f"--captions {file}, line {number}: not JSON ({error})") from None
         body = body if isinstance(body, dict) else {}
         name = next((body[c] for c in KEY_COLUMNS if c in body), None)
