@@ -61,9 +61,10 @@ def subjects(sample: Sample) -> list[Subject]:
     boxes = sample.record(records.Boxes).boxes if sample.has("boxes.json") else []
     people = sample.record(records.People).people if sample.has("people.json") else []
     entity_of = {box.id: box.entity for box in boxes}
-    names = {
-        p.entity if p.entity is not None else entity_of.get(p.box or 0): p.identity for p in people
-    }
+    names: dict[int | None, str | None] = {}
+    for p in people:  # of several whom one phrase names the last one who has a name
+        entity = p.entity if p.entity is not None else entity_of.get(p.box or 0)
+        names[entity] = p.identity or names.get(entity)
     shown = {box.entity for box in boxes} | set(names)
     chosen = [e for e in entities if e.id in shown] or entities
     return [Subject(e.head.strip(), e.text.strip(), names.get(e.id), e.id) for e in chosen]
