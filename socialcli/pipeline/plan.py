@@ -400,9 +400,16 @@ class Stats:
         return bad / max(1, self.counts["total"] + self.counts["damaged"])
 
 
-def load_stats(target: str) -> dict[str, Any] | None:
+def load_stats(target: str, refuse_others: bool = False) -> dict[str, Any] | None:
     """The stats file of an output shard, None if the shard is not finished, or the file is none of
-    ours: those of other programs may have its name too."""
+    ours: those of other programs may have its name too.
+
+    Args:
+        refuse_others: where it is another output's, which would lose it.
+
+    Raises:
+        UsageError: it is; one line that names both.
+    """
     data = shards.read_bytes(stats_location(target))
     if data is None:
         return None
@@ -410,7 +417,26 @@ def load_stats(target: str) -> dict[str, Any] | None:
         body = json.loads(data)
     except (ValueError, RecursionError):
         return None
-    return body if _is_stats(body) and shards.size(target) == body["output"].get("bytes") else None
+    if not _is_stats(body):
+        return None
+    if shards.size(target) == body["output"].get("bytes"):
+        return body
+    if refuse_others:
+        _refuse_others(target, str(body["output"].get("location", "")).rpartition("/")[2])
+    return None
+
+
+def _refuse_others(target: str, made: str) -> None:
+    """Refuse what is to be made where its stats are those of ``made``: pictures are there as files
+    and are to be shards, or the other way round."""
+    folder, slash, name = target.rpartition("/")
+    other = f"{folder}{slash}{made}"
+    if made == name or shards.stem(other) != shards.stem(target) or shards.size(other) is None:
+        return
+    raise UsageError(
+        f"{shards.public(target)} would replace the notes of {made} beside it "
+        f"({PurePosixPath(stats_location(target)).name}); give another --output"
+    )
 
 
 def _is_stats(body: Any) -> bool:

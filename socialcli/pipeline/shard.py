@@ -28,11 +28,14 @@ def finished(plan: Plan, task: Task, read: bool = True) -> Stats | None:
 
     Raises:
         UsageError: the shard is there but was made with other options (they are named), and
-            ``--overwrite`` was not given; or another program's file is in its place.
+            ``--overwrite`` was not given; another program's file is in its place; or the notes of
+            another output are.
     """
-    if task.target == "-" or plan.overwrite:
+    if task.target == "-":
         return None
-    body = planning.load_stats(task.target)
+    body = planning.load_stats(task.target, refuse_others=True)
+    if plan.overwrite:
+        return None
     if body is None:
         has_errors_file = shards.read_bytes(shards.errors_location(task.target)) is not None
         if not has_errors_file and shards.size(task.target) is not None:

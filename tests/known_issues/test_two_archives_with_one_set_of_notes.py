@@ -11,8 +11,10 @@ import shutil
 
 import pytest
 from conftest import samples
+from tiny import diffusion as tiny
 
 from socialcli import shards
+from socialcli.cli.commands import generate as command
 from socialcli.cli.commands import merge, validate
 from socialcli.errors import UsageError
 from socialcli.pipeline import plan as planning
@@ -87,3 +89,25 @@ def test_a_packed_input_in_a_store_keeps_its_notes():
     with pytest.raises(UsageError, match=r"would have the notes of its input .*\.tar\.gz \("):
         planning.targets(["memory://b/x.tar.gz"], "memory://b/")
     assert planning.targets(["memory://b/x.tar.gz"], "memory://c") == ["memory://c/x.tar"]
+
+
+def test_pictures_as_files_and_as_shards_have_each_a_folder(tmp_path):
+    """Both lists are finished by ``000000.stats.json``: shards would be drawn again and again."""
+    tiny.stable_diffusion(tmp_path / "sd")
+    config_type = load("methods.generate", "text").config_type
+
+    def generate(out, form, **options):
+        config = vars(config_type(model=str(tmp_path / "sd"), prompt=["a dog"], steps=1,
+                                  device="cpu", format=form))  # fmt: skip
+        command.run("text", config, [], str(out), RunOptions(quiet=True, **options))
+        return {file.name: file.read_bytes() for file in out.iterdir()}
+
+    for out, form, other in (("a", "shards", "files"), ("b", "files", "shards")):
+        made = generate(tmp_path / out, form)
+        named = "000000.tar" if form == "shards" else "000000.jsonl"
+        for options in ({}, {"overwrite": True}):
+            with pytest.raises(UsageError, match=f"replace the notes of {named}"):
+                generate(tmp_path / out, other, **options)
+        assert generate(tmp_path / out, form) == made
+    (tmp_path / "b" / "000000.jsonl").unlink()  # nobody's notes any more
+    assert "000000.tar" in generate(tmp_path / "b", "shards")
