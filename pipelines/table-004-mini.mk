@@ -124,21 +124,24 @@ $(OUT)/pictures/$(1)-$(2)/.done: $(call learned,$(1),$(2)) $(call called,$(1))/.
 endef
 $(foreach r,$(ROWS),$(foreach s,$(SEEDS),$(eval $(call row,$(r),$(s)))))
 
-# Class pictures are drawn once, by the first DreamBooth; all others are given them. $(call others,SEED)
-drawn := $(OUT)/dreambooth-$(firstword $(SEEDS))
-others = $(if $(filter $(firstword $(SEEDS)),$(1)),,--class-pictures $(drawn)/class-pictures)
+# Class pictures are drawn once, by the DreamBooth that has some already or the first one; all others are
+# given them, whichever SEEDS are asked for then. $(call others,SEED)
+class_pictures := $(sort $(wildcard $(OUT)/dreambooth-*/class-pictures))
+first := $(firstword $(class_pictures:$(OUT)/dreambooth-%/class-pictures=%) $(SEEDS))
+drawn := $(OUT)/dreambooth-$(first)
+others = $(if $(filter $(first),$(1)),,--class-pictures $(drawn)/class-pictures)
 define subjects
 $(OUT)/dreambooth-$(1)/pytorch_lora_weights.safetensors: $(OUT)/eleven/.done \
-    $(if $(call others,$(1)),$(drawn)/pytorch_lora_weights.safetensors)
+    | $(if $(call others,$(1)),$(drawn)/pytorch_lora_weights.safetensors)
 	$(SOCIALCLI) train $(OUT)/eleven -o $(OUT)/dreambooth-$(1) --method dreambooth --adapter lora \
 	    --rank 16 --profile $(PROFILE) --seed $(1) --augment 0.9 --steps $(DREAM_STEPS) \
 	    $(addprefix --identifier ,$(IDENTIFIERS)) $(PRIOR) $(call others,$(1)) $(PRECISION)
-$(OUT)/custom-diffusion-$(1)/delta.bin: $(OUT)/eleven/.done $(drawn)/pytorch_lora_weights.safetensors
+$(OUT)/custom-diffusion-$(1)/delta.bin: $(OUT)/eleven/.done | $(drawn)/pytorch_lora_weights.safetensors
 	$(SOCIALCLI) train $(OUT)/eleven -o $(OUT)/custom-diffusion-$(1) --method custom-diffusion \
 	    --profile $(PROFILE) --seed $(1) --steps $(CUSTOM_STEPS) --learning-rate 4e-4 \
 	    $(IDENTIFIERS:%=--identifier '<%>') $(PRIOR) --class-pictures $(drawn)/class-pictures $(PRECISION)
 endef
-$(foreach s,$(SEEDS),$(eval $(call subjects,$(s))))
+$(foreach s,$(sort $(first) $(SEEDS)),$(eval $(call subjects,$(s))))
 $(OUT)/words-%/learned_embeds.safetensors: $(OUT)/eleven/.done
 	$(SOCIALCLI) invert $(OUT)/eleven -o $(OUT)/words-$* --profile $(PROFILE) --seed $* \
 	    --templates captions --steps $(WORD_STEPS) --learning-rate 5e-3 $(PRECISION)

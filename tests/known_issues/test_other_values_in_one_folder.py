@@ -27,12 +27,16 @@ case "$*" in
   train*) files="model.safetensors pytorch_lora_weights.safetensors delta.bin
     pose_judge.safetensors";;
 esac
+case "$*" in
+  *--class-pictures*) ;;
+  train*"method dreambooth"*) classes=class-pictures;;
+esac
 while [ $# -gt 0 ]; do
   case $1 in
     -o|--out|--grid|--write-curves)
       case $2 in
         *.tar|*.png|*.json|*.svg|*.md) mkdir -p "$(dirname "$2")"; touch "$2";;
-        *) mkdir -p "$2"; for file in $files; do touch "$2/$file"; done;;
+        *) mkdir -p "$2/$classes"; for file in $files; do touch "$2/$file"; done;;
       esac;;
   esac
   shift
@@ -169,6 +173,23 @@ def test_what_another_choice_lacks_is_made(
     made = table.called(*then)
     assert any(re.search(wanted, call) for call in made), made
     assert not table.called(*then)
+
+
+@pytest.mark.parametrize("first", [["SEEDS=0 1"], ["SEEDS=2"], ["SEEDS=2", "SEEDS=0"]])
+def test_class_pictures_are_of_one_seed_whichever_are_asked_for(first, tmp_path: Path) -> None:
+    table = Table("table-004-mini.mk", tmp_path)
+    rows = "ROWS=words dreambooth custom-diffusion"
+    trained: dict[str, str] = {}
+    for seeds in [*first, "SEEDS=1 0", "SEEDS=1", "SEEDS=1 2", "SEEDS=0 1 2"]:
+        for call in table.called(seeds, rows):
+            if call.startswith("train") and "segmentation" not in call:
+                folder = call.split(" -o ")[1].split()[0]
+                assert folder not in trained, call
+                trained[folder] = call
+    assert len(trained) == 6
+    drawn = table.out / f"dreambooth-{first[0][6]}"
+    assert "--class-pictures" not in trained.pop(str(drawn))
+    assert all(f" --class-pictures {drawn}/class-pictures " in c for c in trained.values())
 
 
 def test_a_file_that_is_gone_is_made_again(tmp_path: Path) -> None:
