@@ -109,6 +109,7 @@ $(foreach t,$(TRAININGS),$(eval $(call training,$(t))))
 # $(call row,TABLE,ROW)
 define row
 $(OUT)/$(1)/$(2)/.done: $(if $(filter mip-adapter,$(2)),$(call when,mip-adapter,$(MIP))) $(call trained,$(2),$(1))
+	$(if $(filter mip-adapter,$(2)),$$(call anew,mip-adapter,$$(MIP)))
 	$(SOCIALCLI) generate $(test_$(1)) -o $(OUT)/$(1)/$(2) --profile $(PROFILE) \
 	    $(call method,$(2),$(1)) $(DRAW) $(draw_$(2)) && touch $$@
 $(OUT)/$(1)/scores/$(2)/score.json: $(call when,scores,$(METRICS) $(SCORE)) $(OUT)/$(1)/$(2)/.done

@@ -90,6 +90,7 @@ models:
 # $(call imported,SET)
 define imported
 $(OUT)/$(1)/subjects/.done: $(call when,import-$(1),$(import_$(1)))
+	$$(call anew,import,$$(import_$(1)))
 	$(SOCIALCLI) import $$(import_$(1)) -o $(OUT)/$(1)/subjects && touch $$@
 endef
 $(foreach set,$(SETS),$(eval $(call imported,$(set))))
@@ -105,6 +106,7 @@ $(OUT)/concept101-pairs/prompts.jsonl:
 # $(call row,SET,ROW)
 define row
 $(OUT)/$(1)/$(2)/.done: $(call when,row-$(2),$(method_$(2))) $(OUT)/$(1)/subjects/.done $(if $(filter %-pairs,$(1)),$(OUT)/$(1)/prompts.jsonl)
+	$$(call anew,row,$$(method_$(2)) $$(import_$(1)))
 	$(SOCIALCLI) generate $(call drawn,$(1)) -o $(OUT)/$(1)/$(2) \
 	    $$(method_$(2)) --profile $(PROFILE) $(DRAW) && touch $$@
 $(OUT)/$(1)/scores/$(2)/score.json: $(call when,scores-$(1),$(METRICS) $(judges_$(1)) $(SCORE)) $(OUT)/$(1)/$(2)/.done

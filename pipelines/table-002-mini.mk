@@ -95,9 +95,11 @@ with_custom-diffusion = --custom-diffusion $(1) --subject-word '{identifier} {cl
 # $(call row,ROW,SEED)
 define row
 $(OUT)/words/$(1)-$(2)/.done: $(if $(filter schedule-%,$(1)),$(call when,base,$(BASE))) $(OUT)/train/.done
+	$(if $(filter schedule-%,$(1)),$$(call anew,base,$$(BASE)))
 	$(if $(fit_$(1)),$(SOCIALCLI) $(firstword $(fit_$(1))) $(OUT)/train --profile $(PROFILE) \
 	    -o $(OUT)/words/$(1)-$(2) --seed $(2) --steps $(STEPS) $(SIZES) $(PRECISION) $(wordlist 2,99,$(fit_$(1))),mkdir -p $$(@D)) && touch $$@
 $(OUT)/pictures/$(1)-$(2)/.done: $(OUT)/words/$(1)-$(2)/.done $(OUT)/test/.done
+	$(if $(filter schedule-%,$(1)),$$(call anew,base,$$(BASE)))
 	$(SOCIALCLI) generate $(OUT)/test -o $(OUT)/pictures/$(1)-$(2) --method text --profile $(PROFILE) \
 	    $(call with$(if $(with_$(1)),_$(1)),$(OUT)/words/$(1)-$(2)) --captions $(CAPTIONS) \
 	    --seed $(2) $(DRAW) && touch $$@

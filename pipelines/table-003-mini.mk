@@ -94,12 +94,12 @@ $(OUT)/pictures/ordinary-%/.done: $(OUT)/prompts/.done
 # The threshold: what the grounder finds in the pictures of ordinary words of the first seed.
 FIRST := $(firstword $(SEEDS))
 $(OUT)/threshold.txt: $(call when,first,$(FIRST)) $(OUT)/pictures/ordinary-$(FIRST)/.done
-	$(SOCIALCLI) extract-entities $(OUT)/pictures/ordinary-$(FIRST) -o $(OUT)/entities \
+	$(SOCIALCLI) extract-entities $(OUT)/pictures/ordinary-$(FIRST) -o $(OUT)/entities/$(FIRST) \
 	    --profile $(PROFILE)
-	$(SOCIALCLI) ground $(OUT)/entities -o $(OUT)/grounded --profile $(PROFILE)
+	$(SOCIALCLI) ground $(OUT)/entities/$(FIRST) -o $(OUT)/grounded/$(FIRST) --profile $(PROFILE)
 	$(SOCIALCLI) score $(OUT)/pictures/ordinary-$(FIRST) --metrics prompt --face-prompt '$(FACE)' \
 	    --profile $(PROFILE) --resamples 0 -o $(OUT)/fit
-	$(PYTHON) -m socialcli.benchmarks.identity_tables threshold $(OUT)/fit $(OUT)/grounded > $@.tmp
+	$(PYTHON) -m socialcli.benchmarks.identity_tables threshold $(OUT)/fit $(OUT)/grounded/$(FIRST) > $@.tmp
 	mv $@.tmp $@
 
 # One score a row over the pictures of all seeds; a prompt counts once in the bootstrap.

@@ -115,6 +115,7 @@ $(OUT)/faces/.done: $(OUT)/people/.done
 # $(call learned,ROW,FOLDER,MODEL)
 define learned
 $(2)/.done: $(OUT)/$(if $(filter celeb-basis,$(1)),faces,people)/.done $(if $(filter celeb-basis,$(1)),$(call when,names,$(NAMES)))
+	$(if $(filter celeb-basis,$(1)),$$(call anew,names,$$(NAMES)))
 	$(SOCIALCLI) invert $$(<D) -o $(2) --profile $(PROFILE) --model $(3) --steps $(call steps,$(1)) \
 	    --batch-size $(COUNT) --micro-batch 1 --max-grad-norm 0 $$(learn_$(1)) $(FIT) && touch $$@
 $(OUT)/pictures/$(1)/.done: $(2)/.done
@@ -138,6 +139,7 @@ $(foreach row,$(filter $(TUNED),$(ROWS)),$(foreach p,$(PERSONS),$(eval $(call tu
 # $(call drawn,ROW,FLAGS)
 define drawn
 $(OUT)/pictures/$(1)/.done: $(OUT)/people/.done
+	$(if $(filter celeb-basis,$(1)),$$(call anew,names,$$(NAMES)))
 	$(if $(filter $(1),$(TUNED)),,$(SOCIALCLI) generate $(OUT)/people -o $(OUT)/pictures/$(1) \
 	    --profile $(PROFILE) --captions $(CAPTIONS) $(2) $$(method_$(1)) &&) touch $$@
 $(OUT)/scores/$(1)/score.json: $(call when,scores,$(METRICS) $(THRESHOLD) $(FACE) $(SCORE)) $(OUT)/pictures/$(1)/.done

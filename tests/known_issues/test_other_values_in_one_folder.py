@@ -16,9 +16,11 @@ import pytest
 ROOT = Path(__file__).parents[2]
 INCLUDED = {"chain.mk", "interaction-words.mk", "made-with.mk", "needs.mk", "zoo.mk"}
 NAMES = sorted({file.name for file in (ROOT / "pipelines").glob("*.mk")} - INCLUDED)
-# Makes the folder or file of each -o, with the files that a target may be, and notes the call.
+# Makes the folder or file of each -o, with the files that a target may be, and notes the call. As
+# commands do, it refuses a folder that another call made; scores and reports are written over.
 STAND_IN = r"""#!/bin/sh
 echo "$*" >> CALLS
+call=$*
 case "$*" in
   *"curves blur"*) mkdir -p "$5";;
   score*) files="score.json compare.json compare.md";;
@@ -36,7 +38,14 @@ while [ $# -gt 0 ]; do
     -o|--out|--grid|--write-curves)
       case $2 in
         *.tar|*.png|*.json|*.svg|*.md) mkdir -p "$(dirname "$2")"; touch "$2";;
-        *) mkdir -p "$2/$classes"; for file in $files; do touch "$2/$file"; done;;
+        *) mkdir -p "$2/$classes"
+          case $call in
+            score*|inspect*|merge*|export*|-m*|compare*) ;;
+            *) [ "$(cat "$2/.call" 2>/dev/null || echo "$call")" = "$call" ] || {
+                 echo "$2 was made by another run: $(cat "$2/.call"); now $call" >&2; exit 2; }
+               echo "$call" > "$2/.call";;
+          esac
+          for file in $files; do touch "$2/$file"; done;;
       esac;;
   esac
   shift
@@ -190,6 +199,25 @@ def test_class_pictures_are_of_one_seed_whichever_are_asked_for(first, tmp_path:
     drawn = table.out / f"dreambooth-{first[0][6]}"
     assert "--class-pictures" not in trained.pop(str(drawn))
     assert all(f" --class-pictures {drawn}/class-pictures " in c for c in trained.values())
+
+
+def test_what_another_value_made_goes_and_nothing_else(tmp_path: Path) -> None:
+    """Commands refuse a folder of another run, so that it was in the way of what was asked for."""
+    table = Table("table-000-3.mk", tmp_path)
+    table.called("OURS=one")
+    pictures = [folder / "picture" for folder in (table.out / "concept101").iterdir()]
+    for picture in pictures:
+        picture.touch()
+    table.called("OURS=two")
+    assert [p.parent.name for p in pictures if not p.exists()] == ["ours"]
+    # Nobody knows what an earlier version's folder was made with: the command says so.
+    (ours,) = (picture for picture in pictures if not picture.exists())
+    ours.touch()
+    for noted in (table.out / ".when").glob("*-of-*"):
+        noted.unlink()
+    done = table.make("OURS=one")
+    assert done.returncode == 2 and "ours was made by another run" in done.stderr
+    assert ours.exists()
 
 
 def test_a_file_that_is_gone_is_made_again(tmp_path: Path) -> None:
