@@ -243,8 +243,6 @@ def targets(sources: list[str], output: str) -> list[str]:
             target = output
         elif target is None:
             target = output.rstrip("/") + f"/{name}.tar"
-        if not target.endswith(".tar"):
-            raise UsageError(f"{output}: an output shard's name must end in .tar")
         places.append(target)
     first: dict[str, str] = {}
     inputs = {part for source in sources for part in shards.parts(source)}
@@ -288,18 +286,27 @@ def _plain_tar(output: str) -> None:
 
 
 def _from_pattern(output: str, index: int, name: str) -> str | None:
-    """A pattern filled in; None where ``output`` is none."""
+    """A pattern filled in; None where ``output`` is none.
+
+    Raises:
+        UsageError: it cannot be filled in, or what comes of it does not end in .tar.
+    """
+    filled = output
     try:
         if re.search(r"%\d*d", output):
-            return output % index
+            filled = filled % index
         if re.search(r"\{.*\}", output):
-            return output.format(name=name, index=index)
+            filled = filled.format(name=name, index=index)
     except (TypeError, ValueError, LookupError, AttributeError):
         raise UsageError(
             f"{output}: a pattern holds one number, as shard-%06d.tar or shard-{{index:06d}}.tar, "
             "or the input's {name}.tar"
         ) from None
-    return None
+    if filled == output:
+        return None
+    if not filled.endswith(".tar"):
+        raise UsageError(f"{output}: an output shard's name must end in .tar")
+    return filled
 
 
 def _file(location: str) -> tuple[int, int] | None:

@@ -219,6 +219,11 @@ def _entry_tasks(plan: Plan, output: str, options: RunOptions, shard_size: int) 
         raise UsageError(f"{plan.config.get('source', plan.command)}: nothing to import there")
     tasks = tuple(planning.entry_tasks(number, shard_size, output))
     if output != "-":
+        if len({task.target for task in tasks}) < len(tasks):
+            raise UsageError(
+                f"{output}: several shards would be written to {tasks[0].target}; give a pattern "
+                "with a number, such as -o out/%06d.tar"
+            )
         *_, beyond = planning.entry_tasks(len(tasks) * shard_size + 1, shard_size, output)
         if beyond.target != tasks[-1].target and not shards.is_url(beyond.target):
             _warn_of_more(beyond.target, options)
