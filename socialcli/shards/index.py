@@ -195,6 +195,7 @@ def _plain(place: str | Path) -> list[tuple[str, dict[str, Span]]] | None:
         length = os.fstat(file.fileno()).st_size
         long_name: str | None = None
         pax: dict[str, str] = {}
+        headers = 0  # before the next member
         while True:
             block = file.read(tar.BLOCK)
             if block == tar.ZERO:
@@ -214,6 +215,9 @@ def _plain(place: str | Path) -> list[tuple[str, dict[str, Span]]] | None:
                 if size > tar.MAX_EXTENSION:
                     return None
                 data = file.read(size)
+                headers += 1
+                if headers > tar.MAX_EXTENSIONS or (kind == b"x" and tar._pax_problem(data)):
+                    return None
                 if kind == b"L":
                     long_name = tar._text(data)
                 else:
@@ -222,9 +226,9 @@ def _plain(place: str | Path) -> list[tuple[str, dict[str, Span]]] | None:
                 if "size" in pax or any(k.startswith("GNU.sparse") for k in pax):
                     return None
                 name = pax.get("path") or long_name or tar._name(block)
-                long_name, pax = None, {}
+                long_name, pax, headers = None, {}, 0
                 split = keys.split_name(name)
-                if not keys.is_safe(name):
+                if not keys.is_safe(name) or tar._field_problem(block):
                     return None
                 if split is not None:
                     key, suffix = split
@@ -237,7 +241,7 @@ def _plain(place: str | Path) -> list[tuple[str, dict[str, Span]]] | None:
                         return None
                     samples[-1][1][suffix] = (start, size)
             elif kind == tar._FOLDER:
-                long_name, pax = None, {}
+                long_name, pax, headers = None, {}, 0
                 following = start
             else:  # links too: what they stand for is resolved when they are copied
                 return None

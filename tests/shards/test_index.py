@@ -47,6 +47,14 @@ def with_pax(name: str, data: bytes, **headers: str) -> bytes:
     return info.tobuf(tarfile.PAX_FORMAT) + data + bytes(-len(data) % 512)
 
 
+def without_time(name: str, data: bytes) -> bytes:
+    block = bytearray(archive((name, data)))
+    block[136:148] = b"noon".ljust(12, b"\0")
+    block[148:156] = b" " * 8
+    block[148:156] = b"%06o\0 " % sum(block[:512])
+    return bytes(block)
+
+
 PLAIN = {
     "as it is written": ONE + TWO + END,
     "without an end mark's second block": ONE + TWO + bytes(512),
@@ -71,6 +79,9 @@ COPIED = {
     "sparse": ONE + archive(entry("s.jpg", tarfile.GNUTYPE_SPARSE)) + END,
     "sparse in pax": ONE + with_pax("s.jpg", b"1", **{"GNU.sparse.major": "1"}) + END,
     "a size in pax": ONE + with_pax("s.jpg", b"12", size="2") + END,
+    "a time in pax that is none": ONE + with_pax("s.jpg", b"1", mtime="noon") + TWO + END,
+    "a time that is none": ONE + without_time("s.jpg", b"1") + TWO + END,
+    "more headers than others read": ONE + 17 * with_pax("s", b"", comment="x")[:1024] + TWO + END,
     "another archive behind the end": ONE + END + TWO + END,
     "bytes behind the end": ONE + END + b"x",
     "cut in a header": ONE + TWO[:300],
