@@ -195,8 +195,7 @@ def show(inputs: list[str], output: str, config: Any, options: Options) -> None:
     files = [f"{output}/{name}" for name in ("score.json", "table.md", "table.tex", "index.html")]
     distinct = list({repr(spec): spec for spec in specs}.values())
     dry_run.show("score", tars, files, distinct, vars(config))
-    for folder in folders:
-        print(f"pictures in {folder}")
+    dry_run.say(f"pictures in {folder}" for folder in folders)
 
 
 class Targets:

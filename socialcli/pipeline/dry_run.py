@@ -11,6 +11,7 @@ from socialcli.errors import install
 from socialcli.pipeline import plan as planning
 from socialcli.pipeline import shard
 from socialcli.pipeline.plan import Plan
+from socialcli.pipeline.report import one_line
 
 MOST = 20  # shards that are named
 
@@ -39,7 +40,13 @@ def show_plan(plan: Plan) -> None:
         lines.append(f"samples{more}: {samples}{calls}, {plan.workers} worker(s)")
     lines += models(shard.describe_models(plan))
     lines += options(plan.config)
-    print("\n".join(lines))
+    say(lines)
+
+
+def say(lines: Iterable[str]) -> None:
+    """Print lines; a name may hold what no terminal should be sent, and bytes that are no text."""
+    for line in lines:
+        print(one_line(line))
 
 
 def show(
@@ -59,7 +66,7 @@ def show(
     lines += [f"would write {place}" for place in writes]
     lines += models(specs)
     lines += options(values or {})
-    print("\n".join(lines))
+    say(lines)
 
 
 def sources(locations: list[str]) -> list[str]:

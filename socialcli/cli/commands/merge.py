@@ -48,6 +48,7 @@ def command(
     from socialcli import shards
     from socialcli.errors import SocialcliError, UsageError
     from socialcli.pipeline import plan as planning
+    from socialcli.pipeline.report import one_line
 
     sources = shards.expand(inputs)
     targets = planning.targets(sources, output)
@@ -55,7 +56,7 @@ def command(
         for source, target in zip(sources, targets, strict=True):
             there = target != "-" and shards.size(target) is not None
             state = ("to be replaced" if overwrite else "kept as it is") if there else "to do"
-            print(f"{shards.public(source)} -> {target} ({state})")
+            print(one_line(f"{shards.public(source)} -> {target} ({state})"))
         return
     if output == "-" and sys.stdout.isatty():
         raise UsageError("-o - writes an archive to stdout; pipe it on, or give a folder")
@@ -63,7 +64,7 @@ def command(
     done = Merged()
     for source, target in zip(sources, targets, strict=True):
         if target != "-" and shards.size(target) is not None and not overwrite:
-            print(f"{target} is there already; --overwrite replaces it", file=sys.stderr)
+            print(one_line(f"{target} is there already; --overwrite replaces it"), file=sys.stderr)
             _count(done, target)
             continue
         _merge(done, source, target, last=source == sources[-1])
