@@ -18,6 +18,7 @@ from socialcli.benchmarks import (
     Figure,
     Section,
     compiled,
+    entities,
     gpu,
     growth,
     operations,
@@ -130,6 +131,12 @@ def test_shards_go_through_both_programs_with_the_same_result(monkeypatch, tmp_p
     monkeypatch.setattr(through.tempfile, "tempdir", None)
     section = through.run(1)
     assert "| socialcli, until on disk |" in section.text and len(section.figures) == 2
+
+
+def test_captions_go_through_spacy_and_through_the_stages_rules():
+    section = entities.run(1, 30)
+    assert "| spaCy |" in section.text and "| extract-entities |" in section.text
+    assert section.figures[0].value > 0
 
 
 def test_growth_is_measured_in_a_process_of_its_own(tmp_path):

@@ -15,8 +15,8 @@ from pathlib import Path
 from socialcli.benchmarks import Figure, publishing
 
 NAMES = (
-    "startup", "io", "growth", "remote", "model-bound", "generate", "layouts", "score", "train",
-    "compiled", "dreambooth", "operations", "decoders",
+    "startup", "io", "growth", "remote", "model-bound", "entities", "generate", "layouts", "score",
+    "train", "compiled", "dreambooth", "operations", "decoders",
 )  # fmt: skip
 
 

@@ -153,13 +153,15 @@ _TRADED = words("""
 
 def is_attributed(before: list[str], head: str, singular: str) -> bool:
     """Whether the words before a noun only say of which sort it is."""
+    known = head in HEADS or singular in HEADS or head in HEADS_IN_PLURAL
+    traded = len(before) == 1 and (head in _TRADED or singular in _TRADED)
+    if not known and not traded:
+        return False
     if head not in HEADS and any(word in PERSON or word in ANIMAL for word in before):
         return False  # "a cowboy ropes a calf"
-    if all(word in ATTRIBUTES for word in before) and (
-        {head, singular} & HEADS or head in HEADS_IN_PLURAL
-    ):
+    if known and all(word in ATTRIBUTES for word in before):
         return True
-    return len(before) == 1 and before[0] in _TRADES and bool({head, singular} & _TRADED)
+    return traded and before[0] in _TRADES
 
 
 # Several words that are one preposition, and the word that the parser reads in their place
@@ -173,6 +175,8 @@ PREPOSITIONS = _phrases("""
     on edge of:on, at top of:on, on end of:on, in corner of:in, away from:from, close to:near,
     adjacent to:near, opposite to:near, apart from:except, rather than:without
 """)
+_BEFORE_SIDES = ("in", "on", "at", "to")
+_FIRST_OF_PREPOSITIONS = frozenset([*(p.split()[0] for p in PREPOSITIONS), *_BEFORE_SIDES])
 _SIDES = words("""
     front top back bottom middle center centre midst side edge end corner left right rear foot
 """)
@@ -180,10 +184,12 @@ _SIDES = words("""
 
 def preposition(phrase: str) -> str:
     """ "on top of" for "on the top of", and so on; empty where it is none."""
+    if phrase.partition(" ")[0] not in _FIRST_OF_PREPOSITIONS:
+        return ""
     name = phrase.replace(" the ", " ").replace(" hand side ", " side ")
     if name in PREPOSITIONS:
         return name
     before, _, rest = name.partition(" ")
     side, _, last = rest.partition(" ")
-    plain = before in ("in", "on", "at", "to") and last in ("of", "side of") and side in _SIDES
+    plain = before in _BEFORE_SIDES and last in ("of", "side of") and side in _SIDES
     return name if plain else ""

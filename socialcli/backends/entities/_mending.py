@@ -63,7 +63,8 @@ _FRAME_WORDS = _FRAME_NOUNS | lexicon.words("""
     beautiful nice good great funny cute small large framed digital oil watercolor pencil
     arafed araffe araf arafe
 """)
-_NO_NOUNS = _DETERMINERS | _ADJECTIVES | _PREPOSITIONS | {"and", "or", ",", "-"}
+_BEFORE_NOUNS = _DETERMINERS | _ADJECTIVES
+_NO_NOUNS = _BEFORE_NOUNS | _PREPOSITIONS | {"and", "or", ",", "-"}
 _BE = lexicon.words("is are was were be being been has have")
 _CLAUSE_STARTS = _DETERMINERS | _PREPOSITIONS | {"to", ".", ",", "together", "next", "high", "for"}
 
@@ -217,7 +218,7 @@ def _phrase(words: list[_Unit], before: str, after: str) -> _Unit | None:
     quoted = phrase.startswith('"') and phrase.endswith('"') and phrase.count('"') == 2
     if quoted and before in _DETERMINERS and after in compounds.HEADS:
         return _Unit(start, end, "", stand_in="")  # what a "for sale" sign says
-    if words[0].word in lexicon.GERUNDS and before not in _DETERMINERS | _ADJECTIVES:
+    if words[0].word in lexicon.GERUNDS and before not in _BEFORE_NOUNS:
         return None  # "a man cooking hamburgers" against "a cooking pot"
     head, singular = words[-1].word, _singular(words[-1].word)
     if compounds.is_attributed([w.word for w in words[:-1]], head, singular):
