@@ -1,6 +1,8 @@
 # Figure 1 of Towards More Accurate Personalized Image Generation in miniature: likeness to training
 # pictures and to test pictures, and CLIP-T, over the steps of one training.
 #   make -f pipelines/overfit-mini.mk -j2         an hour of one core; goes on where it was
+#   make -f pipelines/overfit-mini.mk METHOD=dreambooth OUT=runs/overfit-dreambooth     the paper's own
+#       figure, of a model whose weights are trained: an hour and a half
 #   make -f pipelines/overfit-mini.mk SEEDS=0 SUBJECTS=2 STEPS=100 EVERY=50      a first look
 #   make -f pipelines/overfit-mini.mk SUBJECTS=20 BATCH=16       all subjects, each learned as long: twice
 # Named before any run:
@@ -15,6 +17,7 @@
 # Words are learned and pictures drawn in bfloat16, which processors without it (no amx_bf16 or
 # avx512_bf16 in /proc/cpuinfo) do slowly: PRECISION= DRAW='--steps 20' is float32, in twice the time.
 # The word has 8 vectors, enough to learn much by heart; METHOD and FIT take any other method of invert.
+# DreamBooth trains all weights of the UNet without pictures of the class, which would hold it back.
 SOCIALCLI ?= socialcli
 PYTHON ?= python
 PROFILE ?= mini
@@ -22,14 +25,15 @@ OUT ?= runs/overfit-mini
 SEEDS ?= 0 1 2
 SUBJECTS ?= 10
 TEST ?= $(shell echo $$((10 * $(SUBJECTS))))
-STEPS ?= 2000
-EVERY ?= 400
-CAPTIONS ?= 1
 METHOD ?= textual-inversion
+dreambooth := $(filter dreambooth,$(METHOD))
+STEPS ?= $(if $(dreambooth),1000,2000)
+EVERY ?= $(if $(dreambooth),200,400)
+CAPTIONS ?= 1
 # A word sees STEPS x BATCH / SUBJECTS pictures: all subjects are learned in one run.
-BATCH ?= 8
+BATCH ?= $(if $(dreambooth),4,8)
 PRECISION ?= --mixed-precision bf16
-FIT ?= --vectors 8 --learning-rate 5e-3
+FIT ?= $(if $(dreambooth),--learning-rate 4e-4,--vectors 8 --learning-rate 5e-3)
 # Flags of every drawing, of every score.
 DRAW ?= --steps 20 --dtype bfloat16 --batch-size 16
 SCORE ?=
@@ -41,24 +45,27 @@ overfit-mini: $(OUT)/results.md
 	@echo "table and figure: $(abspath $<) $(abspath $(OUT)/figure.svg)"
 free := SEEDS METRICS SCORE
 include $(dir $(lastword $(MAKEFILE_LIST)))made-with.mk
+include $(dir $(lastword $(MAKEFILE_LIST)))identifiers.mk
+
+# The command that learns, and how pictures are drawn with what it has learned.
+LEARN := $(if $(dreambooth),train $(OUT)/train --prior-weight 0 $(call identifiers,$(SUBJECTS)),invert $(OUT)/train)
+with = $(if $(dreambooth),--model $(1) --subject-word '{identifier} {class}',--words $(1) --subject-word '<{name}>')
 
 $(OUT)/train/.done:
 	$(SOCIALCLI) import world subjects-train --scenes $$((5 * $(SUBJECTS))) -o $(OUT)/train && touch $@
 $(OUT)/test/.done:
 	$(SOCIALCLI) import world subjects-test --scenes $(TEST) -o $(OUT)/test && touch $@
 $(OUT)/words/%/.done: $(OUT)/train/.done
-	$(SOCIALCLI) invert $(OUT)/train --method $(METHOD) --profile $(PROFILE) -o $(OUT)/words/$* \
-	    --seed $* --steps $(STEPS) --save-every $(EVERY) \
-	    --batch-size $(BATCH) --micro-batch $(BATCH) $(PRECISION) $(FIT) && touch $@
+	$(SOCIALCLI) $(LEARN) --method $(METHOD) --profile $(PROFILE) -o $(OUT)/words/$* --seed $* --steps $(STEPS) \
+	    --save-every $(EVERY) --batch-size $(BATCH) --micro-batch $(BATCH) $(PRECISION) $(FIT) && touch $@
 
-# The words after STEP steps; the last ones are the run's result itself.
+# The words, or the model, after STEP steps; the last are the run's result itself.
 words_at = $(OUT)/words/$(2)$(if $(filter $(STEPS),$(1)),,/step-$(shell printf %06d $(1)))
 # $(call at,STEP,SEED)
 define at
 $(OUT)/pictures/$(1)-$(2)/.done: $(OUT)/words/$(2)/.done $(OUT)/test/.done
 	$(SOCIALCLI) generate $(OUT)/test -o $(OUT)/pictures/$(1)-$(2) --method text --profile $(PROFILE) \
-	    --words $(call words_at,$(1),$(2)) --subject-word '<{name}>' --captions $(CAPTIONS) --seed $(2) \
-	    $(DRAW) && touch $$@
+	    $(call with,$(call words_at,$(1),$(2))) --captions $(CAPTIONS) --seed $(2) $(DRAW) && touch $$@
 endef
 $(foreach n,$(AT),$(foreach s,$(SEEDS),$(eval $(call at,$(n),$(s)))))
 

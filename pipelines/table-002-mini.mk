@@ -53,7 +53,6 @@ RATE_neti ?= --learning-rate 8e-3
 # Of the two that change weights; a batch has as many class pictures as pictures of subjects.
 RATE_dreambooth ?= --learning-rate 1e-3
 RATE_custom-diffusion ?= --learning-rate 4e-4
-IDENTIFIERS := sks ktn pll ucd zwx olis mth vbr qel hta wjd fnq ybo xud gpl irk nzv ewq jyt ohm
 PRIOR ?= --class-count 10
 # Flags of every training with attractors, of every drawing, of every score.
 ATTRACTOR ?=
@@ -67,6 +66,7 @@ table-002-mini: $(OUT)/results.md
 	@echo "table: $(abspath $<)"
 free := SEEDS METHODS SCHEDULES BASE METRICS SCORE
 include $(dir $(lastword $(MAKEFILE_LIST)))made-with.mk
+include $(dir $(lastword $(MAKEFILE_LIST)))identifiers.mk
 
 $(OUT)/train/.done:
 	$(SOCIALCLI) import world subjects-train --scenes $$((5 * $(SUBJECTS))) -o $(OUT)/train && touch $@
@@ -83,7 +83,7 @@ fit_neti-attractor := invert --method attractor --over neti $(RATE_neti) $(ATTRA
 $(foreach s,$(SCHEDULES),$(eval fit_schedule-$(s) := invert --method attractor \
     --over $(over_$(BASE)) $(RATE_$(BASE)) $(ATTRACTOR) --contrast $(s)))
 fit_dreambooth := train --method dreambooth --adapter lora --rank 16 $(RATE_dreambooth) $(PRIOR) \
-    $(addprefix --identifier ,$(wordlist 1,$(SUBJECTS),$(IDENTIFIERS)))
+    $(call identifiers,$(SUBJECTS))
 fit_custom-diffusion := train --method custom-diffusion $(RATE_custom-diffusion) $(PRIOR)
 
 # How a row's pictures are drawn with what it learned, and what prompts call a subject.

@@ -272,16 +272,22 @@ def test_concept101_alone_and_in_pairs(tmp_path: Path) -> None:
         assert score["columns"]["clip_i"]["n"] == count, score["columns"]["clip_i"]
 
 
-def test_overfitting_over_the_steps_in_miniature(tmp_path: Path) -> None:
-    """Figure 1 of the attractor's paper from two steps of one subject's word."""
+@pytest.mark.parametrize("method", ["textual-inversion", "dreambooth"])
+def test_overfitting_over_the_steps_in_miniature(tmp_path: Path, method: str) -> None:
+    """Figure 1 of the attractor's paper from two steps of one subject's word, or model."""
     from xml.etree import ElementTree
 
+    own = ["FIT=--vectors 2"] if method == "textual-inversion" else []
     make(
         "overfit-mini.mk", f"OUT={tmp_path}", "SEEDS=0", "SUBJECTS=1", "TEST=2", "STEPS=2",
-        "EVERY=1",
-        "BATCH=2", "FIT=--vectors 2", "DRAW=--steps 1", "METRICS=dino,clip-t",
-        "SCORE=--resamples 20 --show 0",
+        "EVERY=1", f"METHOD={method}",
+        "BATCH=2", "DRAW=--steps 1", "METRICS=dino,clip-t", "SCORE=--resamples 20 --show 0", *own,
     )  # fmt: skip
+    if method == "dreambooth":  # each step's pictures are its own model's, asked by the identifier
+        drawn = [members(tmp_path / "pictures" / f"{step}-0").values() for step in (1, 2)]
+        made = [records.load(records.Generated, next(iter(d))["generated.json"]) for d in drawn]
+        assert all("sks dog" in one.prompt for one in made)
+        assert len({one.model.revision for one in made}) == 2
     text = (tmp_path / "results.md").read_text()
     rows = [[c.strip() for c in line.split("|")[1:-1]] for line in text.splitlines() if "|" in line]
     assert [row[0] for row in rows[:4]] == ["steps", "--:", "1", "2"]
@@ -291,8 +297,8 @@ def test_overfitting_over_the_steps_in_miniature(tmp_path: Path) -> None:
     assert [row[0] for row in rows[6:]] == [
         "DINO gap: 2 above 1", "CLIP-T: 2 below 1", "DINO: 2 below 1",
     ]  # fmt: skip
-    drawn = ElementTree.parse(tmp_path / "figure.svg").getroot()
-    labels = [text.text for text in drawn.iter("{http://www.w3.org/2000/svg}text")]
+    figure = ElementTree.parse(tmp_path / "figure.svg").getroot()
+    labels = [text.text for text in figure.iter("{http://www.w3.org/2000/svg}text")]
     assert {"DINO train", "DINO test", "CLIP-T", "steps", "1", "2"} <= {*labels}
 
 
