@@ -76,4 +76,4 @@ $(OUT)/layout/.done: $(OUT)/scene/.done
 $(OUT)/composite.png: $(OUT)/layout/.done $(THREE)
 	$(draw) $(OUT)/layout --method composite --words $(THREE) --grid $@ -o $(OUT)/composite
 $(OUT)/dreambooth.png: $(DREAM)
-	$(draw) --prompt '$(ATTEMPT)' --lora $(DREAM) --guidance 7.5 --grid $@ -o $(OUT)/dreambooth
+	$(draw) --prompt '$(ATTEMPT)' --lora $(DREAM) --guidance 7.5 --grid $@ -o $(OUT)/attempt

@@ -4,8 +4,8 @@
 #          written to $(OUT)/.made-with by the first run, and a run with another value is refused.
 #   $(call when,NAME,VALUE)   among a target's prerequisites: the target is made again once VALUE is another
 #          one than at the last run.
-#   $(call anew,NAME,VALUE)   the first line of a recipe that makes FOLDER/.done: what was made in FOLDER with
-#          another VALUE goes, since every command refuses to go on there.
+#   $(call anew,NAME,VALUE)   the first line of a recipe that makes FOLDER/.done: a FOLDER that was made with
+#          another VALUE, where every command refuses to go on, is moved to $(OUT)/earlier.
 # A dry run (`make -n`) and `needs` write nothing.
 dry_run := $(findstring n,$(firstword -$(MAKEFLAGS)))
 made_with_dry := $(or $(dry_run),$(filter needs models,$(MAKECMDGOALS)))
@@ -47,7 +47,10 @@ when_file = $(OUT)/.when/$(1)
 when_other = $(shell [ "$$(cat $(when_file) 2>/dev/null)" = $(call made_with_quoted,$(2)) ] || echo yes)
 when_remember = $(shell mkdir -p $(OUT)/.when && printf '%s\n' $(call made_with_quoted,$(2)) > $(when_file))
 when = $(if $(when_other),$(if $(made_with_dry),$(eval .PHONY: $(when_file)),$(when_remember)))$(when_file)
-anew = @now=$(call made_with_quoted,$(2)); was=$(when_file)-of-$(subst /,-,$(@D:$(OUT)/%=%)); \
-    [ ! -e "$$was" ] || [ "$$(cat "$$was")" = "$$now" ] || rm -rf $(@D); \
-    [ -e $(@D) ] || printf '%s\n' "$$now" > "$$was"
+anew_was = $(when_file)-of-$(subst /,-,$(@D:$(OUT)/%=%))
+anew = @now=$(call made_with_quoted,$(2)); was=$(anew_was); old=$(OUT)/earlier/$(subst /,-,$(@D:$(OUT)/%=%)); n=1; \
+    if [ -e $(@D) ] && [ -e "$$was" ] && [ "$$(cat "$$was")" != "$$now" ]; then \
+        while [ -e "$$old-$$n" ]; do n=$$((n + 1)); done; mkdir -p $(OUT)/earlier && mv $(@D) "$$old-$$n" && \
+        echo "$(@D) was made with $$(cat "$$was"): it is $$old-$$n now"; \
+    fi; [ -e $(@D) ] || printf '%s\n' "$$now" > "$$was"
 $(OUT)/.when/%: ;

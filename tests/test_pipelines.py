@@ -22,7 +22,7 @@ from PIL import Image, ImageDraw
 from tiny import whole
 
 from socialcli import records
-from socialcli.cli.commands.pipelines import available
+from socialcli.cli.commands.pipelines import INCLUDED, available
 from socialcli.miniature.zoo import cards
 from socialcli.shards import Sample
 
@@ -419,7 +419,7 @@ def test_the_miniatures_from_nothing(tmp_path: Path) -> None:
 
 
 def test_no_makefile_is_forgotten() -> None:
-    included = {"chain.mk", "interaction-words.mk", "made-with.mk", "needs.mk"}
+    included = {f"{name}.mk" for name in INCLUDED}
     assert included.isdisjoint(file.name for file in available().values())
     names = {file.name for file in (ROOT / "pipelines").glob("*.mk")} - included
     source = Path(__file__).read_text()

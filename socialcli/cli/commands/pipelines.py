@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 # Parts of others, no pipelines themselves.
-INCLUDED = ("chain", "interaction-words", "made-with", "needs")
+INCLUDED = ("chain", "identifiers", "interaction-words", "made-with", "needs")
 
 
 def folder() -> Path:
