@@ -46,7 +46,7 @@ def show_plan(plan: Plan) -> None:
 def say(lines: Iterable[str]) -> None:
     """Print lines; a name may hold what no terminal should be sent, and bytes that are no text."""
     for line in lines:
-        print(one_line(line))
+        print(one_line(shards.public_text(line)))
 
 
 def show(

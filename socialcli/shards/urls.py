@@ -11,7 +11,11 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 from socialcli.errors import MissingPackage, SocialcliError, UsageError
 
 _URL = re.compile(r"^[a-z][a-z0-9+.-]*://", re.I)
-_IN_TEXT = re.compile(r"https?://[^\s'\"<>]+", re.I)
+# In a message, joined ones too. Schemes are short: a word without end must not be looked through
+# from each of its letters.
+_IN_TEXT = re.compile(
+    r"[a-z][a-z0-9.-]{0,30}://(?:(?!\+[a-z][a-z0-9.-]{0,30}://)[^\s'\"<>])+", re.I
+)
 # Parameters that let somebody in for a while: AWS, Google, Azure, Alibaba, CloudFront, and plain
 # words. With one of them in a URL, those of its times and of Azure's grant go too.
 _SIGNS = re.compile(

@@ -178,3 +178,36 @@ def test_a_plan_for_other_machines_holds_no_signature(tmp_path):
 def test_what_of_a_location_may_be_written_down(given, kept):
     assert shards.public(given) == kept
     assert "secret" not in shards.public_text(f"GET {given} failed")
+
+
+@pytest.mark.parametrize(
+    "given, kept",
+    [
+        ("ftp://me:secret@h/x.tar: no such shard", "ftp://h/x.tar: no such shard"),
+        ("'s3://key:secret@b/x.tar', 's3://b/y.tar'", "'s3://b/x.tar', 's3://b/y.tar'"),
+        ("a/x.tar+ftp://me:secret@h/x.tar", "a/x.tar+ftp://h/x.tar"),
+        ("ftp://me:secret@h/x.tar+ftp://me:secret@h/y.tar and", "ftp://h/x.tar+ftp://h/y.tar and"),
+        ("https://h/x.tar?sig=secret+https://h/y.tar?sig=secret", "https://h/x.tar+https://h/y.tar"),
+        ("gs://b/a+b/x.tar -> out/x.tar", "gs://b/a+b/x.tar -> out/x.tar"),
+        ("key: 'a b', see a://b", "key: 'a b', see a://b"),
+        ("1.tar+ftp://me:secret@h/x", "1.tar+ftp://h/x"),
+        ("a" * 1_000_000 + "://me:secret@h", "a" * 1_000_000 + "://h"),
+    ],
+)  # fmt: skip
+def test_no_message_tells_a_password(given, kept):
+    """Of whatever scheme: only web addresses in a message were looked at."""
+    assert shards.public_text(given) == kept
+
+
+def test_no_command_tells_a_password(tmp_path, capsys):
+    from socialcli.cli import app
+    from socialcli.cli.commands import merge
+    from socialcli.errors import UsageError
+
+    sources = [f"ftp://me:secret@h/{folder}/x.tar" for folder in "ab"]
+    with pytest.raises(UsageError) as error:
+        merge.command(sources, str(tmp_path / "out"))
+    app._say(str(error.value))
+    assert "ftp://h/a/x.tar and ftp://h/b/x.tar would both" in capsys.readouterr().err
+    merge.command(["memory://me:secret@h/x.tar"], str(tmp_path / "out"), dry_run=True)
+    assert capsys.readouterr().out.startswith("memory://h/x.tar -> ")

@@ -47,6 +47,7 @@ def command(
 
     from socialcli import shards
     from socialcli.errors import SocialcliError, UsageError
+    from socialcli.pipeline import dry_run as dry
     from socialcli.pipeline import plan as planning
     from socialcli.pipeline.report import one_line
 
@@ -56,7 +57,7 @@ def command(
         for source, target in zip(sources, targets, strict=True):
             there = target != "-" and shards.size(target) is not None
             state = ("to be replaced" if overwrite else "kept as it is") if there else "to do"
-            print(one_line(f"{shards.public(source)} -> {target} ({state})"))
+            dry.say([f"{source} -> {target} ({state})"])
         return
     if output == "-" and sys.stdout.isatty():
         raise UsageError("-o - writes an archive to stdout; pipe it on, or give a folder")
@@ -64,7 +65,8 @@ def command(
     done = Merged()
     for source, target in zip(sources, targets, strict=True):
         if target != "-" and shards.size(target) is not None and not overwrite:
-            print(one_line(f"{target} is there already; --overwrite replaces it"), file=sys.stderr)
+            said = shards.public_text(f"{target} is there already; --overwrite replaces it")
+            print(one_line(said), file=sys.stderr)
             _count(done, target)
             continue
         _merge(done, source, target, last=source == sources[-1])
