@@ -332,7 +332,11 @@ def limited(
     tasks: list[Task], limit: int | None, results: Callable[[str], Iterable[Any]] = shards.scan
 ) -> list[Task]:
     """The tasks cut to the first ``limit`` samples of the run, whatever the engine or order;
-    ``results`` gives one item for each sample that comes of an input shard."""
+    ``results`` gives one item for each sample that comes of an input shard.
+
+    Raises:
+        UsageError: nobody knows how many are left for what comes after standard input.
+    """
     if limit is None:
         return tasks
     kept = []
@@ -341,6 +345,11 @@ def limited(
         if left <= 0:
             break
         if shards.parts(task.source)[0] == "-":
+            if task != tasks[-1]:
+                raise UsageError(
+                    "--limit: how many samples standard input has is known at its end; give - as "
+                    "the last input"
+                )
             kept.append(dataclasses.replace(task, limit=left))
             break
         count = 0

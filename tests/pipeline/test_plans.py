@@ -178,6 +178,12 @@ def test_a_limit_counts_what_is_made_and_not_what_is_read(make_shards, tmp_path)
     assert limits(24, 2) == [None, None, 4]
     assert limits(99, 2) == [None, None, None]
     assert limits(7, 1) == [None, 2]
+    last = Task(2, "-", "stdin.tar")
+    piped = planning.limited([*tasks[:2], last], 12)
+    assert [task.limit for task in piped] == [None, None, 2]
+    assert planning.limited([*tasks[:2], last], 10) == tasks[:2]
+    with pytest.raises(UsageError, match="give - as the last input"):  # or the others are left out
+        planning.limited([last, *tasks[:2]], 12)
     of, out = RunOptions(quiet=True, limit=24), tmp_path / "captions"
     caption(folder, out)
     two = vars(part("methods.generate", "text").config_type(per_prompt=2))
