@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections import Counter
 from dataclasses import dataclass, field
@@ -13,6 +14,9 @@ from socialcli.evaluation.cases import Picture
 
 if TYPE_CHECKING:
     from socialcli.records import Interaction
+
+
+TABLES = ("hico-det", "world")  # that have a name
 
 
 @dataclass
@@ -35,11 +39,15 @@ class Classes:
         return tuple(sorted({thing for _, thing in self.names}))
 
     def of(self, verb: str, thing: str, hoi: int | None) -> int | None:
-        """The class of an interaction: by its words, else by the data set's own number."""
-        number = self.numbers.get((_plain(verb), _plain(thing)))
-        if number is None and self.known and hoi is not None:
-            return hoi - 1 if 1 <= hoi <= len(self.names) else None
-        return number
+        """The class of an interaction: by its words, else by the data set's own number, unless its
+        words tell that this is the number of another table."""
+        words = (_plain(verb), _plain(thing))
+        number = self.numbers.get(words)
+        if number is not None or not self.known or hoi is None:
+            return number
+        if any(_numbers(name).get(words) == hoi - 1 for name in TABLES):
+            return None
+        return hoi - 1 if 1 <= hoi <= len(self.names) else None
 
 
 def _plain(word: str) -> str:
@@ -56,11 +64,11 @@ def classes(name: str, references: list[list[Interaction]]) -> Classes:
     Raises:
         UsageError: no such file, or it is not of that form.
     """
-    if name in ("hico-det", "world"):
+    if name in TABLES:
         return _known(name)
     if name != "auto":
         return _from_file(name)
-    for known in ("hico-det", "world"):
+    for known in TABLES:
         table = _known(known)
         if all(
             one.hoi is not None
@@ -85,6 +93,12 @@ def _known(name: str) -> Classes:
     # Held-out pairs have no training scene at all, rare ones fewer than ten.
     rare = {n for n, pair in enumerate(PAIRS) if pair.tier in "rvt"}
     return Classes([(pair.verb, pair.object) for pair in PAIRS], rare, name)
+
+
+@functools.cache
+def _numbers(name: str) -> dict[tuple[str, str], int]:
+    """Words -> number from 0, of a table that has a name."""
+    return _known(name).numbers
 
 
 def _from_file(name: str) -> Classes:
