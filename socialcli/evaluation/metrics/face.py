@@ -8,14 +8,17 @@ A picture in which no face is found forms no pair, and so does not lower that me
 draws no faces is not punished. The paper does not say what it does about this. Hence three
 columns: the paper's mean, the same with 0 for every real face that found no partner, and the share
 of real faces that found one.
+
+Of a picture without a source the real faces are those of its references. A subject that is shown in
+several pictures is still one person: the mean of the unit embeddings of their largest faces.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from socialcli.evaluation.cases import Case, Context
-from socialcli.evaluation.metrics import Column, Metric, Needs, _means
+from socialcli.evaluation.cases import Case, Context, Picture
+from socialcli.evaluation.metrics import Column, Metric, Needs, _identities, _means
 
 if TYPE_CHECKING:
     import numpy
@@ -48,6 +51,17 @@ def match(similarity: numpy.ndarray) -> list[tuple[int, int]]:
     return pairs
 
 
+def _real(pictures: list[Picture]) -> numpy.ndarray:
+    """(K, D) embeddings: all faces of a single picture, one of a subject of several."""
+    import numpy
+
+    if len(pictures) == 1:
+        embeddings: numpy.ndarray = pictures[0].get("faces", "embeddings")
+        return embeddings
+    faces = [face for face in map(_identities.main_face, pictures) if face is not None]
+    return numpy.mean(faces, axis=0)[None] if faces else numpy.zeros((0, 0))
+
+
 def _parts(rows: dict[str, numpy.ndarray]) -> dict[str, tuple[numpy.ndarray, numpy.ndarray]]:
     import numpy
 
@@ -74,17 +88,19 @@ class Face(Metric):
     def rows(self, cases: list[Case], context: Context) -> dict[str, numpy.ndarray]:
         """``total`` (N,): sum of the matched cosines; ``pairs``, ``real``, ``drawn`` (N,): how many
         pairs, real and generated faces with an embedding; all NaN where a picture was not
-        readable."""
+        readable. Besides, a single one, ``several``: how many have a subject of several
+        pictures."""
         import numpy
 
+        several = sum(c.source is None and any(len(s) > 1 for s in c.subjects) for c in cases)
         total, pairs, real, drawn = (numpy.full(len(cases), numpy.nan) for _ in range(4))
         for number, case in enumerate(cases):
             embeddings = case.generated.get("faces", "embeddings")
-            references = [case.source] if case.source else [p for s in case.subjects for p in s]
-            of_references = [p.get("faces", "embeddings") for p in references]
-            if embeddings is None or not of_references or any(e is None for e in of_references):
+            references = [[case.source]] if case.source else case.subjects
+            seen = [p.get("faces", "embeddings") is not None for s in references for p in s]
+            if embeddings is None or not seen or not all(seen):
                 continue
-            known = [rows for rows in of_references if len(rows)]
+            known = [rows for pictures in references if len(rows := _real(pictures))]
             real[number], drawn[number] = sum(map(len, known)), len(embeddings)
             total[number] = pairs[number] = 0
             if known and len(embeddings):
@@ -92,7 +108,18 @@ class Face(Metric):
                 chosen = match(similarity)
                 pairs[number] = len(chosen)
                 total[number] = sum(similarity[pair] for pair in chosen)
-        return {"total": total, "pairs": pairs, "real": real, "drawn": drawn}
+        rows = {"total": total, "pairs": pairs, "real": real, "drawn": drawn}
+        return {**rows, "several": numpy.array(several)}
+
+    def apart(self, first: dict[str, numpy.ndarray], second: dict[str, numpy.ndarray]) -> str:
+        """Whether one is of a version to which each picture of a subject was another person."""
+        for one, other in ((first, second), (second, first)):
+            if int(one.get("several", 0)) and "several" not in other:
+                return (
+                    "one is of an earlier version, which took each picture of a subject for "
+                    "another person; score it again"
+                )
+        return ""
 
     def estimate(
         self, rows: dict[str, numpy.ndarray], counts: numpy.ndarray
