@@ -200,6 +200,7 @@ def _fingerprint(config: Any, diffusion: Any, side: int, prompt: str) -> str:
         model.model, model.revision, prompt, config.class_steps, config.class_guidance,
         config.seed, side, config.dtype,
     ]  # fmt: skip
+    facts += [model.options] if model.options else []  # which copy of its weights
     return hashlib.sha256(json.dumps(facts, default=str).encode()).hexdigest()[:12]
 
 

@@ -50,8 +50,8 @@ class FeedbackMethod(TrainMethod):
     READS = ("caption.json",)
     # What `features` depends on besides the data: runs that agree in these may share a cache.
     FEATURES = (
-        "backend", "model", "revision", "clip_model", "size", "crop", "flip", "query", "reference",
-        "originals", "decoder", "decoder_model", "feedback", *_options.features(),
+        "backend", "model", "revision", "variant", "clip_model", "size", "crop", "flip", "query",
+        "reference", "originals", "decoder", "decoder_model", "feedback", *_options.features(),
     )  # fmt: skip
     config_type = Config
 
