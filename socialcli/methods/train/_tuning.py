@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from socialcli.errors import UsageError
 from socialcli.methods.train import _augment, _examples, _prior, _subjects
 from socialcli.training.method import TrainMethod
 
@@ -55,7 +56,7 @@ class State:
 
 class SubjectMethod(TrainMethod, base=True):
     """Base of the methods that teach a diffusion model subjects; ``config_type`` inherits
-    `_prior.PriorOptions`."""
+    `_prior.PriorOptions` and has ``identifier``, ``prompt``, ``sampling_steps``, ``guidance``."""
 
     state_type: type[State] = State
 
@@ -85,6 +86,9 @@ class SubjectMethod(TrainMethod, base=True):
 
     def check_options(self, config: Any) -> None:
         _prior.check(config)
+        for prompt in config.prompt:
+            if "{}" not in prompt:
+                raise UsageError(f"--prompt '{prompt}': write {{}} where the subject goes")
         if config.augment:
             _augment.files(config.backgrounds)
 

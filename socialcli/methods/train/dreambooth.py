@@ -126,9 +126,6 @@ class DreamboothMethod(_tuning.SubjectMethod):
         super().check_options(config)
         if config.export and config.adapter == "none":
             raise UsageError(f"--export {config.export} writes adapters: give --adapter lora")
-        for prompt in config.prompt:
-            if "{}" not in prompt:
-                raise UsageError(f"--prompt '{prompt}': write {{}} where the subject goes")
 
     def phases(self, config: Config, output: Path) -> list[Phase]:
         """One, with the learning rate and alpha that are meant by 0."""
