@@ -140,7 +140,9 @@ class Run:
             checkpoint = None if config.profile_steps else checkpoints.latest(self.checkpoints)
             if checkpoint is not None:
                 self._same_run(checkpoint)
-                if self._finished(checkpoint):
+                if not any(self.method.weights(config).values()):
+                    checkpoint = None  # what was measured is not in it
+                elif self._finished(checkpoint):
                     return
             self._load()
             if checkpoint is not None:

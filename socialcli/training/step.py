@@ -48,6 +48,7 @@ class Stepper:
     def __post_init__(self) -> None:
         self.parameters = [p for p in self.module.parameters() if p.requires_grad]
         self.weights: dict[str, float] = self.method.weights(self.config)
+        self.trains = any(self.weights.values())  # else losses are measured, and nothing moves
         if self.method.has("compiled"):
             from socialcli.diffusion import lean_training
 
@@ -107,7 +108,7 @@ class Stepper:
             if overflow:
                 self.scale, norm = self.scale / 2, 0.0
                 event("overflow", scale=self.scale)
-            else:
+            elif self.trains:
                 self.optimiser.step()
                 self.method.after_step(self.state)
         self.step += 1
@@ -137,7 +138,7 @@ class Stepper:
                 assert value.shape == (len(ready),), f"{name}: one value per sample, {value.shape}"
                 total = total + self.weights[name] * value.float().sum()
             with place.clock("backward"):
-                if total.requires_grad:
+                if total.requires_grad and self.trains:
                     (total / config.batch_size * self.scale).backward()
         silent = torch.zeros(len(ready), device=place.device)
         return torch.stack([losses.get(n, silent).detach().float() for n in self.weights])
