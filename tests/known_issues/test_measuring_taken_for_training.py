@@ -1,7 +1,7 @@
 """`train --method feedback --write-curves FILE` "trains nothing": all its weights are 0. But weight
-decay moved the weights; the same folder without ``--write-curves`` was "finished already", or went on
-behind steps that had taught nothing; and one that was started again had in its curves only what came
-after the last checkpoint, or said that it was finished and wrote none."""
+decay moved the weights; the same folder without ``--write-curves`` was "finished already", or went
+on behind steps that had taught nothing; and one that was started again had in its curves only what
+came after the last checkpoint, or said that it was finished and wrote none."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from socialcli.errors import UsageError
 
 @pytest.fixture
 def train(tmp_path, monkeypatch):
-    """Trains the toy, or measures it; gives the steps that were done, and the weights after them."""
+    """Trains the toy, or measures it; gives the steps done and the weights after them."""
     shards.write(tmp_path / "data.tar", samples(0, 6))
     original, usual = toy_method.losses, toy_method.weights
 

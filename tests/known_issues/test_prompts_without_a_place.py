@@ -1,5 +1,5 @@
-"""`train --method custom-diffusion --prompt "a cat" --validate-every 100` trained a hundred steps and
-then ended because the prompt has no ``{}``, before the step's checkpoint: so it did every time.
+"""`train --method custom-diffusion --prompt "a cat" --validate-every 100` trained a hundred steps
+and then ended because the prompt has no ``{}``, before the step's checkpoint: so it did every time.
 DreamBooth and `invert` refuse such a prompt before a model is loaded."""
 
 from __future__ import annotations
