@@ -7,13 +7,14 @@ import math
 from typing import TYPE_CHECKING
 
 from socialcli import shards
+from socialcli.vision import text
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from PIL.Image import Image
 
-LINE = 14  # pixels of a line of caption
+LINE, SIZE = 14, 11  # pixels of a line of caption, and of its letters
 SMALLEST = 128  # pixels a side at least, so that a miniature's picture can be looked at
 
 
@@ -35,11 +36,9 @@ def grid(pictures: list[tuple[str, Image]], columns: int = 4) -> Image:
     for number, (caption, picture) in enumerate(pictures):
         left, top = number % columns * (side + 2), number // columns * (side + 2 * LINE + 2)
         sheet.paste(picture.convert("RGB").resize((side, side), Resampling.NEAREST), (left, top))
-        width = max(side // 6, 1)  # characters, as the built-in font has them
-        for row in range(2):
-            text = caption[row * width : (row + 1) * width]
-            place = (left + 2, top + side + row * LINE)
-            pen.text(place, text.encode("latin-1", "replace").decode("latin-1"), fill="black")
+        for row, line in enumerate(text.wrap([(caption, None)], SIZE, side - 4, 2)):
+            words = "".join(word for word, _ in line)
+            text.draw(pen, left + 2, top + side + row * LINE, words, SIZE, "black")
     return sheet
 
 

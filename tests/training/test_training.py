@@ -506,6 +506,21 @@ def test_a_grid_keeps_shapes():
     assert sheet.size == (302, 330)
 
 
+def test_captions_of_a_grid_break_between_words(monkeypatch):
+    """They broke anywhere, and what is not Latin was a row of question marks."""
+    from PIL import Image
+
+    lines: list[str] = []
+    monkeypatch.setattr(
+        pictures.text, "draw", lambda pen, x, y, words, size, fill: lines.append(words)
+    )
+    caption = "a girl is high-fiving a man in the park"
+    small = Image.new("RGB", (64, 64))
+    pictures.grid([(caption, small), ("девушка в парке", small)])
+    assert lines[-1] == "девушка в парке" and len(lines) == 3
+    assert [word for line in lines[:2] for word in line.split()] == caption.split()
+
+
 def test_other_logs_get_the_same_numbers(tmp_path, data, monkeypatch):
     logged: dict[str, list] = {"scalar": [], "wandb": [], "image": []}
 
