@@ -28,12 +28,19 @@ def check(names: list[str]) -> None:
 
 
 class Log:
-    """The logs of one run; of a resumed one, what it had logged beyond ``step`` goes first."""
+    """The logs of one run; of a resumed one, what it had logged beyond ``step`` goes first.
+
+    Attributes:
+        named: event -> keys of the samples that it named up to there.
+    """
 
     def __init__(self, folder: Path, names: list[str], step: int, record: dict[str, Any]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._path = folder / naming.LOG
-        _cut(self._path, step)
+        self.named: dict[str, set[str]] = {}
+        for event in _cut(self._path, step):
+            if "key" in event:
+                self.named.setdefault(event["event"], set()).add(event["key"])
         # Not buffered: what a full disk did not take would fail once more at the end.
         self._file = self._path.open("ab", buffering=0)
         self._board: Any = None
@@ -94,11 +101,12 @@ def _rounded(value: float) -> float | str:
     return float(f"{value:.7g}") if math.isfinite(value) else str(value)
 
 
-def _cut(path: Path, step: int) -> None:
-    """Drop what stands beyond a step, and a last line that a killed run left unfinished."""
+def _cut(path: Path, step: int) -> list[dict[str, Any]]:
+    """Drop what stands beyond a step, and a last line that a killed run left unfinished; gives the
+    events that stay."""
     if not path.exists():
-        return
-    kept = []
+        return []
+    kept, events = [], []
     for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):  # keys have others
         try:
             body = json.loads(line)
@@ -106,7 +114,9 @@ def _cut(path: Path, step: int) -> None:
             continue
         if body.get("step", 0) <= step:
             kept.append(line + "\n")
+            events += [body] if "event" in body else []
     shards.write_bytes(str(path), "".join(kept).encode())
+    return events
 
 
 def _same_id(folder: Path) -> str:

@@ -250,6 +250,8 @@ class Run:
             self.log = logs.Log(
                 self.output, options.logs(self.config), self.stepper.step, self.record
             )
+            self.told |= self.log.named.get("skipped", set())
+            self.cut |= self.log.named.get("text cut", set())
         bar = self._bar()
         try:
             self._steps(self.config.steps, bar)
