@@ -7,10 +7,11 @@ The samples follow one another in epochs, each shuffled by (seed, epoch); step s
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import threading
 from collections import deque
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ from socialcli.validation import members
 if TYPE_CHECKING:
     import numpy
 
+    from socialcli.shards import Sample
     from socialcli.shards.index import Index
     from socialcli.training.features import Features
     from socialcli.training.options import TrainingOptions
@@ -137,6 +139,18 @@ class Examples:
                 yield [future.result() for future in waiting.popleft()]
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+def usable(method: Any, state: Any, seed: int) -> Iterator[tuple[Sample, dict[str, Any]]]:
+    """The run's samples that can be used, in their order, each with its first example: for what
+    looks at samples outside of a step, which one bad sample must not end either."""
+    index = state.place.index
+    for number in range(len(index)):
+        sample = index.read(number)
+        with contextlib.suppress(SampleFailed):
+            members.refuse_malformed(sample)
+            example = method.prepare(state, sample, Variant(seed, sample.key, 0))
+            yield sample, example
 
 
 def collate(examples: list[dict[str, Any]], device: Any) -> dict[str, Any]:

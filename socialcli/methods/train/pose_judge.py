@@ -79,6 +79,7 @@ class State:
     classes: list[str]
     graph: Any
     exemplars: dict[int, Exemplar]
+    unseen: dict[int, str] = field(default_factory=dict)  # number of a sample -> why it is none
     pose: dict[str, Any] = field(default_factory=dict)
 
 
@@ -132,7 +133,7 @@ class PoseJudgeMethod(TrainMethod):
         """Every exemplar looked at, and the network that is to learn from them.
 
         Raises:
-            UsageError: a pose backend without an encoder.
+            UsageError: a pose backend without an encoder, or one that finds too few bodies.
         """
         from socialcli import backends
         from socialcli.networks.pose_judge import Graph
@@ -145,33 +146,48 @@ class PoseJudgeMethod(TrainMethod):
                 f"--pose-backend {config.pose_backend} has no encoder whose features a judge could "
                 "learn from; vitpose has"
             )
+        looks: dict[int, tuple[Any, Any]] = {}
+        unseen: dict[int, str] = {}
         names: dict[str, list[tuple[str, int]]] = {}
-        samples = [place.index.read(number) for number in range(len(place.index))]
-        for sample in samples:
-            names.setdefault(_name(sample, config.by), []).append((sample.key, sample.number))
+        for number in range(len(place.index)):
+            sample = place.index.read(number)
+            own = names.setdefault(_name(sample, config.by), [])
+            try:
+                looks[number] = _look(estimator, sample)
+                own.append((sample.key, number))
+            except SampleFailed as error:
+                unseen[number] = str(error)
         classes = sorted(names)
-        tested = {
-            number
-            for own in names.values()
-            for _, number in sorted(own)[len(own) - _held_out(config.held_out, len(own)) :]
-        }
-        exemplars = {}
-        for sample in samples:
-            label = classes.index(_name(sample, config.by))
-            held_out = sample.number in tested
-            exemplars[sample.number] = _look(estimator, sample, label, held_out)
+        exemplars: dict[int, Exemplar] = {}
+        for label, name in enumerate(classes):
+            own = sorted(names[name])
+            if len(own) < FEWEST:
+                raise UsageError(
+                    f"the pose backend finds both people in {len(own)} of the exemplars of "
+                    f"interaction {name}; give at least {FEWEST} in which it does"
+                )
+            tested = len(own) - _held_out(config.held_out, len(own))
+            for at, (_, number) in enumerate(own):
+                exemplars[number] = Exemplar(label, at >= tested, *looks[number])
         graph = Graph(len(classes), config.hidden).to(place.device)
         pose = dataclasses.asdict(estimator.model)
-        return State(config, place, classes, graph, exemplars, pose)
+        exemplars = dict(sorted(exemplars.items()))  # the machine's last bits are of this order
+        return State(config, place, classes, graph, exemplars, unseen, pose)
 
     def trainable(self, state: State) -> Any:
         return state.graph
 
     def prepare(self, state: State, sample: Sample, variant: Variant) -> dict[str, Any]:
         """``bodies`` (2, 17, 3), every second time mirrored; ``label`` ; ``weight``: 0 for an
-        exemplar that is held out."""
+        exemplar that is held out.
+
+        Raises:
+            SampleFailed: the pose backend has not found both bodies.
+        """
         import torch
 
+        if reason := state.unseen.get(sample.number):
+            raise SampleFailed(reason)
         one = state.exemplars[sample.number]
         return {
             "bodies": one.bodies[variant.number % 2],
@@ -267,8 +283,13 @@ def _two(sample: Sample) -> list[XYXY]:
     return sorted(bodies, key=lambda box: box[0] + box[2])
 
 
-def _look(estimator: Any, sample: Sample, label: int, held_out: bool) -> Exemplar:
-    """An exemplar and its mirror image, as the pose backend sees them."""
+def _look(estimator: Any, sample: Sample) -> tuple[Tensor, Tensor]:
+    """``features`` and ``bodies`` of an exemplar and its mirror image, as the pose backend sees
+    them.
+
+    Raises:
+        SampleFailed: it does not see both bodies.
+    """
     import torch
     from PIL import ImageOps
 
@@ -283,4 +304,4 @@ def _look(estimator: Any, sample: Sample, label: int, held_out: bool) -> Exempla
     if any(k is None for two in seen for k in two):
         raise SampleFailed("the pose backend finds nobody in one of the two boxes")
     skeletons = [bodies([[*map(tuple, k.points)] for k in two]) for two in seen]
-    return Exemplar(label, held_out, torch.stack(features), torch.stack(skeletons))
+    return torch.stack(features), torch.stack(skeletons)

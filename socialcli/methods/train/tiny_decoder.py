@@ -173,15 +173,16 @@ class TinyDecoderMethod(TrainMethod):
 
     def validate(self, state: State) -> list[tuple[str, Image]]:
         """What both decoders make of the data's first pictures."""
+        import itertools
+
         import torch
 
         from socialcli.diffusion import latents
-        from socialcli.randomness import Variant
+        from socialcli.training import examples
 
-        index, shown = state.place.index, []
-        for number in range(min(SHOWN, len(index))):
-            sample = index.read(number)
-            example = self.prepare(state, sample, Variant(state.config.seed, sample.key, 0))
+        shown: list[tuple[str, Image]] = []
+        usable = examples.usable(self, state, state.config.seed)
+        for sample, example in itertools.islice(usable, SHOWN):
             with torch.no_grad():
                 mean, _ = latents.moments(state.diffusion, example["pixels"][None])
                 both = torch.cat([_exact(state, mean), state.network(mean)])

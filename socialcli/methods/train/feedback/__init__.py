@@ -19,7 +19,6 @@ from socialcli.methods.train.feedback import _networks, _options
 from socialcli.methods.train.feedback import _scene as scenes
 from socialcli.methods.train.feedback._networks import State
 from socialcli.methods.train.feedback._options import wanted
-from socialcli.randomness import Variant
 from socialcli.training.method import TrainMethod
 
 if TYPE_CHECKING:
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from socialcli.backends import ModelSpec
-    from socialcli.randomness import Draw
+    from socialcli.randomness import Draw, Variant
     from socialcli.shards import Sample
     from socialcli.shards.index import Index
     from socialcli.training.place import Place
@@ -285,16 +284,13 @@ class FeedbackMethod(TrainMethod):
 
     def validate(self, state: State) -> list[tuple[str, Image]]:
         """Pictures by the captions and references of the data's first samples."""
-        index = state.place.index
-        samples: list[dict[str, Any]] = []
-        for number in range(len(index)):
-            if len(samples) == state.config.validation_pictures:
-                break
-            sample = index.read(number)
-            with contextlib.suppress(SampleFailed):
-                samples.append(
-                    self.prepare(state, sample, Variant(state.config.seed, sample.key, 0))
-                )
+        import itertools
+
+        from socialcli.training import examples
+
+        usable = examples.usable(self, state, state.config.seed)
+        first = itertools.islice(usable, state.config.validation_pictures)
+        samples = [example for _, example in first]
         drawn = state.draw(samples) if samples else []
         return list(zip((s["caption"] for s in samples), drawn, strict=True))
 
