@@ -213,36 +213,64 @@ def interactions(
     truth: records.Interactions,
     predicted_boxes: dict[int, XYXY],
     true_boxes: dict[int, XYXY],
-    people: list[tuple[records.Person, records.Person, XYXY]],
+    people: list[tuple[records.Person, records.Person, XYXY]] | None,
+    bodies: tuple[dict[int, XYXY], dict[int, XYXY]] = ({}, {}),
 ) -> Counts:
-    """Interactions with the same verb, by the same person, with the same thing or person."""
-    same = {one.id: other.id for one, other, _ in people}
-    same_by_box = {one.box: other.id for one, other, _ in people if one.box is not None}
-    box_of = {one.id: one.box for one, _, _ in people}
-    free, hits = list(truth.interactions), 0
+    """Interactions with the same verb, by the same person, with the same thing or person. Of the
+    ways to pair them, each once, the one with the most pairs counts: their order says nothing.
+
+    Args:
+        people: those that are the same, None where a side has no people; whoever says that they
+            are there. bodies: of both sides, where each person is.
+    """
+    pairs = people or []
+    same = {one.id: other.id for one, other, _ in pairs}
+    same_by_box = {one.box: other.id for one, other, _ in pairs if one.box is not None}
 
     def alike(found: End, true: End) -> bool:
-        """Whether they are the same person, or where the truth names none, at the same place, or
-        where it names no box either, called the same: nobody does something to nothing ("smile")
-        elsewhere."""
+        """Whether they are the same person, or where the truth names none, or a side says nothing
+        of people, at the same place, or where the truth has no place either, called the same:
+        nobody does something to nothing ("smile") elsewhere."""
         who, box, label = found
-        if true.person is not None:
+        if true.person is not None and people is not None:
             return true.person in (same.get(who or 0), same_by_box.get(box or 0))
-        if true.box is not None:
-            here = predicted_boxes.get((box if box is not None else box_of.get(who or 0)) or 0)
-            there = true_boxes.get(true.box)
+        if true.person is not None or true.box is not None:
+            here = predicted_boxes.get(box or 0) or bodies[0].get(who or 0)
+            there = true_boxes.get(true.box or 0) or bodies[1].get(true.person or 0)
             return bool(here and there and matched([here], [there]))
         return label == true.label and bool(label or (who is None and box is None))
 
-    for one in predicted.interactions:
-        for other in free:
-            ends = zip(_ends(one), _ends(other), strict=True)
-            if one.verb == other.verb and all(alike(*end) for end in ends):
-                hits += 1
-                free.remove(other)
-                break
+    ends = [_ends(other) for other in truth.interactions]
+    candidates = [
+        [
+            number
+            for number, other in enumerate(truth.interactions)
+            if one.verb == other.verb
+            and all(alike(*end) for end in zip(_ends(one), ends[number], strict=True))
+        ]
+        for one in predicted.interactions
+    ]
     wanted = len(truth.interactions)
+    hits = _most_pairs(candidates, wanted)
     return {"found": len(predicted.interactions), "wanted": wanted, "right": hits}
+
+
+def _most_pairs(candidates: list[list[int]], count: int) -> int:
+    """How many can have a partner of their own, given the candidates, of so many, of each."""
+    taken: set[int] = set()
+    for choice in candidates:
+        if free := [one for one in choice if one not in taken]:
+            taken.add(free[0])
+    if len(taken) == min(len({n for c in candidates for n in c}), sum(map(bool, candidates))):
+        return len(taken)  # as they come: there cannot be more
+    import numpy
+    from scipy.sparse import csr_array
+    from scipy.sparse.csgraph import maximum_bipartite_matching
+
+    rows = [row for row, choice in enumerate(candidates) for _ in choice]
+    columns = [number for choice in candidates for number in choice]
+    table = csr_array((numpy.ones(len(rows)), (rows, columns)), shape=(len(candidates), count))
+    return int((maximum_bipartite_matching(table, perm_type="column") >= 0).sum())
 
 
 def _ends(one: records.Interaction) -> tuple[End, End]:
@@ -271,7 +299,7 @@ class Agreement:
             _places(predicted),
             _places(truth),
         )  # people stand there whoever says so
-        given = predicted
+        given, given_truth = predicted, truth
         predicted = self._of("found", predicted, self.found_source)
         truth = self._of("truth", truth, self.truth_source)
 
@@ -298,7 +326,16 @@ class Agreement:
             note("keypoints", keypoints(same, pair[1].width / pair[1].height, unasked))
             note("gaze", gazes(same, self.values))
         if pair := both(records.Interactions):
-            note("interactions", interactions(*pair, predicted_boxes, true_boxes, same))
+            sides = given(records.People), given_truth(records.People)
+            everybody = None if None in sides else _same_people(*sides, predicted_boxes, true_boxes)
+            found_at, true_at = (
+                {p.id: _where(p, places) for p in side.people} if side is not None else {}
+                for side, places in zip(sides, (predicted_boxes, true_boxes), strict=True)
+            )
+            counts = interactions(
+                *pair, predicted_boxes, true_boxes, everybody, (found_at, true_at)
+            )
+            note("interactions", counts)
 
     def _of(self, side: str, given: Callable[[type], Any], wanted: str) -> Callable[[type], Any]:
         """A side's records with the parts of the wanted source alone; these are counted."""
