@@ -380,9 +380,9 @@ class Agreement:
         return rows
 
 
-def markdown(agreement: Agreement) -> str:
-    """`Agreement.rates` as a Markdown table."""
-    lines = [f"{agreement.samples} samples compared.", "", "| | measure | | of |",
+def markdown(agreement: Agreement, left_out: str = "") -> str:
+    """`Agreement.rates` as a Markdown table, and what was left out in words."""
+    lines = [f"{agreement.samples} samples compared{left_out}.", "", "| | measure | | of |",
              "|---|---|--:|--:|"]  # fmt: skip
     lines += [f"| {k} | {m} | {v:.3f} | {n} |" for k, m, v, n in agreement.rates()]
     return "\n".join(lines) + "\n"

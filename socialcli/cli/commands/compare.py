@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from socialcli.errors import SocialcliError
     from socialcli.evaluation.agreement import Agreement
     from socialcli.shards import Sample
 
@@ -44,11 +47,13 @@ def command(
         int | None, typer.Option(min=1, help="Stop after the first N samples.")
     ] = None,
 ) -> None:
-    """Prints one line a measure. Kinds that one side lacks are left out.
+    """Prints one line a measure. Kinds that one side lacks are left out, and samples that one side
+    lacks are counted.
 
-    Boxes and faces agree where they overlap by half (IoU 0.5). Exits with 1 when no key is common.
+    Boxes and faces agree where they overlap by half (IoU 0.5). Exits with 1 when no key is common,
+    or a key is in two shards of one side. What is damaged is named on stderr and left out.
     """
-    from socialcli import records, shards
+    from socialcli import shards
     from socialcli.errors import SampleFailed, SocialcliError, UnknownName
     from socialcli.evaluation import agreement as comparing
     from socialcli.pipeline.report import one_line
@@ -59,34 +64,43 @@ def command(
             raise UnknownName(f"{option}: no source", wanted, comparing.SOURCES)
     for file in output or []:
         shards.check_output_file(file, "-o")
-    reference = {}
-    for location in shards.expand([truth]):
-        for sample in shards.read(location):
-            known = (*records.MEMBERS, records.IDENTITY)
-            members = {n: d for n, d in sample.members.items() if n in known}
-            reference[sample.key] = shards.Sample(sample.key, members)
+    reference = _by_key(truth)
     agreement = comparing.Agreement(found_source, truth_source)
-    common = bad = 0
-    for location in shards.expand([found]):
-        for sample in shards.read(location):
-            if limit is not None and agreement.samples >= limit:
-                break
-            if sample.key not in reference:
-                continue
-            common += 1
-            try:
-                refuse_malformed(sample)
-                refuse_malformed(reference[sample.key])
-                agreement.add(_reader(sample), _reader(reference[sample.key]))
-            except SampleFailed as error:
-                bad += 1
-                typer.echo(one_line(f"{shards.public(location)}: {sample.key}: {error}"), err=True)
-    if common and not agreement.samples:
-        raise SocialcliError(f"none of the {common:,} samples in common can be read")
+    lost = alone = 0
+    seen: dict[str, str] = {}  # key -> where it was
+    for location, sample in _items(found):
+        if limit is not None and agreement.samples >= limit:
+            break
+        if isinstance(sample, shards.Damage):
+            lost += 1
+            typer.echo(one_line(f"{shards.public(location)}: {sample.reason}"), err=True)
+            continue
+        if sample.key not in reference:
+            alone += 1
+            continue
+        if (other := seen.setdefault(sample.key, location)) != location:
+            raise _twice(sample.key, other, location)
+        where = location
+        try:
+            for side in (reference[sample.key], sample):
+                where = location if side is sample else side.archives[0]
+                if side.problem:
+                    raise SampleFailed(side.problem)
+                refuse_malformed(side)
+            agreement.add(_reader(sample), _reader(reference[sample.key]))
+        except SampleFailed as error:
+            lost += 1
+            typer.echo(one_line(f"{shards.public(where)}: {sample.key}: {error}"), err=True)
+    if seen and not agreement.samples:
+        raise SocialcliError(f"none of the {len(seen):,} samples in common can be read")
     if not agreement.samples:
         raise SocialcliError(f"{found} and {truth} have no key in common")
     rows = agreement.rates()
-    typer.echo(f"{agreement.samples} samples compared" + (f", {bad} unreadable" if bad else ""))
+    left_out = {"unreadable": lost, "in FOUND alone": alone}
+    if limit is None:
+        left_out["in TRUTH alone"] = len(reference) - len(seen)
+    said = "".join(f", {count} {what}" for what, count in left_out.items() if count)
+    typer.echo(f"{agreement.samples} samples compared{said}")
     for kind, measure, value, count in rows:
         typer.echo(f"{kind:14} {measure:44} {value:8.3f}  of {count}")
     for side, kinds in agreement.sources.items():
@@ -96,15 +110,63 @@ def command(
             typer.echo(f"{side}: {what} by source: {listing}; --{side}-source chooses")
     for file in output or []:
         table = file.lower().endswith(".md")
-        text = comparing.markdown(agreement) if table else _json(agreement, rows)
+        text = comparing.markdown(agreement, said) if table else _json(agreement, rows, left_out)
         shards.write_bytes(file, text.encode())
 
 
-def _json(agreement: Agreement, rows: list[tuple[str, str, float, int]]) -> str:
+def _items(locations: str) -> Iterator[tuple[str, Any]]:
+    """(location, sample or damage) of shards in order."""
+    from socialcli import shards
+
+    for location in shards.expand([locations]):
+        for item in shards.read_all(location):
+            if isinstance(item, shards.Damage) or (item.key and item.filtered is None):
+                yield location, item
+
+
+def _by_key(truth: str) -> dict[str, Sample]:
+    """The reference samples by key, with the members that are compared; what damage took is said.
+
+    Raises:
+        SocialcliError: one key in two shards, so that nobody knows which one is meant.
+    """
+    from socialcli import records, shards
+    from socialcli.pipeline.report import one_line
+
+    known = (*records.MEMBERS, records.IDENTITY)
+    reference: dict[str, Sample] = {}
+    for location, sample in _items(truth):
+        if isinstance(sample, shards.Damage):
+            typer.echo(one_line(f"{shards.public(location)}: {sample.reason}"), err=True)
+            continue
+        members = {name: data for name, data in sample.members.items() if name in known}
+        other = reference.get(sample.key)
+        if other is not None and other.archives != (location,) and other.members != members:
+            raise _twice(sample.key, other.archives[0], location)
+        one = shards.Sample(sample.key, members, problem=sample.problem, archives=(location,))
+        reference[sample.key] = one
+    return reference
+
+
+def _twice(key: str, first: str, second: str) -> SocialcliError:
+    from socialcli import shards
+    from socialcli.errors import SocialcliError
+
+    return SocialcliError(
+        f"the key '{key}' is in {shards.public(first)} and in {shards.public(second)}, so that "
+        "nobody knows which of them is meant; compare them apart"
+    )
+
+
+def _json(
+    agreement: Agreement, rows: list[tuple[str, str, float, int]], left_out: dict[str, int]
+) -> str:
     import json
 
     measures = [{"kind": k, "measure": m, "value": round(v, 6), "count": n} for k, m, v, n in rows]
-    body = {"samples": agreement.samples, "measures": measures, "sources": agreement.sources}
+    counts = {what.replace(" ", "_").lower(): count for what, count in left_out.items()}
+    body = {"samples": agreement.samples, "left_out": counts, "measures": measures,
+            "sources": agreement.sources}  # fmt: skip
     return json.dumps(body, indent=1) + "\n"
 
 
