@@ -56,7 +56,10 @@ class Options:
     show: int = option(6, "Best and worst pictures of each figure on the page.", at_least=0)
     title: str | None = option(None, "Heading of the page and name in tables.")
     max_error_rate: float = option(
-        0.05, "Exit with 1 when a larger share of pictures failed.", at_least=0, at_most=1
+        0.05,
+        "Exit with 1 when a larger share of pictures, or references, failed.",
+        at_least=0,
+        at_most=1,
     )
     quiet: bool = option(False, "Say only warnings and errors.")
 
@@ -163,7 +166,9 @@ def score(inputs: list[str], output: str, config: Any, options: Options) -> Scor
 
     for path in writing.write(result, Path(output)):
         report.info(path)
-    _say(result, report, len(pictures) + len(lost))
+    trained = {(p.location, p.key) for one in joined for p, _ in one.training}
+    total = len(pictures) + len(lost), len(known) + len(unread) + len(trained)
+    _say(result, report, set(generated), total)
     return result
 
 
@@ -423,31 +428,55 @@ def as_json(result: Score) -> dict[str, Any]:
     }
 
 
-def _say(result: Score, report: Report, total: int) -> None:
+def _say(result: Score, report: Report, generated: set[str], totals: tuple[int, int]) -> None:
+    """Notes, and what was lost, of generated pictures and of what they are compared with.
+
+    Args:
+        generated: where the generated pictures are. totals: of both how many there are.
+
+    Raises:
+        SocialcliError: of either more failed than `max_error_rate` allows.
+    """
     for note in result.notes:
         report.info(note)
-    keys = {(one.location, one.key) for one in result.lost}
     for one in result.lost[:5]:
         report.warn(f"{one.location}: {one.key}: {one.reason}")
-    if keys:
-        more = f"; all {len(result.lost):,} in errors.jsonl" if len(result.lost) > 5 else ""
-        report.warn(f"{len(keys):,} of {total:,} pictures could not be used whole{more}")
-    if len(keys) > result.options.max_error_rate * max(total, 1):
-        raise SocialcliError(
-            f"score: {len(keys):,} of {total:,} pictures failed, more than --max-error-rate "
-            f"{result.options.max_error_rate:g}; what could be scored is written, see errors.jsonl"
-        )
+    keys = {(one.location, one.key) for one in result.lost}
+    own = {key for key in keys if key[0] in generated}
+    sides = (("pictures", own, totals[0]), ("reference pictures", keys - own, totals[1]))
+    more = f"; all {len(result.lost):,} in errors.jsonl" if len(result.lost) > 5 else ""
+    for what, lost, total in sides:
+        if lost:
+            report.warn(f"{len(lost):,} of {total:,} {what} could not be used whole{more}")
+    for what, lost, total in sides:
+        if len(lost) > result.options.max_error_rate * max(total, 1):
+            raise SocialcliError(
+                f"score: {len(lost):,} of {total:,} {what} failed, more than --max-error-rate "
+                f"{result.options.max_error_rate:g}; what could be scored is written, see "
+                "errors.jsonl"
+            )
 
 
 def load(folder: str) -> tuple[Path, dict[str, Any]]:
     """The score.json of an output folder, or of the folder ``score`` in a folder of shards.
 
     Raises:
-        UsageError: there is none.
+        UsageError: there is none, or it is another program's.
     """
     for place in (Path(folder), Path(folder) / "score"):
         data = shards.read_bytes(str(place / "score.json"))
         if data is not None:
-            body: dict[str, Any] = json.loads(data)
-            return place, body
+            return place, _body(data, f"{place / 'score.json'}")
     raise UsageError(f"{folder}: no score.json here: run `socialcli score {folder} -o ...` first")
+
+
+def _body(data: bytes, where: str) -> dict[str, Any]:
+    """What score.json holds, with what `--compare` needs of it."""
+    try:
+        body = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{where}: not valid JSON ({error}); run the score again") from None
+    kinds = {"title": str, "metrics": dict, "models": dict, "config": dict}
+    if not isinstance(body, dict) or not all(isinstance(body.get(n), k) for n, k in kinds.items()):
+        raise UsageError(f"{where}: not a score of `socialcli score`: it lacks {', '.join(kinds)}")
+    return body

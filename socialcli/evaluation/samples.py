@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +88,16 @@ def locations(inputs: list[str]) -> list[str]:
 
 def _pictures(folder: Path) -> list[Path]:
     suffixes = tuple("." + s for s in records.IMAGE_SUFFIXES)
-    return sorted(p for p in folder.rglob("*") if p.name.lower().endswith(suffixes))
+    found = sorted(p for p in folder.rglob("*") if p.name.lower().endswith(suffixes))
+    return [path for path in found if not _of_a_page(path)]
+
+
+def _of_a_page(path: Path) -> bool:
+    """Whether it is one of the small pictures that a score made for its page."""
+    return (
+        re.fullmatch(r"pictures/[0-9a-f]{16}\.jpg", "/".join(path.parts[-2:])) is not None
+        and (path.parents[1] / "score.json").is_file()
+    )
 
 
 def read(location: str) -> Iterator[Sample | Damage]:
@@ -207,7 +216,8 @@ def reference(
             beside annotations (`socialcli.records.sources`); other estimates are left out.
 
     Raises:
-        SocialcliError: one key in two shards, so that nobody knows which one is meant.
+        SocialcliError: one key in two shards with another picture, or the same picture with other
+            records, so that nobody knows which one is meant.
     """
     samples: dict[str, Known] = {}
     lost: list[Lost] = []
@@ -226,13 +236,35 @@ def reference(
             lost.append(Lost(item.key, location, str(error)))
             continue
         other = samples.get(item.key)
-        if other is not None and other.digest != known.digest:
-            raise SocialcliError(
-                f"the reference key '{item.key}' is in {other.location} and in {location} with "
-                "another picture; score them apart, or merge them under different keys"
-            )
-        samples[item.key] = known
+        samples[item.key] = known if other is None else _both(other, known)
     return samples, lost
+
+
+def _both(first: Known, second: Known) -> Known:
+    """A reference that is in two shards, with the records of both.
+
+    Raises:
+        SocialcliError: they do not say the same.
+    """
+    by_folder = _folder(first.key)
+    subjects = {one.subject for one in (first, second)} - {by_folder}
+    differing = [
+        suffix
+        for suffix in first.records.keys() & second.records.keys()
+        if first.records[suffix] != second.records[suffix]
+    ]
+    if first.digest != second.digest:
+        what = "picture"
+    elif differing or len(subjects) > 1:
+        what = min(differing, default="subject")
+    else:
+        records_of_both = {**first.records, **second.records}
+        subject = next(iter(subjects), by_folder)
+        return replace(first, records=records_of_both, subject=subject)
+    raise SocialcliError(
+        f"the reference key '{first.key}' is in {first.location} and in {second.location} with "
+        f"another {what}; score them apart, or merge them under different keys"
+    )
 
 
 def _believed(record: Any, estimates: frozenset[str]) -> Any:
@@ -255,4 +287,8 @@ def _subject(sample: Sample) -> str:
     for name in ("subject", "concept"):
         if isinstance(extra.get(name), str):
             return str(extra[name])
-    return sample.key.rpartition("/")[0] or sample.key
+    return _folder(sample.key)
+
+
+def _folder(key: str) -> str:
+    return key.rpartition("/")[0] or key

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import io
 import json
+import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from socialcli import shards
+from socialcli.errors import UsageError
 from socialcli.evaluation import run, tables
 
 if TYPE_CHECKING:
@@ -16,6 +19,9 @@ if TYPE_CHECKING:
 
     from socialcli.evaluation.run import Score
     from socialcli.evaluation.samples import Lost
+
+# What numpy raises where a file is not one of its own, or not whole.
+_NOT_ROWS = (ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile, zlib.error)
 
 
 def write(score: Score, out: Path) -> Iterator[str]:
@@ -64,11 +70,20 @@ def _npz(arrays: dict[str, Any]) -> bytes:
 
 
 def rows(folder: Path, metric: str) -> dict[str, numpy.ndarray]:
-    """The rows of one metric as `write` left them, with ``key`` and ``unit`` (N,)."""
+    """The rows of one metric as `write` left them, with ``key`` and ``unit`` (N,).
+
+    Raises:
+        UsageError: the file is not whole.
+    """
     import numpy
 
-    with numpy.load(folder / "rows" / f"{metric}.npz", allow_pickle=False) as data:
-        return {name: data[name] for name in data.files}
+    place = folder / "rows" / f"{metric}.npz"
+    try:
+        with numpy.load(place, allow_pickle=False) as data:
+            arrays = {name: data[name] for name in ("unit", *data.files)}
+    except _NOT_ROWS as error:
+        raise UsageError(f"{place}: cannot be read ({error}); run the score again") from None
+    return arrays
 
 
 def _lines(path: Path, items: Any) -> None:

@@ -201,3 +201,25 @@ def test_a_score_is_in_the_folder_or_in_its_folder_score(tmp_path):
         assert where == Path(place) and body["title"] == "ours"
     with pytest.raises(UsageError, match=r"no score.json here: run `socialcli score"):
         run.load(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "said"),
+    [
+        ("score.json", b"{", "not valid JSON"),
+        ("score.json", b"[" * 100_000, "not valid JSON"),
+        ("score.json", b"[1]", "not a score of `socialcli score`"),
+        ("score.json", b'{"title": "a", "metrics": ["toy"]}', "not a score of `socialcli score`"),
+        ("rows/toy.npz", b"PK", "cannot be read"),
+        ("rows/toy.npz", b"", "cannot be read"),
+        ("rows/toy.npz", None, "cannot be read"),
+    ],
+)
+def test_what_is_no_score_is_told_in_a_line(tmp_path, file, content, said):
+    folders = [folder(tmp_path, name, BASE, BASE) for name in "ab"]
+    place = Path(folders[1]) / file
+    data = place.read_bytes()
+    place.write_bytes(data[:-300] if content is None else content)  # a copy that was cut
+    with pytest.raises(UsageError, match=said) as error:
+        compare.compare(folders)
+    assert file in str(error.value) and "\n" not in str(error.value)
