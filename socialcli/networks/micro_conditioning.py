@@ -21,7 +21,8 @@ def time_ids(original: tuple[int, int], corner: tuple[int, int], shown: tuple[in
 
     Args:
         original: height and width of the picture before it was resized and cropped.
-        corner: top and left of the part that is shown, once the picture is resized.
+        corner: top and left of the part that is shown, once the picture is resized, and mirrored if
+            it is.
         shown: height and width of that part.
     """
     return torch.tensor([*original, *corner, *shown], dtype=torch.float32)

@@ -48,6 +48,11 @@ class Frame:
     size: int
     flip: bool = False
 
+    @property
+    def corner(self) -> tuple[int, int]:
+        """Top and left of the square in the whole picture as it is shown: mirrored if ``flip``."""
+        return self.top, self.width - self.size - self.left if self.flip else self.left
+
     # --- pixels ---
 
     def picture(self, image: Image) -> numpy.ndarray:

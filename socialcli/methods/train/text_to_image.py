@@ -126,7 +126,7 @@ class TextToImageMethod(TrainMethod):
         sizes = {}
         if len(state.diffusion.encoders) > 1:
             whole, side = (image.height, image.width), (frame.size, frame.size)
-            sizes = {"time_ids": time_ids(whole, (frame.top, frame.left), side)}
+            sizes = {"time_ids": time_ids(whole, frame.corner, side)}
         return {"pixels": common.pixels(frame.picture(image)), "caption": _caption(sample), **sizes}
 
     def features(self, state: State, examples: list[dict[str, Any]]) -> list[dict[str, Any]]:
