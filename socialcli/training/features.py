@@ -24,15 +24,17 @@ class Features:
     Safe to use from several threads; several processes may share the folder.
     """
 
-    def __init__(self, folder: Path, memory: float, disk: float) -> None:
-        """``memory`` and ``disk`` are GB; 0 keeps nothing there."""
+    def __init__(self, folder: Path, memory: float, disk: float, processes: int = 1) -> None:
+        """``memory`` (of this process) and ``disk`` are GB; 0 keeps nothing there. ``processes``
+        that write to the folder share what is left of the disk's."""
         self.folder, self.memory, self.disk = folder, memory * GB, disk * GB
         self._held: OrderedDict[tuple[str, int], tuple[int, dict[str, Any]]] = OrderedDict()
         self._size = 0
         self._lock = threading.Lock()
         for part in (folder, *folder.glob("*/")):
             shards.sweep(part)  # what killed runs left
-        self._written = sum(f.stat().st_size for f in folder.glob("*/*.safetensors"))
+        there = sum(f.stat().st_size for f in folder.glob("*/*.safetensors"))
+        self._left = (self.disk - there) / processes
 
     def has(self, item: str, variant: int) -> bool:
         return (item, variant) in self._held or self._file(item, variant).exists()
@@ -60,8 +62,8 @@ class Features:
         values = {k: v.cpu() if isinstance(v, torch.Tensor) else v for k, v in values.items()}
         self._hold(item, variant, values)
         size = _size(values)
-        if self._written + size <= self.disk:
-            self._written += size
+        if size <= self._left:
+            self._left -= size
             _save(self._file(item, variant), values)
         return values
 

@@ -40,7 +40,7 @@ from socialcli.training import checkpoints, data, examples, logs, options, pictu
 from socialcli.training.features import Features, stamp
 from socialcli.training.method import TrainMethod
 from socialcli.training.options import TrainingOptions
-from socialcli.training.place import gathered, here, sole_owner
+from socialcli.training.place import gathered, here, idle, sole_owner
 from socialcli.training.step import Stepper, optimiser
 
 LOOKED_AT = 32  # samples, to see whether the models know such pictures
@@ -128,6 +128,8 @@ class Run:
         self.report = Report(config.log_json, config.quiet or not self.place.first)
         with sole_owner(self.output, self.place):
             if self.place.first:
+                if line := idle(config, self.place.processes):
+                    self.report.warn(line)
                 checkpoints.sweep(self.output, config.keep, config.checkpoint_every)
             cache = self.output / naming.CACHE / "shards"
             index = data.usable(self.method, config, self.inputs, cache, self.place, self.report)
@@ -215,7 +217,7 @@ class Run:
             # Without end, no variant comes twice: there is nothing to keep.
             again = self.config.variants > 0
             memory, disk = (self.config.cache_memory, self.config.cache_disk) if again else (0, 0)
-            cache = Features(self._cache(), memory, disk)
+            cache = Features(self._cache(), memory, disk, self.place.processes)
         stream = examples.Examples(
             self.method, state, self.config, self.place.index, cache,
             self.place.process, self.place.processes,

@@ -115,6 +115,18 @@ def here(config: TrainingOptions) -> Place:
     )  # fmt: skip
 
 
+def idle(config: TrainingOptions, processes: int) -> str:
+    """A line where a step has fewer micro-batches than there are processes; "" elsewhere."""
+    count = -(-config.batch_size // config.micro_batch)
+    if processes <= count:
+        return ""
+    return (
+        f"{processes - count} of {processes} processes do nothing: --batch-size "
+        f"{config.batch_size} in pieces of --micro-batch {config.micro_batch} is work for {count}; "
+        "take smaller pieces, or a larger batch"
+    )
+
+
 def summed(values: torch.Tensor, place: Place) -> torch.Tensor:
     """A float32 tensor on the CPU, summed over the processes."""
     if place.processes == 1:
