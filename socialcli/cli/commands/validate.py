@@ -94,8 +94,8 @@ def check_shard(
     from socialcli.validation.members import PICTURE, Problem, check
 
     totals.shards += 1
-    pictures = 0
-    without: list[tuple[str, str]] = []
+    pictures = more = more_bad = 0
+    without: list[tuple[str, str, bool]] = []  # key, what to say of its name, whether it is bad
     try:
         for item in shards.read_all(location):
             if isinstance(item, shards.Damage):
@@ -115,19 +115,35 @@ def check_shard(
                 yield item.key, problem
             if any(suffix in item.members for suffix in records.IMAGE_SUFFIXES):
                 pictures += 1
+            elif item.whole and pictures:
+                totals.bad_samples += not malformed
+                yield item.key, _no_picture(item.dotted(), totals)
             elif item.whole and len(without) < _PENDING:
-                without.append((item.key, item.dotted()))
+                without.append((item.key, item.dotted(), bool(malformed)))
+            elif item.whole:
+                more += 1
+                more_bad += not malformed
     except SocialcliError as error:
         what = str(error).removeprefix(f"{shards.public(location)}: ")
         yield "", Problem("tar", what, "give an archive that can be read from start to end")
-    if pictures:  # nobody can tell before the shard ends
-        totals.bad_samples += len(without)
-        totals.bad_members[PICTURE] += len(without)
-        for key, dotted in without:
-            what = f"missing{dotted}"
-            yield key, Problem(PICTURE, what, "import the sample again, or leave it out")
+    if pictures:  # nobody can tell before the first one
+        for key, dotted, bad in without:
+            totals.bad_samples += not bad
+            yield key, _no_picture(dotted, totals)
+        if more:
+            totals.bad_samples += more_bad
+            totals.bad_members[PICTURE] += more - 1
+            yield "", _no_picture(f" from {more:,} more samples before the first picture", totals)
     for part in shards.parts(location):
         yield from (("", problem) for problem in check_beside(part))
+
+
+def _no_picture(where: str, totals: Totals) -> Any:
+    """The problem of a sample without a picture among others with one, which is counted."""
+    from socialcli.validation.members import PICTURE, Problem
+
+    totals.bad_members[PICTURE] += 1
+    return Problem(PICTURE, f"missing{where}", "import the sample again, or leave it out")
 
 
 def check_beside(part: str) -> Iterator[Any]:
