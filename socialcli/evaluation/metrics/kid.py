@@ -1,9 +1,10 @@
 """KID: the same two clouds of features by the kernel distance, which few pictures do not bias.
 
-The unbiased estimate of the squared maximum mean discrepancy under the kernel (x.y / D + 1)^3, by
-torchmetrics: over all pictures where there are at most 1,000 on the smaller side, else the mean
-over 100 subsets of 1,000. ``--fid-features`` says of what features. It may come out a little below
-zero. The interval resamples the generated pictures; a picture is never compared with itself.
+The unbiased estimate of the squared maximum mean discrepancy under the kernel (x.y / D + 1)^3: over
+all pictures where there are at most 1,000 on the smaller side (torchmetrics' where both sides have
+as many), else torchmetrics' mean over 100 subsets of 1,000. ``--fid-features`` says of what
+features. It may come out a little below zero. The interval resamples the generated pictures; a
+picture is never compared with itself.
 """
 
 from __future__ import annotations
@@ -97,6 +98,9 @@ class Kid(Clouds):
         generated, counts, reference = usable(rows, counts)
         if min(len(generated), len(reference)) < LEAST:
             return {"kid": numpy.full(len(counts), numpy.nan)}
-        if len(counts) == 1 and (counts == 1).all():
+        # Of clouds of different sizes the library takes subsets of the larger one, and so a figure
+        # that depends on the order of the pictures.
+        many = min(len(generated), len(reference)) > SUBSET
+        if many and len(counts) == 1 and (counts == 1).all():
             return {"kid": numpy.array([by_library(generated, reference)])}
         return {"kid": weighted(generated, reference, counts)}
