@@ -153,6 +153,8 @@ def score(inputs: list[str], output: str, config: Any, options: Options) -> Scor
             f"{alone:,} of {len(joined):,} pictures were made without reference pictures: there is "
             f"nothing to compare them with by --against {config.against}"
         )
+    if any("crops" in metric.OPTIONS for metric in metrics.values()) and config.crops != "none":
+        result.notes += _uncut(joined)
     kinds = map(_kind, joined)
     if warning := domain.strangers(kinds, domain.limited(specs), "of which scores mean nothing"):
         result.notes.append(warning)
@@ -170,6 +172,21 @@ def score(inputs: list[str], output: str, config: Any, options: Options) -> Scor
     total = len(pictures) + len(lost), len(known) + len(unread) + len(trained)
     _say(result, report, set(generated), total)
     return result
+
+
+def _uncut(joined: list[Joined]) -> list[str]:
+    """A note of the reference pictures out of which `--crops` can cut nothing."""
+    parts = [
+        pair for one in joined for subject in [*one.subjects, one.training] for pair in subject
+    ]
+    every = {(known.location, known.key) for known, _ in parts}
+    bare = {(known.location, known.key) for known, boxes in parts if not boxes}
+    if not bare:
+        return []
+    return [
+        f"{len(bare):,} of {len(every):,} reference pictures have no box of their subject (first "
+        f"{min(bare)[1]}): --crops compares with the whole of them; `socialcli ground` finds boxes"
+    ]
 
 
 def _left_out(bare: list[Lost]) -> list[str]:

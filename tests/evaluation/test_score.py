@@ -377,7 +377,7 @@ def test_crops(tmp_path: Path, world) -> None:
     one = score(
         tmp_path / "gen.tar", tmp_path / "2", tmp_path / "ref.tar", "clip-i", crops="references"
     )
-    assert values(one)["clip_i"] == pytest.approx(1)
+    assert values(one)["clip_i"] == pytest.approx(1) and not any("--crops" in n for n in one.notes)
     given = [{"key": "a", "query": "cup"}]
     half = Image.new("RGB", (16, 12), RED)
     half.paste(BLUE, (8, 0, 16, 12))
@@ -388,6 +388,16 @@ def test_crops(tmp_path: Path, world) -> None:
     both = score(tmp_path / "gen.tar", tmp_path / "3", tmp_path / "ref.tar", "clip-i", crops="both")
     assert values(both)["clip_i"] == pytest.approx(1)  # the cup found on the right is blue too
     assert world.asked == [["cup"]]
+
+
+def test_crops_of_what_has_no_boxes_are_told(data, world, tmp_path: Path) -> None:
+    gen, ref = data
+    shards.write(ref / "000.tar", [(f"s{n}", {"png": png(c)}) for n, c in enumerate(COLOURS)])
+    result = score(gen, tmp_path / "out", ref, "clip-i", crops="references")
+    said = "6 of 6 reference pictures have no box of their subject (first s0): --crops compares"
+    assert [note for note in result.notes if note.startswith(said)]
+    plain = score(gen, tmp_path / "plain", ref, "clip-i")
+    assert values(result) == values(plain) and not any("--crops" in note for note in plain.notes)
 
 
 # ---- seen once, kept, gone on with --------------------------------------------------------------
