@@ -52,10 +52,12 @@ def loss(
     v, a = _wide(subject), _wide(attractors)
     if normalised:
         v, a = (torch.nn.functional.normalize(rows, dim=-1) for rows in (v, a))
-    same = (v @ v.T) / temperature
+    with torch.autocast(v.device.type, enabled=False):
+        together, apart = v @ v.T, v @ a.T
+    same = together / temperature
     others = ~torch.eye(len(v), dtype=torch.bool, device=v.device)
     positive = torch.logsumexp(same[others], 0)
-    negative = torch.logsumexp(((v @ a.T) / temperature).flatten(), 0)
+    negative = torch.logsumexp((apart / temperature).flatten(), 0)
     return torch.nn.functional.softplus(negative - positive)
 
 

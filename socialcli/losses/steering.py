@@ -24,10 +24,13 @@ def loss(
         temperature: T.
 
     Returns:
-        (B,), at least 0; 0 for a sample without negatives.
+        (B,), float32 or wider, at least 0; 0 for a sample without negatives.
     """
     others = functional.normalize(torch.cat([positives, negatives], 1).detach(), dim=-1)
-    logits = (others @ functional.normalize(words, dim=-1)[..., None])[..., 0] / temperature
+    # In bfloat16 the difference below, and most of its gradient, would be rounded to 0.
+    with torch.autocast(words.device.type, enabled=False):
+        cosines = (others @ functional.normalize(words, dim=-1)[..., None])[..., 0]
+    logits = cosines / temperature
     count = positives.shape[1]
     against = logits[:, count:].masked_fill(~there, -torch.inf)
     both = torch.cat([logits[:, :count], against], 1)

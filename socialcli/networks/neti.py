@@ -63,7 +63,9 @@ class NeTIMapper(nn.Module):
         if self.w is None:
             last = torch.tensor([TIMESTEPS - 1.0, max(self.layers - 1.0, 1.0)]).to(timesteps)
             return torch.stack([timesteps.long(), layers.long()], 1) / last * 2 - 1
-        angles = torch.stack([timesteps, layers], 1).to(self.w) @ self.w.T
+        # bfloat16 knows 507 of the 1000 timesteps, and angles to an eighth.
+        with torch.autocast(self.w.device.type, enabled=False):
+            angles = torch.stack([timesteps, layers], 1).to(self.w) @ self.w.T
         return functional.normalize(torch.cat([angles.sin(), angles.cos()], 1), dim=1)
 
     def forward(self, timesteps: Tensor, layers: Tensor, cuts: Tensor | None = None) -> Tensor:
