@@ -128,7 +128,8 @@ class Run:
         self.report = Report(config.log_json, config.quiet or not self.place.first)
         with sole_owner(self.output, self.place):
             if self.place.first:
-                if line := idle(config, self.place.processes):
+                lines = idle(config, self.place.processes), options.remark(config)
+                for line in filter(None, lines):
                     self.report.warn(line)
                 checkpoints.sweep(self.output, config.keep, config.checkpoint_every)
             cache = self.output / naming.CACHE / "shards"

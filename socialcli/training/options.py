@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from socialcli.backends import naming
 from socialcli.config import check_bounds, option
+from socialcli.errors import UsageError
 from socialcli.training import fields
 
 SCHEDULES = ("constant", "linear", "cosine")
@@ -126,6 +127,22 @@ def check(config: TrainingOptions) -> None:
         UsageError: one line that names the option.
     """
     check_bounds(type(config), vars(config))
+    for name in ("beta1", "beta2") if config.optimiser != "sgd" else ():
+        if getattr(config, name) >= 1:
+            raise UsageError(
+                f"--{name} {getattr(config, name)}: below 1 with --optimiser {config.optimiser}"
+            )
+
+
+def remark(config: TrainingOptions) -> str:
+    """A line on options that make sense and are hardly meant; "" without any."""
+    if config.warm_up <= config.steps:
+        return ""
+    most = rate(config, config.steps - 1)
+    return (
+        f"--warm-up {config.warm_up} is longer than the run's {config.steps} steps, whose learning "
+        f"rate is at most {most:.3g} of {config.learning_rate:.3g}"
+    )
 
 
 def logs(config: TrainingOptions) -> list[str]:
