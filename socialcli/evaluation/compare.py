@@ -114,6 +114,10 @@ def _check_models(folders: list[str], scores: list[dict[str, Any]], common: list
                     f"{folders[0]} and {folder} were scored with different models ({feature}); "
                     "score both with the same profile"
                 )
+        # Half precision moves a cosine by as much as methods differ.
+        numbers = {score["config"].get("dtype") for score in (first, other)} - {None, "auto"}
+        if len(numbers) > 1:
+            raise UsageError(f"{folders[0]} and {folder} were scored with different --dtype")
         for name in _options(common, first["config"]):
             if first["config"].get(name) != other["config"].get(name):
                 raise UsageError(

@@ -48,6 +48,20 @@ def test_other_thresholds_of_what_is_looked_for(tmp_path):
             compare.compare([first, other], resamples=0)
 
 
+def test_other_number_types(tmp_path):
+    """One of bfloat16, as every score on a GPU was once, and one of float32."""
+    full, again, half = (
+        folder(tmp_path / name, "gaze", counts(), dtype=dtype)
+        for name, dtype in (("full", "float32"), ("again", "float32"), ("half", "bfloat16"))
+    )
+    early = folder(tmp_path / "early", "gaze", counts(), dtype="auto")  # says nothing of it
+    for one, other in ((full, again), (early, half), (full, early)):
+        assert compare.compare([one, other], resamples=0)["units"] == len(UNITS)
+    for one, other in ((full, half), (half, full)):
+        with pytest.raises(UsageError, match="were scored with different --dtype"):
+            compare.compare([one, other], resamples=0)
+
+
 @pytest.mark.parametrize("metric", ["fid", "kid"])
 def test_other_reference_pictures_of_a_cloud(tmp_path, metric):
     first = folder(tmp_path / "a", metric, clouds(CLOUD))
