@@ -14,6 +14,8 @@ from socialcli.evaluation.metrics import Metric, Needs, _means
 if TYPE_CHECKING:
     import numpy
 
+    from socialcli.records import XYXY
+
 SOURCE = "Identity Embedding (arXiv 2402.00631), section IV-A"
 
 
@@ -113,8 +115,12 @@ def _people(case: Case) -> numpy.ndarray | None:
     return numpy.stack(rows) if rows else None
 
 
-def main_face(picture: Picture) -> numpy.ndarray | None:
-    """The unit embedding of a picture's largest face, (D,)."""
+def main_face(picture: Picture, place: XYXY | None = None) -> numpy.ndarray | None:
+    """The unit embedding of a picture's largest face, (D,).
+
+    Args:
+        place: a normalised box, in which the middle of the face has to lie.
+    """
     import numpy
 
     embeddings = picture.get("faces", "embeddings")
@@ -122,6 +128,12 @@ def main_face(picture: Picture) -> numpy.ndarray | None:
         return None
     boxes = boxes_of(picture)
     areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    if place is not None:
+        middles = (boxes[:, :2] + boxes[:, 2:]) / 2
+        there = ((middles >= place[:2]) & (middles <= place[2:])).all(1)
+        if not there.any():
+            return None
+        areas = numpy.where(there, areas, -1)
     face = numpy.asarray(embeddings[int(numpy.argmax(areas))], numpy.float64)
     unit: numpy.ndarray = face / max(float(numpy.linalg.norm(face)), 1e-12)
     return unit

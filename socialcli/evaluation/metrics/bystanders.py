@@ -2,8 +2,9 @@
 
 A known complaint about trained faces: everybody in the picture gets them. The faces of a picture
 are assigned to the people it should show (the subjects of ``--against subject`` or ``layout``, by
-their own pictures) so that the sum of the cosines is largest; the faces that are left over are
-bystanders. The figure is the largest cosine of each bystander with any of the people.
+their own pictures, or by their own part of the source) so that the sum of the cosines is largest;
+the faces that are left over are bystanders. The figure is the largest cosine of each bystander with
+any of the people.
 
 By itself it says little, since strangers resemble each other by chance. Score the same prompts
 drawn with and without the adapter and compare the two scores: their paired difference, with its
@@ -17,9 +18,12 @@ from typing import TYPE_CHECKING, Any
 from socialcli.errors import UsageError
 from socialcli.evaluation.cases import Case, Context
 from socialcli.evaluation.metrics import Column, Metric, Needs, _identities, _means
+from socialcli.vision import layouts
 
 if TYPE_CHECKING:
     import numpy
+
+    from socialcli.records import XYXY
 
 
 class Bystanders(Metric):
@@ -80,8 +84,9 @@ def of_case(case: Case) -> list[float] | None:
 
     embeddings = case.generated.get("faces", "embeddings")
     people = []
-    for pictures in case.subjects:
-        faces = [face for face in map(_identities.main_face, pictures) if face is not None]
+    for pictures, place in zip(case.subjects, _places(case), strict=True):
+        seen = (_identities.main_face(picture, place) for picture in pictures)
+        faces = [face for face in seen if face is not None]
         if faces:
             people.append(numpy.mean(faces, axis=0))
     if embeddings is None or not people:
@@ -91,3 +96,18 @@ def of_case(case: Case) -> list[float] | None:
     cosine = _means.cosine(numpy.stack(people), embeddings)
     taken = {face for _, face in _identities.assign(cosine)}
     return [float(cosine[:, n].max()) for n in range(len(embeddings)) if n not in taken]
+
+
+def _places(case: Case) -> list[XYXY | None]:
+    """Of each subject the box in which it is shown, of those of whom the source picture is the only
+    one (``--against layout``): the source shows the others too."""
+    everywhere: list[XYXY | None] = [None] * len(case.subjects)
+    if case.source is None or "layout.json" not in case.source.records:
+        return everywhere
+    segments = [s for s in case.source.records["layout.json"].segments if not s.background]
+    if len(segments) != len(case.subjects):
+        return everywhere
+    return [
+        layouts.box(dict(segment.rle)) if [p.key for p in pictures] == [case.source.key] else None
+        for segment, pictures in zip(segments, case.subjects, strict=True)
+    ]
