@@ -105,6 +105,12 @@ class IdentityMethod(InversionMethod):
                 "--templates captions: a caption says what else the picture shows; identity is "
                 "learnt in templates (face, object, style, or a file)"
             )
+        for word in _of_all(config):
+            if config.category and word != config.category:
+                raise UsageError(
+                    f"--category {config.category} and --initial-word {word} are one thing: give "
+                    "one of them, or --initial-word TOKEN=WORD for some"
+                )
 
     def select(self, config: Config, index: Index) -> Index:
         """The one picture of each concept.
@@ -262,10 +268,16 @@ def _several(category: str, count: int) -> UsageError:
 def _complete(config: Config, index: Index) -> Config:
     """The options with each concept's category as its initial word, where no other is given."""
     if config.initial_word or config.category:
-        return dataclasses.replace(config, initial_word=config.initial_word or [config.category])
+        rest = [config.category] if config.category and not _of_all(config) else []
+        return dataclasses.replace(config, initial_word=[*config.initial_word, *rest])
     concepts = _concepts.find(dataclasses.replace(config, initial_word=[PERSON]), index)
     words = [f"{one.token}={_concepts.class_of(one, index) or PERSON}" for one in concepts]
     return dataclasses.replace(config, initial_word=words)
+
+
+def _of_all(config: Config) -> list[str]:
+    """The initial words that are given for no concept in particular."""
+    return [word for word in config.initial_word if "=" not in word]
 
 
 def _ordinary(state: State, text: str) -> Tensor:
