@@ -100,7 +100,7 @@ class Face(Metric):
             seen = [p.get("faces", "embeddings") is not None for s in references for p in s]
             if embeddings is None or not seen or not all(seen):
                 continue
-            known = [rows for pictures in references if len(rows := _real(pictures))]
+            known = [one for one in map(_real, references) if len(one)]
             real[number], drawn[number] = sum(map(len, known)), len(embeddings)
             total[number] = pairs[number] = 0
             if known and len(embeddings):
@@ -108,8 +108,8 @@ class Face(Metric):
                 chosen = match(similarity)
                 pairs[number] = len(chosen)
                 total[number] = sum(similarity[pair] for pair in chosen)
-        rows = {"total": total, "pairs": pairs, "real": real, "drawn": drawn}
-        return {**rows, "several": numpy.array(several)}
+        counted = {"total": total, "pairs": pairs, "real": real, "drawn": drawn}
+        return {**counted, "several": numpy.array(several)}
 
     def apart(self, first: dict[str, numpy.ndarray], second: dict[str, numpy.ndarray]) -> str:
         """Whether one is of a version to which each picture of a subject was another person."""
