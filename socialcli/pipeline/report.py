@@ -11,11 +11,15 @@ from socialcli.shards.urls import public_text
 
 
 class Report:
-    """Messages and progress of one process. stdout is never touched: it carries data only."""
+    """Messages and progress of one process. stdout is never touched: it carries data only.
 
-    def __init__(self, log_json: bool = False, quiet: bool = False) -> None:
-        self.log_json = log_json
-        self.quiet = quiet
+    ``quiet`` leaves warnings; ``mute`` leaves nothing, for a process beside one that says it all.
+    """
+
+    def __init__(self, log_json: bool = False, quiet: bool = False, mute: bool = False) -> None:
+        self.log_json = log_json and not mute
+        self.quiet = quiet or mute
+        self.mute = mute
         self._bar: Any = None
         self._said: set[str] = set()
 
@@ -49,6 +53,8 @@ class Report:
             self._line(message)
 
     def warn(self, message: str, **facts: Any) -> None:
+        if self.mute:
+            return
         if self.log_json:
             self._json("warning", message, **facts)
         else:

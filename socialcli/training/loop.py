@@ -125,7 +125,7 @@ class Run:
         """From options to a finished result."""
         config = self.config
         self.place = here(config)
-        self.report = Report(config.log_json, config.quiet or not self.place.first)
+        self.report = Report(config.log_json, config.quiet, mute=not self.place.first)
         with sole_owner(self.output, self.place):
             if self.place.first:
                 lines = idle(config, self.place.processes), options.remark(config)
