@@ -190,6 +190,11 @@ class Run:
     def _finished(self, checkpoint: Path) -> bool:
         known = shards.read_bytes(str(self.output / naming.RUN))
         step = checkpoints.step_of(checkpoint)
+        if step > self.config.steps:
+            self.report.warn(
+                f"{self.output} has done {step} steps, more than --steps {self.config.steps}: its "
+                f"result is of {step}"
+            )
         if known is None or json.loads(known).get("finished") != step or step < self.config.steps:
             return False
         self.report.info(f"{self.output}: finished already, {step} steps")
