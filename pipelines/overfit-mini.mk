@@ -2,7 +2,7 @@
 # pictures and to test pictures, and CLIP-T, over the steps of one training.
 #   make -f pipelines/overfit-mini.mk -j2         an hour of one core; goes on where it was
 #   make -f pipelines/overfit-mini.mk METHOD=dreambooth OUT=runs/overfit-dreambooth     the paper's own
-#       figure, of a model whose weights are trained: an hour and a half
+#       figure, of a model whose weights are trained: an hour of one core in float32
 #   make -f pipelines/overfit-mini.mk SEEDS=0 SUBJECTS=2 STEPS=100 EVERY=50      a first look
 #   make -f pipelines/overfit-mini.mk SUBJECTS=20 BATCH=16       all subjects, each learned as long: twice
 # Named before any run:
