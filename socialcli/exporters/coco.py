@@ -24,6 +24,7 @@ from socialcli.errors import SampleFailed, UsageError
 from socialcli.records import keypoint_layouts
 from socialcli.validation.members import read_members
 from socialcli.vision import images, masks
+from socialcli.vision.people import crowds
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -194,9 +195,7 @@ def _annotations(
     entities = (
         {e.id: e for e in members["entities.json"].entities} if "entities.json" in members else {}
     )
-    meta = members.get("meta.json")
-    crowd = meta.extra.get("crowd_boxes") if meta is not None else None
-    crowd = crowd if isinstance(crowd, list) else []  # of other programs it may be anything
+    crowd = crowds(members.get("meta.json"))
     for part in parts:
         annotation = _annotation(part, entities, size, numbers)
         if annotation is not None:

@@ -12,7 +12,7 @@ from socialcli.errors import UsageError
 from socialcli.pipeline.stage import Item, Stage
 from socialcli.vision import boxes as geometry
 from socialcli.vision import close_ups, images
-from socialcli.vision.people import kind_of
+from socialcli.vision.people import crowds, kind_of
 
 if TYPE_CHECKING:
     import numpy
@@ -182,11 +182,13 @@ class AnnotatePoseStage(Stage):
         if sample.has("entities.json"):
             entities = {e.id: e for e in sample.record(records.Entities).entities}
             kinds = {e.id: e.kind for e in entities.values()}
+        crowd = crowds(sample.record(records.Meta) if sample.has("meta.json") else None)
         # What the caption calls a person is one; a box no entity names goes by its label.
         bodies = [
             b
             for b in (boxes.boxes if boxes else [])
             if (kinds.get(b.entity or 0) or kind_of(b.label)) == "person"
+            and b.id not in crowd
             and geometry.area(geometry.clip(b.xyxy)) > 0
         ]
         people = sample.record(records.People) if sample.has("people.json") else None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from socialcli.records import XYXY, Box, Face, Keypoints, Person
+from socialcli.records import XYXY, Box, Face, Keypoints, Meta, Person
 from socialcli.vision import boxes as geometry
 
 SAME_BODY = 0.8  # IoU from which two person boxes are one person named twice
@@ -27,6 +27,14 @@ def kind_of(label: str) -> str:
     """person or object, by the last word of a class label ("young woman" -> person)."""
     words = label.lower().split()
     return "person" if words and words[-1] in PERSON_WORDS else "object"
+
+
+def crowds(meta: Meta | None) -> set[int]:
+    """Ids of the boxes that COCO calls crowd regions: people in them, but no person."""
+    listed = meta.extra.get("crowd_boxes") if meta is not None else None
+    if not isinstance(listed, list):  # of other programs it may be anything
+        return set()
+    return {number for number in listed if isinstance(number, int)}
 
 
 def head_of(face: XYXY) -> XYXY:
