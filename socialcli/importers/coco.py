@@ -80,6 +80,9 @@ class CocoImporter(Importer):
         main, body = files["instances"], bodies["instances"]
         if not body["images"]:
             raise UsageError(f"{main}: its list of images is empty")
+        for part in ("person_keypoints", "captions"):
+            if part in bodies:
+                _pictures_alike(bodies[part], body["images"])
         if "person_keypoints" in bodies:
             _number_alike(bodies["person_keypoints"], body["categories"])
         folder = _find_pictures(root, main, split, body["images"], config)
@@ -163,7 +166,7 @@ class CocoImporter(Importer):
             if mask is not None and config.masks:
                 one = records.Mask(number, rle.encode(mask), box=number, source=by.get("mask"))
                 masks.masks.append(one)
-            if annotation.get("iscrowd"):
+            if _is_crowd(annotation.get("iscrowd")):
                 crowd.append(number)
             elif label == PERSON or category in work.people:
                 person = records.Person(len(people.people) + 1, box=number)
@@ -364,6 +367,45 @@ def _find_pictures(
     )
 
 
+def _pictures_alike(body: dict[str, Any], images: list[dict[str, Any]]) -> None:
+    """Give a file's annotations the picture ids that the instances' file, whose ``images`` these
+    are, has for the same file names, since tools number the pictures of each file by themselves.
+    Those of a picture that is not among ``images`` get its name in place of an id."""
+    stated = {image["id"]: _text(image["file_name"]) for image in images}
+    exactly = {name: number for number, name in stated.items()}
+    plain = {number: _plain_path(name) for number, name in stated.items()}
+    numbers = {name: number for number, name in plain.items()}
+    bases: dict[str, list[Any]] = {}
+    for number, name in plain.items():
+        bases.setdefault(_base(name), []).append(number)
+    new: dict[Any, Any] = {}
+    for image in body["images"]:
+        old, written = image["id"], _text(image["file_name"])
+        if not written or stated.get(old) == written:
+            continue
+        name = _plain_path(written)
+        same = bases.get(_base(name), [])
+        if written in exactly:
+            new[old] = exactly[written]
+        elif plain.get(old) == name:
+            continue
+        elif name in numbers:
+            new[old] = numbers[name]
+        elif old not in same:
+            new[old] = same[0] if len(same) == 1 else written
+    for annotation in body["annotations"]:
+        annotation["image_id"] = new.get(annotation["image_id"], annotation["image_id"])
+
+
+def _plain_path(name: Any) -> str:
+    """A file name in one spelling, without suffix: copies of a set have others."""
+    return _picture.parted(_text(name).replace("\\", "/").casefold().removeprefix("./"))[0]
+
+
+def _base(path: str) -> str:
+    return path.rpartition("/")[2]
+
+
 def _number_alike(keypoints: dict[str, Any], categories: list[dict[str, Any]]) -> None:
     """Give the categories of the keypoints' file the numbers that the instances' file has for their
     names, since tools number each file by itself; ``categories`` are the latter, and get those that
@@ -376,8 +418,10 @@ def _number_alike(keypoints: dict[str, Any], categories: list[dict[str, Any]]) -
         category["id"] = new[old]
         if name not in numbers:
             categories.append(category)
+    alone = next(iter(new.values())) if len(new) == 1 else None
     for annotation in keypoints["annotations"]:
-        annotation["category_id"] = new.get(annotation["category_id"], annotation["category_id"])
+        old = annotation["category_id"]
+        annotation["category_id"] = alone if old is None else new.get(old, old)
 
 
 def _is_one(instance: dict[str, Any], person: dict[str, Any]) -> bool:
@@ -387,25 +431,49 @@ def _is_one(instance: dict[str, Any], person: dict[str, Any]) -> bool:
         return False
     if person["category_id"] not in (None, instance["category_id"]):
         return False
+    apart = _apart(instance, person)
+    return apart is None or apart <= 1
+
+
+def _apart(instance: dict[str, Any], person: dict[str, Any]) -> float | None:
+    """How far the numbers of two boxes differ at most; None where not both are stated."""
     one, other = _numbers(instance.get("bbox")), _numbers(person.get("bbox"))
-    if one is None or other is None:
-        return True
-    return all(abs(a - b) <= 1 for a, b in zip(one, other, strict=False))
+    if not one or not other:
+        return None
+    return max(abs(a - b) for a, b in zip(one, other, strict=False))
 
 
 def _by_image(bodies: dict[str, dict[str, Any]]) -> dict[Any, list[dict[str, Any]]]:
-    """Image id -> its annotations, keypoints merged into the instance of the same id."""
+    """Image id -> its annotations, keypoints merged into the instance of the same id, else of the
+    same category and box, since tools number the annotations of each file by themselves."""
     grouped: dict[Any, list[dict[str, Any]]] = {}
     by_id: dict[Any, dict[str, Any]] = {}
     for annotation in bodies["instances"]["annotations"]:
         grouped.setdefault(annotation["image_id"], []).append(annotation)
         if annotation["id"] is not None:
             by_id[annotation["id"]] = annotation
+    left: list[dict[str, Any]] = []
+    taken: set[int] = set()  # of Python: of the instances that have their keypoints
     for person in bodies.get("person_keypoints", {}).get("annotations", []):
         instance = by_id.get(person.get("id"))
         if instance is not None and _is_one(instance, person):
             instance["keypoints"] = person.get("keypoints")
-        elif person["category_id"] is not None:
+            taken.add(id(instance))
+        else:
+            left.append(person)
+    of_instances = {image: list(some) for image, some in grouped.items()}
+    for person in left:
+        found = [
+            (apart, number, instance)
+            for number, instance in enumerate(of_instances.get(person["image_id"], []))
+            if id(instance) not in taken and person["category_id"] == instance["category_id"]
+            if (apart := _apart(instance, person)) is not None and apart <= 1
+        ]
+        if found:
+            _, _, instance = min(found, key=lambda one: one[:2])
+            instance["keypoints"] = person.get("keypoints")
+            taken.add(id(instance))
+        else:
             grouped.setdefault(person["image_id"], []).append(person)
     return grouped
 
@@ -471,6 +539,12 @@ def _box(annotation: dict[str, Any], frame: _picture.Frame, mask: Any) -> record
     height, width = mask.shape
     upright = _picture.Frame(width, height)
     return upright.box(columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)
+
+
+def _is_crowd(value: Any) -> bool:
+    """Whether ``iscrowd`` says so: 1, which tools also write as text or as true."""
+    numbers = _numbers([value])
+    return numbers[0] != 0 if numbers else str(value).strip().lower() in ("true", "yes")
 
 
 def _numbers(values: Any) -> list[float] | None:
