@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -115,7 +116,11 @@ def of_sample(config: Config, sample: Sample) -> dict[str, bytes]:
     parts, rest = layouts.partition(
         [mask for _, mask, _ in named], names, (), config.overlap, config.fill
     )
-    names_of = [{box.label.lower(), *_names(box, entities, people)} - {""} for box, _, _ in named]
+    counts = Counter(box.entity for box in boxes.boxes)
+    alone = {entity for entity, count in counts.items() if count == 1}
+    names_of = [
+        {box.label.lower(), *_names(box, entities, people, alone)} - {""} for box, _, _ in named
+    ]
     called = _called(config, names_of)
     whole = config.prompt or _renamed(
         sample.record(records.Caption).text,
@@ -127,7 +132,7 @@ def of_sample(config: Config, sample: Sample) -> dict[str, bytes]:
     for number, ((box, _, prompt), part) in enumerate(zip(named, parts, strict=True)):
         if not part.any():
             continue  # all of it is behind others
-        person = next((p for p in people if _is_of(p, box)), None)
+        person = next((p for p in people if _is_of(p, box, alone)), None)
         segment = _segment(config, sample, box, called.get(number, prompt), part, entities, person)
         segment.depth = float(order.index(number))
         if segment.keypoints is not None and layouts.outside(
@@ -152,11 +157,14 @@ def of_sample(config: Config, sample: Sample) -> dict[str, bytes]:
 
 
 def _names(
-    box: records.Box, entities: dict[int, records.Entity], people: list[records.Person]
+    box: records.Box,
+    entities: dict[int, records.Entity],
+    people: list[records.Person],
+    alone: set[int | None],
 ) -> set[str]:
     """What a box may be called by: its noun, who it is."""
     entity = entities.get(box.entity or 0)
-    identities = {p.identity for p in people if _is_of(p, box) and p.identity}
+    identities = {p.identity for p in people if _is_of(p, box, alone) and p.identity}
     return {entity.lemma.lower(), entity.head.lower(), *identities} if entity else identities
 
 
@@ -236,9 +244,11 @@ def _article(noun: str) -> str:
     return f"{'an' if noun[0].lower() in 'aeiou' else 'a'} {noun}"
 
 
-def _is_of(person: records.Person, box: records.Box) -> bool:
+def _is_of(person: records.Person, box: records.Box, alone: set[int | None]) -> bool:
+    """Whether a box is a person's. One without a box has that of their entity, where the entity has
+    one box alone: of "two men" nobody knows which."""
     return person.box == box.id if person.box is not None else (
-        person.entity is not None and person.entity == box.entity
+        person.entity in alone and person.entity is not None and person.entity == box.entity
     )  # fmt: skip
 
 
