@@ -98,6 +98,8 @@ class LayoutImporter(Importer):
         Raises:
             SampleFailed: it cannot be read, or is no layout; the line names what is wrong in it.
         """
+        from socialcli.vision import images
+
         root, name = Path(config.source).expanduser(), str(entry.work)
         text = _text(_picture.read_file(root, name))
         plan = of_toml(text) if name.lower().endswith(".toml") else of_text(text)
@@ -108,7 +110,9 @@ class LayoutImporter(Importer):
             layouts.picture(layout).save(out, "PNG")
             data = out.getvalue()
         caption = records.Caption(layout.prompt, model=records.Model("layout"))
-        meta = records.Meta(layout.width, layout.height, source=_picture.printable(name))
+        turned = images.facts(data).orientation
+        source = _picture.printable(name)
+        meta = records.Meta(layout.width, layout.height, turned, source)
         members = {
             "png": data,
             "layout.json": records.dump(layout),
@@ -157,6 +161,8 @@ def of_text(text: str) -> Planned:
         numbers = _NUMBER.findall(place)
         if not colon or not what:
             raise SampleFailed(f"line {number}: expected PLACE: WORDS, not {line[:60]!r}")
+        if place in settings:
+            raise SampleFailed(f"line {number}: a second '{place}:'")
         if place in ("prompt", "background", "negative", "size"):
             settings[place] = what
         elif place in PLACES:
