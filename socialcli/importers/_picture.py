@@ -164,8 +164,7 @@ def located(root: Path, name: str) -> str | None:
     machine, or an address: then the name's last part is looked for in ``root`` itself.
     """
     slashed = name.replace("\\", "/")
-    outside = slashed.startswith("/") or ".." in slashed.split("/") or ":" in slashed.split("/")[0]
-    for path in [slashed.rpartition("/")[2].partition("?")[0]] if outside else [name, slashed]:
+    for path in [last_part(name)] if leads_outside(name) else [name, slashed]:
         if path and "\0" not in path and (root / path).is_file():
             return path
         folder, _, base = path.rpartition("/")
@@ -173,6 +172,17 @@ def located(root: Path, name: str) -> str | None:
         if len(spellings) == 1:
             return f"{folder}/{spellings[0]}" if folder else spellings[0]
     return None
+
+
+def leads_outside(name: str) -> bool:
+    """Whether a picture's name is an address or a place outside the imported folder."""
+    parts = name.replace("\\", "/").split("/")
+    return not parts[0] or ".." in parts or ":" in parts[0]
+
+
+def last_part(name: str) -> str:
+    """The file's own name, without what an address asks for."""
+    return name.replace("\\", "/").rpartition("/")[2].partition("?")[0]
 
 
 @functools.lru_cache(maxsize=64)

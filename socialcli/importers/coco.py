@@ -54,6 +54,7 @@ class Work:
     captions: list[tuple[str, str | None]] = field(default_factory=list)  # text, source
     labels: dict[Any, str] = field(default_factory=dict)  # category id -> name
     people: frozenset[int] = frozenset()  # categories with COCO's 17 keypoints
+    namesakes: int = 1  # entries with other names that are looked for under the same one
 
 
 class CocoImporter(Importer):
@@ -93,6 +94,7 @@ class CocoImporter(Importer):
         people = _keypoint_categories(bodies)
         licenses = {_license_id(x.get("id")): _license(x) for x in body["licenses"]}
         names = [_text(image["file_name"]) for image in body["images"]]
+        namesakes = _namesakes(names)
         for key, image in zip(shards.distinct_keys(names), body["images"], strict=True):
             of_image = annotations.get(image["id"], [])
             work = Work(
@@ -108,6 +110,7 @@ class CocoImporter(Importer):
                     if a.get("category_id") in labels
                 },
                 people=people,
+                namesakes=namesakes.get(_text(image["file_name"]), 1),
             )
             yield Entry(key, work)
 
@@ -126,6 +129,12 @@ class CocoImporter(Importer):
         folder, stated = Path(work.folder), _text(image["file_name"])
         if not stated:
             raise SampleFailed("its entry in the list of images has no file_name")
+        if work.namesakes > 1:
+            raise SampleFailed(
+                f"{stated}: {work.namesakes} entries of the list of images end in this name, and "
+                "nobody can tell whose picture lies here; write places below the folder of "
+                "pictures into file_name"
+            )
         path = _picture.located(folder, stated) or stated
         picture = _picture.read(folder, path, check_pixels=config.check_pixels)
         size = _size(image)
@@ -476,6 +485,17 @@ def _by_image(bodies: dict[str, dict[str, Any]]) -> dict[Any, list[dict[str, Any
         else:
             grouped.setdefault(person["image_id"], []).append(person)
     return grouped
+
+
+def _namesakes(names: list[str]) -> dict[str, int]:
+    """How many different names are looked for in one place: of those that lead outside only the
+    last part is looked for. Names that lead nowhere else are left out."""
+    outside = {name for name in names if _picture.leads_outside(name)}
+    at: dict[str, set[str]] = {}
+    for name in names:
+        place = _picture.last_part(name) if name in outside else name.replace("\\", "/")
+        at.setdefault(place.casefold(), set()).add(name.replace("\\", "/"))
+    return {n: len(at[_picture.last_part(n).casefold()]) for n in outside}
 
 
 def _captions_by_image(

@@ -80,9 +80,17 @@ class GazefollowImporter(Importer):
         root = _picture.source_folder(config.source)
         if config.split not in (*SPLITS, "all"):
             raise UsageError(f"--split {config.split}: expected train, test or all")
+        files = _files(root, config)
+        there = {split for _, split in files}
+        missing = [s for s in SPLITS if s not in there and config.split == "all"]
+        self.remarks = [
+            f"{root}: {split}_annotations_release.txt is not here; nothing of {split} is imported"
+            for split in missing
+            if not config.annotations
+        ]
         works: dict[str, Work] = {}
         people: dict[tuple[str, tuple[float, float]], list[Row]] = {}
-        for file, split in _files(root, config):
+        for file, split in files:
             for path, row in _rows(file):
                 work = works.setdefault(
                     path, Work(path, split or path.partition("/")[0].rstrip("2"))

@@ -79,7 +79,13 @@ class HicoDetImporter(Importer):
             if file.suffix == ".mat":
                 works += _from_mat(file, of)
             else:
-                works += _from_json(file)
+                listed = _from_json(file)
+                wanted = [work for work in listed if work.split in ("", *of)]
+                if listed and not wanted:
+                    raise UsageError(
+                        f"{file}: none of its {len(listed):,} pictures is of --split {config.split}"
+                    )
+                works += wanted
         names = [Path(work.path).name for work in works]
         for key, work in zip(shards.distinct_keys(names), works, strict=True):
             yield Entry(key, work)
