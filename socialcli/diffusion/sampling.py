@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 
 # Small UNets on a CPU see this many pictures at once, never more or fewer, see `drawing.part`.
 TOGETHER = 4
+# Called compatible by diffusers, but for networks that were trained with EDM's noise.
+ANOTHER_NOISE = {"EDMEulerScheduler"}
+# DDIM and DDPM cut clean pictures to [-1, 1] unless they are told not to. Latents reach beyond it,
+# and the configurations of other schedulers need not say it.
+UNCUT = {"clip_sample": False}
 
 
 def generator(seed: int) -> torch.Generator:
@@ -117,6 +122,7 @@ def scheduler(name: str, like: Any) -> Any:
     import diffusers
 
     fitting = {cls.__name__ for cls in like.compatibles} | {type(like).__name__}
+    fitting -= ANOTHER_NOISE
     full_name = _named(name, fitting)
     if full_name is None:
         near = _near(name, fitting)
@@ -124,7 +130,7 @@ def scheduler(name: str, like: Any) -> Any:
         what = "does not fit this model" if known else "is not a scheduler of diffusers"
         raise UsageError(f"--scheduler {name} {what}. There are: {', '.join(near)}")
     try:
-        return getattr(diffusers, full_name).from_config(like.config)
+        return getattr(diffusers, full_name).from_config({**UNCUT, **like.config})
     except (ImportError, ValueError, NotImplementedError, TypeError) as error:
         line = " ".join(str(error).split())[:160]
         raise UsageError(f"--scheduler {full_name} cannot be used here ({line})") from None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -30,7 +30,8 @@ def load(spec: ModelSpec) -> StableDiffusion:
     """Load ``spec.model``: a diffusers folder, a hub id, or a single ``.safetensors`` file.
 
     A single file holds weights only; configuration and tokenizer come from ``options["config"]``,
-    a diffusers folder or hub id that is here (default: the default checkpoint's).
+    a diffusers folder or hub id that is here (default: the default checkpoint's). Where the file
+    says what it predicts, that holds.
 
     Raises:
         ModelMissing: it is not here. UsageError: it is no Stable Diffusion, or lacks weights.
@@ -65,6 +66,8 @@ class StableDiffusion:
             self._from_folder(spec)
         if vae := spec.options.get("vae"):
             self.vae = _autoencoder(spec, vae)
+        refuse_noise(self.info, spec.model, self.scheduler.config)
+        refuse_latents(self.info, vae or spec.model, self.vae.config)
         for network in self.networks:
             network.requires_grad_(False).eval().to(spec.device)
         self.device, self.dtype = spec.device, devices.dtype(spec.dtype)
@@ -138,6 +141,7 @@ class StableDiffusion:
 
         from socialcli import backends
         from socialcli.backends import devices
+        from socialcli.networks import weights
 
         info = self.info
         file = Path(spec.model).expanduser()
@@ -145,7 +149,8 @@ class StableDiffusion:
             raise UsageError(f"{spec.model}: a .ckpt is a pickle, use its .safetensors")
         if not file.is_file():
             raise ModelMissing(f"no checkpoint at '{spec.model}'. Get one with: {info.get}")
-        self.refuse_weights(spec.model, *_header(spec.model, file))
+        names, shapes = _header(spec.model, file)
+        self.refuse_weights(spec.model, names, shapes)
         config = str(spec.options.get("config") or info.model)
         place = backends.where(config)
         if place is None:
@@ -164,7 +169,9 @@ class StableDiffusion:
             line = " ".join(str(why).split())[:160]
             raise UsageError(f"{spec.model} is no Stable Diffusion for {config} ({line})") from None
         self.of_pipeline(pipe)
-        self.scheduler = diffusers.UniPCMultistepScheduler.from_config(pipe.scheduler.config)
+        self.scheduler = diffusers.UniPCMultistepScheduler.from_config(
+            pipe.scheduler.config, **stated_noise(names, weights.notes(file))
+        )
 
     @property
     def networks(self) -> tuple[Any, ...]:
@@ -289,6 +296,7 @@ class StableDiffusion:
 # What the UNets of other families want besides latents and text: in their configuration, and among
 # the weights of a single file.
 SIZES = "picture sizes and pooled text as well (Stable Diffusion XL: --backend sdxl)"
+_EDM = "another noise than Stable Diffusion's (EDM, as Playground v2.5 and CosXL)"
 OTHERS = {
     "addition_embed_type": SIZES,
     "encoder_hid_dim_type": "text or pictures of another encoder",
@@ -302,6 +310,8 @@ KEYS = {
     "double_blocks.": "a transformer (Flux)",
     "lora_": "another model to be added to (LoRA)",
     ".lora": "another model to be added to (LoRA)",
+    "edm_mean": _EDM,
+    "edm_vpred.": _EDM,
 }
 # How often the latents' channels are in what a UNet reads -> what it is for.
 _USES = {
@@ -350,6 +360,39 @@ def refuse_others(
     if unet.get("attention_type", "default") != "default" and not gated:
         raise other(info, model, "boxes (gated self-attention); InteractDiffusion is drawn by "
                     "--method interactdiffusion")  # fmt: skip
+
+
+def refuse_noise(info: BackendInfo, model: str, scheduler: Mapping[str, Any]) -> None:
+    """Raises UsageError where a scheduler's configuration says nothing of betas: its model was
+    trained with another noise, and diffusers' own betas would be taken without a word."""
+    given = set(scheduler) - set(scheduler.get("_use_default_values") or ())
+    if not given & {"beta_schedule", "trained_betas"}:
+        raise other(info, model, "another noise: its scheduler has no betas (EDM, flow matching)")
+
+
+def refuse_latents(info: BackendInfo, model: str, vae: Mapping[str, Any]) -> None:
+    """Raises UsageError where an autoencoder's latents are shifted and scaled channel by channel,
+    which no Stable Diffusion's are."""
+    if vae.get("latents_mean") is not None or vae.get("latents_std") is not None:
+        raise other(info, model, "latents with statistics of their own (latents_mean and "
+                    "latents_std, as Playground v2.5)")  # fmt: skip
+
+
+def stated_noise(names: Sequence[str], notes: Mapping[str, str]) -> dict[str, Any]:
+    """What a single file says of its noise, as settings of a scheduler: it comes before what the
+    configuration says, which is that of the model it began with.
+
+    Args:
+        names: of its tensors: some trainers leave empty ones, ``v_pred`` and ``ztsnr`` (noise
+            that leaves nothing of the picture, whose last timestep must be drawn from).
+        notes: of its header (ModelSpec: ``modelspec.prediction_type``).
+    """
+    stated: dict[str, Any] = {}
+    if "v_pred" in names or notes.get("modelspec.prediction_type") == "v":
+        stated["prediction_type"] = "v_prediction"
+    if "ztsnr" in names:
+        stated |= {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
+    return stated
 
 
 def _header(model: str, file: Path) -> tuple[list[str], list[Any]]:

@@ -50,6 +50,7 @@ class MultiDiffusionMethod(layouts.LayoutMethod):
     predictions before one step gives the same, with any scheduler.
     """
 
+    VERSION = 2  # latents of a model whose scheduler does not say it are not cut to [-1, 1]
     config_type = Config
 
     def check_options(self, config: Config) -> None:
