@@ -16,8 +16,8 @@ from socialcli.importers import Entry, Importer, _picture
 from socialcli.records import limits
 from socialcli.vision import masks as rle
 from socialcli.vision.images import MAX_PIXELS
+from socialcli.vision.people import kind_of
 
-PERSON = "person"
 # Indices into COCO_KEYPOINTS after left and right have changed places (eyes, ears, shoulders...).
 _MIRROR = [0, *(i + 1 if i % 2 else i - 1 for i in range(1, 17))]
 
@@ -177,7 +177,7 @@ class CocoImporter(Importer):
                 masks.masks.append(one)
             if _is_crowd(annotation.get("iscrowd")):
                 crowd.append(number)
-            elif label == PERSON or category in work.people:
+            elif kind_of(label) == "person" or category in work.people:
                 person = records.Person(len(people.people) + 1, box=number)
                 person.source = by.get("person")
                 if category in work.people:

@@ -12,6 +12,7 @@ from socialcli import records, shards
 from socialcli.config import MISSING, option
 from socialcli.errors import UsageError
 from socialcli.importers import Entry, Importer, _picture
+from socialcli.pipeline.stage import Noted
 
 SPLITS = ("train", "test")
 # Columns of the files, which have no header. The test files lack "inout".
@@ -20,6 +21,10 @@ _TRAIN = (
     "head_x1", "head_y1", "head_x2", "head_y2", "inout", "origin", "meta",
 )  # fmt: skip
 _TEST = tuple(name for name in _TRAIN if name != "inout")
+_RESIZED = (
+    "some annotated eyes lie far from their head boxes, which count pixels of the original "
+    "pictures. Have these pictures been resized?"
+)
 _TEXT = ("path", "id", "origin", "meta")
 
 
@@ -155,7 +160,10 @@ class GazefollowImporter(Importer):
             "boxes.json": records.dump(boxes),
             "people.json": records.dump(people),
         }
-        return _picture.noted(members, frame.clipped)
+        noted = _picture.noted(members, frame.clipped)
+        if any(_eye_is_far(rows[0], frame) for rows in work.people):
+            return Noted(members, {**getattr(noted, "notes", {}), "with_eyes_off_heads": _RESIZED})
+        return noted
 
 
 def _files(root: Path, config: Config) -> list[tuple[Path, str]]:
@@ -222,6 +230,18 @@ def _head(row: Row, frame: _picture.Frame) -> records.XYXY | None:
     """The head box; its ends come in either order and may lie outside the picture."""
     x1, y1, x2, y2 = row.head
     return frame.box(min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2))
+
+
+def _eye_is_far(row: Row, frame: _picture.Frame) -> bool:
+    """Whether the annotated eye lies more than half a head away from the annotated head box."""
+    if not _inside(*row.eye):
+        return False
+    sides = zip(row.eye, row.head[:2], row.head[2:], (frame.width, frame.height), strict=True)
+    for place, one, other, pixels in sides:
+        low, high = sorted((one / pixels, other / pixels))
+        if 2 * max(low - place, place - high) > high - low > 0:
+            return True
+    return False
 
 
 def _centre(box: records.XYXY | None) -> records.Point | None:

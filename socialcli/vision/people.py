@@ -25,7 +25,7 @@ PERSON_WORDS = {
 
 def kind_of(label: str) -> str:
     """person or object, by the last word of a class label ("young woman" -> person)."""
-    words = label.lower().split()
+    words = label.lower().replace("_", " ").split()
     return "person" if words and words[-1] in PERSON_WORDS else "object"
 
 

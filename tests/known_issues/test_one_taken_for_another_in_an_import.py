@@ -4,7 +4,8 @@
 `import coco` gave one picture to all entries whose foreign paths end alike; `import gazefollow`
 left out a split whose file is missing; two men of one phrase were both the one person of that
 phrase who has no box; a drawing turned by EXIF became a sample that every command refuses; of two
-lines ``prompt:`` of a layout the first was lost.
+lines ``prompt:`` of a layout the first was lost; heads of resized GazeFollow pictures were
+elsewhere; a "Person" of COCO was nobody.
 """
 
 from __future__ import annotations
@@ -63,6 +64,37 @@ def test_a_split_of_gazefollow_without_a_file_is_told(tmp_path):
         list(importer.entries(importer.config_type(source=str(tmp_path), split=split)))
         assert len(importer.remarks) == told
         assert all("test_annotations_release.txt is not here" in line for line in importer.remarks)
+
+
+@pytest.mark.parametrize(("size", "told"), [(1.0, False), (0.5, True), (2.0, True)])
+def test_resized_pictures_of_gazefollow_are_told(tmp_path, size, told):
+    """The head box counts pixels; eye, body and gaze are shares of the sides."""
+    row = "train/1.jpg,1,0.2,0.2,0.4,0.7,0.6,0.5,0.2,0.8,72,32,48,48,1,coco,False"
+    (tmp_path / "train_annotations_release.txt").write_text(row + "\n")
+    (tmp_path / "train").mkdir()
+    shown = Image.new("RGB", (round(100 * size), round(80 * size)))
+    shown.save(tmp_path / "train/1.jpg")
+    importer = part("importers", "gazefollow")
+    config = importer.config_type(source=str(tmp_path), split="train")
+    (entry,) = importer.entries(config)
+    notes = getattr(importer.build(config, entry), "notes", {})
+    assert ("with_eyes_off_heads" in notes) == told
+
+
+@pytest.mark.parametrize("label", ["person", "Person", "woman", "young_woman", "dog"])
+def test_a_person_of_another_word_is_one(tmp_path, label):
+    (tmp_path / "1.jpg").write_bytes(picture(1))
+    body = {
+        "images": [{"id": 1, "file_name": "1.jpg"}],
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 3, "bbox": [1, 1, 5, 5]}],
+        "categories": [{"id": 3, "name": label}],
+    }
+    (tmp_path / "instances_val.json").write_text(json.dumps(body))
+    importer = part("importers", "coco")
+    config = importer.config_type(source=str(tmp_path))
+    (entry,) = importer.entries(config)
+    people = json.loads(importer.build(config, entry)["people.json"])["people"]
+    assert len(people) == (label != "dog")
 
 
 def test_names_that_end_alike_get_no_picture(tmp_path):
