@@ -128,7 +128,10 @@ def load(path: str | Path) -> IResNet:
     for prefix in ("module.", "backbone."):
         if all(key.startswith(prefix) for key in state):
             state = {key.removeprefix(prefix): value for key, value in state.items()}
-    with torch.device("meta"):
-        network = infer(state)
+    try:
+        with torch.device("meta"):
+            network = infer(state)
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from None
     weights.fill(network, state, path, "iresnet")
     return network

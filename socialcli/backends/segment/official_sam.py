@@ -22,6 +22,8 @@ GET = (
     "  (or sam_vit_l_0b3195.pth, sam_vit_b_01ec64.pth)"
 )
 
+_MEND = f"Segment Anything's: {GET}"
+
 # Original name -> name in transformers, as (pattern, replacement), applied one after another.
 _RENAMES = (
     (r"^image_encoder\.", "vision_encoder."),
@@ -94,16 +96,18 @@ class Architecture:
     iou_head_hidden_dim: int
 
 
-def architecture(state: dict[str, Tensor]) -> Architecture:
-    """The dimensions of the network that a state dict belongs to, from its shapes.
+def architecture(state: dict[str, Tensor], path: str = "the checkpoint") -> Architecture:
+    """The dimensions of the network that a state dict of a file belongs to, from its shapes.
 
     Raises:
-        UsageError: a weight is missing, so that it is not a whole SAM.
+        UsageError: a weight is missing, or of another form, so that it is not a whole SAM.
     """
     try:
         return _architecture(state)
     except KeyError as error:
-        raise UsageError(f"the SAM checkpoint lacks {error.args[0]}") from None
+        raise UsageError(f"{path}: not a whole SAM, it lacks {error.args[0]}. {_MEND}") from None
+    except (ValueError, IndexError, ZeroDivisionError):  # EfficientSAM's, for one
+        raise UsageError(f"{path}: weights of another form than a SAM's. {_MEND}") from None
 
 
 def _architecture(state: dict[str, Tensor]) -> Architecture:
@@ -198,7 +202,7 @@ def transformers_name(name: str, head_depth: int) -> str:
     return f"{head.group(1)}.{new}.{name[head.end() :]}"
 
 
-def to_transformers(state: dict[str, Tensor]) -> Any:
+def to_transformers(state: dict[str, Tensor], path: str = "the checkpoint") -> Any:
     """A `SamModel` with the weights of an original checkpoint, float32, in eval mode.
 
     Raises:
@@ -206,7 +210,7 @@ def to_transformers(state: dict[str, Tensor]) -> Any:
     """
     from transformers import SamModel
 
-    arch = architecture(state)
+    arch = architecture(state, path)
     network = SamModel(transformers_config(arch))
     renamed = {transformers_name(k, arch.iou_head_depth): v for k, v in state.items()}
     shared = "shared_image_embedding.positional_embedding"
@@ -216,5 +220,5 @@ def to_transformers(state: dict[str, Tensor]) -> Any:
         network.load_state_dict(renamed, strict=True)
     except RuntimeError as error:
         why = " ".join(str(error).split())[:200]
-        raise UsageError(f"the SAM checkpoint does not fit its own shapes ({why})") from None
+        raise UsageError(f"{path}: not Segment Anything's own weights ({why}). {_MEND}") from None
     return network.eval()

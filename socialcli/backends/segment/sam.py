@@ -34,7 +34,7 @@ class Sam:
         from socialcli.backends import checkpoints, devices
 
         if official_sam.is_file(spec.model):
-            network = official_sam.to_transformers(official_sam.read(spec.model))
+            network = official_sam.to_transformers(official_sam.read(spec.model), spec.model)
             self.network = network.to(spec.device)
             self.processor = _processor(self.network.config.vision_config.image_size)
         else:

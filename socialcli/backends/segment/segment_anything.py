@@ -42,7 +42,7 @@ class SegmentAnything:
                 "or --backend sam"
             )
         state = official_sam.read(spec.model or INFO.model)
-        self.network = build(official_sam.architecture(state))
+        self.network = build(official_sam.architecture(state, spec.model or INFO.model))
         try:
             self.network.load_state_dict(state)
         except RuntimeError as error:
