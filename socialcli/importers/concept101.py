@@ -126,6 +126,8 @@ def concepts(source: Path) -> dict[str, Concept]:
     try:
         for item in _json(file):
             folder = _relative(item["instance_data_dir"])
+            if folder in by_folder:
+                raise ValueError(f"two concepts have the folder {folder}")
             by_folder[folder] = Concept(
                 name=folder.rpartition("/")[2],
                 folder=folder,

@@ -232,7 +232,7 @@ def _from_json(file: Path) -> list[Work]:
         return works
     except OSError as error:
         raise UsageError(f"{file}: cannot be read ({error.strerror or error})") from None
-    except (ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, IndexError, OverflowError, RecursionError) as error:
         raise UsageError(
             f"{file}: not HICO-DET's instances JSON ({type(error).__name__}: {error})"
         ) from None

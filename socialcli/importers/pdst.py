@@ -133,17 +133,10 @@ def _subjects(root: Path, names: list[str]) -> dict[str, Subject]:
     subjects = {name: Subject(name) for name in names}
     file = root / SUBJECTS_FILE
     if file.is_file():
-        rows = csv.DictReader(io.StringIO(textfiles.read(file), newline=""))
-        columns = rows.fieldnames or []
-        if "subject" not in columns or "class" not in columns:
-            raise UsageError(f"{file}: its first line is not subject,class or subject,class,live")
-        for row in rows:
-            subject = subjects.get((row["subject"] or "").strip())
-            live = (row.get("live") or "").strip().lower()
-            if live not in _YES:
-                raise UsageError(f"{file}, line {rows.line_num}: live is '{live}', not yes or no")
-            if subject is not None:
-                subject.category, subject.live = (row["class"] or "").strip(), _YES[live]
+        try:
+            _read_classes(file, subjects)
+        except csv.Error as error:
+            raise UsageError(f"{file}: not a table ({error})") from None
         unknown = [subject.name for subject in subjects.values() if not subject.category]
         if unknown:
             raise UsageError(f"{file}: it has no class for {', '.join(unknown)}")
@@ -157,6 +150,31 @@ def _subjects(root: Path, names: list[str]) -> dict[str, Subject]:
             if not isinstance(subject.captions, dict):
                 raise UsageError(f"{file}: expected an object of file names with their captions")
     return subjects
+
+
+def _read_classes(file: Path, subjects: dict[str, Subject]) -> None:
+    """Fill in what subjects.csv says of the subjects that are there.
+
+    Raises:
+        UsageError: other columns, a subject that is there twice, or ``live`` that is neither.
+    """
+    rows = csv.DictReader(io.StringIO(textfiles.read(file), newline=""))
+    columns = rows.fieldnames or []
+    if "subject" not in columns or "class" not in columns:
+        raise UsageError(f"{file}: its first line is not subject,class or subject,class,live")
+    for row in rows:
+        subject = subjects.get((row["subject"] or "").strip())
+        live = (row.get("live") or "").strip().lower()
+        if live not in _YES:
+            raise UsageError(f"{file}, line {rows.line_num}: live is '{live}', not yes or no")
+        if subject is None:
+            continue
+        category = (row["class"] or "").strip()
+        if subject.category and (subject.category, subject.live) != (category, _YES[live]):
+            raise UsageError(
+                f"{file}, line {rows.line_num}: {subject.name} was a {subject.category} before"
+            )
+        subject.category, subject.live = category, _YES[live]
 
 
 def _beside(work: Work) -> str:
