@@ -103,7 +103,7 @@ def figures(folder: Path) -> dict[str, dict[str, tuple[float, float, float]]]:
             some = groups == wanted
             if not some.any():
                 continue
-            rows = {key: rows[some] for key, rows in arrays.items()}
+            rows = {key: rows[some] if rows.ndim else rows for key, rows in arrays.items()}
             counts = numpy.concatenate([numpy.ones((1, some.sum())), resampled(units[some])])
             estimates = metric.estimate(rows, counts)
             for column in columns:

@@ -33,7 +33,7 @@ class Said:
 def say(lost: list[Lost], total: int, rate: float) -> list[str]:
     score = SimpleNamespace(notes=["a note"], lost=lost, options=run.Options(max_error_rate=rate))
     report = Said()
-    run._say(score, report, total)
+    run._say(score, report, {"a.tar", "b.tar"}, (total, 3))
     return report.lines
 
 
@@ -51,6 +51,8 @@ def test_a_score_fails_where_more_pictures_failed_than_may():
         say([gone(1), Lost("k1", "b.tar", "why")], 20, 0.05)
     with pytest.raises(SocialcliError, match="1 of 0 pictures"):
         say([gone(1)], 0, 0.9)
+    with pytest.raises(SocialcliError, match="1 of 3 reference pictures failed"):
+        say([Lost("k1", "of-the-references.tar", "why")], 20, 0.05)
     assert say([gone(1)], 0, 1.0)[0] == "a note" and say([], 0, 0.0) == ["a note"]
 
 
