@@ -39,11 +39,11 @@ def hico_det(folder: Path, right: float, bottom: float) -> list[str]:
 
 def gazefollow(folder: Path, right: float, bottom: float) -> list[str]:
     body = f"-0.005,0.2,{right / 200 + 0.005},{bottom / 100 - 0.2}"
-    row = f"train/a.jpg,1,{body},0.5,0.5,0.7,0.7,40,30,60,50,1,x,y\n"
+    row = f"train/a.jpg,1,{body},0.25,0.4,0.7,0.7,40,30,60,50,1,x,y\n"
     (folder / "train_annotations_release.txt").write_text(row)
     (folder / "train").mkdir()
     (folder / "train/a.jpg").write_bytes(picture(1, SIZE))
-    return ["gazefollow", str(folder)]
+    return ["gazefollow", str(folder), "--split", "train"]
 
 
 WAYS = [(202, 101, "slightly"), (202.1, 101, "far"), (200, 160, "far"), (202, 160, "far")]
@@ -67,9 +67,9 @@ def test_what_ends_at_the_edge_is_not_spoken_of(tmp_path, run_cli):
     done = run_cli("import", *gazefollow(tmp_path, 200, 100 + 1e-5), "-o", tmp_path / "o")
     assert b"1 with boxes slightly" in done.stderr  # its left edge is a pixel outside
     (tmp_path / "train_annotations_release.txt").write_text(
-        "train/a.jpg,1,0,0.2,1.0000001,0.8,0.5,0.5,0.7,0.7,40,30,60,50,1,x,y\n"
+        "train/a.jpg,1,0,0.2,1.0000001,0.8,0.25,0.4,0.7,0.7,40,30,60,50,1,x,y\n"
     )
-    done = run_cli("import", "gazefollow", tmp_path, "-o", tmp_path / "p")
+    done = run_cli("import", "gazefollow", tmp_path, "--split", "train", "-o", tmp_path / "p")
     assert done.stderr.endswith(b"0 failed\n") and b"warning" not in done.stderr
 
 

@@ -374,6 +374,16 @@ def test_captions_from_a_file(name, tmp_path):
     assert isinstance(base, SampleFailed)  # another folder's b: not the same picture
 
 
+def test_a_table_of_captions_leaves_other_tables_their_limit(tmp_path):
+    """`csv` has one limit for a process: what could be read depended on what was read before."""
+    import csv
+
+    limit = csv.field_size_limit()
+    (tmp_path / "c.csv").write_text(f"key,caption\na,a dog\nb,{'x' * (limit + 1)}\n")
+    (one,) = run(config(captions=str(tmp_path / "c.csv")), [Sample("a")])
+    assert text_of(one) == "a dog" and csv.field_size_limit() == limit
+
+
 def test_captions_by_source_and_base_name(tmp_path):
     file = tmp_path / "c.csv"
     file.write_text("filename,caption\n000.1.jpg,first\nx.jpg,jpeg\nx.png,png\n")

@@ -136,11 +136,13 @@ def _table_rows(file: str, text: str, suffix: str) -> list[tuple[str, str]]:
     import io
 
     delimiter, text = spreadsheets.delimited(text, suffix, (*KEY_COLUMNS, *TEXT_COLUMNS))
-    csv.field_size_limit(2**24)
+    limit = csv.field_size_limit(2**24)  # of the whole process: other tables keep theirs
     try:
         table = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter))
     except csv.Error as error:
         raise UsageError(f"--captions {file}: {error}") from None
+    finally:
+        csv.field_size_limit(limit)
     table = [row for row in table if any(cell.strip() for cell in row)]
     if not table:
         return []
