@@ -6,34 +6,18 @@ from __future__ import annotations
 
 import json
 
-import numpy
+import alike
 import pytest
 from PIL import Image
 
-from socialcli import backends, records
 from socialcli.evaluation import run
 from socialcli.evaluation.settings import config_type
-
-
-class Clip:
-    """Pictures and texts are all alike."""
-
-    model = records.Model("stand-in")
-
-    def images(self, pictures):
-        return numpy.ones((len(pictures), 3))
-
-    texts = images
-
-    def unread(self, text):
-        return ""
 
 
 @pytest.fixture
 def score(tmp_path, monkeypatch):
     """A score of a folder of five pictures of which 0 and 2 have nothing beside them."""
-    monkeypatch.setattr(backends, "load", lambda spec: Clip())
-    monkeypatch.setattr(backends, "require", lambda specs: None)
+    alike.take(monkeypatch)
     folder = tmp_path / "drawn"
     folder.mkdir()
     for number in range(5):

@@ -10,11 +10,11 @@ import io
 import itertools
 import json
 
-import numpy
+import alike
 import pytest
 from PIL import Image
 
-from socialcli import backends, records, shards
+from socialcli import records, shards
 from socialcli.errors import SocialcliError
 from socialcli.evaluation import run, samples
 from socialcli.evaluation.settings import config_type
@@ -30,24 +30,9 @@ def png(number: int) -> bytes:
     return out.getvalue()
 
 
-class Clip:
-    """Pictures and texts are all alike."""
-
-    model = records.Model("stand-in")
-
-    def images(self, pictures):
-        return numpy.ones((len(pictures), 3))
-
-    texts = images
-
-    def unread(self, text):
-        return ""
-
-
 @pytest.fixture
 def score(tmp_path, monkeypatch):
-    monkeypatch.setattr(backends, "load", lambda spec: Clip())
-    monkeypatch.setattr(backends, "require", lambda specs: None)
+    alike.take(monkeypatch)
 
     def score(inputs, metrics="clip-i", out="out", **options) -> run.Score:
         config = config_type()(metrics=metrics, device="cpu", dtype="float32")
