@@ -51,8 +51,9 @@ SAL ?= segment
 PRECISION ?= --mixed-precision bf16
 DRAW ?= --dtype bfloat16 --batch-size 16
 SCORE ?=
-IDENTIFIERS := sks ktn pll ucd zwx olis mth vbr qel hta wjd
 HERE := $(dir $(lastword $(MAKEFILE_LIST)))
+include $(HERE)identifiers.mk
+ELEVEN := $(wordlist 1,11,$(IDENTIFIERS))
 # The package's own, from a checkout or from an installed package.
 CONTROLNET ?= $(firstword $(wildcard $(addsuffix miniature/weights/controlnet,$(HERE)../ $(HERE)../socialcli/)))
 
@@ -135,11 +136,11 @@ $(OUT)/dreambooth-$(1)/pytorch_lora_weights.safetensors: $(OUT)/eleven/.done \
     | $(if $(call others,$(1)),$(drawn)/pytorch_lora_weights.safetensors)
 	$(SOCIALCLI) train $(OUT)/eleven -o $(OUT)/dreambooth-$(1) --method dreambooth --adapter lora \
 	    --rank 16 --profile $(PROFILE) --seed $(1) --augment 0.9 --steps $(DREAM_STEPS) \
-	    $(addprefix --identifier ,$(IDENTIFIERS)) $(PRIOR) $(call others,$(1)) $(PRECISION)
+	    $(addprefix --identifier ,$(ELEVEN)) $(PRIOR) $(call others,$(1)) $(PRECISION)
 $(OUT)/custom-diffusion-$(1)/delta.bin: $(OUT)/eleven/.done | $(drawn)/pytorch_lora_weights.safetensors
 	$(SOCIALCLI) train $(OUT)/eleven -o $(OUT)/custom-diffusion-$(1) --method custom-diffusion \
 	    --profile $(PROFILE) --seed $(1) --steps $(CUSTOM_STEPS) --learning-rate 4e-4 \
-	    $(IDENTIFIERS:%=--identifier '<%>') $(PRIOR) --class-pictures $(drawn)/class-pictures $(PRECISION)
+	    $(ELEVEN:%=--identifier '<%>') $(PRIOR) --class-pictures $(drawn)/class-pictures $(PRECISION)
 endef
 $(foreach s,$(sort $(first) $(SEEDS)),$(eval $(call subjects,$(s))))
 $(OUT)/words-%/learned_embeds.safetensors: $(OUT)/eleven/.done
