@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import sys
 import time
@@ -117,7 +118,13 @@ def _file(name: str) -> dict[str, Any]:
     """What a stats file notes of a file that a sample names."""
     place = str(Path(name).expanduser())
     size, modified = shards.size_and_modified(place)
-    return {"name": name, "bytes": size, "modified": modified, "held": planning.held(place)}
+    return {"name": name, "bytes": size, "modified": modified, "held": _held(place, size, modified)}
+
+
+@functools.lru_cache(maxsize=4096)
+def _held(place: str, size: int | None, modified: Any) -> str:
+    """`planning.held`, once for the many samples that name one file as it is."""
+    return planning.held(place)
 
 
 def _other_file(known: dict[str, Any]) -> str:
